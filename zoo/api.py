@@ -1,0 +1,37 @@
+"""All that a plugin author needs of the zoo, and all that a plugin may import of it (its tests: `zoo.testing`).
+
+A plugin is a class registered under an entry-point group of its distribution:
+
+    [options.entry_points]
+    zoo.encoders =
+        mine = my_package:MyEncoder
+
+`zoo.encoders` takes an `Encoder`, `zoo.readouts` a `Readout`, `zoo.datasets` a `Dataset`.
+"""
+
+from zoo.contract.batch import CrystalBatch
+from zoo.contract.features import Embedding, Features, matrix_to_spherical, spherical_to_matrix
+from zoo.contract.plugin import BadRecord, Dataset, Encoder, Hypers, Needs, Provides, Readout, Record
+from zoo.contract.radial import bessel_basis, polynomial_envelope
+from zoo.contract.target import TensorTarget
+from zoo.errors import ZooError
+
+__all__ = [
+    "BadRecord",
+    "CrystalBatch",
+    "Dataset",
+    "Embedding",
+    "Encoder",
+    "Features",
+    "Hypers",
+    "Needs",
+    "Provides",
+    "Readout",
+    "Record",
+    "TensorTarget",
+    "ZooError",
+    "bessel_basis",
+    "matrix_to_spherical",
+    "polynomial_envelope",
+    "spherical_to_matrix",
+]

@@ -1,0 +1,90 @@
+"""Several crystals as one graph.
+
+Letters, here and in every docstring of the zoo: N atoms, E directed edges, B crystals, C channels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CrystalBatch:
+    """B periodic crystals and the edges between their atoms within a cutoff.
+
+    Messages flow src -> dst. Edges are sorted by dst. Every periodic image within the cutoff is an edge of its
+    own, self-images included. Edge vectors are never stored: `edge_vectors` computes them inside the
+    differentiable graph, so that derivatives with respect to positions and strain are right.
+
+    Attributes:
+        positions: (N, 3) Å, Cartesian; atoms may lie outside the cell.
+        numbers: (N,) int64, atomic numbers.
+        cell: (B, 3, 3) Å, lattice vectors as ROWS.
+        crystal: (N,) int64, the crystal of each atom, ascending.
+        src: (E,) int64, the atom that a message comes from.
+        dst: (E,) int64, the atom that it goes to, ascending.
+        shift: (E, 3) int64, the image of src: its position is `positions[src] + shift @ cell`.
+        strain: (B, 3, 3) dimensionless or None. Its symmetric part η deforms positions and cell together,
+            r -> r (1 + η).
+    """
+
+    positions: Tensor
+    numbers: Tensor
+    cell: Tensor
+    crystal: Tensor
+    src: Tensor
+    dst: Tensor
+    shift: Tensor
+    strain: Tensor | None = None
+
+    @property
+    def n_crystals(self) -> int:
+        return self.cell.shape[0]
+
+    @property
+    def n_atoms(self) -> int:
+        return self.positions.shape[0]
+
+    def atoms_per_crystal(self) -> Tensor:
+        """(B,) int64."""
+        return torch.bincount(self.crystal, minlength=self.n_crystals)
+
+    def edge_vectors(self) -> Tensor:
+        """(E, 3) Å, from dst to the image of src, after the strain where there is one."""
+        vectors = self.positions[self.src] - self.positions[self.dst]
+        crystal = self.crystal[self.dst]
+        shift = self.shift.to(vectors.dtype)
+        vectors = vectors + torch.einsum("ei,eij->ej", shift, self.cell[crystal])
+        if self.strain is None:
+            return vectors
+        symmetric = 0.5 * (self.strain + self.strain.transpose(-1, -2))
+        return vectors + torch.einsum("ei,eij->ej", vectors, symmetric[crystal])
+
+    def within(self, cutoff: float) -> CrystalBatch:
+        """The same crystals with the edges no longer than `cutoff` (Å) alone, for layers of smaller cutoff."""
+        keep = self.edge_vectors().detach().norm(dim=-1) <= cutoff
+        return dataclasses.replace(self, src=self.src[keep], dst=self.dst[keep], shift=self.shift[keep])
+
+    def sum_to_atoms(self, messages: Tensor) -> Tensor:
+        """Sum what flows along the edges, (E, ...), at the atoms that it flows to, (N, ...)."""
+        out = messages.new_zeros((self.n_atoms, *messages.shape[1:]))
+        return out.index_add(0, self.dst, messages)
+
+    def mean_over_atoms(self, values: Tensor) -> Tensor:
+        """Mean of (N, ...) over the atoms of each crystal, (B, ...): intensive, a supercell has the same."""
+        total = values.new_zeros((self.n_crystals, *values.shape[1:])).index_add(0, self.crystal, values)
+        count = self.atoms_per_crystal().to(values.dtype)
+        return total / count.reshape(-1, *[1] * (values.dim() - 1))
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> CrystalBatch:
+        """Move all to `device`; `dtype` is for the floating-point tensors alone."""
+        changed = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changed[field.name] = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+        return dataclasses.replace(self, **changed)

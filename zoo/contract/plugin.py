@@ -1,0 +1,198 @@
+"""The base classes of plugins: Encoder, Readout, Dataset."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from e3nn import o3
+from pydantic import BaseModel, ConfigDict
+from pymatgen.core import Structure
+from torch import Tensor, nn
+
+from zoo.contract.batch import CrystalBatch
+from zoo.contract.features import Embedding, Features
+from zoo.contract.target import TensorTarget
+
+
+class Hypers(BaseModel):
+    """Hyperparameters of a plugin: every field has a type, a default and, below it, a docstring of one line.
+
+    They are what a recipe may say beside the plugin's name; anything else is refused.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Provides:
+    """What an encoder gives for given hyperparameters, known before any weight is read.
+
+    Attributes:
+        atoms: irreps of the atom features.
+        bonds: irreps of the bond features, None where it makes none.
+    """
+
+    atoms: o3.Irreps
+    bonds: o3.Irreps | None = None
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a readout wants of an embedding.
+
+    Attributes:
+        atoms: irreps of which at least one channel must be among the atom features, e.g. `("0e", "1o", "2e")`.
+        bonds: the same for the bond features; empty where bonds are not read.
+    """
+
+    atoms: tuple[str, ...] = ()
+    bonds: tuple[str, ...] = ()
+
+    def unmet_by(self, provides: Provides) -> str | None:
+        """Why an encoder does not fit, in words, or None where it fits."""
+        for what, wanted, given in (("atom", self.atoms, provides.atoms), ("bond", self.bonds, provides.bonds)):
+            if wanted and given is None:
+                return f"needs {what} features, the encoder makes none"
+            present = {ir for _, ir in o3.Irreps(given)} if given is not None else set()
+            missing = [irrep for irrep in wanted if o3.Irrep(irrep) not in present]
+            if missing:
+                return f"needs {what} features of {'+'.join(missing)}, the encoder gives {given}"
+        return None
+
+
+class Encoder(nn.Module, ABC):
+    """Crystal -> equivariant features of atoms and bonds.
+
+    Class attributes:
+        pretrained: the weights come trained. Such an encoder is frozen: its parameters take no gradient, it stays
+            in eval mode, and its embeddings are computed once and cached.
+        bonds_from_geometry: the bond features follow from the edge vectors alone and are cheap: `bonds` makes
+            them anew from the graph, and only the atom features are cached.
+
+    Attributes:
+        hypers: the hyperparameters.
+        cutoff: Å; the graph holds all edges up to it.
+    """
+
+    Hypers: ClassVar[type[Hypers]]
+    pretrained: ClassVar[bool] = False
+    bonds_from_geometry: ClassVar[bool] = False
+
+    cutoff: float
+
+    def __init__(self, hypers: Any) -> None:
+        super().__init__()
+        self.hypers = hypers
+
+    @classmethod
+    @abstractmethod
+    def provides(cls, hypers: Any) -> Provides:
+        """What the encoder will give. Needs neither weights nor the plugin's extra, so `zoo compat` is instant."""
+
+    @classmethod
+    def layers(cls, hypers: Any) -> int:
+        """The number of interaction layers that there are to expose (L_1 .. L_n)."""
+        return 1
+
+    def elements(self) -> frozenset[int] | None:
+        """Atomic numbers that the encoder knows; None where it knows all."""
+        return None
+
+    def fingerprint(self) -> str:
+        """Identifies what a pretrained encoder computes, weights and layer included: the key of its cache.
+
+        Raises:
+            TypeError: the encoder is not pretrained; what it computes changes while it trains.
+        """
+        raise TypeError(f"{type(self).__name__} is not pretrained: it has no fingerprint")
+
+    def bonds(self, batch: CrystalBatch) -> Features | None:
+        """Bond features from the geometry alone (see `bonds_from_geometry`)."""
+        return None
+
+    @abstractmethod
+    def forward(self, batch: CrystalBatch) -> Embedding:
+        """Features of the N atoms and E edges, with the irreps that `provides` promised."""
+
+
+class Readout(nn.Module, ABC):
+    """Features -> tensor.
+
+    Class attributes:
+        needs: what it wants of an embedding.
+        needs_grad: it differentiates with respect to what `prepare` puts in: callers run it with grad enabled, and
+            the encoder's embedding cannot come from the cache.
+    """
+
+    Hypers: ClassVar[type[Hypers]]
+    needs: ClassVar[Needs] = Needs()
+    needs_grad: ClassVar[bool] = False
+
+    def __init__(self, hypers: Any, provides: Provides, cutoff: float, target: TensorTarget) -> None:
+        super().__init__()
+        self.hypers = hypers
+        self.cutoff = cutoff
+        self.target = target
+
+    @classmethod
+    def cannot_make(cls, target: TensorTarget) -> str | None:
+        """Why this readout cannot make the target, in words; None where it can."""
+        return None
+
+    def prepare(self, batch: CrystalBatch) -> CrystalBatch:
+        """The batch as the encoder shall see it: itself, or with a strain to differentiate by."""
+        return batch
+
+    @abstractmethod
+    def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
+        """(B, *target.shape), or (N, *target.shape) per atom, in the Cartesian frame of `batch.cell`."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One crystal of a dataset.
+
+    Attributes:
+        key: unique within the dataset.
+        structure: pymatgen Structure; its Cartesian frame is that of the tensors.
+        targets: name -> array (*target.shape), or (n_atoms, *target.shape) per atom.
+        properties: what else is known: `band_gap` (eV), `space_group` (number), `source`, ...
+    """
+
+    key: str
+    structure: Structure
+    targets: Mapping[str, np.ndarray]
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+class BadRecord(Exception):
+    """A record that cannot be read: yielded by `Dataset.records` in the record's place.
+
+    The run stops at it or, with `on_bad_record: skip`, counts and lists it.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"{key}: {reason}")
+        self.key = key
+        self.reason = reason
+
+
+class Dataset(ABC):
+    """A source of crystals and tensors. It only reads: cleaning, deduplication and splits are the core's."""
+
+    Hypers: ClassVar[type[Hypers]]
+
+    def __init__(self, hypers: Any) -> None:
+        self.hypers = hypers
+
+    @abstractmethod
+    def targets(self) -> Mapping[str, TensorTarget]:
+        """The tensor properties that the records may hold, by name."""
+
+    @abstractmethod
+    def records(self) -> Iterator[Record | BadRecord]:
+        """All records, in a fixed order; what cannot be read comes as a `BadRecord` in its place."""

@@ -1,0 +1,70 @@
+"""A tensor property: its index symmetry, unit and irreps."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from e3nn import o3
+from e3nn.io import CartesianTensor
+from torch import Tensor
+
+
+@functools.lru_cache(maxsize=32)
+def _basis(formula: str) -> tuple[o3.Irreps, Tensor]:
+    """Irreps of a tensor and its (dim, 3, 3, ...) orthonormal change of basis, float64."""
+    tensor = CartesianTensor(formula)
+    previous = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # e3nn makes the basis in the default dtype
+    try:
+        basis = tensor.reduced_tensor_products().change_of_basis
+    finally:
+        torch.set_default_dtype(previous)
+    return o3.Irreps(tensor), basis.to(torch.float64)
+
+
+@dataclass(frozen=True)
+class TensorTarget:
+    """What is predicted.
+
+    Attributes:
+        name: e.g. `total`.
+        formula: index symmetry as e3nn writes it: `ij=ji`, `ijkl=jikl=klij`, ...
+        unit: of the values; `1` where they are dimensionless.
+        intensive: a supercell has the same value.
+        per_atom: one tensor an atom, (N, *shape), rather than one a crystal, (B, *shape).
+        quantity: what the numbers are physically, where generic code wants to know: `dielectric`,
+            `electronic dielectric` (a refractive index follows), ...
+    """
+
+    name: str
+    formula: str = "ij=ji"
+    unit: str = "1"
+    intensive: bool = True
+    per_atom: bool = False
+    quantity: str = ""
+
+    @property
+    def rank(self) -> int:
+        return len(self.formula.split("=")[0].strip("-"))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(3,) * rank."""
+        return (3,) * self.rank
+
+    @property
+    def irreps(self) -> o3.Irreps:
+        """The irreps of the independent components, e.g. `1x0e+1x2e` for `ij=ji`."""
+        return _basis(self.formula)[0]
+
+    def to_irreps(self, tensor: Tensor) -> Tensor:
+        """(n, *shape) -> (n, irreps.dim), an isometry on tensors of this symmetry."""
+        basis = _basis(self.formula)[1].to(tensor)
+        return tensor.flatten(1) @ basis.flatten(1).T
+
+    def from_irreps(self, values: Tensor) -> Tensor:
+        """(n, irreps.dim) -> (n, *shape)."""
+        basis = _basis(self.formula)[1].to(values)
+        return (values @ basis.flatten(1)).reshape(-1, *self.shape)

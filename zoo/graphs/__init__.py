@@ -1,0 +1,1 @@
+"""Crystals as graphs: neighbour lists, their cache on disk, batches."""
