@@ -126,11 +126,14 @@ class Readout(nn.Module, ABC):
         needs: what it wants of an embedding.
         needs_grad: it differentiates with respect to what `prepare` puts in: callers run it with grad enabled, and
             the encoder's embedding cannot come from the cache.
+        normalise: the model scales and shifts what it makes by the training set's statistics; False where the
+            readout itself makes the physical scale.
     """
 
     Hypers: ClassVar[type[Hypers]]
     needs: ClassVar[Needs] = Needs()
     needs_grad: ClassVar[bool] = False
+    normalise: ClassVar[bool] = True
 
     def __init__(self, hypers: Any, provides: Provides, cutoff: float, target: TensorTarget) -> None:
         super().__init__()

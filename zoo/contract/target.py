@@ -24,6 +24,17 @@ def _basis(formula: str) -> tuple[o3.Irreps, Tensor]:
     return o3.Irreps(tensor), basis.to(torch.float64)
 
 
+@functools.lru_cache(maxsize=32)
+def _independent(formula: str) -> tuple[int, ...]:
+    columns = _basis(formula)[1].flatten(1).T
+    kept: list[int] = []
+    for index, column in enumerate(columns):
+        repeats = any(torch.allclose(column, sign * columns[other], atol=1e-9) for other in kept for sign in (1, -1))
+        if column.abs().max() > 1e-9 and not repeats:
+            kept.append(index)
+    return tuple(kept)
+
+
 @dataclass(frozen=True)
 class TensorTarget:
     """What is predicted.
@@ -59,6 +70,11 @@ class TensorTarget:
         """The irreps of the independent components, e.g. `1x0e+1x2e` for `ij=ji`."""
         return _basis(self.formula)[0]
 
+    @property
+    def independent(self) -> tuple[int, ...]:
+        """Flat indices of the independent components: for `ij=ji` the six with i ≤ j, in the order xx xy xz yy yz zz."""
+        return _independent(self.formula)
+
     def to_irreps(self, tensor: Tensor) -> Tensor:
         """(n, *shape) -> (n, irreps.dim), an isometry on tensors of this symmetry."""
         basis = _basis(self.formula)[1].to(tensor)
@@ -68,3 +84,9 @@ class TensorTarget:
         """(n, irreps.dim) -> (n, *shape)."""
         basis = _basis(self.formula)[1].to(values)
         return (values @ basis.flatten(1)).reshape(-1, *self.shape)
+
+    def from_independent(self, values: Tensor) -> Tensor:
+        """(n, len(independent)) -> (n, *shape): the full tensors from their independent components."""
+        basis = _basis(self.formula)[1].to(values).flatten(1)
+        # The components are linear in the irreps; among the independent ones this is a square system.
+        return self.from_irreps(torch.linalg.solve(basis[:, list(self.independent)].T, values.T).T)

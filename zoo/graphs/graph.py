@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pymatgen.core import Structure
+from pymatgen.core import DummySpecies, Structure
 
 from zoo.contract.batch import CrystalBatch
 from zoo.errors import ZooError
@@ -45,10 +45,9 @@ def crystal_graph(structure: Structure, cutoff: float) -> CrystalGraph:
             f"{structure.composition.reduced_formula} has partially occupied sites; "
             "order it first, for instance with pymatgen's OrderDisorderedStructureTransformation"
         )
-    try:
-        numbers = np.array([site.specie.Z for site in structure], dtype=np.int64)
-    except AttributeError:
-        raise ZooError(f"{structure.formula} has a site that holds no chemical element") from None
+    if any(isinstance(site.specie, DummySpecies) for site in structure):  # these have a made-up Z
+        raise ZooError(f"{structure.formula} has a site that holds no chemical element; name the element or remove it")
+    numbers = np.array([site.specie.Z for site in structure], dtype=np.int64)
     positions = np.asarray(structure.cart_coords, dtype=np.float64)
     cell = np.asarray(structure.lattice.matrix, dtype=np.float64)
     src, dst, shift = neighbours(positions, cell, cutoff)

@@ -1,1 +1,1 @@
-"""…"""
+"""MLflow: runs, the model registry, and the model that it serves."""

@@ -1,1 +1,1 @@
-"""…"""
+"""The one trainer of the zoo, for every pair of plugins."""

@@ -1,0 +1,36 @@
+# From a bare clone: `make run` trains the main recipe, `make test` runs the whole test suite.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+OUT    ?=
+
+.PHONY: run test lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run    make $(VENV) and train recipes/dtnet_total.yaml (OUT=DIR for another run folder)"
+	@echo "make test   make $(VENV) and run all tests"
+	@echo "make lint   ruff and mypy"
+	@echo "make clean  remove $(VENV)"
+
+# Made anew where what is to be installed has changed. The lowest layer first: with torch there, nothing pulls another.
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "zoo needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[sevennet,dev]"
+	@touch $@
+
+run: $(VENV)/.installed
+	$(BIN)/zoo run recipes/dtnet_total.yaml $(if $(OUT),--out $(OUT))
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV)

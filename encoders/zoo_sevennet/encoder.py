@@ -1,0 +1,167 @@
+"""The encoder `sevennet`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from e3nn import o3
+from pydantic import ValidationInfo, field_validator
+from pymatgen.core import Element
+from torch import Tensor
+
+from zoo.api import CrystalBatch, Embedding, Encoder, Features, Hypers, Provides, ZooError
+from zoo_sevennet.checkpoint import CHECKPOINTS, load
+
+# Raise it whenever the same checkpoint, layers and parities come to give other numbers: caches are then made anew.
+VERSION = 1
+
+# The first layer whose pseudotensors of degree 0, 1, 2 are not zero by construction.
+FIRST_PSEUDO = (3, 2, 2)
+
+
+class SevenNetHypers(Hypers):
+    """Hyperparameters of `SevenNet`."""
+
+    checkpoint: Literal["SevenNet-0"] = "SevenNet-0"
+    """The pretrained weights: SevenNet-0 is the checkpoint of 11 July 2024."""
+
+    layer: int | tuple[int, ...] = 4
+    """The layer L_n whose features are given, 1 to 5, or a list of layers whose features are concatenated."""
+
+    pseudotensors: bool = False
+    """Also give the pseudotensors (0o, 1e, 2o), which tell a chiral crystal from its mirror image."""
+
+    @field_validator("layer")
+    @classmethod
+    def _exists(cls, layer: int | tuple[int, ...], info: ValidationInfo) -> int | tuple[int, ...]:
+        if "checkpoint" in info.data:  # else the checkpoint is what is wrong
+            last = len(CHECKPOINTS[info.data["checkpoint"]].channels)
+            layers = layer if isinstance(layer, tuple) else (layer,)
+            if not layers or len(set(layers)) < len(layers) or not all(1 <= n <= last for n in layers):
+                raise ValueError(f"layer is a number from 1 to {last}, or a list of different ones")
+        return layer
+
+    @property
+    def wanted(self) -> list[int]:
+        """The layers asked for, ascending."""
+        return sorted(self.layer) if isinstance(self.layer, tuple) else [self.layer]
+
+    def sources(self) -> list[tuple[o3.Irrep, list[int]]]:
+        """Each irrep to be given, and the layers that it is taken from.
+
+        A layer without vectors and tensors, the fifth, stands for its scalars with the vectors and tensors of the layer
+        before, which is the DTNet paper's L5. No channel is given twice.
+        """
+        channels = CHECKPOINTS[self.checkpoint].channels
+        out = []
+        for pseudo in (False, True) if self.pseudotensors else (False,):
+            for degree in range(len(channels[0])):
+                last = max(n for n, of_layer in enumerate(channels, start=1) if len(of_layer) > degree)
+                first = FIRST_PSEUDO[degree] if pseudo else 1
+                layers = [n for n in sorted({min(n, last) for n in self.wanted}) if n >= first]
+                if layers:
+                    out.append((o3.Irrep(degree, (-1) ** (degree + pseudo)), layers))
+        return out
+
+
+class SevenNet(Encoder):
+    """SevenNet-0, pretrained on MPtrj: Park et al., J. Chem. Theory Comput. 20, 4857 (2024). Frozen.
+
+    Its own features f_l are equivariant under rotations alone. From those of the crystal, f_l(x), and of its inverted
+    image, f_l(-x), follow the true tensors (f_l(x) + (-1)^l f_l(-x)) / 2 and the pseudotensors
+    (f_l(x) - (-1)^l f_l(-x)) / 2, exactly. Bonds: the trained radial basis × envelope, and these × Y_1 of the direction;
+    all vanish at the cutoff.
+
+    Raises:
+        ZooError: the package `sevenn`, whose wheel holds the weights, is not installed.
+    """
+
+    Hypers = SevenNetHypers
+    pretrained = True
+    bonds_from_geometry = True
+
+    hypers: SevenNetHypers
+    species: Tensor
+
+    def __init__(self, hypers: SevenNetHypers) -> None:
+        super().__init__(hypers)
+        self.checkpoint = CHECKPOINTS[hypers.checkpoint]
+        self.cutoff = self.checkpoint.cutoff
+        self.network, species = load(self.checkpoint, layers=max(hypers.wanted))
+        index = torch.full((119,), -1)
+        index[list(species)] = torch.tensor(list(species.values()))
+        self.register_buffer("species", index)
+        self.requires_grad_(False)
+        self.eval()
+
+    @classmethod
+    def provides(cls, hypers: SevenNetHypers) -> Provides:
+        """Atoms e.g. 128x0e+64x1o+32x2e for one layer; bonds 8x0e+8x1o."""
+        checkpoint = CHECKPOINTS[hypers.checkpoint]
+        atoms = [
+            (sum(checkpoint.channels[n - 1][irrep.l] for n in layers), irrep) for irrep, layers in hypers.sources()
+        ]
+        return Provides(o3.Irreps(atoms), o3.Irreps(f"{checkpoint.radial}x0e+{checkpoint.radial}x1o"))
+
+    @classmethod
+    def layers(cls, hypers: SevenNetHypers) -> int:
+        """5 for SevenNet-0."""
+        return len(CHECKPOINTS[hypers.checkpoint].channels)
+
+    def elements(self) -> frozenset[int]:
+        """The 89 elements of MPtrj."""
+        return frozenset((self.species >= 0).nonzero().flatten().tolist())
+
+    def fingerprint(self) -> str:
+        """sha256 of the checkpoint file, the layers, the parities and the version of this plugin."""
+        choice = json.dumps([self.hypers.wanted, self.hypers.pseudotensors, VERSION])
+        return hashlib.sha256(self.checkpoint.path().read_bytes() + choice.encode()).hexdigest()
+
+    def train(self, mode: bool = True) -> SevenNet:
+        """Stay in eval mode: the weights are frozen."""
+        return super().train(False)
+
+    def raw_features(self, batch: CrystalBatch) -> list[list[Tensor]]:
+        """SevenNet's own features, and those of the mirror image.
+
+        Returns:
+            A list over the layers 1, 2, ... that are built of lists over l of (N, 2l+1, I, C): image 0 is f_l(x), image
+            1 is (-1)^l f_l(-x); I = 1 where the two are the same by construction.
+
+        Raises:
+            ZooError: the checkpoint does not know an element of the batch.
+        """
+        species = self.species[batch.numbers]
+        if (species < 0).any():
+            unknown = ", ".join(Element.from_Z(z).symbol for z in batch.numbers[species < 0].unique().tolist())
+            raise ZooError(f"{self.hypers.checkpoint} does not know {unknown}: leave out the crystals that hold it")
+        return self.network(species, batch.src, batch.dst, batch.edge_vectors())
+
+    def bonds(self, batch: CrystalBatch) -> Features:
+        """8x0e+8x1o: radial basis × envelope, and that × Y_1."""
+        vectors = batch.edge_vectors()
+        radial = self.network.radial_basis(vectors.norm(dim=-1))
+        direction = o3.spherical_harmonics([1], vectors, normalize=True, normalization="component")
+        values = torch.cat([radial, (radial.unsqueeze(-1) * direction.unsqueeze(1)).flatten(1)], dim=1)
+        return Features(o3.Irreps(f"{radial.shape[1]}x0e+{radial.shape[1]}x1o"), values)
+
+    def forward(self, batch: CrystalBatch) -> Embedding:
+        """Features of the chosen layers, with their true parities.
+
+        Raises:
+            ZooError: the checkpoint does not know an element of the batch.
+        """
+        raw = self.raw_features(batch)
+        blocks = [_part([raw[n - 1][irrep.l] for n in layers], irrep) for irrep, layers in self.hypers.sources()]
+        return Embedding(Features(self.provides(self.hypers).atoms, torch.cat(blocks, dim=1)), self.bonds(batch))
+
+
+def _part(images: Sequence[Tensor], irrep: o3.Irrep) -> Tensor:
+    """(N, 2l+1, I, C) of several layers -> their true tensors or their pseudotensors, (N, C (2l+1))."""
+    sign = 1 if irrep.p == (-1) ** irrep.l else -1
+    values = torch.cat([(x[:, :, 0] + sign * x[:, :, -1]) / 2 for x in images], dim=-1)
+    return values.transpose(1, 2).flatten(1)

@@ -1,0 +1,139 @@
+"""Edges against a brute-force enumeration over images, in float64, that shares nothing with vesin."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from zoo.errors import ZooError
+from zoo.graphs.neighbours import neighbours
+
+
+def heights(cell):
+    """Distance between opposite faces, for each of the three axes."""
+    area = np.linalg.norm(np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]]), axis=1)
+    return abs(np.linalg.det(cell)) / area
+
+
+def brute_force(positions, cell, cutoff):
+    """{(src, dst, shift): r} of every image within reach, the atom itself excepted."""
+    fractional = positions @ np.linalg.inv(cell)
+    reach = np.ceil(cutoff / heights(cell) + np.ptp(fractional, axis=0)).astype(int) + 1
+    shifts = np.array(list(itertools.product(*[range(-n, n + 1) for n in reach])))
+    vectors = positions[:, None, None] + (shifts @ cell)[None, None] - positions[None, :, None]
+    distances = np.linalg.norm(vectors, axis=-1)
+    found = {}
+    for src, dst, image in zip(*np.nonzero(distances <= cutoff), strict=True):
+        shift = tuple(shifts[image].tolist())
+        if src != dst or any(shift):
+            found[(int(src), int(dst), shift)] = distances[src, dst, image]
+    return found
+
+
+def check(positions, cell, cutoff):
+    positions, cell = np.asarray(positions, dtype=float), np.asarray(cell, dtype=float)
+    src, dst, shift = neighbours(positions, cell, cutoff)
+    assert src.dtype == dst.dtype == shift.dtype == np.int64
+    assert shift.shape == (len(src), 3)
+    assert (np.diff(dst) >= 0).all()
+    edges = list(zip(src.tolist(), dst.tolist(), map(tuple, shift.tolist()), strict=True))
+    assert len(set(edges)) == len(edges)
+    # Only a distance that rounding can put on either side of the cutoff may be told apart.
+    expected = brute_force(positions, cell, cutoff + 1e-9)
+    clear = {edge for edge, r in expected.items() if r < cutoff - 1e-9}
+    assert clear <= set(edges) <= set(expected)
+    assert {(d, s, (-x, -y, -z)) for s, d, (x, y, z) in edges} == set(edges)
+    vectors = positions[src] + shift @ cell - positions[dst]
+    assert (np.linalg.norm(vectors, axis=1) <= cutoff + 1e-9).all()
+    return len(edges)
+
+
+ATOMS = np.array([[0.02, 0.01, 0.03], [0.51, 0.27, 0.74], [0.33, 0.92, 0.55]])
+CELLS = {
+    "cubic": np.diag([5.1, 5.1, 5.1]),
+    "rhombohedral": np.array([[0.0, 2.7, 2.7], [2.7, 0.0, 2.7], [2.7, 2.7, 0.0]]),
+    "skewed": np.array([[4.0, 0.0, 0.0], [11.3, 3.9, 0.0], [-7.7, 9.1, 4.2]]),
+    "tiny": np.diag([1.7, 1.9, 2.3]),
+    "left-handed": np.array([[0.3, 4.4, 0.1], [3.8, 0.2, 0.4], [0.5, -0.6, 5.2]]),
+    "needle": np.array([[1.6, 0.0, 0.0], [0.2, 1.8, 0.0], [0.3, 0.1, 31.0]]),
+    "flat": np.array([[14.0, 0.0, 0.0], [3.0, 13.0, 0.0], [0.7, 0.2, 1.5]]),
+    "rotated": np.array([[1.2, 3.1, -2.2], [-3.4, 0.8, 1.9], [2.0, 2.6, 3.3]]),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("cutoff", [4.0, 5.0, 6.0])
+def test_cells_of_every_shape(name, cutoff):
+    assert check(ATOMS @ CELLS[name], CELLS[name], cutoff) > 0
+
+
+def test_left_handed_cell_is_left_handed():
+    assert np.linalg.det(CELLS["left-handed"]) < 0
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_one_atom_sees_its_own_images(name):
+    src, dst, shift = neighbours(np.array([[0.4, -0.2, 0.1]]), CELLS[name], 6.0)
+    assert check(np.array([[0.4, -0.2, 0.1]]), CELLS[name], 6.0) == len(src) > 0
+    assert (src == dst).all()
+    assert shift.any(axis=1).all()
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_atoms_written_outside_the_cell(name):
+    moves = np.array([[3, 0, -2], [0, -5, 1], [-1, 1, 7]])
+    inside, outside = ATOMS @ CELLS[name], (ATOMS + moves) @ CELLS[name]
+    assert check(outside, CELLS[name], 5.0) == len(neighbours(inside, CELLS[name], 5.0)[0])
+
+
+def test_many_atoms_use_the_cell_list():
+    rng = np.random.default_rng(0)
+    cell = np.diag([19.0, 18.0, 17.0]) + rng.normal(size=(3, 3))
+    assert check(rng.random((120, 3)) @ cell, cell, 4.0) > 500
+
+
+def test_known_coordination():
+    rock_salt = np.array([[0.0, 2.82, 2.82], [2.82, 0.0, 2.82], [2.82, 2.82, 0.0]])
+    src, dst, _ = neighbours(np.array([[0.0, 0, 0], [2.82, 0, 0]]), rock_salt, 3.0)
+    assert (src != dst).all()
+    assert np.bincount(dst).tolist() == [6, 6]
+
+
+def test_a_neighbour_at_the_cutoff_is_left_out():
+    # Every length here is exact in binary; what lies at r_c must count for nothing in a model anyhow (its envelope).
+    cubic = np.diag([3.0, 3.0, 3.0])
+    assert len(neighbours(np.zeros((1, 3)), cubic, 3.0)[0]) == 0
+    assert len(neighbours(np.zeros((1, 3)), cubic, np.nextafter(3.0, 4.0))[0]) == 6
+
+
+@st.composite
+def crystals(draw):
+    number = st.floats(-7.0, 7.0, allow_nan=False, width=32)
+    cell = draw(arrays(np.float64, (3, 3), elements=number))
+    assume(abs(np.linalg.det(cell)) > 1.0)
+    assume(heights(cell).min() > 0.9)
+    n = draw(st.integers(1, 4))
+    fractional = draw(arrays(np.float64, (n, 3), elements=st.floats(-2.5, 2.5, width=32)))
+    return fractional @ cell, cell
+
+
+@settings(max_examples=150, deadline=None)
+@given(crystals(), st.floats(0.5, 4.5))
+def test_random_cells(crystal, cutoff):
+    check(*crystal, cutoff)
+
+
+@pytest.mark.parametrize(
+    ("positions", "cell", "said"),
+    [
+        ([[0.0, 0.0, 0.0]], np.full((3, 3), np.nan), "NaN"),
+        ([[0.0, np.inf, 0.0]], np.eye(3) * 4, "infinity"),
+        ([[0.0, 0.0, 0.0]], [[4.0, 0, 0], [8.0, 0, 0], [0, 0, 4.0]], "no volume"),
+    ],
+)
+def test_numbers_that_are_no_crystal(positions, cell, said):
+    with pytest.raises(ZooError, match=said):
+        neighbours(np.array(positions), np.asarray(cell, dtype=float), 4.0)

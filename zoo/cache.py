@@ -1,0 +1,212 @@
+"""Content-addressed folders on disk: the name of an entry is the hash of all that its content follows from."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import shutil
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+from filelock import FileLock, Timeout
+
+from zoo.errors import ZooError
+
+logger = logging.getLogger(__name__)
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_FULL_WORDS = (
+    "No space left on device",
+    "File too large",
+    "database or disk is full",
+    "PytorchStreamWriter failed writing file",
+    "inline_container.cc",  # torch.save: "unexpected pos 576 vs 534"
+)
+_CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+
+
+def cache_root() -> Path:
+    """Where the zoo keeps what it can make or fetch again: $ZOO_CACHE, else the user's cache folder."""
+    chosen = os.environ.get("ZOO_CACHE")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("crystal-tensor-zoo")
+
+
+def content_key(*parts: Any) -> str:
+    """SHA-256 (hex) of bytes, str, bool, int, float, None, numpy arrays, and lists and mappings of these.
+
+    Each part goes in with its type and length, so that different parts never give the same bytes:
+    ("ab", "c") and ("a", "bc") differ, as do 1 and 1.0. Mappings count without their order.
+
+    Raises:
+        TypeError: a part of another type.
+    """
+    digest = hashlib.sha256()
+    for chunk in _frames(parts):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _frames(part: Any) -> Iterator[bytes]:
+    if isinstance(part, np.generic):
+        part = part.item()
+    if isinstance(part, np.ndarray):
+        if part.dtype.kind not in "biuf":
+            raise TypeError(f"cannot hash an array of {part.dtype}")
+        array = np.ascontiguousarray(part, dtype=part.dtype.newbyteorder("<"))
+        kind, payload = f"array {array.dtype.str} {part.shape}", array.tobytes()
+    elif isinstance(part, Mapping):
+        yield f"map {len(part)}\n".encode()
+        for key in sorted(part):
+            yield from _frames(key)
+            yield from _frames(part[key])
+        return
+    elif isinstance(part, list | tuple):
+        yield f"list {len(part)}\n".encode()
+        for item in part:
+            yield from _frames(item)
+        return
+    elif isinstance(part, bytes):
+        kind, payload = "bytes", part
+    elif isinstance(part, str):
+        kind, payload = "str", part.encode()
+    elif part is None or isinstance(part, bool | int):
+        kind, payload = type(part).__name__, str(part).encode()
+    elif isinstance(part, float):
+        kind, payload = "float", struct.pack("<d", part)
+    else:
+        raise TypeError(f"cannot hash a {type(part).__name__}")
+    yield f"{kind} {len(payload)}\n".encode()
+    yield payload
+
+
+@contextmanager
+def clear_disk_errors(folder: Path, fix: str) -> Iterator[None]:
+    """Turn what keeps a folder from being written into a ZooError that names `folder` and `fix`.
+
+    That is: a full disk, a quota, a missing permission, a file in the folder's place. torch, safetensors and SQLite
+    wrap a full disk in errors of their own: these are known by their words.
+    """
+    try:
+        yield
+    except ZooError:
+        raise
+    except Exception as error:
+        number, reason = (error.errno, error.strerror) if isinstance(error, OSError) else (None, None)
+        if number in _DISK_FULL or any(words in str(error) for words in _DISK_FULL_WORDS):
+            raise ZooError(f"no space left for {folder}: free some, or {fix}") from error
+        if number in _CANNOT_WRITE:
+            raise ZooError(f"cannot write in {folder} ({reason}): {fix}") from error
+        raise
+
+
+@contextmanager
+def building(entry: Path, resume: bool = False) -> Iterator[Path | None]:
+    """A folder to fill, which becomes `entry` when the block ends well; None where `entry` is whole already.
+
+    One process fills it, others that want the same entry wait and then find it whole. A kill leaves no entry, at
+    most the folder `*.partial` and what was in it.
+
+    Args:
+        entry: the folder that shall be.
+        resume: the block goes on with what a killed or failed one left in the folder, rather than with an empty one.
+
+    Raises:
+        ZooError: the disk is full, or the folder cannot be written.
+    """
+    if entry.is_dir():
+        yield None
+        return
+    with clear_disk_errors(entry.parent, fix="set ZOO_CACHE to another folder"):
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(Path(f"{entry}.lock")):
+            if entry.is_dir():
+                yield None
+                return
+            partial = entry.with_name(f"{entry.name}.partial")
+            if not resume:
+                shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(exist_ok=True)
+            try:
+                yield partial
+                partial.replace(entry)
+            except BaseException:
+                if not resume:
+                    shutil.rmtree(partial, ignore_errors=True)
+                raise
+
+
+def _lock(path: Path) -> FileLock:
+    """The lock at `path`, held; the user is told where another process has to end first."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        logger.warning("waiting for another process that makes %s", path.with_suffix(""))
+        lock.acquire()
+    return lock
+
+
+class ArrayWriter:
+    """An .npy file that is appended to row by row, so that memory stays flat.
+
+    Written, not mapped: on a full disk a mapping would kill the process where a write raises. A file that a killed
+    process left is taken up after its last whole row; `np.load` reads it once it is closed.
+
+    Attributes:
+        rows: the number of whole rows.
+    """
+
+    def __init__(self, path: Path, dtype: str, row: tuple[int, ...] = ()) -> None:
+        self._dtype = np.dtype(dtype)
+        self._row = row
+        self._file = path.open("r+b" if path.exists() else "w+b")
+        self._write_header(0)
+        self._start = self._file.tell()
+        row_bytes = self._dtype.itemsize * int(np.prod(row, dtype=np.int64))
+        end = self._file.seek(0, os.SEEK_END)
+        self.rows = (end - self._start) // row_bytes if row_bytes else 0
+        self.truncate(self.rows)
+
+    def _write_header(self, rows: int) -> None:
+        """Numpy pads the header so that its length does not change while the first axis grows."""
+        self._file.seek(0)
+        shape = (rows, *self._row)
+        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def truncate(self, rows: int) -> None:
+        """Keep the first `rows` rows alone and go on after them."""
+        row_bytes = self._dtype.itemsize * int(np.prod(self._row, dtype=np.int64))
+        self._file.seek(self._start + rows * row_bytes)
+        self._file.truncate()
+        self.rows = rows
+
+    def append(self, values: np.ndarray) -> None:
+        """Add (n, *row) values, on disk when this returns as far as a kill of the process is concerned."""
+        if values.shape[1:] != self._row:
+            raise ValueError(f"rows of shape {self._row} wanted, got {values.shape[1:]}")
+        self._file.write(np.ascontiguousarray(values, dtype=self._dtype).tobytes())
+        self._file.flush()
+        self.rows += len(values)
+
+    def close(self) -> None:
+        """Write the number of rows into the header, and everything to the disk."""
+        self._write_header(self.rows)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+def open_array(path: Path) -> np.ndarray:
+    """An .npy file as a plain, read-only array that is mapped, not read."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    except (ValueError, FileNotFoundError) as error:
+        raise ZooError(f"{path} is damaged or missing: delete {path.parent} and it is made anew") from error

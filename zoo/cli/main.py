@@ -1,0 +1,104 @@
+"""`zoo`: the group of all commands, and how errors reach the user."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import warnings
+
+import click
+
+from zoo import __version__
+from zoo.errors import ZooError
+
+# command -> module that holds it under the same name
+COMMANDS = {
+    "run": "zoo.cli.run",
+    "predict": "zoo.cli.predict",
+    "list": "zoo.cli.plugins",
+    "compat": "zoo.cli.plugins",
+    "recipes": "zoo.cli.recipes",
+    "data": "zoo.cli.data",
+    "track": "zoo.cli.track",
+}
+HELP = {
+    "run": "Train what a recipe describes.",
+    "predict": "Tensors of crystals from CIF, POSCAR or any file that pymatgen reads.",
+    "list": "The plugins that are installed: encoders, readouts, datasets.",
+    "compat": "Which encoder goes with which readout, and why not.",
+    "recipes": "The recipes that ship with the zoo.",
+    "data": "Look at datasets, check and fetch them.",
+    "track": "Send a finished run to MLflow.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when it is called, or asked for its own help."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """In the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command of that name, or None."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[name]), f"{name}_command")
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in `zoo --help`, without an import."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, HELP[name]) for name in COMMANDS])
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with the nearest command where there is none of that name."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from zoo.errors import did_you_mean
+
+            raise ZooError(f"there is no command '{args[0]}'.{did_you_mean(args[0], COMMANDS)} (zoo --help)")
+        return super().resolve_command(context, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="zoo")
+def group() -> None:
+    """Equivariant models for tensor properties of crystals.
+
+    \b
+    Start here:
+      zoo run dtnet_total                  train a dielectric-tensor model on real DFPT data
+      zoo predict RUN_DIR my.cif           ask it
+      zoo list                             what there is to combine
+    """
+
+
+def main() -> None:
+    """Run the command line; errors that the user can put right are one line on stderr and exit code 2."""
+    warnings.filterwarnings("ignore")  # of the libraries: a user can do nothing about them
+    logging.captureWarnings(True)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    try:
+        code = group(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except ZooError as error:
+        fail(str(error))
+    except click.ClickException as error:
+        fail(error.format_message())
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`zoo list | head`): nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def fail(message: str) -> None:
+    """One line on stderr, exit code 2."""
+    click.echo(f"zoo: {' '.join(message.split())}", err=True)
+    sys.exit(2)

@@ -1,0 +1,23 @@
+"""`zoo track`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("track")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--uri", help="Tracking URI; default: the recipe's, else MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.")
+def track_command(run_dir: Path, uri: str | None) -> None:
+    """Send a finished run to MLflow, for instance after the server was down. Twice does no harm."""
+    from zoo import recipe
+    from zoo.run_folder import RunFolder
+    from zoo.tracking.send import send
+
+    folder = RunFolder.existing(run_dir)
+    tracking = recipe.read(str(folder.recipe)).tracking
+    if uri is not None:
+        tracking = tracking.model_copy(update={"uri": uri})
+    click.echo(f"mlflow    {send(folder, tracking).line}")

@@ -1,0 +1,39 @@
+"""Which encoder goes with which readout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zoo import model, plugins
+from zoo.contract.target import TensorTarget
+from zoo.errors import ZooError
+
+
+def pairs(formula: str = "ij=ji") -> list[dict[str, Any]]:
+    """Every pair of installed plugins, with default hyperparameters: {encoder, readout, works, reason}.
+
+    Raises:
+        ZooError: `formula` is no index symmetry.
+    """
+    target = TensorTarget("tensor", formula)
+    try:
+        target.irreps  # noqa: B018 - whether e3nn understands the formula
+    except Exception as error:  # e3nn raises many kinds
+        raise ZooError(f"'{formula}' is no index symmetry such as ij=ji or ijkl=jikl=klij: {error}") from None
+    return [
+        {
+            "encoder": encoder,
+            "readout": readout,
+            "works": (reason := _why_not(encoder, readout, target)) is None,
+            "reason": reason,
+        }
+        for encoder in plugins.available("encoder")
+        for readout in plugins.available("readout")
+    ]
+
+
+def _why_not(encoder: str, readout: str, target: TensorTarget) -> str | None:
+    try:
+        return model.mismatch(encoder, plugins.hypers("encoder", encoder, {}), readout, target)
+    except ZooError as error:
+        return str(error)

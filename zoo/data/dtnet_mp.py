@@ -1,0 +1,62 @@
+"""The DTNet paper's own set: Mao, Li, Tan, npj Comput. Mater. 10, 265 (2024), doi 10.1038/s41524-024-01450-z."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from zoo.cache import cache_root
+from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
+from zoo.contract.target import TensorTarget
+from zoo.data.download import download
+from zoo.data.formats import json_entries, records_of
+from zoo.data.tensors import DIELECTRIC
+
+URL = (
+    "https://raw.githubusercontent.com/pfnet-research/dielectric-pred/"
+    "c09e5299890a5473dfa2accf39bedbe5bdf385ab/data/mp_dielectric.json"
+)
+SHA256 = "7dae31b2f95b60060bf2bab1ce91751f7a48cb18f4e3b6459e44a899337759e0"
+
+
+class DTNetMPHypers(Hypers):
+    """Where the file is."""
+
+    path: str | None = None
+    """A file of this format that is here already (.json, .json.gz); null: downloaded once, into the cache."""
+
+
+class DTNetMP(Dataset):
+    """7,277 Materials Project crystals (6,648 after the paper's cleaning), by id; electronic, ionic and total tensors.
+
+    Tensors of Materials Project's API may be in another frame than their structure: `zoo data check dtnet-mp`.
+    """
+
+    Hypers = DTNetMPHypers
+    licence: ClassVar[str] = (
+        "data of the Materials Project, CC BY 4.0 (materialsproject.org/about/terms); the file is published by "
+        "github.com/pfnet-research/dielectric-pred without a licence of its own"
+    )
+
+    def targets(self) -> Mapping[str, TensorTarget]:
+        """electronic, ionic, total; dimensionless."""
+        return DIELECTRIC
+
+    def fetch(self) -> Path:
+        """The file: the one that `path` names or, downloaded if need be, that in the cache.
+
+        Raises:
+            ZooError: it cannot be downloaded; the line says from where and to where to do so by hand.
+        """
+        if self.hypers.path is not None:
+            return Path(self.hypers.path).expanduser()
+        return download(URL, SHA256, cache_root() / "datasets" / "dtnet-mp" / "mp_dielectric.json")
+
+    def records(self) -> Iterator[Record | BadRecord]:
+        """In the order of the file.
+
+        Raises:
+            ZooError: the file cannot be had, or read.
+        """
+        yield from records_of(json_entries(self.fetch()), DIELECTRIC, "dtnet-mp")

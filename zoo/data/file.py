@@ -1,0 +1,82 @@
+"""Crystals and tensors of the user's own: JSON, extxyz, or CSV with a structure file a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
+from zoo.contract.target import TensorTarget
+from zoo.data.formats import csv_entries, extxyz_entries, json_entries, records_of
+from zoo.errors import ZooError
+
+
+class TargetHypers(BaseModel):
+    """A tensor property of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    formula: str = Field(default="ij=ji", pattern=r"^-?[a-z]+(=-?[a-z]+)*$")
+    """Index symmetry as e3nn writes it: ij=ji (symmetric), ijkl=jikl=klij (elasticity), ..."""
+    unit: str = "1"
+    """Of the values; 1 where they are dimensionless."""
+    quantity: str = ""
+    """What the numbers are: electronic dielectric, ionic dielectric, total dielectric, ... or nothing."""
+
+
+class FileHypers(Hypers):
+    """Where the records are, and which of their fields are what."""
+
+    path: str = ""
+    """JSON (.json), extxyz (.extxyz, .xyz) or CSV (.csv) file, each also gzipped (.gz)."""
+    targets: dict[str, TargetHypers] = Field(default={"total": TargetHypers(quantity="total dielectric")}, min_length=1)
+    """Name of the field -> formula, unit and quantity of the tensor in it."""
+    key: str = "key"
+    """Field with the keys of the records; without it the structure's path or the number in the file is the key."""
+    structure: str = "cif"
+    """CSV: the column with the path of the CIF or VASP file, from the folder of the CSV."""
+
+
+class File(Dataset):
+    """The user's own file. Tensors must be in the Cartesian frame of their structures (`zoo data check FILE`).
+
+    JSON: {key: {"structure": pymatgen's dict, target: tensor, ...}, ...} or a list of such objects.
+    extxyz: one frame a crystal, target="9 numbers" (row by row) in its comment line.
+    CSV: one row a crystal; the tensor as JSON in the column `target` or in the columns target_xx, target_xy, ...
+    A CIF has no frame of its own: tensors beside one must have c along z and a in the xz plane. VASP files have one.
+    """
+
+    Hypers = FileHypers
+
+    def __init__(self, hypers: FileHypers) -> None:
+        super().__init__(hypers)
+        if not hypers.path:
+            raise ZooError("dataset 'file' needs 'path', the file to read")
+        self.path = Path(hypers.path).expanduser()
+        self._targets = {
+            name: TensorTarget(name=name, formula=t.formula, unit=t.unit, quantity=t.quantity)
+            for name, t in hypers.targets.items()
+        }
+
+    def targets(self) -> Mapping[str, TensorTarget]:
+        """As the hyperparameters declare them."""
+        return self._targets
+
+    def records(self) -> Iterator[Record | BadRecord]:
+        """In the order of the file.
+
+        Raises:
+            ZooError: the file as a whole cannot be read.
+        """
+        name = self.path.name.lower().removesuffix(".gz")
+        if name.endswith(".json"):
+            entries = json_entries(self.path, self.hypers.key)
+        elif name.endswith((".extxyz", ".xyz")):
+            entries = extxyz_entries(self.path, self.hypers.key)
+        elif name.endswith(".csv"):
+            entries = csv_entries(self.path, self._targets, self.hypers.key, self.hypers.structure)
+        else:
+            raise ZooError(f"{self.path}: unknown format; there is JSON (.json), extxyz (.extxyz, .xyz), CSV (.csv)")
+        yield from records_of(entries, self._targets, self.path.name)

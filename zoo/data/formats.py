@@ -1,0 +1,211 @@
+"""Files of crystals and tensors, as entries and as records: JSON, extxyz, CSV with a structure file a row."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import ase.io
+from ase import Atoms
+from pymatgen.core import Structure
+
+from zoo.contract.plugin import BadRecord, Record
+from zoo.contract.target import TensorTarget
+from zoo.data.structures import checked_structure, structure_from_dict, structure_from_file
+from zoo.data.tensors import read_tensor
+from zoo.errors import ZooError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One crystal as it stands in a file.
+
+    Attributes:
+        key: its name or, without one, its number in the file, padded so that text order is number order.
+        fields: all that is said of it.
+        structure: the crystal, or why it cannot be read.
+    """
+
+    key: str
+    fields: Mapping[str, Any]
+    structure: Structure | ZooError
+
+
+def records_of(
+    entries: Iterator[Entry], targets: Mapping[str, TensorTarget], source: str
+) -> Iterator[Record | BadRecord]:
+    """Records with the targets that each entry holds; plain values among the other fields become properties."""
+    for entry in entries:
+        try:
+            if isinstance(entry.structure, ZooError):
+                raise entry.structure
+            present = [target for name, target in targets.items() if entry.fields.get(name) is not None]
+            if not present:
+                raise ZooError(f"has no {' or '.join(repr(name) for name in targets)}")
+            tensors = {target.name: read_tensor(entry.fields[target.name], target) for target in present}
+        except ZooError as error:
+            yield BadRecord(entry.key, str(error))
+            continue
+        plain = {k: v for k, v in entry.fields.items() if k not in targets and isinstance(v, str | int | float)}
+        yield Record(entry.key, entry.structure, tensors, {"source": source, **plain})
+
+
+def read_text(path: Path) -> str:
+    """A text file, unpacked where its name ends in .gz.
+
+    Raises:
+        ZooError: no such file, or it cannot be read.
+    """
+    try:
+        packed = path.read_bytes()
+        return (gzip.decompress(packed) if path.suffix == ".gz" else packed).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ZooError(f"{path}: no such file") from None
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ZooError(f"{path}: cannot be read ({error})") from None
+
+
+def json_entries(path: Path, key_field: str = "key") -> Iterator[Entry]:
+    """{key: {"structure": pymatgen's dict, field: value, ...}, ...} or a list of such objects, with key fields.
+
+    Raises:
+        ZooError: no JSON, neither object nor list, or an object that has a key twice (one would be lost).
+    """
+    try:
+        content = json.loads(read_text(path), object_pairs_hook=_no_key_twice)
+    except (ValueError, RecursionError) as error:
+        raise ZooError(f"{path}: is no valid JSON ({error})") from None
+    except _KeyTwiceError as error:
+        raise ZooError(f"{path}: an object has the key '{error}' twice") from None
+    if isinstance(content, dict):
+        named = [(str(key), entry) for key, entry in content.items()]
+    elif isinstance(content, list):
+        named = [(_key(entry, key_field, i), entry) for i, entry in enumerate(content)]
+    else:
+        raise ZooError(f"{path}: must hold an object of records by key, or a list of records")
+    for key, entry in named:
+        if not isinstance(entry, dict):
+            yield Entry(key, {}, ZooError("is no JSON object"))
+        elif "structure" not in entry:
+            yield Entry(key, entry, ZooError("has no 'structure'"))
+        else:
+            try:
+                yield Entry(key, entry, structure_from_dict(entry["structure"]))
+            except ZooError as error:
+                yield Entry(key, entry, error)
+
+
+class _KeyTwiceError(Exception):
+    pass
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _KeyTwiceError(next(name for name in names if names.count(name) > 1))
+    return content
+
+
+def _key(fields: Any, key_field: str, number: int) -> str:
+    given = fields.get(key_field) if isinstance(fields, Mapping) else None
+    return f"{number:06d}" if given is None or given == "" else str(given)
+
+
+def extxyz_entries(path: Path, key_field: str = "key") -> Iterator[Entry]:
+    """One frame a crystal, by ASE; fields are those of the comment line.
+
+    The frames are parted first, so that a broken one does not take those after it along.
+
+    Raises:
+        ZooError: a frame does not begin with its number of atoms, so that what follows cannot be parted.
+    """
+    lines = iter(read_text(path).splitlines(keepends=True))
+    for number in itertools.count():
+        head = next((line for line in lines if line.strip()), None)
+        if head is None:
+            return
+        if not head.strip().isdecimal():
+            raise ZooError(
+                f"{path}: frame {number + 1} must begin with its number of atoms, it begins '{head.strip()}'"
+            )
+        frame = head + "".join(itertools.islice(lines, int(head) + 1))
+        yield _extxyz_entry(frame, key_field, number)
+
+
+def _extxyz_entry(frame: str, key_field: str, number: int) -> Entry:
+    try:
+        atoms = cast(Atoms, ase.io.read(io.StringIO(frame), format="extxyz", index=0))
+    except Exception as error:  # ASE raises whatever its inner code does
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return Entry(_key(None, key_field, number), {}, ZooError(f"is no valid extxyz frame ({reason})"))
+    # ASE moves names that it knows as results of a calculator (dielectric_tensor among them) there.
+    fields = {**atoms.info, **(atoms.calc.results if atoms.calc is not None else {})}
+    key = _key(fields, key_field, number)
+    try:
+        if not atoms.pbc.all():
+            raise ZooError("is not periodic in all three directions (Lattice= and pbc= of the comment line)")
+        symbols = atoms.get_chemical_symbols()
+        cell, coordinates = atoms.cell.array, atoms.get_positions() @ atoms.cell.reciprocal().T
+        return Entry(key, fields, checked_structure(cell, symbols, coordinates))
+    except ZooError as error:
+        return Entry(key, fields, error)
+
+
+def csv_entries(
+    path: Path, targets: Mapping[str, TensorTarget], key_field: str = "key", structure_column: str = "cif"
+) -> Iterator[Entry]:
+    """One row a crystal, its structure in the file that `structure_column` names, from the folder of the CSV.
+
+    A tensor is JSON in the column of the target's name or, for rank 2, in columns target_xx, target_xy, ...; where the
+    index symmetry says so, one of xy and yx is enough. Without a key column the structure's path is the key.
+
+    Raises:
+        ZooError: the CSV has no such column.
+    """
+    rows = csv.DictReader(io.StringIO(read_text(path)))
+    columns = [name for name in rows.fieldnames or () if name]
+    if structure_column not in columns:
+        raise ZooError(f"{path}: has no column '{structure_column}'.{did_you_mean(structure_column, columns)}")
+    for number, row in enumerate(rows):
+        given = {name: text for name, text in row.items() if isinstance(name, str) and text not in (None, "")}
+        fields: dict[str, Any] = {name: _value(text) for name, text in given.items()}
+        for target in targets.values():
+            if target.name not in fields:
+                fields[target.name] = _from_components(fields, target)
+        key = given.get(key_field) or given.get(structure_column) or _key(None, key_field, number)
+        try:
+            if structure_column not in given:
+                raise ZooError(f"row {number + 2} has no '{structure_column}'")
+            yield Entry(key, fields, structure_from_file(path.parent / given[structure_column]))
+        except ZooError as error:
+            yield Entry(key, fields, error)
+
+
+def _value(text: str) -> Any:
+    """A cell of a CSV: number or list where it reads as JSON, else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _from_components(fields: Mapping[str, Any], target: TensorTarget) -> list[list[Any]] | None:
+    """3×3 from columns target_xx, ...; None where there is none of them, NaN for one that is missing."""
+    if target.rank != 2:
+        return None
+
+    def component(i: str, j: str) -> Any:
+        value = fields.get(f"{target.name}_{i}{j}")
+        mirrored = fields.get(f"{target.name}_{j}{i}") if target.formula == "ij=ji" else None
+        return mirrored if value is None else value
+
+    matrix = [[component(i, j) for j in "xyz"] for i in "xyz"]
+    return matrix if any(value is not None for row in matrix for value in row) else None

@@ -1,0 +1,171 @@
+"""Is a tensor in the Cartesian frame of its own structure?
+
+By Neumann's principle a tensor property is invariant under the point group of its crystal. Where the structure was
+re-oriented after the calculation, and the tensor was not, it is not invariant any more (nor is it where the
+calculation was not converged, which this check finds as well).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from zoo.contract.plugin import Record
+from zoo.contract.target import TensorTarget
+from zoo.data.symmetry import CRYSTAL_SYSTEMS, crystal_system, symmetry
+from zoo.errors import ZooError
+
+NEGLIGIBLE = 0.01
+"""A tensor smaller than this share of the record's largest one of the same unit is noise: no residual is defined."""
+
+
+class FrameCheck(BaseModel):
+    """When a tensor is not invariant under the point group of its own structure."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    tolerance: float = Field(default=0.05, gt=0)
+    """Largest relative residual, max ‖R·T - T‖ / ‖T‖ over the operations R of the point group."""
+    drop: bool = False
+    """Leave offenders out; false: they are reported and used."""
+    symprec: float = Field(default=0.01, gt=0)
+    """Å; tolerance of the symmetry search. A loose one finds symmetry in distorted crystals that their tensors lack."""
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """How far a tensor is from the symmetry of its crystal.
+
+    Attributes:
+        residual: max over the point group of ‖R·T - T‖_F / ‖T‖_F; None where it is not defined: the tensor is zero or
+            negligible, or spglib finds no symmetry.
+    """
+
+    key: str
+    formula: str
+    crystal_system: str
+    residual: float | None
+
+
+def residual(tensor: np.ndarray, rotations: np.ndarray) -> float:
+    """max over R of ‖R·T - T‖_F / ‖T‖_F.
+
+    Args:
+        tensor: of any rank, not zero; R acts on each index.
+        rotations: (n, 3, 3) orthogonal, Cartesian.
+    """
+    rotated = np.broadcast_to(tensor, (len(rotations), *tensor.shape))
+    for _ in range(tensor.ndim):  # each turn takes the last index and puts it in front: after all, the order is back
+        rotated = np.einsum("nij,n...j->ni...", rotations, rotated)
+    change = (rotated - tensor).reshape(len(rotations), -1)
+    return float(np.linalg.norm(change, axis=1).max() / np.linalg.norm(tensor))
+
+
+def misfit(record: Record, target: TensorTarget, symprec: float) -> Misfit:
+    """Measure one record, which must hold the target.
+
+    Raises:
+        ZooError: the target is one tensor an atom.
+    """
+    _one_a_crystal(target)
+    found = symmetry(record.structure, symprec)
+    tensor = np.asarray(record.targets[target.name], dtype=np.float64)
+    value = None if found is None or _negligible(record, target) else residual(tensor, found.rotations)
+    formula = record.structure.composition.reduced_formula
+    return Misfit(record.key, formula, crystal_system(found.number if found else 1), value)
+
+
+def offenders(records: Sequence[Record], target: TensorTarget, check: FrameCheck) -> list[Misfit]:
+    """Those above the tolerance and those without a defined residual, in the order of the records.
+
+    Raises:
+        ZooError: the target is one tensor an atom.
+    """
+    _one_a_crystal(target)
+    suspects = (r for r in records if _negligible(r, target) or _largest_residual(r, target) > check.tolerance)
+    measured = (misfit(record, target, check.symprec) for record in suspects)
+    return [m for m in measured if m.residual is None or m.residual > check.tolerance]
+
+
+def _one_a_crystal(target: TensorTarget) -> None:
+    if target.per_atom:
+        raise ZooError(f"'{target.name}' is one tensor an atom, the frame check is for one a crystal; set frame: null")
+
+
+def _negligible(record: Record, target: TensorTarget) -> bool:
+    norm = float(np.linalg.norm(record.targets[target.name]))
+    shape = record.targets[target.name].shape
+    largest = max(float(np.linalg.norm(t)) for t in record.targets.values() if t.shape == shape)
+    return norm == 0 or norm < NEGLIGIBLE * largest
+
+
+def _largest_residual(record: Record, target: TensorTarget) -> float:
+    """A bound that no orientation exceeds: for rank 2 no rotation moves more than the anisotropic part, twice.
+
+    It spares the symmetry search for nearly isotropic tensors: the cubic crystals, where that takes longest.
+    """
+    if target.rank != 2:
+        return np.inf
+    tensor = record.targets[target.name]
+    anisotropic = tensor - np.trace(tensor) / 3 * np.eye(3)
+    return 2 * float(np.linalg.norm(anisotropic) / np.linalg.norm(tensor))
+
+
+_ZERO_PROVES_SYMMETRIC = {
+    "triclinic": "nothing: the point group allows every tensor",
+    "monoclinic": "that b is a principal axis; unseen: rotation about b, swap of b with another principal axis",
+    "orthorhombic": "that a, b, c are the principal axes; unseen: axis swaps",
+    "tetragonal": "the orientation: c is the optical axis, rotation about it changes nothing",
+    "trigonal": "the orientation: c is the optical axis, rotation about it changes nothing",
+    "hexagonal": "the orientation: c is the optical axis, rotation about it changes nothing",
+    "cubic": "that the tensor is isotropic; it is the same in every orientation",
+}
+
+
+def zero_proves(target: TensorTarget, system: str) -> str:
+    """What a residual of zero says about the orientation of a tensor, in a crystal system.
+
+    A rotation Q goes unseen where Q·T is invariant under the point group G too; every Q that maps G onto itself does.
+    """
+    if target.formula == "ij=ji":
+        return _ZERO_PROVES_SYMMETRIC[system]
+    if system == "triclinic":
+        return "nothing: every rotation maps the point group onto itself"
+    return "the orientation but for rotations that map the point group onto itself, at least"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The misfits of one crystal system, or of all ("all").
+
+    Attributes:
+        count, undefined, over: numbers of crystals, those without a defined residual, those above the tolerance.
+        median, high, largest: of the defined residuals; high is the 95 % quantile; None where there are none.
+    """
+
+    crystal_system: str
+    count: int
+    undefined: int
+    over: int
+    median: float | None
+    high: float | None
+    largest: float | None
+
+
+def summarise(misfits: Sequence[Misfit], tolerance: float) -> list[Summary]:
+    """One summary a crystal system that occurs, in order of symmetry, and one of all."""
+    present = [system for system in CRYSTAL_SYSTEMS if any(m.crystal_system == system for m in misfits)]
+    return [_summary(system, misfits, tolerance) for system in [*present, "all"]]
+
+
+def _summary(system: str, misfits: Sequence[Misfit], tolerance: float) -> Summary:
+    chosen = [m.residual for m in misfits if system in ("all", m.crystal_system)]
+    defined = np.array([value for value in chosen if value is not None])
+    over = int((defined > tolerance).sum())
+    if not len(defined):
+        return Summary(system, len(chosen), len(chosen), over, None, None, None)
+    median, high = (float(q) for q in np.quantile(defined, (0.5, 0.95)))
+    return Summary(system, len(chosen), len(chosen) - len(defined), over, median, high, float(defined.max()))

@@ -1,0 +1,65 @@
+"""1,056 inorganic crystals with electronic and total dielectric tensors from DFPT, embedded in the zoo.
+
+Petousis et al., Sci. Data 4, 160134 (2017), doi 10.1038/sdata.2016.134; LICENSE.md beside this file has the licence and
+the way the numbers came. The tensors are in the Cartesian frame of the stored structures.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
+from zoo.contract.target import TensorTarget
+from zoo.data.structures import checked_structure
+from zoo.data.tensors import DIELECTRIC, read_tensor
+from zoo.errors import ZooError
+
+FILE = "petousis2017.json.gz"
+
+
+class Petousis2017Hypers(Hypers):
+    """There is nothing to choose."""
+
+
+class Petousis2017(Dataset):
+    """The embedded table, by Materials Project id; targets electronic, total, and ionic = total - electronic.
+
+    Tensors are symmetrised; properties are band_gap (eV, PBE), space_group (number) and source.
+    """
+
+    Hypers = Petousis2017Hypers
+
+    def targets(self) -> Mapping[str, TensorTarget]:
+        """electronic, ionic, total; dimensionless."""
+        return DIELECTRIC
+
+    def records(self) -> Iterator[Record | BadRecord]:
+        """All 1,056, sorted by key as strings."""
+        packed = resources.files(__package__).joinpath(FILE).read_bytes()
+        for entry in json.loads(gzip.decompress(packed)):
+            try:
+                yield _record(entry)
+            except ZooError as error:
+                yield BadRecord(entry["key"], str(error))
+
+
+def _record(entry: Mapping[str, Any]) -> Record:
+    electronic = read_tensor(entry["electronic"], DIELECTRIC["electronic"])
+    total = read_tensor(entry["total"], DIELECTRIC["total"])
+    lattice, coordinates = np.array(entry["lattice"]), np.array(entry["frac_coords"])
+    return Record(
+        key=entry["key"],
+        structure=checked_structure(lattice, entry["species"], coordinates),
+        targets={"electronic": electronic, "ionic": total - electronic, "total": total},
+        properties={
+            "band_gap": entry["band_gap"],
+            "space_group": entry["space_group"],
+            "source": "petousis2017",
+        },
+    )

@@ -1,0 +1,105 @@
+"""Training, validation and test part, by key."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from zoo.contract.plugin import Record
+from zoo.errors import ZooError
+
+
+class Splitting(BaseModel):
+    """How the records are split."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    kind: Literal["random", "formula"] = "random"
+    """random: as in the DTNet paper; formula: one reduced formula stays in one part, so that polymorphs do not leak."""
+    test: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the test part."""
+    val: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the validation part."""
+    seed: int | None = Field(default=None, ge=0, lt=2**32)
+    """Seed of the split; null: the seed of the training, so that each seed has its own split."""
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Splitting:
+        if self.test + self.val >= 1:
+            raise ValueError("test and val together must be less than 1")
+        return self
+
+
+@dataclass(frozen=True)
+class Split:
+    """Keys of the three parts."""
+
+    train: list[str]
+    val: list[str]
+    test: list[str]
+
+
+def split(records: Sequence[Record], splitting: Splitting, seed: int) -> Split:
+    """Split by `splitting.seed` or, where that is None, by `seed`; the order of the records does not matter.
+
+    random is the DTNet paper's (npj Comput. Mater. 10, 265): keys sorted as strings, then scikit-learn's
+    train_test_split twice. formula fills test, then validation, with whole formulas in random order to the same sizes.
+
+    Raises:
+        ZooError: so few records that a part would be empty.
+    """
+    chosen = seed if splitting.seed is None else splitting.seed
+    n_test = math.ceil(splitting.test * len(records))
+    n_val = math.ceil(splitting.val / (1 - splitting.test) * (len(records) - n_test))
+    if n_test + n_val >= len(records):
+        raise ZooError(f"{len(records)} records are too few to split into training, validation and test part")
+    if splitting.kind == "random":
+        return _random(sorted(record.key for record in records), splitting, chosen)
+    parts = _by_formula(records, n_test, n_val, chosen)
+    if not (parts.train and parts.val and parts.test):
+        raise ZooError("too few different formulas to split by formula; set split.kind: random")
+    return parts
+
+
+def _random(keys: list[str], splitting: Splitting, seed: int) -> Split:
+    from sklearn.model_selection import train_test_split  # half a second to import, and recipes need this module
+
+    rest, test = train_test_split(keys, test_size=splitting.test, random_state=seed)
+    train, val = train_test_split(rest, test_size=splitting.val / (1 - splitting.test), random_state=seed)
+    return Split(train, val, test)
+
+
+def _by_formula(records: Sequence[Record], n_test: int, n_val: int, seed: int) -> Split:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: record.key):
+        groups[record.structure.composition.reduced_formula].append(record.key)
+    formulas = sorted(groups)
+    order = np.random.default_rng(seed).permutation(len(formulas))
+    left = [groups[formulas[i]] for i in order]
+    test, left = _fill(left, n_test)
+    val, left = _fill(left, n_val)
+    return Split([key for group in left for key in group], val, test)
+
+
+def _fill(groups: list[list[str]], size: int) -> tuple[list[str], list[list[str]]]:
+    """The first groups that fit into `size`, and those left over; one too many where that comes nearer."""
+    taken: list[str] = []
+    left: list[list[str]] = []
+    for group in groups:
+        if len(taken) + len(group) <= size:
+            taken += group
+        else:
+            left.append(group)
+    missing = size - len(taken)
+    if missing and left:
+        smallest = min(left, key=len)
+        if len(smallest) - missing < missing:
+            taken += smallest
+            left.remove(smallest)
+    return taken, left

@@ -1,0 +1,114 @@
+"""Crystal structures from files and from pymatgen's JSON, each error in one line."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pymatgen.core import Element, Lattice, Structure
+from pymatgen.io.cif import CifParser
+from pymatgen.io.vasp import Poscar
+
+from zoo.errors import ZooError
+
+
+def structure_from_dict(content: Any) -> Structure:
+    """A Structure from what `Structure.as_dict` writes; site properties and charges are left aside.
+
+    Read by hand: pymatgen's own reader imports whatever modules the site properties name.
+
+    Raises:
+        ZooError: no such dict, a partly occupied site, no chemical element, or not periodic in three directions.
+    """
+    try:
+        lattice, sites = content["lattice"], content["sites"]
+        matrix = np.array(lattice["matrix"], dtype=np.float64)
+        species = [_element(site["species"], site.get("label", "?")) for site in sites]
+        coordinates = np.array([site["abc"] for site in sites], dtype=np.float64)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ZooError(f"'structure' is no dict of a pymatgen Structure ({type(error).__name__}: {error})") from None
+    if isinstance(lattice, Mapping) and not all(lattice.get("pbc", (True,))):
+        raise ZooError("the structure is not periodic in all three directions")
+    return checked_structure(matrix, species, coordinates)
+
+
+def _element(species: Any, label: str) -> str:
+    if len(species) != 1 or species[0].get("occu", 1) != 1:
+        raise ZooError(_partly_occupied(label))
+    return species[0]["element"]
+
+
+def _partly_occupied(label: str) -> str:
+    return f"site {label} is partly occupied; order the structure first"
+
+
+def checked_structure(matrix: np.ndarray, species: list[str], frac_coords: np.ndarray) -> Structure:
+    """A Structure from lattice vectors as rows (3, 3) Å, N element symbols and (N, 3) fractional coordinates.
+
+    Raises:
+        ZooError: no atoms, a symbol of no element, numbers that are NaN, or lattice vectors that span no volume.
+    """
+    if matrix.shape != (3, 3) or frac_coords.shape != (len(species), 3) or not species:
+        raise ZooError("the structure needs a 3×3 lattice and, for each of its atoms, three coordinates")
+    if not (np.isfinite(matrix).all() and np.isfinite(frac_coords).all()):
+        raise ZooError("the structure holds NaN or infinite numbers")
+    lengths = np.linalg.norm(matrix, axis=1)
+    if abs(np.linalg.det(matrix)) <= 1e-6 * lengths.prod():
+        raise ZooError("the lattice vectors span no volume")
+    unknown = sorted({symbol for symbol in species if not Element.is_valid_symbol(symbol)})
+    if unknown:
+        raise ZooError(f"'{unknown[0]}' is no chemical element")
+    return Structure(Lattice(matrix), species, frac_coords)
+
+
+def structure_from_file(path: Path) -> Structure:
+    """The one crystal in a CIF or a VASP file (`POSCAR*`, `CONTCAR*`, `*.vasp`, `*.poscar`).
+
+    A VASP file holds lattice vectors, which fix the Cartesian frame. A CIF holds lengths and angles alone: its frame
+    is pymatgen's, c along z and a in the xz plane.
+
+    Raises:
+        ZooError: no such file, another format, broken, several crystals in it, or partly occupied sites.
+    """
+    name = path.name.lower()
+    if not path.is_file():
+        raise ZooError(f"{path}: no such file")
+    if name.endswith(".cif"):
+        return _parsed(str(path), lambda: CifParser(path).parse_structures(primitive=False))
+    if name.startswith(("poscar", "contcar")) or name.endswith((".vasp", ".poscar")):
+        return _parsed(str(path), lambda: [Poscar.from_file(path, check_for_potcar=False).structure])
+    raise ZooError(f"{path}: neither a CIF (.cif) nor a VASP file (POSCAR, .vasp)")
+
+
+def structure_from_cif(text: str) -> Structure:
+    """The one crystal in the text of a CIF, in the frame that `structure_from_file` gives it.
+
+    Raises:
+        ZooError: broken, several crystals in it, or partly occupied sites.
+    """
+    return _parsed("the CIF", lambda: CifParser.from_str(text).parse_structures(primitive=False))
+
+
+def _parsed(source: str, parse: Callable[[], Sequence[Structure]]) -> Structure:
+    """The one ordered crystal that `parse` gives; `source` is what errors call it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # rounded coordinates and the like; what matters raises
+            found = parse()
+    except Exception as error:  # the parsers raise whatever their inner code does
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ZooError(f"{source}: cannot be read as a crystal structure ({reason})") from None
+    if len(found) != 1:
+        raise ZooError(f"{source}: holds {len(found)} crystals, one is wanted")
+    structure = found[0]
+    if not structure.is_ordered:
+        disordered = next(site for site in structure if not site.is_ordered)
+        raise ZooError(f"{source}: {_partly_occupied(disordered.species_string)}")
+    try:
+        species = [site.specie.symbol for site in structure]
+    except AttributeError:
+        raise ZooError(f"{source}: a site holds no chemical element") from None
+    return checked_structure(structure.lattice.matrix, species, structure.frac_coords)

@@ -1,0 +1,70 @@
+"""Space groups, crystal systems and point groups, by spglib, in the frame of the structure as it stands."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import spglib
+from pymatgen.core import Structure
+
+from zoo.contract.plugin import Record
+
+CRYSTAL_SYSTEMS = ("triclinic", "monoclinic", "orthorhombic", "tetragonal", "trigonal", "hexagonal", "cubic")
+_LAST_NUMBER = (2, 15, 74, 142, 167, 194, 230)
+
+SYMPREC = 0.1
+"""Å; the tolerance with which the Materials Project assigns space groups: it gives all those of Petousis' table."""
+
+_SpglibError: type[Exception] = getattr(spglib, "SpglibError", RuntimeError)  # raised from 2.7 on, None before
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """What spglib finds.
+
+    Attributes:
+        number: of the space group, 1..230.
+        rotations: (n, 3, 3) the operations of the point group, Cartesian, orthogonal, r -> R r.
+    """
+
+    number: int
+    rotations: np.ndarray
+
+
+def symmetry(structure: Structure, symprec: float = SYMPREC) -> Symmetry | None:
+    """Space group and point group; None where spglib finds none (atoms on top of one another, for instance)."""
+    cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
+    try:
+        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
+    except _SpglibError:
+        return None
+    if found is None:
+        return None
+    columns = structure.lattice.matrix.T  # r = columns @ x, and spglib's rotations W act as x -> W x
+    operations = columns @ np.unique(found.rotations, axis=0) @ np.linalg.inv(columns)
+    # A lattice is symmetric within symprec only: take the nearest orthogonal matrices.
+    left, _, right = np.linalg.svd(operations)
+    return Symmetry(int(found.number), left @ right)
+
+
+def space_group(crystal: Record | Structure, symprec: float = SYMPREC) -> int | None:
+    """Its number: the one that the record holds, else spglib's; None where spglib finds none."""
+    if isinstance(crystal, Record):
+        known = crystal.properties.get("space_group")
+        if isinstance(known, int) and 1 <= known <= 230:
+            return known
+        crystal = crystal.structure
+    found = symmetry(crystal, symprec)
+    return None if found is None else found.number
+
+
+def crystal_system(crystal: Record | Structure | int) -> str:
+    """One of `CRYSTAL_SYSTEMS`, from a space-group number where there is one, else by spglib.
+
+    Where spglib finds no symmetry at all, not even the identity, the crystal counts as triclinic.
+    """
+    number = crystal if isinstance(crystal, int) else space_group(crystal) or 1
+    return CRYSTAL_SYSTEMS[bisect_left(_LAST_NUMBER, number)]

@@ -1,0 +1,84 @@
+"""Plugins: found through entry points, loaded only when a recipe names them."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points, requires
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from zoo.contract.plugin import Dataset, Encoder, Hypers, Readout
+from zoo.errors import ZooError, did_you_mean, explain_validation
+
+GROUPS: dict[str, str] = {"encoder": "zoo.encoders", "readout": "zoo.readouts", "dataset": "zoo.datasets"}
+BASES: dict[str, type] = {"encoder": Encoder, "readout": Readout, "dataset": Dataset}
+
+
+@cache
+def available(kind: str) -> dict[str, EntryPoint]:
+    """Entry points of a kind (`encoder`, `readout`, `dataset`) by name; nothing is imported.
+
+    Raises:
+        ZooError: two distributions register the same name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in sorted(entry_points(group=GROUPS[kind]), key=lambda p: p.name):
+        other = found.setdefault(point.name, point)
+        if other.value != point.value:
+            raise ZooError(f"two packages register the {kind} '{point.name}': {origin(other)} and {origin(point)}")
+    return found
+
+
+def origin(point: EntryPoint) -> str:
+    """`distribution version` of an entry point."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+
+
+def load(kind: str, name: str) -> Any:
+    """The class of a plugin.
+
+    Raises:
+        ZooError: there is none of that name, or its module cannot be imported.
+    """
+    points = available(kind)
+    if name not in points:
+        raise ZooError(f"there is no {kind} '{name}'.{did_you_mean(name, points)} (zoo list)")
+    try:
+        plugin = points[name].load()
+    except (ImportError, AttributeError) as error:
+        raise ZooError(f"{kind} '{name}' of {origin(points[name])} cannot be imported: {error}") from error
+    if not (isinstance(plugin, type) and issubclass(plugin, BASES[kind])):
+        raise ZooError(f"{kind} '{name}' of {origin(points[name])} is no subclass of zoo.api.{BASES[kind].__name__}")
+    return plugin
+
+
+def hypers(kind: str, name: str, settings: dict[str, Any]) -> Hypers:
+    """The hyperparameters of a plugin from what a recipe says beside its name.
+
+    Raises:
+        ZooError: a key that the plugin does not know, or a value that it refuses.
+    """
+    model: type[Hypers] = load(kind, name).Hypers
+    try:
+        return model(**settings)
+    except ValidationError as error:
+        raise ZooError(explain_validation(error, model, f"{kind} '{name}'")) from None
+
+
+def versions(names: dict[str, str]) -> dict[str, str]:
+    """`{kind: "name (distribution version)"}` for the plugins of a recipe."""
+    return {kind: f"{name} ({origin(available(kind)[name])})" for kind, name in names.items()}
+
+
+def extras_of(point: EntryPoint) -> list[str]:
+    """The extras of the distribution whose name begins like the plugin's: what `zoo list` tells to install."""
+    pattern = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
+    found = {m for line in (requires(point.dist.name) or []) for m in pattern.findall(line)} if point.dist else set()
+    return sorted(extra for extra in found if extra == point.name)
+
+
+def fields_of(model: type[BaseModel]) -> dict[str, str]:
+    """Name -> docstring of the fields of a pydantic model."""
+    return {name: (info.description or "").strip() for name, info in model.model_fields.items()}

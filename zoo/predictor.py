@@ -1,0 +1,133 @@
+"""Ask a trained model about crystals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pymatgen.core import Element, Structure
+
+from zoo import metrics, model_folder
+from zoo.data.symmetry import crystal_system
+from zoo.errors import ZooError
+from zoo.graphs.graph import CrystalGraph, collate, crystal_graph
+from zoo.model import TensorModel
+
+EDGES_PER_BATCH = 20_000
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one crystal.
+
+    Attributes:
+        formula: reduced.
+        crystal_system: of the structure, by spglib.
+        tensor: (3, 3), in the Cartesian frame of the structure that was asked about.
+        spread: (3, 3) standard deviation over the members of an ensemble, None for a single model.
+        derived: eigenvalues, axes, polycrystalline, anisotropy, ... (see `zoo.metrics.describe`).
+        warnings: what speaks against trusting it.
+    """
+
+    formula: str
+    crystal_system: str
+    tensor: np.ndarray
+    spread: np.ndarray | None
+    derived: dict[str, Any]
+    warnings: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "formula": self.formula,
+            "crystal_system": self.crystal_system,
+            "tensor": self.tensor.tolist(),
+            **self.derived,
+            "spread": None if self.spread is None else self.spread.tolist(),
+            "warnings": list(self.warnings),
+        }
+
+
+class Predictor:
+    """A trained model, or an ensemble, that answers in the frame of the question.
+
+    Attributes:
+        card: what is known of the model (see `zoo.model_folder.Card`).
+    """
+
+    def __init__(self, card: model_folder.Card, members: Sequence[TensorModel], device: torch.device) -> None:
+        self.card = card
+        self.members = [member.to(device) for member in members]
+        self.device = device
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> Predictor:
+        """From a model folder.
+
+        Raises:
+            ZooError: as `zoo.model_folder.load`.
+        """
+        card, members = model_folder.load(folder)
+        return cls(card, members, torch.device(device))
+
+    def predict(self, structures: Sequence[Structure]) -> list[Prediction]:
+        """One answer a structure, in their order.
+
+        Raises:
+            ZooError: a partly occupied site, or an element that the encoder does not know.
+        """
+        encoder = self.members[0].encoder
+        graphs = [crystal_graph(structure, encoder.cutoff) for structure in structures]
+        known = encoder.elements()
+        for structure, graph in zip(structures, graphs, strict=True):
+            foreign = sorted(set(graph.numbers.tolist()) - known) if known is not None else []
+            if foreign:
+                symbols = ", ".join(Element.from_Z(z).symbol for z in foreign)
+                raise ZooError(
+                    f"{structure.composition.reduced_formula}: encoder '{self.card.recipe.encoder.name}' "
+                    f"does not know {symbols}; use a model with another encoder"
+                )
+        tensors = np.empty((len(self.members), len(graphs), *self.card.target.shape))
+        for chosen in size_sorted(graphs, EDGES_PER_BATCH):
+            tensors[:, chosen] = self._forward([graphs[i] for i in chosen])
+        return [self._answer(structure, tensors[:, i]) for i, structure in enumerate(structures)]
+
+    def _forward(self, graphs: list[CrystalGraph]) -> np.ndarray:
+        """(members, n, *shape); a frozen encoder runs once for all members."""
+        batch = collate(graphs).to(self.device)
+        first = self.members[0]
+        with nullcontext() if first.readout.needs_grad else torch.inference_mode():
+            embedding = first.encoder(batch) if first.caches_embeddings else None
+            return np.stack([member(batch, embedding).detach().cpu().numpy() for member in self.members])
+
+    def _answer(self, structure: Structure, tensors: np.ndarray) -> Prediction:
+        tensor = tensors.mean(0)
+        unseen = sorted({site.specie.symbol for site in structure if site.specie.Z not in self.card.elements})
+        warnings = (f"not among the training crystals: {', '.join(unseen)}",) if unseen else ()
+        return Prediction(
+            formula=structure.composition.reduced_formula,
+            crystal_system=crystal_system(structure),
+            tensor=tensor,
+            spread=tensors.std(0, ddof=1) if len(tensors) > 1 else None,
+            derived=metrics.describe(tensor, self.card.target.quantity),
+            warnings=warnings,
+        )
+
+
+def size_sorted(graphs: Sequence[CrystalGraph], budget: int) -> list[list[int]]:
+    """Indices in batches of like size, each of at most `budget` edges (one crystal at least)."""
+    batches: list[list[int]] = []
+    edges = 0
+    for index in sorted(range(len(graphs)), key=lambda i: len(graphs[i].src)):
+        size = len(graphs[index].src)
+        if not batches or edges + size > budget:
+            batches.append([])
+            edges = 0
+        batches[-1].append(index)
+        edges += size
+    return batches

@@ -1,0 +1,201 @@
+"""Recipes: one YAML file an experiment, typed, unknown keys refused."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from zoo.data.pipeline import Cleaning, FrameCheck, Splitting
+from zoo.errors import ZooError, did_you_mean, explain_validation
+
+
+class Section(BaseModel):
+    """A part of a recipe; what it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Plugin(BaseModel):
+    """A plugin by name, its hyperparameters beside it; the plugin itself checks them."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+
+    name: str
+    """Name of the plugin (`zoo list`)."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All but the name."""
+        return dict(self.model_extra or {})
+
+
+class Data(Section):
+    """What is done to the records that the dataset yields, in this order."""
+
+    cleaning: Cleaning | None = Cleaning()
+    """Range that every element of the tensor must lie in; null keeps all."""
+    frame: FrameCheck = FrameCheck()
+    """Tensors that are not invariant under the point group of their own structure."""
+    deduplicate: bool = True
+    """Same formula, same space group, volume within 2 %: the lowest key stays."""
+    on_bad_record: Literal["stop", "skip"] = "stop"
+    """A record that cannot be read stops the run, or is skipped and listed in data_report.json."""
+    limit: PositiveInt | None = None
+    """Use only the first so many records (sorted by key), to try something out."""
+
+
+class Training(Section):
+    """How the model is trained: MAE of the tensor's independent components, AdamW, cosine annealing."""
+
+    max_epochs: PositiveInt = 300
+    """The learning rate falls to zero, along a cosine, over so many epochs."""
+    batch_size: PositiveInt = 64
+    """Crystals a step."""
+    learning_rate: PositiveFloat = 1e-4
+    """Of AdamW, at the start."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of AdamW."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Of AdamW."""
+    gradient_clip: PositiveFloat = 2.0
+    """Largest norm of the gradient."""
+    patience: PositiveInt = 200
+    """Stop after so many epochs without a lower validation error."""
+    weight_average: float | None = Field(default=None, gt=0, lt=1)
+    """Momentum, a step, of a moving average of the weights, which is what is validated and kept; null: no average."""
+
+
+class Cache(Section):
+    """Embeddings of a frozen encoder on disk."""
+
+    dtype: Literal["float32", "float16"] = "float32"
+    """float16 takes half the space and costs 2e-4 relative."""
+
+
+class Tracking(Section):
+    """Where MLflow keeps the run."""
+
+    uri: str | None = None
+    """Tracking URI; null: MLFLOW_TRACKING_URI from the environment, else sqlite:///mlflow.db here."""
+    experiment: str = "zoo"
+    """Name of the MLflow experiment."""
+    register_model: bool = True
+    """Register the trained model under the recipe's name, with hyphens."""
+    enabled: bool = True
+    """false: nothing is sent; `zoo track RUN_DIR` can do it later."""
+
+
+class Recipe(Section):
+    """All that fixes an experiment."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Name of the run and, with hyphens, of the registered model."""
+    description: str = ""
+    """One line for `zoo recipes`."""
+    dataset: Plugin
+    """Where crystals and tensors come from."""
+    target: str
+    """Which tensor of the dataset."""
+    data: Data = Data()
+    split: Splitting = Splitting()
+    encoder: Plugin
+    """Crystal -> equivariant features."""
+    readout: Plugin
+    """Features -> tensor."""
+    training: Training = Training()
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """One model is trained for each; `split.seed` follows it unless it is fixed."""
+    device: str = "auto"
+    """auto (cuda, then mps, then cpu), or a torch device."""
+    cache: Cache = Cache()
+    tracking: Tracking = Tracking()
+
+    @property
+    def registered_name(self) -> str:
+        """The name of the registered model."""
+        return self.name.replace("_", "-")
+
+    @property
+    def plugins(self) -> dict[str, str]:
+        """Kind -> name of the three plugins."""
+        return {"dataset": self.dataset.name, "encoder": self.encoder.name, "readout": self.readout.name}
+
+
+def shipped() -> dict[str, Path]:
+    """Recipes that come with the zoo, by name."""
+    folder = Path(str(resources.files("zoo_recipes")))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find(name_or_path: str) -> Path:
+    """A file as it is, or a shipped recipe by name.
+
+    Raises:
+        ZooError: there is neither.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    recipes = shipped()
+    if path.stem in recipes and path.suffix in ("", ".yaml") and len(path.parts) <= 2:
+        return recipes[path.stem]
+    raise ZooError(f"no recipe '{name_or_path}': neither a file nor one that ships.{did_you_mean(path.stem, recipes)}")
+
+
+def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
+    """A recipe from a file or by name, with `key.key=value` overrides (values are YAML).
+
+    Raises:
+        ZooError: no such recipe, no YAML, an unknown key, a bad value.
+    """
+    path = find(name_or_path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ZooError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ZooError(f"{path} is no recipe: it must be a mapping of keys to values")
+    for override in overrides:
+        _override(content, override)
+    return parse(content, str(path))
+
+
+def parse(content: dict[str, Any], where: str) -> Recipe:
+    """A recipe from a mapping.
+
+    Raises:
+        ZooError: an unknown key or a bad value.
+    """
+    try:
+        return Recipe(**content)
+    except ValidationError as error:
+        raise ZooError(explain_validation(error, Recipe, where)) from None
+    except TypeError:
+        raise ZooError(f"{where}: every key of a recipe must be a text") from None
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise ZooError(f"'{override}' is no override; write key=value, as in training.max_epochs=5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ZooError(f"the value of '{override}' is no valid YAML") from None
+    *parents, last = dotted.split(".")
+    here = content
+    for key in parents:
+        inner = here.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ZooError(f"'{override}': '{key}' is a value, not a section")
+        here = inner
+    here[last] = value
+
+
+def dump(recipe: Recipe) -> str:
+    """The resolved recipe as YAML, every default written out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

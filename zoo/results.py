@@ -1,0 +1,148 @@
+"""From the seeds' predictions to errors, figures and the model folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo import metrics, model_folder, plots, plugins
+from zoo.contract.plugin import Encoder
+from zoo.contract.target import TensorTarget
+from zoo.data.symmetry import CRYSTAL_SYSTEMS
+from zoo.recipe import Recipe
+from zoo.run_folder import RunFolder, SeedFolder, read_history, read_json, read_rows, write_json, write_rows
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predicted and true tensors of one part of a split.
+
+    Attributes:
+        keys: of the n crystals.
+        systems: their crystal systems.
+        predicted, true: (n, *target.shape).
+    """
+
+    keys: list[str]
+    systems: list[str]
+    predicted: np.ndarray
+    true: np.ndarray
+
+    def errors(self, target: TensorTarget) -> dict[str, dict[str, float | None]]:
+        """`zoo.metrics.summarise`: of all, and by crystal system."""
+        return metrics.summarise(self.predicted, self.true, self.systems, target.quantity)
+
+    def undefined(self, target: TensorTarget) -> dict[str, list[str]]:
+        """Keys of the crystals that have no anisotropy ratio, no relative error, ..."""
+        return metrics.undefined(self.predicted, self.true, self.keys, target.quantity)
+
+
+def component_names(target: TensorTarget) -> list[tuple[str, int]]:
+    """The independent components as `xx`, `xy`, ... with their flat index."""
+    return [("".join("xyz"[d] for d in np.unravel_index(index, target.shape)), index) for index in target.independent]
+
+
+def write_predictions(place: SeedFolder, parts: dict[str, Predictions], target: TensorTarget) -> None:
+    """All parts in one CSV: key, part, crystal system, independent components true and predicted."""
+    names = component_names(target)
+    rows: list[dict[str, Any]] = []
+    for part, result in parts.items():
+        for k, key in enumerate(result.keys):
+            row: dict[str, Any] = {"key": key, "part": part, "crystal_system": result.systems[k]}
+            row |= {f"true_{name}": f"{result.true[k].flat[index]:.7g}" for name, index in names}
+            row |= {f"predicted_{name}": f"{result.predicted[k].flat[index]:.7g}" for name, index in names}
+            rows.append(row)
+    write_rows(place.predictions, rows)
+
+
+def read_predictions(place: SeedFolder, part: str, target: TensorTarget) -> Predictions:
+    """What `write_predictions` wrote of one part."""
+    rows = [row for row in read_rows(place.predictions) if row["part"] == part]
+
+    def tensors(prefix: str) -> np.ndarray:
+        values = [[float(row[f"{prefix}_{name}"]) for name, _ in component_names(target)] for row in rows]
+        return target.from_independent(torch.tensor(values, dtype=torch.float64)).numpy()
+
+    return Predictions(
+        [row["key"] for row in rows], [row["crystal_system"] for row in rows], tensors("predicted"), tensors("true")
+    )
+
+
+def finish(made: Recipe, target: TensorTarget, encoder: Encoder, folder: RunFolder) -> dict[str, Any]:
+    """Write the model folder, the figures and, last, metrics.json, whose content is returned."""
+    results = [read_json(folder.seed(seed).result) for seed in made.seeds]
+    content = collect(made, results)
+    test = [read_predictions(folder.seed(seed), "test", target) for seed in made.seeds]
+    if is_ensemble(results):
+        together = Predictions(test[0].keys, test[0].systems, np.mean([t.predicted for t in test], 0), test[0].true)
+        content["ensemble_test"] = together.errors(target)["all"]
+        chosen = results
+    else:
+        # Members of different splits have seen each other's test crystals: no ensemble of these, but the one whose
+        # validation error is lowest.
+        chosen = [min(results, key=lambda result: result["val"]["all"]["mae_ten"])]
+    card = model_folder.Card(
+        recipe=made,
+        target=target,
+        members=tuple(model_folder.Member(r["seed"], r["split_seed"], r["val"]["all"]["mae_ten"]) for r in chosen),
+        elements=tuple(sorted({number for result in chosen for number in result["elements"]})),
+        encoder_fingerprint=encoder.fingerprint() if encoder.pretrained else None,
+        versions=plugins.versions({kind: made.plugins[kind] for kind in ("encoder", "readout")}),
+        metrics=content,
+    )
+    best = [torch.load(folder.seed(r["seed"]).best, map_location="cpu", weights_only=True) for r in chosen]
+    model_folder.save(folder.model, card, best)
+    draw(made, test, folder)
+    write_json(folder.metrics, content)
+    return content
+
+
+def is_ensemble(results: Sequence[dict[str, Any]]) -> bool:
+    """Several members that were trained on one split."""
+    return len(results) > 1 and len({result["split_seed"] for result in results}) == 1
+
+
+def collect(made: Recipe, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The content of metrics.json."""
+
+    def size(name: str) -> int | list[int]:
+        sizes = [result[name] for result in results]
+        return sizes[0] if len(set(sizes)) == 1 else sizes
+
+    systems = [system for system in CRYSTAL_SYSTEMS if any(system in result["test"] for result in results)]
+    return {
+        "target": made.target,
+        "n_train": size("n_train"),
+        "n_val": size("n_val"),
+        "n_test": size("n_test"),
+        "seeds": list(made.seeds),
+        "test": metrics.over_seeds([result["test"]["all"] for result in results]),
+        "per_crystal_system": {
+            system: metrics.over_seeds([result["test"].get(system, {}) for result in results]) for system in systems
+        },
+        "val": metrics.over_seeds([result["val"]["all"] for result in results]),
+        "test_mean_baseline": metrics.over_seeds([result["test_mean_baseline"] for result in results]),
+        "best_epoch": [result["best_epoch"] for result in results],
+        "epochs": [result["epochs"] for result in results],
+    }
+
+
+def draw(made: Recipe, test: Sequence[Predictions], folder: RunFolder) -> None:
+    """Parity plots of all seeds' test parts together, errors by crystal system, and a learning curve a seed."""
+    folder.figures.mkdir(exist_ok=True)
+    predicted = np.concatenate([part.predicted for part in test])
+    true = np.concatenate([part.true for part in test])
+    systems = [system for part in test for system in part.systems]
+    for plot in (
+        plots.parity_components,
+        plots.parity_polycrystalline,
+        plots.parity_eigenvalues,
+        plots.error_by_crystal_system,
+    ):
+        plot(predicted, true, systems, made.target, folder.figures / f"{plot.__name__}.png")
+    for seed in made.seeds:
+        plots.learning_curve(read_history(folder.seed(seed)), folder.figures / f"learning_curve_seed_{seed}.png")

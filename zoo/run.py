@@ -1,0 +1,222 @@
+"""The main job: a recipe in, a folder with trained models, their errors and pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo import metrics, plugins, recipe, results
+from zoo import model as models
+from zoo.contract.plugin import Encoder, Record
+from zoo.contract.target import TensorTarget
+from zoo.data import pipeline
+from zoo.data.symmetry import crystal_system
+from zoo.embeddings import EmbeddingStore
+from zoo.errors import ZooError, clear_disk_errors, did_you_mean
+from zoo.graphs.store import GraphStore
+from zoo.provenance import provenance
+from zoo.recipe import Recipe
+from zoo.run_folder import RunFolder, SeedFolder, append_row, read_history, write_json, write_rows
+from zoo.training.batches import Batches, Samples
+from zoo.training.trainer import EpochRow, Trainer, predict_all, seed_everything
+
+Echo = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all seeds of a run share."""
+
+    recipe: Recipe
+    target: TensorTarget
+    records: list[Record]
+    systems: list[str]
+    samples: Samples
+    device: torch.device
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`: cuda, then mps, then cpu.
+
+    Raises:
+        ZooError: torch knows no such device, or does not have it here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ZooError(f"device '{name}' is not to be had here: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def target_of(made: Recipe) -> TensorTarget:
+    """The target that a recipe names, after all that can be checked without data has been checked.
+
+    Raises:
+        ZooError: an unknown plugin or setting or target, or a pair that cannot work.
+    """
+    settings = plugins.hypers("dataset", made.dataset.name, made.dataset.settings)
+    known = plugins.load("dataset", made.dataset.name)(settings).targets()
+    if made.target not in known:
+        raise ZooError(
+            f"dataset '{made.dataset.name}' has no target '{made.target}'.{did_you_mean(made.target, known)}"
+        )
+    return known[made.target]
+
+
+def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, EpochRow], None] | None = None) -> dict:
+    """Train what a recipe describes, or go on where an earlier call in the same folder was stopped.
+
+    Args:
+        made: the recipe.
+        folder: where everything goes.
+        echo: takes the lines that tell what is going on.
+        on_epoch: told of every epoch of every seed, (seed, row).
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        ZooError: something that the user can put right.
+    """
+    with clear_disk_errors(folder.path):
+        target = target_of(made)
+        seed_everything(made.seeds[0])
+        first = models.build(made.encoder.name, made.encoder.settings, made.readout.name, made.readout.settings, target)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.recipe.write_text(recipe.dump(made), encoding="utf-8")
+        write_json(folder.path / "run.json", provenance(made))
+        prepared = prepare(made, target, first, folder, echo)
+        for number, seed in enumerate(made.seeds, 1):
+            place = folder.seed(seed)
+            if place.result.is_file():
+                echo(f"seed {seed}  is done already")
+                continue
+            title = f"seed {seed}" if len(made.seeds) == 1 else f"seed {seed} ({number} of {len(made.seeds)})"
+            train_seed(prepared, first.encoder, seed, place, title, on_epoch)
+        return results.finish(made, target, first.encoder, folder)
+
+
+def prepare(made: Recipe, target: TensorTarget, model: models.TensorModel, folder: RunFolder, echo: Echo) -> Prepared:
+    """Records, graphs and, for a frozen encoder, embeddings."""
+    device = choose_device(made.device)
+    settings = plugins.hypers("dataset", made.dataset.name, made.dataset.settings)
+    dataset = plugins.load("dataset", made.dataset.name)(settings)
+    data = made.data
+    ready = pipeline.prepare(
+        dataset,
+        made.target,
+        cleaning=data.cleaning,
+        deduplicate=data.deduplicate,
+        frame=data.frame,
+        on_bad_record=data.on_bad_record,
+    )
+    write_json(folder.path / "data_report.json", ready.report)
+    records = ready.records[: data.limit]
+    if len(records) < 10:
+        raise ZooError(f"only {len(records)} crystals are left of dataset '{made.dataset.name}': too few to split")
+    echo(f"data      {made.dataset.name}, {made.target}: {summary(ready.report)}")
+    encoder = model.encoder
+    keys = [record.key for record in records]
+    graphs = GraphStore.build([record.structure for record in records], encoder.cutoff, keys)
+    echo(f"graphs    {graphs.n_atoms.sum():,} atoms, {graphs.n_edges.sum():,} edges within {encoder.cutoff:g} Å")
+    embeddings = None
+    if model.caches_embeddings:
+        encoder.to(device)
+        embeddings = EmbeddingStore.build(encoder, graphs, device=device, dtype=made.cache.dtype)
+        echo(f"encoder   {made.encoder.name}, frozen: {type(encoder).provides(encoder.hypers).atoms} an atom, cached")
+    tensors = torch.from_numpy(np.stack([record.targets[made.target] for record in records])).float()
+    systems = [crystal_system(record) for record in records]
+    return Prepared(made, target, records, systems, Samples(graphs, tensors, encoder, embeddings), device)
+
+
+def train_seed(
+    prepared: Prepared,
+    encoder: Encoder,
+    seed: int,
+    place: SeedFolder,
+    title: str,
+    on_epoch: Callable[[int, EpochRow], None] | None,
+) -> None:
+    """One model: split, train, predict the test part."""
+    made, samples, device = prepared.recipe, prepared.samples, prepared.device
+    place.path.mkdir(parents=True, exist_ok=True)
+    split_seed = seed if made.split.seed is None else made.split.seed
+    split = pipeline.split(prepared.records, made.split, split_seed)
+    write_json(place.split, {"seed": split_seed, "train": split.train, "val": split.val, "test": split.test})
+    index = {record.key: i for i, record in enumerate(prepared.records)}
+    parts = {name: [index[key] for key in getattr(split, name)] for name in ("train", "val", "test")}
+
+    seed_everything(seed)
+    model = models.build(
+        made.encoder.name, made.encoder.settings, made.readout.name, made.readout.settings, prepared.target
+    )
+    if encoder.pretrained:
+        model.encoder = encoder
+    model.fit_normaliser(samples.tensors[parts["train"]])
+    model.to(device)
+    if not encoder.pretrained:
+        samples = Samples(samples.graphs, samples.tensors, model.encoder, None)
+
+    def batches(part: str, shuffled: bool = False) -> Batches:
+        return Batches(samples, parts[part], made.training.batch_size, device, seed if shuffled else None)
+
+    def keep(row: EpochRow) -> None:
+        append_row(place.history, row)
+        if on_epoch is not None:
+            on_epoch(seed, row)
+
+    train, val = batches("train", shuffled=True), batches("val")
+    trainer = Trainer(model, train, val, made.training, seed, place.path, keep, title)
+    # A kill can fall between an epoch's row and its checkpoint: that epoch comes again.
+    rows = [row for row in read_history(place) if row["epoch"] <= trainer.epoch]
+    place.history.unlink(missing_ok=True)
+    if rows:
+        write_rows(place.history, rows)
+    trainer.run()
+
+    history = read_history(place)
+    outcome: dict[str, Any] = {
+        "seed": seed,
+        "split_seed": split_seed,
+        "best_epoch": int(min(history, key=lambda row: row["val_mae_ten"])["epoch"]),
+        "epochs": len(history),
+        **{f"n_{name}": len(indices) for name, indices in parts.items()},
+        "elements": sorted({int(z) for i in parts["train"] for z in samples.graphs[i].numbers}),
+    }
+    predictions = {}
+    for part in ("val", "test"):
+        predicted, true = predict_all(model, batches(part))
+        keys = [prepared.records[i].key for i in parts[part]]
+        predictions[part] = results.Predictions(keys, [prepared.systems[i] for i in parts[part]], predicted, true)
+        outcome[part] = predictions[part].errors(prepared.target)
+        outcome[f"{part}_undefined"] = predictions[part].undefined(prepared.target)
+    train_tensors = samples.tensors[parts["train"]].numpy()
+    outcome["test_mean_baseline"] = metrics.mean_baseline(
+        train_tensors, predictions["test"].true, prepared.target.quantity
+    )
+    results.write_predictions(place, predictions, prepared.target)
+    write_json(place.result, outcome)
+
+
+def summary(report: dict[str, Any]) -> str:
+    """What became of the records, in one line."""
+    words = {
+        "read": "cannot be read",
+        "target": "lack the target",
+        "clean": "out of range",
+        "frame": "out of their frame",
+        "duplicate": "duplicates",
+    }
+    lost = [f"{count} {words[stage]}" for stage, count in report["counts"].items() if count]
+    over = len(report["frame"]["over_tolerance"]) if report["frame"] else 0
+    frame = f"; {over} tensors break the symmetry of their structure" if over else ""
+    return f"{report['used']} crystals" + (f" ({', '.join(lost)} left out)" if lost else "") + frame

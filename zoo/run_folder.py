@@ -1,0 +1,159 @@
+"""The folder that a run writes everything into."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import ZooError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of what is in a run folder, and reading and writing of it.
+
+    recipe.yaml         the resolved recipe
+    run.json            versions, command, time
+    data_report.json    what happened to every record that did not come through
+    seed_K/             history.csv, split.json, predictions.csv, checkpoints last.pt and best.pt
+    model/              the model that is registered (see zoo.model_folder)
+    figures/            PNG
+    metrics.json        the result: a run with it is finished
+    mlflow.json         where the run was sent
+    """
+
+    path: Path
+
+    @classmethod
+    def new(cls, name: str, parent: Path = Path("runs")) -> RunFolder:
+        """A folder under `parent` that does not exist yet, named by recipe and time."""
+        stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+        tries = (parent / (stem if k == 0 else f"{stem}-{k}") for k in range(1000))
+        return cls(next(path for path in tries if not path.exists()))
+
+    @classmethod
+    def existing(cls, path: Path) -> RunFolder:
+        """The folder of an earlier run.
+
+        Raises:
+            ZooError: it is none.
+        """
+        if not (path / "recipe.yaml").is_file():
+            raise ZooError(f"{path} is no run folder: it holds no recipe.yaml")
+        return cls(path)
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def tracked(self) -> Path:
+        return self.path / "mlflow.json"
+
+    @property
+    def finished(self) -> bool:
+        return self.metrics.is_file()
+
+    def seed(self, seed: int) -> SeedFolder:
+        """The part of one seed."""
+        return SeedFolder(self.path / f"seed_{seed}")
+
+
+@dataclass(frozen=True)
+class SeedFolder:
+    """What one seed's training writes."""
+
+    path: Path
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.csv"
+
+    @property
+    def split(self) -> Path:
+        return self.path / "split.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.csv"
+
+    @property
+    def result(self) -> Path:
+        """Written last: a seed with it is done."""
+        return self.path / "result.json"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.pt"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Whole or not at all: a kill leaves no half file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote.
+
+    Raises:
+        ZooError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ZooError(f"{path} cannot be read: {error}") from None
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """A CSV file with the keys of the first row as its header."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file; none where it is not there."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Add one row, and the header before the first."""
+    new = not path.is_file() or path.stat().st_size == 0
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def read_history(place: SeedFolder) -> list[dict[str, float]]:
+    """The epochs of a seed so far: epoch, train_loss, val_mae_ten, lr."""
+    return [{key: float(value) for key, value in row.items()} for row in read_rows(place.history)]

@@ -1,0 +1,123 @@
+"""An encoder and a readout made into a model that can be tested: deterministic, in eval mode, in either precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from pymatgen.core import Element, Structure
+from torch import Tensor, nn
+
+from zoo import plugins
+from zoo.contract.batch import CrystalBatch
+from zoo.contract.plugin import Encoder, Provides, Readout
+from zoo.contract.target import TensorTarget
+from zoo.graphs.graph import collate, crystal_graph
+from zoo.model import TensorModel
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An encoder, a readout and a target: what the conformance suite tests.
+
+    Attributes:
+        encoder: a class or the name of a registered one (an author of readouts takes `nequip`).
+        readout: a class or the name of a registered one.
+        encoder_hypers: what a recipe would say beside the encoder's name; small values keep the suite quick.
+        readout_hypers: the same for the readout.
+        target: what the readout makes.
+        without_gradient: patterns (as of `fnmatch`) of the parameters that have no gradient by design, named as in
+            `model.learned()`: `encoder.layers.3.*`. Each needs a reason where it is written down.
+    """
+
+    encoder: type[Encoder] | str
+    readout: type[Readout] | str
+    encoder_hypers: Mapping[str, Any] = field(default_factory=dict)
+    readout_hypers: Mapping[str, Any] = field(default_factory=dict)
+    target: TensorTarget = TensorTarget("tensor")
+    without_gradient: tuple[str, ...] = ()
+
+    @property
+    def encoder_class(self) -> type[Encoder]:
+        return plugins.load("encoder", self.encoder) if isinstance(self.encoder, str) else self.encoder
+
+    @property
+    def readout_class(self) -> type[Readout]:
+        return plugins.load("readout", self.readout) if isinstance(self.readout, str) else self.readout
+
+    @property
+    def provides(self) -> Provides:
+        """What the encoder promises."""
+        return self.encoder_class.provides(self.encoder_class.Hypers(**self.encoder_hypers))
+
+    def build(self, dtype: torch.dtype = torch.float64, seed: int = 0) -> TensorModel:
+        """A new model in eval mode.
+
+        Trainable parameters are drawn at random and then moved a little, so that what an author starts at zero counts
+        too. It is built with `dtype` as the default one: constants of e3nn are rounded to that.
+        """
+        encoder_type, readout_type = self.encoder_class, self.readout_class
+        with torch.random.fork_rng(devices=[]), default_dtype(dtype):
+            torch.manual_seed(seed)
+            encoder = encoder_type(encoder_type.Hypers(**self.encoder_hypers))
+            readout_hypers = readout_type.Hypers(**self.readout_hypers)
+            readout = readout_type(readout_hypers, self.provides, encoder.cutoff, self.target)
+            model = TensorModel(encoder, readout, self.target).to(dtype).eval()
+            _shake(model.learned())
+        return model
+
+    @cached_property
+    def model(self) -> TensorModel:
+        """The float64 model that the checks share. They leave it as it is."""
+        return self.build()
+
+    @cached_property
+    def single(self) -> TensorModel:
+        """The same weights in float32."""
+        model = self.build(torch.float32)
+        model.learned().load_state_dict(self.model.learned().state_dict())
+        return model
+
+    def batch(self, structures: Sequence[Structure], dtype: torch.dtype = torch.float64) -> CrystalBatch:
+        """Graphs up to the encoder's cutoff, built anew."""
+        known = self.model.encoder.elements()
+        return collate([crystal_graph(_with(s, known), self.model.encoder.cutoff) for s in structures], dtype)
+
+    def predict(self, structures: Sequence[Structure], dtype: torch.dtype = torch.float64) -> Tensor:
+        """The tensors of some crystals, as one batch, float64: (B, *target.shape), or (N, ...) per atom."""
+        model = self.model if dtype == torch.float64 else self.single
+        with torch.set_grad_enabled(model.readout.needs_grad):
+            return model(self.batch(structures, dtype)).detach().double()
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """torch's default dtype, for a while."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@torch.no_grad()
+def _shake(parts: nn.Module) -> None:
+    for parameter in parts.parameters():
+        size = parameter.abs().mean() if parameter.numel() else 0
+        parameter += 0.3 * (size if size > 0 else 0.1) * torch.randn_like(parameter)
+
+
+def _with(structure: Structure, known: frozenset[int] | None) -> Structure:
+    """The structure with such elements as the encoder knows in the place of those that it does not."""
+    unknown = [z for z in dict.fromkeys(structure.atomic_numbers) if known is not None and z not in known]
+    if known is None or not unknown:
+        return structure
+    spare = sorted(known - set(structure.atomic_numbers)) or sorted(known)
+    swap = {z: spare[i % len(spare)] for i, z in enumerate(unknown)}
+    species = [Element.from_Z(swap.get(z, z)) for z in structure.atomic_numbers]
+    return Structure(structure.lattice, species, structure.frac_coords, to_unit_cell=False)

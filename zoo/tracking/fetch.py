@@ -1,0 +1,43 @@
+"""From what a user calls a model to the folder that holds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zoo.errors import ZooError
+from zoo.tracking.connect import mlflow_errors, tracking_uri
+
+
+def model_folder_of(name: str) -> Path:
+    """The model folder of a run folder, a model folder, a registered name (its champion), or an MLflow URI.
+
+    Raises:
+        ZooError: there is none, or MLflow cannot be reached.
+    """
+    path = Path(name)
+    if path.is_dir():
+        if (path / "model.json").is_file():
+            return path
+        if (path / "model" / "model.json").is_file():
+            return path / "model"
+        if (path / "recipe.yaml").is_file():
+            raise ZooError(f"{path} holds no trained model yet; zoo run --resume {path}")
+        raise ZooError(f"{path} is neither a run folder nor a model folder")
+    if "/" in name and ":" not in name:
+        raise ZooError(f"there is no folder {name}")
+    uri = tracking_uri(None)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        raise ZooError(
+            f"no folder '{name}', and no registry to look for it in: {uri} does not exist; "
+            "train one first (zoo run dtnet_total) or set MLFLOW_TRACKING_URI"
+        )
+    with mlflow_errors(uri):
+        import mlflow
+
+        mlflow.set_tracking_uri(uri)
+        place = name if ":" in name else f"models:/{name}@champion"
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=place))
+    found = sorted(folder.rglob("model.json"))
+    if not found:
+        raise ZooError(f"{name} is no model of the zoo: it holds no model.json")
+    return found[0].parent

@@ -1,0 +1,101 @@
+"""The MLflow runs that belong to a run folder: one parent and, where there are several seeds, a child for each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+
+from zoo.recipe import Recipe, Tracking
+from zoo.run_folder import RunFolder, read_json, write_json
+from zoo.tracking.connect import mlflow_errors, tracking_uri
+
+EpochRow = dict[str, float]
+
+
+class Session:
+    """Opens the runs, or finds those opened earlier, and logs epochs that are not logged yet.
+
+    `mlflow.json` in the run folder remembers run ids and epochs, so that a run that is tracked live, stopped,
+    resumed and sent again is one MLflow run without doubled points.
+
+    Raises:
+        ZooError: MLflow cannot be reached.
+    """
+
+    def __init__(self, tracking: Tracking, made: Recipe, folder: RunFolder) -> None:
+        self.uri = tracking_uri(tracking.uri)
+        self.made = made
+        self.folder = folder
+        with mlflow_errors(self.uri):
+            self.client = MlflowClient(tracking_uri=self.uri)
+            state = read_json(folder.tracked) if folder.tracked.is_file() else {}
+            # Sent to another server before: there it stays, here it is new.
+            self.state: dict[str, Any] = state if state.get("uri") == self.uri else {"uri": self.uri, "logged": {}}
+            if "parent" not in self.state:
+                self._open(tracking.experiment)
+
+    def _open(self, experiment: str) -> None:
+        found = self.client.get_experiment_by_name(experiment)
+        experiment_id = found.experiment_id if found else self.client.create_experiment(experiment)
+        self.state["experiment"] = experiment_id
+        self.state["parent"] = self._create(self.made.name, None)
+        self.state["seeds"] = {
+            str(seed): self.state["parent"]
+            if len(self.made.seeds) == 1
+            else self._create(f"{self.made.name} seed {seed}", self.state["parent"])
+            for seed in self.made.seeds
+        }
+        self._remember()
+
+    def _create(self, name: str, parent: str | None) -> str:
+        tags = {MLFLOW_RUN_NAME: name} | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
+        run_id: str = self.client.create_run(self.state["experiment"], tags=tags).info.run_id
+        return run_id
+
+    def _remember(self) -> None:
+        write_json(self.folder.tracked, self.state)
+
+    @property
+    def parent(self) -> str:
+        """Id of the run of the whole recipe."""
+        return str(self.state["parent"])
+
+    def seed_run(self, seed: int) -> str:
+        """Id of the run of one seed; the parent's where there is only one seed."""
+        return str(self.state["seeds"][str(seed)])
+
+    def log_epochs(self, seed: int, rows: Sequence[EpochRow]) -> None:
+        """Log the epochs that are not logged yet."""
+        done = self.state["logged"].get(str(seed), 0)
+        now = int(time.time() * 1000)
+        metrics = [
+            Metric(name, value, now, int(row["epoch"]))
+            for row in rows
+            if row["epoch"] > done
+            for name, value in row.items()
+            if name != "epoch"
+        ]
+        if not metrics:
+            return
+        with mlflow_errors(self.uri):
+            for start in range(0, len(metrics), 900):  # the server takes at most 1000 at once
+                self.client.log_batch(self.seed_run(seed), metrics=metrics[start : start + 900])
+        self.state["logged"][str(seed)] = int(rows[-1]["epoch"])
+        self._remember()
+
+    def log(self, run_id: str, params: dict[str, Any], metrics: dict[str, float], tags: dict[str, str]) -> None:
+        """Parameters (those that the run has not got yet), final metrics and tags."""
+        now = int(time.time() * 1000)
+        with mlflow_errors(self.uri):
+            known = self.client.get_run(run_id).data.params
+            self.client.log_batch(
+                run_id,
+                metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+                params=[Param(name, str(value)[:6000]) for name, value in params.items() if name not in known],
+                tags=[RunTag(name, value) for name, value in tags.items()],
+            )

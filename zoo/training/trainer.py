@@ -1,0 +1,204 @@
+"""One Ignite trainer for every model: AdamW, cosine annealing, clipping, early stopping, best and last checkpoints."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import Checkpoint, DiskSaver, EarlyStopping, ProgressBar, TerminateOnNan
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from zoo.contract.target import TensorTarget
+from zoo.errors import ZooError
+from zoo.model import TensorModel
+from zoo.recipe import Training
+from zoo.training.batches import Batch, Batches
+
+EpochRow = dict[str, float]
+
+
+def seed_everything(seed: int) -> None:
+    """Python, numpy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # for plugins that still use numpy's global generator
+    torch.manual_seed(seed)
+
+
+def mae_of_components(predicted: Tensor, true: Tensor, target: TensorTarget) -> Tensor:
+    """MAE_ten: mean over crystals and independent components of |Δ|, in the unit of the target."""
+    chosen = list(target.independent)
+    return (predicted.flatten(1)[:, chosen] - true.flatten(1)[:, chosen]).abs().mean()
+
+
+def predict_all(model: TensorModel, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted and true tensors, (n, *target.shape) each, in the order of the batches' indices."""
+    model.eval()
+    predicted, true = [], []
+    with nullcontext() if model.readout.needs_grad else torch.no_grad():
+        for batch in batches:
+            predicted.append(model(batch.crystals, batch.embedding).detach().cpu().numpy())
+            true.append(batch.tensors.cpu().numpy())
+    return np.concatenate(predicted), np.concatenate(true)
+
+
+class Trainer:
+    """Trains a model on batches, writing `last.pt` and `best.pt` into a folder.
+
+    A kill at any point loses at most the epoch under way: `run` goes on from `last.pt`, and since the order of the
+    batches and dropout's random numbers depend on the seed and the epoch alone, the result is the same as without it.
+    """
+
+    def __init__(
+        self,
+        model: TensorModel,
+        train: Batches,
+        val: Batches,
+        settings: Training,
+        seed: int,
+        folder: Path,
+        on_epoch: Callable[[EpochRow], None],
+        title: str = "training",
+    ) -> None:
+        self.model = model
+        self.val = val
+        self.settings = settings
+        self.folder = folder
+        self.learned = model.learned()
+        self.optimizer = torch.optim.AdamW(
+            [p for p in self.learned.parameters() if p.requires_grad],
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+        )
+        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=settings.max_epochs)
+        self.average = None
+        if settings.weight_average is not None:
+            decay = 1 - settings.weight_average
+            self.average = AveragedModel(self.learned, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self.engine = Engine(self._step)
+        self.train = train
+        self.seed = seed
+        self._attach(on_epoch, title)
+        self._resume()
+
+    def _step(self, engine: Engine, batch: Batch) -> float:
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = mae_of_components(self.model(batch.crystals, batch.embedding), batch.tensors, self.model.target)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.learned.parameters(), self.settings.gradient_clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.learned)
+        return loss.item()
+
+    def _attach(self, on_epoch: Callable[[EpochRow], None], title: str) -> None:
+        engine, settings = self.engine, self.settings
+        self.stopper = EarlyStopping(settings.patience, lambda e: -e.state.val_error, engine)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, TerminateOnNan())
+
+        @engine.on(Events.EPOCH_STARTED)
+        def begin(engine: Engine) -> None:
+            self.train.epoch = engine.state.epoch
+            seed_everything(self.seed * 1_000_003 + engine.state.epoch)
+            engine.state.loss_sum = 0.0
+
+        @engine.on(Events.ITERATION_COMPLETED)
+        def add_up(engine: Engine) -> None:
+            engine.state.loss_sum += engine.state.output
+
+        @engine.on(Events.EPOCH_COMPLETED)
+        def validate(engine: Engine) -> None:
+            rate = self.optimizer.param_groups[0]["lr"]
+            self.scheduler.step()
+            with self._averaged():
+                predicted, true = predict_all(self.model, self.val)
+            error = mae_of_components(torch.from_numpy(predicted), torch.from_numpy(true), self.model.target).item()
+            engine.state.val_error = error
+            train_loss = engine.state.loss_sum / len(self.train)
+            engine.state.metrics.update(train=train_loss, val=error)
+            on_epoch({"epoch": engine.state.epoch, "train_loss": train_loss, "val_mae_ten": error, "lr": rate})
+
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.stopper)
+        keeper: dict[str, Any] = {"model": self.average.module if self.average is not None else self.learned}
+        self.best = Checkpoint(
+            keeper,
+            self._saver(),
+            score_function=lambda e: -e.state.val_error,
+            filename_pattern="best.pt",
+            n_saved=1,
+        )
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.best)
+        self.state: dict[str, Any] = {
+            "model": self.learned,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "trainer": engine,
+            "stopper": self.stopper,
+            "best": self.best,
+        }
+        if self.average is not None:
+            self.state["average"] = self.average
+        # Last of the handlers: what it saves must include what the others did in this epoch.
+        engine.add_event_handler(
+            Events.EPOCH_COMPLETED, Checkpoint(self.state, self._saver(), filename_pattern="last.pt", n_saved=1)
+        )
+        bar_format = "{desc} {n_fmt}/{total_fmt} epochs|{bar}|{postfix} [{elapsed}<{remaining}]"
+        bar = ProgressBar(persist=True, bar_format=bar_format, desc=title, disable=None)
+        bar.attach(
+            engine,
+            metric_names=["train", "val"],
+            event_name=Events.EPOCH_COMPLETED,
+            closing_event_name=Events.COMPLETED,
+        )
+
+    def _saver(self) -> DiskSaver:
+        return DiskSaver(self.folder, create_dir=True, require_empty=False)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The model with the averaged weights in place of its own, where an average is kept."""
+        if self.average is None:
+            yield
+            return
+        own = {name: value.clone() for name, value in self.learned.state_dict().items()}
+        self.learned.load_state_dict(self.average.module.state_dict())
+        try:
+            yield
+        finally:
+            self.learned.load_state_dict(own)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that the last checkpoint has behind it; 0 before the first."""
+        return self.engine.state.epoch
+
+    def _resume(self) -> None:
+        last = self.folder / "last.pt"
+        if last.is_file():
+            content = torch.load(last, map_location="cpu", weights_only=True)
+            Checkpoint.load_objects(self.state, content)
+
+    def run(self) -> None:
+        """Train to the end, from the last checkpoint where there is one; leaves the best weights in the model.
+
+        Raises:
+            ZooError: the loss became NaN or infinite.
+        """
+        done = self.epoch >= self.settings.max_epochs or self.stopper.counter >= self.settings.patience
+        if not done:
+            self.engine.run(self.train, max_epochs=self.settings.max_epochs)
+            if not math.isfinite(self.engine.state.output):
+                raise ZooError(
+                    f"the loss became {self.engine.state.output} in epoch {self.epoch}; lower training.learning_rate"
+                )
+        self.learned.load_state_dict(torch.load(self.folder / "best.pt", map_location="cpu", weights_only=True))
+        self.model.eval()
