@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.cache import ArrayWriter, building, cache_root, clear_disk_errors, content_key, open_array
-from zoo.errors import ZooError
+from zoo.cache import ArrayWriter, building, cache_root, content_key, open_array
+from zoo.errors import ZooError, clear_disk_errors
 
 
 def test_cache_root(monkeypatch, tmp_path):

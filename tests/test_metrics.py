@@ -45,13 +45,13 @@ def test_components_by_hand():
 
 def test_derived_errors_by_hand():
     true = np.array([np.diag([2.0, 4.0, 8.0]), np.diag([4.0, 4.0, 4.0])])
-    predicted = np.array([np.diag([8.0, 2.0, 5.0]), np.diag([4.4, 4.4, 4.4])])
+    predicted = np.array([np.diag([8.0, 2.0, 5.0]), np.diag([4.3, 4.3, 4.3])])
     found = metrics.tensor_metrics(predicted, true, ELECTRONIC)
-    assert found["mae_eigenvalues"] == pytest.approx((0 + 1 + 0 + 3 * 0.4) / 6)  # sorted: 2 5 8 against 2 4 8
+    assert found["mae_eigenvalues"] == pytest.approx((0 + 1 + 0 + 3 * 0.3) / 6)  # sorted: 2 5 8 against 2 4 8
     assert found["mae_anisotropy"] == pytest.approx(0, abs=1e-12)
-    index = (abs(5**0.5 - (14 / 3) ** 0.5) + abs(4.4**0.5 - 2)) / 2
+    index = (abs(5**0.5 - (14 / 3) ** 0.5) + abs(4.3**0.5 - 2)) / 2
     assert found["mae_refractive_index"] == pytest.approx(index)
-    assert (found["within_25"], found["within_10"], found["within_5"]) == (0.5, 0.5, 0.0)  # 10 % is within 10 %
+    assert (found["within_25"], found["within_10"], found["within_5"]) == (0.5, 0.5, 0.0)  # 7.5 %, and far off
     assert [found[f"n_{name}_undefined"] for name in ("anisotropy", "relative", "refractive_index")] == [0, 0, 0]
 
 
@@ -78,7 +78,7 @@ def test_perfect_predictions():
 def test_frame_free_metrics_under_rotations_proper_and_not():
     rng = np.random.default_rng(1)
     true = symmetric(rng, 40)
-    predicted = true + 0.3 * symmetric(rng, 40)
+    predicted = true + 0.3 * (symmetric(rng, 40) - symmetric(rng, 40))
     before = metrics.tensor_metrics(predicted, true, ELECTRONIC)
     turn = Rotation.random(40, rng=rng).as_matrix() * rng.choice([-1, 1], size=40)[:, None, None]
     back = turn.transpose(0, 2, 1)
@@ -86,7 +86,7 @@ def test_frame_free_metrics_under_rotations_proper_and_not():
     assert before.keys() == after.keys()
     for name, value in before.items():
         if name in FRAME_BOUND:
-            assert abs(after[name] - value) > 1e-3, name
+            assert abs(after[name] - value) > 1e-5, name
         else:
             assert after[name] == pytest.approx(value, abs=1e-10), name
 

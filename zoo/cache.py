@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
@@ -17,19 +16,9 @@ import numpy as np
 import platformdirs
 from filelock import FileLock, Timeout
 
-from zoo.errors import ZooError
+from zoo.errors import ZooError, clear_disk_errors
 
 logger = logging.getLogger(__name__)
-
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DISK_FULL_WORDS = (
-    "No space left on device",
-    "File too large",
-    "database or disk is full",
-    "PytorchStreamWriter failed writing file",
-    "inline_container.cc",  # torch.save: "unexpected pos 576 vs 534"
-)
-_CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
 def cache_root() -> Path:
@@ -87,26 +76,6 @@ def _frames(part: Any) -> Iterator[bytes]:
 
 
 @contextmanager
-def clear_disk_errors(folder: Path, fix: str) -> Iterator[None]:
-    """Turn what keeps a folder from being written into a ZooError that names `folder` and `fix`.
-
-    That is: a full disk, a quota, a missing permission, a file in the folder's place. torch, safetensors and SQLite
-    wrap a full disk in errors of their own: these are known by their words.
-    """
-    try:
-        yield
-    except ZooError:
-        raise
-    except Exception as error:
-        number, reason = (error.errno, error.strerror) if isinstance(error, OSError) else (None, None)
-        if number in _DISK_FULL or any(words in str(error) for words in _DISK_FULL_WORDS):
-            raise ZooError(f"no space left for {folder}: free some, or {fix}") from error
-        if number in _CANNOT_WRITE:
-            raise ZooError(f"cannot write in {folder} ({reason}): {fix}") from error
-        raise
-
-
-@contextmanager
 def building(entry: Path, resume: bool = False) -> Iterator[Path | None]:
     """A folder to fill, which becomes `entry` when the block ends well; None where `entry` is whole already.
 
@@ -142,15 +111,19 @@ def building(entry: Path, resume: bool = False) -> Iterator[Path | None]:
                 raise
 
 
-def _lock(path: Path) -> FileLock:
-    """The lock at `path`, held; the user is told where another process has to end first."""
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold the lock at `path`; the user is told where another process has to end first."""
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
     except Timeout:
         logger.warning("waiting for another process that makes %s", path.with_suffix(""))
         lock.acquire()
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class ArrayWriter:

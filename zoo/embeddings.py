@@ -23,7 +23,7 @@ from zoo.graphs.graph import collate
 from zoo.graphs.store import GraphStore, offsets
 
 FORMAT = 1  # of the files: count up when they change
-EDGES_PER_BATCH = 20_000
+EDGES_PER_BATCH = 16_000  # on a CPU the speed is the same from 2,000 on; this takes 0.1 GB with SevenNet-0
 
 Dtype = Literal["float32", "float16"]
 

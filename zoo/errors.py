@@ -63,18 +63,32 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
     return None
 
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_FULL_WORDS = (
+    "No space left on device",
+    "File too large",
+    "database or disk is full",
+    "PytorchStreamWriter failed writing file",
+    "inline_container.cc",  # torch.save: "unexpected pos 576 vs 534"
+)
+_CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
 @contextmanager
 def clear_disk_errors(folder: Path, fix: str = "choose another folder with --out") -> Iterator[None]:
-    """Turn a full disk, or a folder that may not be written, into a ZooError that names the folder and the fix."""
+    """Turn what keeps a folder from being written into a ZooError that names `folder` and `fix`.
+
+    That is: a full disk, a quota, a missing permission, a file in the folder's place. torch, safetensors and SQLite
+    wrap a full disk in errors of their own: these are known by their words.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise ZooError(f"the disk of {folder} is full: free some space or {fix}") from error
-        if error.errno in _CLOSED:
-            raise ZooError(f"{error.filename or folder} cannot be written: {error.strerror}; {fix}") from error
+    except ZooError:
+        raise
+    except Exception as error:
+        number, reason = (error.errno, error.strerror) if isinstance(error, OSError) else (None, None)
+        if number in _DISK_FULL or any(words in str(error) for words in _DISK_FULL_WORDS):
+            raise ZooError(f"no space left for {folder}: free some, or {fix}") from error
+        if number in _CANNOT_WRITE:
+            raise ZooError(f"cannot write in {folder} ({reason}): {fix}") from error
         raise

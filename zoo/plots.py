@@ -17,8 +17,6 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatt
 
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
 
-DPI = 200
-
 # Okabe and Ito, Color Universal Design (2008), less the pale yellow; every system also has a marker of its own.
 COLOURS = dict(
     zip(CRYSTAL_SYSTEMS, ("#000000", "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#56B4E9"), strict=True)
@@ -42,6 +40,8 @@ _STYLE: Any = {
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.6,
     "legend.frameon": False,
+    "figure.dpi": 200,
+    "savefig.dpi": "figure",
     "text.usetex": False,
     "savefig.bbox": None,
 }
@@ -172,7 +172,7 @@ def _parity(
     # ‖ε‖_F/√3 is ε where the tensor is isotropic.
     typical = _power_of_ten(np.linalg.norm(true, axis=(1, 2)) / 3**0.5)
     with rc_context(_STYLE):
-        figure = Figure(figsize=(1.8 + 4.2 * len(panels), 4.6), layout="compressed")
+        figure = Figure(figsize=(1.9 + 4.3 * len(panels), 4.6), layout="compressed")
         for panel, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
             axes.axline((0, 0), (1, 1), color=_GREY, linewidth=0.8, zorder=1)
             for order, (system, _) in enumerate(count.most_common()):  # the rare ones on top
@@ -216,7 +216,7 @@ def _symlog(axes: Axes, values: np.ndarray, linear: float) -> None:
             break
         for tick in group:
             at = transform.transform(np.array([*ticks, tick]))
-            if low <= at[-1] <= high and (np.abs(at[:-1] - at[-1]) > 0.08 * (high - low)).all():
+            if low <= at[-1] <= high and (np.abs(at[:-1] - at[-1]) > 0.1 * (high - low)).all():
                 ticks.append(float(tick))
     minor = np.outer([*decades, *-decades], np.arange(1, 10)).ravel()
     minor = minor[(limits[0] < minor) & (minor < limits[1])]
@@ -243,5 +243,5 @@ def _words(unit: str) -> str:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    figure.savefig(path, dpi=DPI, format="png")
+    figure.savefig(path, format="png")
     return path

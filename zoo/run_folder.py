@@ -49,26 +49,32 @@ class RunFolder:
 
     @property
     def recipe(self) -> Path:
+        """The resolved recipe."""
         return self.path / "recipe.yaml"
 
     @property
     def model(self) -> Path:
+        """The trained model."""
         return self.path / "model"
 
     @property
     def figures(self) -> Path:
+        """The pictures."""
         return self.path / "figures"
 
     @property
     def metrics(self) -> Path:
+        """The result; written last."""
         return self.path / "metrics.json"
 
     @property
     def tracked(self) -> Path:
+        """Where in MLflow the run is."""
         return self.path / "mlflow.json"
 
     @property
     def finished(self) -> bool:
+        """Whether all is done."""
         return self.metrics.is_file()
 
     def seed(self, seed: int) -> SeedFolder:
@@ -84,14 +90,17 @@ class SeedFolder:
 
     @property
     def history(self) -> Path:
+        """A row an epoch."""
         return self.path / "history.csv"
 
     @property
     def split(self) -> Path:
+        """Keys of the three parts."""
         return self.path / "split.json"
 
     @property
     def predictions(self) -> Path:
+        """True and predicted tensors of validation and test part."""
         return self.path / "predictions.csv"
 
     @property
@@ -101,10 +110,12 @@ class SeedFolder:
 
     @property
     def last(self) -> Path:
+        """Checkpoint to go on from."""
         return self.path / "last.pt"
 
     @property
     def best(self) -> Path:
+        """Weights of the lowest validation error."""
         return self.path / "best.pt"
 
 

@@ -14,7 +14,7 @@ from e3nn import o3
 from torch import Tensor
 
 from zoo.api import ZooError
-from zoo_sevennet.network import Network
+from zoo_sevennet.network import Interaction, Network
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ CHECKPOINTS = {
 def read(path: Path) -> dict[str, Any]:
     """The content of a checkpoint file, built of nothing but tensors, numpy arrays and plain Python values."""
     reconstruct = np.empty(0).__reduce__()[0]  # numpy 2 renamed its module, the files have the old name
-    allowed = [
+    allowed: list[Any] = [
         (reconstruct, "numpy.core.multiarray._reconstruct"),
         np.ndarray,
         np.dtype,
@@ -95,6 +95,7 @@ def _renamed(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]
         "radial_basis.frequencies": state["edge_embedding.basis_function.coeffs"],
     }
     for t, layer in enumerate(network.layers):
+        assert isinstance(layer, Interaction)  # for the type checker
         ours = f"layers.{t}."
         out[ours + "self_connection.weight"] = state[f"{t}_self_connection_intro.linear.weight"]
         out[ours + "linear_1.weight"] = state[f"{t}_self_interaction_1.linear.weight"]

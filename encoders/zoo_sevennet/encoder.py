@@ -73,8 +73,8 @@ class SevenNet(Encoder):
 
     Its own features f_l are equivariant under rotations alone. From those of the crystal, f_l(x), and of its inverted
     image, f_l(-x), follow the true tensors (f_l(x) + (-1)^l f_l(-x)) / 2 and the pseudotensors
-    (f_l(x) - (-1)^l f_l(-x)) / 2, exactly. Bonds: the trained radial basis × envelope, and these × Y_1 of the direction;
-    all vanish at the cutoff.
+    (f_l(x) - (-1)^l f_l(-x)) / 2, exactly. Bonds: the trained radial basis × envelope, and these × Y_1 of the
+    direction; all vanish at the cutoff.
 
     Raises:
         ZooError: the package `sevenn`, whose wheel holds the weights, is not installed.

@@ -1,13 +1,13 @@
 """The interaction layers of SevenNet, run on a crystal and on its mirror image at once.
 
-SevenNet is NequIP's architecture (Batzner et al., Nat. Commun. 13, 2453 (2022)) with SO(3) features: Park et al., J. Chem.
-Theory Comput. 20, 4857 (2024). A path (l1, l2 -> l3) of the convolution with l1 + l2 + l3 odd makes a pseudotensor of
-tensors; this is all that tells a crystal from its inverted image. With f_l(x) the features of a crystal, the *mirror
-features* (-1)^l f_l(-x) therefore follow from the same edges and the same weights when the odd paths change sign, and one
-pass gives both. Until the first odd path the two are equal, and only one is computed.
+SevenNet is NequIP's architecture (Batzner et al., Nat. Commun. 13, 2453 (2022)) with SO(3) features: Park et al.,
+J. Chem. Theory Comput. 20, 4857 (2024). A path (l1, l2 -> l3) of the convolution with l1 + l2 + l3 odd makes a
+pseudotensor of tensors; this is all that tells a crystal from its inverted image. With f_l(x) the features of a
+crystal, the *mirror features* (-1)^l f_l(-x) therefore follow from the same edges and the same weights when the odd
+paths change sign, and one pass gives both. Until the first odd path the two are equal, and only one is computed.
 
-Features are lists over the degree l of tensors (N, 2l+1, I, C): I = 1 or 2 images, C channels. Channels last makes every
-linear map one matrix product, and a message one small matrix product an edge.
+Features are lists over the degree l of tensors (N, 2l+1, I, C): I = 1 or 2 images, C channels. Channels last makes
+every linear map one matrix product, and a message one small matrix product an edge.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from e3nn.nn import FullyConnectedNet
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-# Edges whose messages are made at a time on a CPU: few enough to stay in its cache, 3 times faster than all at once.
+# Edges whose messages are made at a time on a CPU: few enough to stay in its cache, twice as fast as all at once.
 CHUNK = 256
 
 Path = tuple[int, int]
@@ -48,7 +48,7 @@ def _coupling(
 
 
 class RadialBasis(nn.Module):
-    """sin(k_n r) / r with trained k_n, times the XPLOR switching function: 1 up to `switch_on`, 0 from the cutoff on."""
+    """sin(k_n r) / r, k_n trained, × the XPLOR switching function: 1 up to `switch_on`, 0 from the cutoff on (Å)."""
 
     frequencies: Tensor
 
@@ -201,7 +201,7 @@ class Network(nn.Module):
         return o3.spherical_harmonics(degrees, vectors, normalize=True, normalization="component")
 
     def forward(self, species: Tensor, src: Tensor, dst: Tensor, vectors: Tensor) -> list[list[Tensor]]:
-        """Features after each layer. Images: I = 1 where the mirror image is the same, else the crystal's, the mirror's.
+        """Features after each layer; image 0 is the crystal's, image 1 (where it differs) the mirror image's.
 
         Args:
             species: (N,) int64, index of the species of each atom.

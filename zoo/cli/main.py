@@ -82,6 +82,10 @@ def main() -> None:
     warnings.filterwarnings("ignore")  # of the libraries: a user can do nothing about them
     logging.captureWarnings(True)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # Before torch is imported: OpenMP's threads sleep at barriers. Spinning there, as they do by default, makes
+    # everything several times slower as soon as the cores are shared with another program.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = group(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

@@ -15,9 +15,9 @@ KINDS = ("encoder", "readout", "dataset")
 @click.argument("name", required=False)
 def list_command(name: str | None, as_json: bool) -> None:
     """List the plugins that are installed; with NAME, the keys that one takes in a recipe."""
-    from rich.console import Console
     from rich.table import Table
 
+    from zoo.cli.terminal import console
     from zoo.errors import ZooError, did_you_mean
 
     found = [entry for kind in KINDS for entry in _describe(kind)]
@@ -35,7 +35,7 @@ def list_command(name: str | None, as_json: bool) -> None:
             table.add_column(column)
         for entry in found:
             table.add_row(entry["kind"], entry["name"], entry["error"] or entry["summary"], entry["package"])
-        Console().print(table)
+        console().print(table)
         click.echo("\nzoo list NAME shows the keys that one takes in a recipe; zoo compat shows which pairs work.")
         return
     for entry in found:
@@ -45,7 +45,7 @@ def list_command(name: str | None, as_json: bool) -> None:
             table.add_column(column)
         for key, info in entry["hypers"].items():
             table.add_row(key, info["type"], info["default"], info["description"])
-        Console().print(table)
+        console().print(table)
 
 
 def _describe(kind: str) -> list[dict[str, Any]]:
@@ -82,10 +82,10 @@ def _type_name(annotation: object) -> str:
 @click.option("--formula", default="ij=ji", show_default=True, help="Index symmetry of the tensor.")
 def compat_command(as_json: bool, formula: str) -> None:
     """Show which encoder goes with which readout, with default hyperparameters, and why not."""
-    from rich.console import Console
     from rich.table import Table
 
     from zoo import compat
+    from zoo.cli.terminal import console
 
     pairs = compat.pairs(formula)
     if as_json:
@@ -99,4 +99,4 @@ def compat_command(as_json: bool, formula: str) -> None:
     for encoder in dict.fromkeys(pair["encoder"] for pair in pairs):
         cells = {pair["readout"]: pair for pair in pairs if pair["encoder"] == encoder}
         table.add_row(encoder, *["[green]yes" if cells[r]["works"] else cells[r]["reason"] for r in readouts])
-    Console().print(table)
+    console().print(table)

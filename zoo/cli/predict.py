@@ -58,8 +58,9 @@ def _flat(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show(answers: list[dict[str, Any]], target: str) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from zoo.cli.terminal import console
 
     table = Table(title=f"{target} dielectric tensor", title_justify="left", box=None, header_style="bold")
     for column in ("file", "formula", "crystal system"):
@@ -80,7 +81,7 @@ def _show(answers: list[dict[str, Any]], target: str) -> None:
             f"{answer['polycrystalline']:.3f}{spread}",
             "–" if ratio is None else f"{ratio:.3f}",
         )
-    Console().print(table)
+    console().print(table)
     for answer in answers:
         for warning in answer["warnings"]:
             click.echo(f"warning: {answer['file']}: {warning}", err=True)

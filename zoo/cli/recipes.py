@@ -10,10 +10,10 @@ import click
 def recipes_command(name: str | None) -> None:
     """List the recipes that ship with the zoo, or print one: `zoo recipes dtnet_total > mine.yaml`."""
     import yaml
-    from rich.console import Console
     from rich.table import Table
 
     from zoo import recipe
+    from zoo.cli.terminal import console
 
     if name is not None:
         click.echo(recipe.find(name).read_text(encoding="utf-8"), nl=False)
@@ -24,5 +24,5 @@ def recipes_command(name: str | None) -> None:
     for stem, path in recipe.shipped().items():
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         table.add_row(stem, content["encoder"]["name"], content["readout"]["name"], content.get("description", ""))
-    Console().print(table)
+    console().print(table)
     click.echo("\nzoo run NAME trains one; zoo recipes NAME > mine.yaml gives you a copy to change.")

@@ -5,24 +5,22 @@ from __future__ import annotations
 import time
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from zoo import run as runs
+from zoo.cli.terminal import console
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 from zoo.run_folder import RunFolder
-from zoo.tracking.live import LiveTracking
-from zoo.tracking.send import send
 
 COLUMNS = {
-    "mae_ten": "MAE tensor",
-    "mae_mean_diag": "MAE mean diag",
-    "mae_diag": "MAE diag",
-    "mae_off_diag": "MAE off-diag",
+    "mae_ten": "MAE_ten",
+    "mae_mean_diag": "mean diag",
+    "mae_diag": "diag",
+    "mae_off_diag": "off-diag",
     "frobenius": "Frobenius",
-    "within_25": "within 25 %",
-    "within_10": "within 10 %",
+    "within_25": "≤ 25 %",
+    "within_10": "≤ 10 %",
 }
 
 
@@ -34,17 +32,23 @@ def run_and_show(made: Recipe, folder: RunFolder) -> None:
     """
     begin = time.monotonic()
     click.echo(f"{made.name}: {made.encoder.name} + {made.readout.name}, everything goes to {folder.path}")
-    live = LiveTracking(made.tracking, made, folder) if made.tracking.enabled else None
+    on_epoch = None
+    if made.tracking.enabled:
+        from zoo.tracking.live import LiveTracking
+
+        on_epoch = LiveTracking(made.tracking, made, folder).epoch
     try:
-        content = runs.run(made, folder, click.echo, live.epoch if live else None)
+        content = runs.run(made, folder, click.echo, on_epoch)
     except KeyboardInterrupt:
         if folder.recipe.is_file():
             click.echo(f"\nstopped; go on with: zoo run --resume {folder.path}", err=True)
         raise
-    Console().print(table_of_errors(content))
+    console().print(table_of_errors(content))
     click.echo(f"took      {time.monotonic() - begin:.0f} s")
     click.echo(f"figures   {folder.figures}")
     if made.tracking.enabled:
+        from zoo.tracking.send import send
+
         try:
             sent = send(folder, made.tracking)
         except ZooError as error:
@@ -63,18 +67,18 @@ def table_of_errors(content: dict) -> Table:
         box=None,
         header_style="bold",
     )
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     table.add_column("n", justify="right")
     columns = [name for name in COLUMNS if name in content["test"]]
     for name in columns:
-        table.add_column(COLUMNS[name], justify="right")
+        table.add_column(COLUMNS[name], justify="right", no_wrap=True)
     for system, values in {"all": content["test"], **content["per_crystal_system"]}.items():
         count = values.get("n", {}).get("mean")
         cells = [_cell(values.get(name), name.startswith("within")) for name in columns]
         table.add_row(system, f"{count:.0f}" if count is not None else "", *cells)
-    baseline = _cell(content["test_mean_baseline"]["mae_ten"], False)
+    baseline = [_cell(content["test_mean_baseline"].get(name), name.startswith("within")) for name in columns]
     table.add_section()
-    table.add_row("predicting the mean", "", baseline, *[""] * (len(columns) - 1), style="dim")
+    table.add_row("predicting the mean", "", *baseline, style="dim")
     return table
 
 

@@ -16,8 +16,10 @@ def _coupling(degree: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
     e3nn's Wigner 3j is normalised to norm 1 over all its entries, hence sqrt(2l+1).
     """
-    basis = o3.wigner_3j(1, 1, degree, dtype=torch.float64) * (2 * degree + 1) ** 0.5
-    return basis.to(dtype=dtype, device=device)
+    # Made outside of inference mode, for it is kept: a later training could not differentiate through it.
+    with torch.inference_mode(False):
+        basis = o3.wigner_3j(1, 1, degree, dtype=torch.float64) * (2 * degree + 1) ** 0.5
+        return basis.to(dtype=dtype, device=device)
 
 
 def spherical_to_matrix(values: Tensor, degree: int) -> Tensor:

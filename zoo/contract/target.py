@@ -18,10 +18,11 @@ def _basis(formula: str) -> tuple[o3.Irreps, Tensor]:
     previous = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)  # e3nn makes the basis in the default dtype
     try:
-        basis = tensor.reduced_tensor_products().change_of_basis
+        with torch.inference_mode(False):  # it is kept, see features._coupling
+            basis = tensor.reduced_tensor_products().change_of_basis.to(torch.float64)
     finally:
         torch.set_default_dtype(previous)
-    return o3.Irreps(tensor), basis.to(torch.float64)
+    return o3.Irreps(tensor), basis
 
 
 @functools.lru_cache(maxsize=32)

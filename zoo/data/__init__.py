@@ -1,1 +1,1 @@
-"""…"""
+"""Datasets and what is done to their records before a model sees them."""

@@ -27,22 +27,24 @@ def download(url: str, sha256: str, destination: Path) -> Path:
     with clear_disk_errors(destination.parent, fix="set ZOO_CACHE to another folder"):
         destination.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{destination}.lock"):  # two runs at once would write into one another's part
-            if not destination.is_file():
-                _download_part(url, part, destination)
-                _check(part, sha256, f"what {url} sends; try again, or place the right file at {destination}")
-                part.replace(destination)
-            else:
-                _check(destination, sha256, f"{destination}; it is removed, run again to download it from {url}")
+            if destination.is_file():
+                wrong = _wrong_checksum(destination, sha256)
+                if wrong:
+                    raise ZooError(f"{destination} has {wrong}; delete it and it is downloaded anew from {url}")
+                return destination
+            _download_part(url, part, destination)
+            wrong = _wrong_checksum(part, sha256)
+            if wrong:
+                part.unlink()
+                raise ZooError(f"what {url} sent has {wrong}; try again, or place the right file at {destination}")
+            part.replace(destination)
     return destination
 
 
-def _check(path: Path, sha256: str, what: str) -> None:
-    """Remove a file of another checksum, so that it does not come back at the next try."""
+def _wrong_checksum(path: Path, sha256: str) -> str | None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
-        path.unlink()
-        raise ZooError(f"wrong checksum (sha256 {found[:12]}…, expected {sha256[:12]}…) of {what}")
+    return None if found == sha256 else f"the wrong checksum (sha256 {found[:12]}…, expected {sha256[:12]}…)"
 
 
 def _download_part(url: str, part: Path, destination: Path) -> None:
@@ -92,4 +94,6 @@ def _attempt(url: str, part: Path, have: int, name: str) -> bool:
 def _reason(error: requests.RequestException) -> str:
     if isinstance(error, requests.HTTPError):
         return f"HTTP {error.response.status_code}"
-    return "the server does not answer" if isinstance(error, requests.Timeout) else "no connection"
+    if isinstance(error, requests.Timeout):
+        return "the server does not answer"
+    return "the connection broke" if isinstance(error, requests.exceptions.ChunkedEncodingError) else "no connection"

@@ -28,8 +28,9 @@ class DTNetMPHypers(Hypers):
 
 
 class DTNetMP(Dataset):
-    """7,277 Materials Project crystals (6,648 after the paper's cleaning), by id; electronic, ionic and total tensors.
+    """The DTNet paper's 7,277 Materials Project crystals, to be downloaded: electronic, ionic and total tensors.
 
+    By id; the paper's cleaning, which also drops elements that its encoder lacks, leaves 6,648.
     Tensors of Materials Project's API may be in another frame than their structure: `zoo data check dtnet-mp`.
     """
 

@@ -40,7 +40,9 @@ class FileHypers(Hypers):
 
 
 class File(Dataset):
-    """The user's own file. Tensors must be in the Cartesian frame of their structures (`zoo data check FILE`).
+    """Your own JSON, extxyz or CSV file.
+
+    Tensors must be in the Cartesian frame of their structures (`zoo data check FILE`).
 
     JSON: {key: {"structure": pymatgen's dict, target: tensor, ...}, ...} or a list of such objects.
     extxyz: one frame a crystal, target="9 numbers" (row by row) in its comment line.

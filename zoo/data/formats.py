@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import ase.io
+import numpy as np
 from ase import Atoms
 from pymatgen.core import Structure
 
@@ -147,7 +148,8 @@ def _extxyz_entry(frame: str, key_field: str, number: int) -> Entry:
         reason = " ".join(str(error).split()) or type(error).__name__
         return Entry(_key(None, key_field, number), {}, ZooError(f"is no valid extxyz frame ({reason})"))
     # ASE moves names that it knows as results of a calculator (dielectric_tensor among them) there.
-    fields = {**atoms.info, **(atoms.calc.results if atoms.calc is not None else {})}
+    found = {**atoms.info, **(atoms.calc.results if atoms.calc is not None else {})}
+    fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
     key = _key(fields, key_field, number)
     try:
         if not atoms.pbc.all():

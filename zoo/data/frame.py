@@ -92,7 +92,7 @@ def offenders(records: Sequence[Record], target: TensorTarget, check: FrameCheck
 
 def _one_a_crystal(target: TensorTarget) -> None:
     if target.per_atom:
-        raise ZooError(f"'{target.name}' is one tensor an atom, the frame check is for one a crystal; set frame: null")
+        raise ZooError(f"'{target.name}' is one tensor an atom, the frame check is for one a crystal")
 
 
 def _negligible(record: Record, target: TensorTarget) -> bool:
@@ -116,12 +116,12 @@ def _largest_residual(record: Record, target: TensorTarget) -> float:
 
 _ZERO_PROVES_SYMMETRIC = {
     "triclinic": "nothing: the point group allows every tensor",
-    "monoclinic": "that b is a principal axis; unseen: rotation about b, swap of b with another principal axis",
+    "monoclinic": "that b is a principal axis; unseen: rotation about b, swap of b and another axis",
     "orthorhombic": "that a, b, c are the principal axes; unseen: axis swaps",
-    "tetragonal": "the orientation: c is the optical axis, rotation about it changes nothing",
-    "trigonal": "the orientation: c is the optical axis, rotation about it changes nothing",
-    "hexagonal": "the orientation: c is the optical axis, rotation about it changes nothing",
-    "cubic": "that the tensor is isotropic; it is the same in every orientation",
+    "tetragonal": "the orientation: c is the optical axis, and rotation about it changes nothing",
+    "trigonal": "the orientation: c is the optical axis, and rotation about it changes nothing",
+    "hexagonal": "the orientation: c is the optical axis, and rotation about it changes nothing",
+    "cubic": "that the tensor is isotropic; such a tensor has no orientation to be wrong",
 }
 
 

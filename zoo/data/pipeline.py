@@ -62,7 +62,7 @@ class Prepared:
         records: sorted by key as strings; each holds the target.
         left_out: all others, in the order of the stages.
         misfits: crystals above the tolerance of the frame check (used all the same unless it drops them) or without a
-            defined residual; None where there was no check.
+            defined residual; None where there was no check (tensors of atoms have none).
         report: the same for a JSON file: {"used", "counts": {stage: n}, "left_out": [...], "frame": {...} or None}.
     """
 
@@ -97,7 +97,7 @@ def prepare(
     if cleaning is not None:
         records = _sift(records, left_out, "clean", (_out_of_range(r, wanted, known, cleaning) for r in records))
     misfits = None
-    if frame is not None:
+    if frame is not None and not wanted.per_atom:
         misfits = offenders(records, wanted, frame)
         if frame.drop:
             above = {

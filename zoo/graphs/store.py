@@ -63,8 +63,8 @@ class GraphStore(Sequence[CrystalGraph]):
     ) -> GraphStore:
         """The graphs of `structures` with all edges up to `cutoff` (Å), from `cache` where they are there.
 
-        One crystal after the other: vesin spreads a large cell over its threads, and for small ones (0.2 to 0.5 ms
-        each) handing them to a pool of threads or processes costs more than it saves, as measured.
+        One crystal after the other: vesin spreads a large cell over its own threads, and for small ones (0.2 to 0.5
+        ms each) a pool of threads was no faster.
 
         Args:
             structures: n crystals.

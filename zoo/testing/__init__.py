@@ -1,1 +1,59 @@
-"""…"""
+"""The conformance suite: what every encoder and readout must pass, for the authors of plugins too.
+
+Subclass `ConformanceTests` in a test file of your own, or call single checks (`check_equivariance(pair)`, ...): each
+takes a `Pair` and raises AssertionError with the reason, or unittest.SkipTest where it does not apply.
+"""
+
+from zoo.testing.behaviour import (
+    check_batching,
+    check_contract,
+    check_float32,
+    check_gradients_finite,
+    check_gradients_flow,
+    check_hypers,
+    check_input_not_mutated,
+    check_one_atom,
+    check_save_and_load,
+    check_smooth_at_cutoff,
+)
+from zoo.testing.conformance import ConformanceTests
+from zoo.testing.crystals import Prototype, point_operations, prototypes
+from zoo.testing.pair import Pair
+from zoo.testing.symmetry import (
+    check_anisotropy,
+    check_equivariance,
+    check_lattice_shift,
+    check_origin_shift,
+    check_permutation,
+    check_point_groups,
+    check_self_images,
+    check_supercell,
+    check_zero_pattern,
+)
+
+__all__ = [
+    "ConformanceTests",
+    "Pair",
+    "Prototype",
+    "check_anisotropy",
+    "check_batching",
+    "check_contract",
+    "check_equivariance",
+    "check_float32",
+    "check_gradients_finite",
+    "check_gradients_flow",
+    "check_hypers",
+    "check_input_not_mutated",
+    "check_lattice_shift",
+    "check_one_atom",
+    "check_origin_shift",
+    "check_permutation",
+    "check_point_groups",
+    "check_save_and_load",
+    "check_self_images",
+    "check_smooth_at_cutoff",
+    "check_supercell",
+    "check_zero_pattern",
+    "point_operations",
+    "prototypes",
+]

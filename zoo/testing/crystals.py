@@ -42,8 +42,11 @@ class Prototype:
 def point_operations(structure: Structure) -> np.ndarray:
     """(n, 3, 3) Cartesian orthogonal matrices of a structure's point group, from spglib."""
     lattice = structure.lattice.matrix
-    cell = (lattice, structure.frac_coords, structure.atomic_numbers)
-    fractional = np.unique(spglib.get_symmetry(cell, symprec=1e-5)["rotations"], axis=0)
+    cell = (lattice.tolist(), structure.frac_coords.tolist(), list(structure.atomic_numbers))
+    symmetry = spglib.get_symmetry(cell, symprec=1e-5)
+    if symmetry is None:
+        raise ValueError(f"spglib finds no symmetry of {structure.formula}: do atoms overlap?")
+    fractional = np.unique(symmetry["rotations"], axis=0)
     return np.einsum("ai,nab,bj->nij", lattice, fractional, np.linalg.inv(lattice).T)
 
 

@@ -38,15 +38,17 @@ class Pair:
     readout: type[Readout] | str
     encoder_hypers: Mapping[str, Any] = field(default_factory=dict)
     readout_hypers: Mapping[str, Any] = field(default_factory=dict)
-    target: TensorTarget = TensorTarget("tensor")
+    target: TensorTarget = field(default_factory=lambda: TensorTarget("tensor"))
     without_gradient: tuple[str, ...] = ()
 
     @property
     def encoder_class(self) -> type[Encoder]:
+        """The encoder, loaded where it was named."""
         return plugins.load("encoder", self.encoder) if isinstance(self.encoder, str) else self.encoder
 
     @property
     def readout_class(self) -> type[Readout]:
+        """The readout, loaded where it was named."""
         return plugins.load("readout", self.readout) if isinstance(self.readout, str) else self.readout
 
     @property
@@ -108,8 +110,8 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 @torch.no_grad()
 def _shake(parts: nn.Module) -> None:
     for parameter in parts.parameters():
-        size = parameter.abs().mean() if parameter.numel() else 0
-        parameter += 0.3 * (size if size > 0 else 0.1) * torch.randn_like(parameter)
+        size = parameter.abs().mean().item() if parameter.numel() else 0.0
+        parameter.add_(torch.randn_like(parameter), alpha=0.3 * (size if size > 0 else 0.1))
 
 
 def _with(structure: Structure, known: frozenset[int] | None) -> Structure:

@@ -10,7 +10,7 @@ import gzip
 import json
 from collections.abc import Iterator, Mapping
 from importlib import resources
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,12 +28,14 @@ class Petousis2017Hypers(Hypers):
 
 
 class Petousis2017(Dataset):
-    """The embedded table, by Materials Project id; targets electronic, total, and ionic = total - electronic.
+    """The 1,056 crystals of Petousis et al. (2017), embedded: electronic, ionic and total tensors.
 
-    Tensors are symmetrised; properties are band_gap (eV, PBE), space_group (number) and source.
+    By Materials Project id; ionic = total - electronic, and all three are symmetrised. Properties are band_gap (eV),
+    space_group (number) and source.
     """
 
     Hypers = Petousis2017Hypers
+    licence: ClassVar[str] = "CC0 1.0 (data) and CC BY 4.0 (article): cite Petousis et al., Sci. Data 4, 160134 (2017)"
 
     def targets(self) -> Mapping[str, TensorTarget]:
         """electronic, ionic, total; dimensionless."""

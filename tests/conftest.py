@@ -1,0 +1,53 @@
+"""Shared by all tests: a cache of the test session's own, and a recipe that trains in seconds."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory):
+    """Nothing of the user's cache is read or written, unless ZOO_CACHE says which to use."""
+    if "ZOO_CACHE" not in os.environ:
+        os.environ["ZOO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what needs something that is not here."""
+    missing = {
+        "sevennet": None if find_spec("sevenn") else 'needs pip install "crystal-tensor-zoo[sevennet]"',
+        "shared": None if SHARED.is_dir() else f"needs {SHARED}",
+    }
+    for item in items:
+        for name, reason in missing.items():
+            if reason and item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """../shared/data, for tests marked `shared`."""
+    return SHARED
+
+
+@pytest.fixture
+def small() -> dict:
+    """A recipe of real parts, small enough for a test: trainable nequip and dtnet on 40 crystals."""
+    return {
+        "name": "small",
+        "dataset": {"name": "petousis2017"},
+        "target": "total",
+        "data": {"limit": 40},
+        "encoder": {"name": "nequip", "cutoff": 3.0, "layers": 1, "channels": 4},
+        "readout": {"name": "dtnet", "width": 8, "blocks": 1},
+        "training": {"max_epochs": 3, "batch_size": 16, "learning_rate": 0.01},
+        "tracking": {"enabled": False},
+        "device": "cpu",
+    }

@@ -1,0 +1,116 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pymatgen.core import Lattice, Structure
+from sklearn.model_selection import train_test_split
+
+from zoo.contract.plugin import Record
+from zoo.data.splits import Splitting, split
+from zoo.errors import ZooError
+
+
+@dataclass(frozen=True)
+class _Formula:
+    reduced_formula: str
+
+
+@dataclass(frozen=True)
+class _Named:
+    """All that a split reads of a record."""
+
+    key: str
+    formula: str = "X"
+
+    @property
+    def structure(self):
+        return self
+
+    @property
+    def composition(self):
+        return _Formula(self.formula)
+
+
+def keys_of(parts):
+    return [*parts.train, *parts.val, *parts.test]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 42])
+def test_random_is_the_paper_s(seed):
+    keys = [f"mp-{i}" for i in range(5, 400, 3)]
+    ordered = sorted(keys)
+    train, test = train_test_split(ordered, test_size=0.1, random_state=seed)
+    train, val = train_test_split(train, test_size=0.1 / 0.9, random_state=seed)
+    parts = split([_Named(key) for key in reversed(keys)], Splitting(), seed)
+    assert (parts.train, parts.val, parts.test) == (train, val, test)
+
+
+def test_known_split():
+    """Frozen, so that results of different versions are of the same split."""
+    parts = split([_Named(f"mp-{i}") for i in range(30)], Splitting(), 0)
+    assert (parts.test, parts.val) == (["mp-10", "mp-8", "mp-20"], ["mp-4", "mp-28", "mp-9"])
+
+
+def test_own_seed_comes_first():
+    records = [_Named(str(i)) for i in range(50)]
+    assert split(records, Splitting(seed=3), 0) == split(records, Splitting(), 3) != split(records, Splitting(), 0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    sizes=st.lists(st.integers(1, 4), min_size=12, max_size=60),
+    seed=st.integers(0, 100),
+    kind=st.sampled_from(["random", "formula"]),
+)
+def test_every_key_is_in_one_part(sizes, seed, kind):
+    records = [_Named(f"{i}-{j}", f"F{i}") for i, size in enumerate(sizes) for j in range(size)]
+    parts = split(records, Splitting(kind=kind), seed)
+    assert sorted(keys_of(parts)) == sorted(record.key for record in records)
+    assert parts.train and parts.val and parts.test
+    assert parts == split(records[::-1], Splitting(kind=kind), seed)
+    if kind == "formula":
+        formulas = [{key.split("-")[0] for key in part} for part in (parts.train, parts.val, parts.test)]
+        assert len(set.union(*formulas)) == sum(map(len, formulas))
+        reference = split(records, Splitting(), seed)
+        assert abs(len(parts.test) - len(reference.test)) <= 2  # half the largest group
+        assert abs(len(parts.val) - len(reference.val)) <= 2
+
+
+def test_formula_is_the_reduced_one_and_moves_with_the_seed():
+    lattice = Lattice.cubic(4)
+    pairs = [("Na", "Cl"), ("K", "Cl"), ("Li", "F"), ("Mg", "O"), ("Ca", "O"), ("Sr", "O"), ("Ba", "O"), ("Zn", "S")]
+    records = []
+    for a, b in pairs:
+        one = Structure(lattice, [a, b], [[0] * 3, [0.5] * 3])
+        records += [Record(f"{a}{b}-1", one, {}), Record(f"{a}{b}-2", one.make_supercell((2, 1, 1), in_place=False), {})]
+    tests = []
+    for seed in range(4):
+        parts = split(records, Splitting(kind="formula", test=0.25, val=0.25), seed)
+        assert len(parts.test) == len(parts.val) == 4
+        for part in (parts.train, parts.val, parts.test):
+            assert all(f"{key[:-1]}{other}" in part for key in part for other in "12")
+        tests.append(tuple(sorted(parts.test)))
+    assert len(set(tests)) > 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_too_few(count):
+    with pytest.raises(ZooError, match="too few to split"):
+        split([_Named(str(i)) for i in range(count)], Splitting(), 0)
+
+
+def test_too_few_formulas():
+    with pytest.raises(ZooError, match="too few different formulas"):
+        split([_Named(str(i)) for i in range(20)], Splitting(kind="formula"), 0)
+
+
+def test_parts_must_leave_something():
+    with pytest.raises(ValueError, match="together must be less than 1"):
+        Splitting(test=0.5, val=0.5)
+
+
+def test_shares():
+    parts = split([_Named(str(i)) for i in range(100)], Splitting(test=0.2, val=0.3), 0)
+    np.testing.assert_array_equal([len(parts.train), len(parts.val), len(parts.test)], [50, 30, 20])

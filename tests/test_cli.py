@@ -1,0 +1,237 @@
+"""The command line as a user meets it: in a process of its own, exit codes and streams included."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from pymatgen.core import Lattice, Structure
+
+ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def zoo(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; sys.argv[0] = 'zoo'; from zoo.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    """One clear line on stderr, exit code 2, no traceback."""
+    assert result.returncode == 2, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert "Traceback" not in result.stderr
+    assert lines[-1].startswith("zoo: "), result.stderr
+    for word in words:
+        assert word in lines[-1], lines[-1]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe, a finished run, and an MLflow database that holds its model."""
+    folder = tmp_path_factory.mktemp("trained")
+    small = {
+        "name": "small_total",
+        "dataset": {"name": "petousis2017"},
+        "target": "total",
+        "data": {"limit": 40},
+        "encoder": {"name": "nequip", "cutoff": 3.0, "layers": 1, "channels": 4},
+        "readout": {"name": "dtnet", "width": 8, "blocks": 1},
+        "training": {"max_epochs": 2, "batch_size": 16},
+        "device": "cpu",
+    }
+    (folder / "small.yaml").write_text(yaml.safe_dump(small))
+    result = zoo("run", "small.yaml", "seeds=[0,1]", "--out", "run", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    (folder / "stdout").write_text(result.stdout)
+    ROCK_SALT.to_primitive().to(str(folder / "NaCl.cif")) if hasattr(ROCK_SALT, "to_primitive") else ROCK_SALT.to(
+        str(folder / "NaCl.cif")
+    )
+    return folder
+
+
+def test_help_is_instant_and_imports_no_torch(tmp_path: Path) -> None:
+    code = "import sys; from zoo.cli.main import group; group(['--help'], standalone_mode=False); print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert result.stdout.strip().endswith("False")
+    for command in ("run", "predict", "list", "compat", "recipes", "data", "track"):
+        assert command in result.stdout
+
+
+def test_run_ends_in_the_table_and_what_to_do_next(trained: Path) -> None:
+    out = (trained / "stdout").read_text()
+    assert "MAE_ten" in out
+    assert "predicting the mean" in out
+    assert "models:/small-total/1 (candidate, champion)" in out
+    assert out.strip().splitlines()[-1].startswith("next: zoo predict run ")
+
+
+def test_the_run_folder_holds_what_is_promised(trained: Path) -> None:
+    content = json.loads((trained / "run" / "metrics.json").read_text())
+    assert content["target"] == "total"
+    assert (content["n_train"], content["n_val"], content["n_test"]) == (32, 4, 4)
+    assert content["seeds"] == [0, 1]
+    for name in ("mae_ten", "mae_mean_diag", "mae_diag", "mae_off_diag", "frobenius"):
+        assert set(content["test"][name]) == {"mean", "std", "each"}
+    assert content["per_crystal_system"]
+    for name in ("parity_components", "parity_polycrystalline", "parity_eigenvalues", "learning_curve_seed_0"):
+        assert (trained / "run" / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+    for name in ("recipe.yaml", "run.json", "data_report.json", "seed_1/split.json", "model/model.json"):
+        assert (trained / "run" / name).is_file()
+
+
+def test_predict_answers_in_three_formats(trained: Path) -> None:
+    shown = zoo("predict", "run", "NaCl.cif", cwd=trained)
+    assert shown.returncode == 0, shown.stderr
+    assert "NaCl" in shown.stdout and "cubic" in shown.stdout
+    answer = json.loads(zoo("predict", "run", "NaCl.cif", "--format", "json", cwd=trained).stdout)[0]
+    assert answer["file"] == "NaCl.cif"
+    tensor = np.array(answer["tensor"])
+    np.testing.assert_allclose(tensor, np.eye(3) * answer["polycrystalline"], atol=1e-4)
+    np.testing.assert_allclose(answer["eigenvalues"], np.linalg.eigvalsh(tensor), atol=1e-6)
+    rows = list(csv.DictReader(io.StringIO(zoo("predict", "run", "NaCl.cif", "--format", "csv", cwd=trained).stdout)))
+    assert float(rows[0]["xx"]) == pytest.approx(tensor[0, 0])
+
+
+def test_predict_by_registered_name_equals_the_run_folder(trained: Path) -> None:
+    answers = [
+        json.loads(zoo("predict", model, "NaCl.cif", "--format", "json", cwd=trained).stdout)
+        for model in ("run", "small-total", "models:/small-total/1", "models:/small-total@candidate")
+    ]
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_track_twice_does_no_harm(trained: Path) -> None:
+    first, second = (zoo("track", "run", cwd=trained) for _ in range(2))
+    assert first.returncode == second.returncode == 0
+    assert first.stdout == second.stdout
+
+
+def test_lists_for_scripts(tmp_path: Path) -> None:
+    plugins = json.loads(zoo("list", "--json", cwd=tmp_path).stdout)
+    assert {"nequip", "sevennet", "dtnet", "petousis2017"} <= {plugin["name"] for plugin in plugins}
+    pairs = json.loads(zoo("compat", "--json", cwd=tmp_path).stdout)
+    assert {"encoder": "nequip", "readout": "dtnet", "works": True, "reason": None} in pairs
+
+
+BAD = {
+    "a misspelt key": (["run", "small.yaml", "training.max_epoch=3"], ["max_epoch", "Did you mean 'max_epochs'"]),
+    "an unknown encoder": (["run", "small.yaml", "encoder.name=nequipp"], ["nequipp", "Did you mean 'nequip'"]),
+    "an unknown target": (["run", "small.yaml", "target=totl"], ["totl", "Did you mean 'total'"]),
+    "an unknown recipe": (["run", "dtnet_totl"], ["Did you mean 'dtnet_total'"]),
+    "an unknown command": (["runn", "small.yaml"], ["Did you mean 'run'"]),
+    "no recipe": (["run"], ["zoo run dtnet_total"]),
+    "an unknown device": (["run", "small.yaml", "device=gpu"], ["device 'gpu'"]),
+    "a pair that does not fit": (
+        ["run", "small.yaml", "encoder.l_max=1"],
+        ["readout 'dtnet' does not fit encoder 'nequip'", "2e"],
+    ),
+    "a folder that is not empty": (["run", "small.yaml", "--out", "run"], ["is not empty", "--resume"]),
+    "nothing to resume": (["run", "--resume", "nowhere"], ["nowhere", "recipe.yaml"]),
+    "no such file": (["predict", "run", "missing.cif"], ["missing.cif", "no such file"]),
+    "a broken CIF": (["predict", "run", "broken.cif"], ["broken.cif"]),
+    "partial occupancies": (["predict", "run", "partial.cif"], ["partial.cif", "partly occupied"]),
+    "no such model": (["predict", "no-such-model", "NaCl.cif"], ["no-such-model"]),
+    "no option": (["predict", "run", "NaCl.cif", "--fromat", "json"], ["--fromat", "--format"]),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_one_clear_line(trained: Path, what: str) -> None:
+    (trained / "broken.cif").write_text("data_x\n_cell_length_a nonsense\n")
+    mixed = Structure(Lattice.cubic(4), [{"Na": 0.5, "K": 0.5}, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    mixed.to(str(trained / "partial.cif"))
+    arguments, words = BAD[what]
+    refused(zoo(*arguments, cwd=trained), *words)
+
+
+def test_a_tensor_that_is_not_3x3_is_named(trained: Path) -> None:
+    content = {
+        "good": {"structure": ROCK_SALT.as_dict(), "total": np.eye(3).tolist()},
+        "bad": {"structure": ROCK_SALT.as_dict(), "total": [[1, 2], [3, 4]]},
+    }
+    (trained / "mine.json").write_text(json.dumps(content))
+    dataset = "dataset={name: file, path: mine.json, targets: {total: {}}}"
+    refused(zoo("run", "small.yaml", dataset, "--out", "tensor", cwd=trained), "bad", "3×3")
+
+
+def test_a_missing_extra_names_the_install(trained: Path) -> None:
+    hide = "import sys; sys.modules['sevenn'] = None; sys.argv = ['zoo', *sys.argv[1:]]; from zoo.cli import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", hide, "run", "small.yaml", "encoder={name: sevennet}", "--out", "extra"],
+        cwd=trained,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    refused(result, 'pip install "crystal-tensor-zoo[sevennet]"')
+
+
+def test_a_full_disk_is_told_and_named(trained: Path) -> None:
+    """A limit on the size of files stands in for a disk that is full: both fail within a write."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); sys.argv = ['zoo', *sys.argv[1:]];"
+        "from zoo.cli import main; main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, "run", "small.yaml", "tracking.enabled=false", "--out", "full"],
+        cwd=trained,
+        env={**os.environ, "ZOO_CACHE": str(trained / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    refused(result, "full")
+
+
+def test_a_server_that_is_down_loses_nothing(trained: Path) -> None:
+    uri = "tracking.uri=http://127.0.0.1:9"
+    result = zoo("run", "small.yaml", uri, "--out", "offline", cwd=trained)
+    refused(result, "http://127.0.0.1:9", "zoo track offline")
+    assert "MAE_ten" in result.stdout
+    assert zoo("predict", "offline", "NaCl.cif", cwd=trained).returncode == 0
+    later = zoo("track", "offline", "--uri", "sqlite:///later.db", cwd=trained)
+    assert later.returncode == 0, later.stderr
+    assert "models:/small-total/1" in later.stdout
+
+
+def test_a_model_of_a_newer_format_or_a_missing_plugin_is_named(trained: Path) -> None:
+    import shutil
+
+    for change, words in (
+        ({"format_version": 99}, ["format version 99", "pip install -U"]),
+        ({"recipe": ("encoder", "name", "theirs")}, ["theirs", "not installed"]),
+    ):
+        shutil.rmtree(trained / "other", ignore_errors=True)
+        shutil.copytree(trained / "run" / "model", trained / "other")
+        path = trained / "other" / "model.json"
+        content = json.loads(path.read_text())
+        if "format_version" in change:
+            content |= change
+        else:
+            content["recipe"]["encoder"]["name"] = "theirs"
+        path.write_text(json.dumps(content))
+        refused(zoo("predict", "other", "NaCl.cif", cwd=trained), *words)
+
+
+def test_a_recipe_can_be_copied_and_run(trained: Path) -> None:
+    text = zoo("recipes", "dtnet_total", cwd=trained).stdout
+    assert yaml.safe_load(text)["name"] == "dtnet_total"
+    assert "#" in text
+    assert "dtnet_total" in zoo("recipes", cwd=trained).stdout

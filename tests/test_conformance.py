@@ -1,0 +1,49 @@
+"""Every registered encoder with every registered readout that fits it passes the conformance suite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from zoo import plugins
+from zoo.testing import ConformanceTests, Pair
+
+# Small where the defaults are slow. What is not named here, a new plugin above all, runs with its defaults.
+QUICK: dict[str, dict[str, Any]] = {
+    "nequip": {"channels": 8},
+    "dtnet": {"width": 16},
+    "dtnet-exp": {"width": 16},
+    "dtnet-simple": {"width": 16},
+}
+
+
+def fitting_pairs() -> list[Pair]:
+    """All pairs of the installed plugins that fit each other."""
+    pairs = [
+        Pair(encoder, readout, QUICK.get(encoder, {}), QUICK.get(readout, {}))
+        for encoder in plugins.available("encoder")
+        for readout in plugins.available("readout")
+    ]
+    return [
+        p
+        for p in pairs
+        if p.readout_class.needs.unmet_by(p.provides) is None and p.readout_class.cannot_make(p.target) is None
+    ]
+
+
+def suite(pair: Pair) -> type[ConformanceTests]:
+    """The conformance tests of one pair, skipped where the package of its encoder is missing."""
+    marks = [pytest.mark.sevennet] if pair.encoder == "sevennet" else []
+    name = f"Test_{pair.encoder}_{pair.readout}".replace("-", "_")
+    return type(name, (ConformanceTests,), {"pair": pair, "pytestmark": marks})
+
+
+globals().update({made.__name__: made for made in map(suite, fitting_pairs())})
+
+
+def test_every_plugin_is_in_some_pair() -> None:
+    """A plugin that fits nothing would be tested by nothing."""
+    for kind in ("encoder", "readout"):
+        tested = {getattr(pair, kind) for pair in fitting_pairs()}
+        assert tested == set(plugins.available(kind))

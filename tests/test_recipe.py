@@ -1,0 +1,100 @@
+"""Recipes: what is refused, overrides, and that those that ship are complete and commented."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from zoo import plugins, recipe
+from zoo.errors import ZooError
+from zoo.run import target_of
+
+
+def test_an_unknown_key_names_the_nearest(small: dict) -> None:
+    with pytest.raises(ZooError, match=r"unknown key 'training.max_epoch'. Did you mean 'max_epochs'\?"):
+        recipe.parse(small | {"training": {"max_epoch": 3}}, "mine.yaml")
+    with pytest.raises(ZooError, match=r"unknown key 'traning'. Did you mean 'training'\?"):
+        recipe.parse(small | {"traning": {}}, "mine.yaml")
+    with pytest.raises(ZooError, match=r"unknown key 'data.cleaning.mim'. Did you mean 'min'\?"):
+        recipe.parse(small | {"data": {"cleaning": {"mim": 0}}}, "mine.yaml")
+
+
+def test_a_bad_value_says_where_and_what(small: dict) -> None:
+    with pytest.raises(ZooError, match=r"mine.yaml: training.batch_size: .*got 0"):
+        recipe.parse(small | {"training": {"batch_size": 0}}, "mine.yaml")
+    with pytest.raises(ZooError, match="the key 'target' is missing"):
+        recipe.parse({k: v for k, v in small.items() if k != "target"}, "mine.yaml")
+
+
+def test_a_key_that_a_plugin_does_not_know_is_refused() -> None:
+    with pytest.raises(ZooError, match=r"readout 'dtnet': unknown key 'widht'. Did you mean 'width'\?"):
+        plugins.hypers("readout", "dtnet", {"widht": 8})
+
+
+def test_overrides(tmp_path, small: dict) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(small))
+    made = recipe.read(str(path), ("training.max_epochs=5", "seeds=[1, 2]", "encoder.layers=2", "split.seed=3"))
+    assert made.training.max_epochs == 5
+    assert made.seeds == (1, 2)
+    assert made.encoder.settings["layers"] == 2
+    assert made.split.seed == 3
+    for override, message in {
+        "training.max_epochs": "write key=value",
+        "name.x=1": "'name' is a value, not a section",
+        "seeds=[1": "no valid YAML",
+        "training.max_epoch=1": "Did you mean 'max_epochs'",
+    }.items():
+        with pytest.raises(ZooError, match=message):
+            recipe.read(str(path), (override,))
+
+
+def test_scientific_notation_is_a_number(tmp_path, small: dict) -> None:
+    """YAML 1.1 reads 1e-4, without a dot, as a text."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(small))
+    assert recipe.read(str(path), ("training.learning_rate=1e-4",)).training.learning_rate == 1e-4
+
+
+@pytest.mark.parametrize(
+    "text", ["name: [", "- a\n- b\n", "!!python/object/apply:os.system ['true']", "just words"], ids=range(4)
+)
+def test_what_is_no_recipe_is_refused_in_one_line(tmp_path, text: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ZooError) as caught:
+        recipe.read(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(ZooError, match="Did you mean 'dtnet_total'"):
+        recipe.find("dtnet_totl")
+
+
+def test_the_resolved_recipe_reads_back(small: dict) -> None:
+    made = recipe.parse(small, "mine.yaml")
+    assert recipe.parse(yaml.safe_load(recipe.dump(made)), "dumped") == made
+
+
+@pytest.mark.parametrize("name", sorted(recipe.shipped()))
+def test_a_shipped_recipe_is_valid_and_commented(name: str) -> None:
+    path = recipe.shipped()[name]
+    made = recipe.read(name)
+    assert made.name == name
+    assert made.description
+    target_of(made)
+    plugins.hypers("encoder", made.encoder.name, made.encoder.settings)
+    plugins.hypers("readout", made.readout.name, made.readout.settings)
+    lines = path.read_text().splitlines()
+    bare = [
+        line
+        for number, line in enumerate(lines)
+        if re.match(r"\s*\w+:\s*\S", line)
+        and "#" not in line
+        and not lines[number - 1].lstrip().startswith("#")
+        and not re.match(r"(name|description):", line)
+    ]
+    assert not bare, f"keys without a comment: {bare}"

@@ -1,0 +1,141 @@
+"""The trainer: it learns, a kill costs nothing, NaN is told, and a frozen encoder stays frozen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from zoo import recipe, run
+from zoo.errors import ZooError
+from zoo.model import Normaliser
+from zoo.contract.target import TensorTarget
+from zoo.recipe import Recipe
+from zoo.run_folder import RunFolder, read_history, read_json
+from zoo.training import trainer
+
+
+def train(small: dict, folder, on_epoch=None) -> dict:
+    return run.run(recipe.parse(small, "small"), RunFolder(folder), lambda line: None, on_epoch)
+
+
+def test_it_learns_what_it_is_shown(small: dict, tmp_path) -> None:
+    small["training"] = {"max_epochs": 60, "batch_size": 8, "learning_rate": 0.01}
+    small["readout"]["dropout"] = 0.0
+    train(small, tmp_path / "run")
+    history = read_history(RunFolder(tmp_path / "run").seed(0))
+    assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]
+
+
+class Killed(BaseException):
+    """As a kill: nothing catches it."""
+
+
+@pytest.mark.parametrize("average", [None, 0.1])
+def test_a_kill_changes_nothing(small: dict, tmp_path, average: float | None) -> None:
+    small["training"] |= {"max_epochs": 6, "weight_average": average}
+    whole = train(small, tmp_path / "whole")
+
+    def kill(seed: int, row: dict) -> None:
+        if row["epoch"] == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(small, tmp_path / "killed", kill)
+    assert not RunFolder(tmp_path / "killed").finished
+    resumed = train(small, tmp_path / "killed")
+    assert resumed == whole
+    a, b = (read_history(RunFolder(tmp_path / name).seed(0)) for name in ("whole", "killed"))
+    assert a == b
+    weights = [torch.load(tmp_path / n / "seed_0" / "best.pt", weights_only=True) for n in ("whole", "killed")]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_early_stopping_is_remembered_over_a_kill(small: dict, tmp_path) -> None:
+    small["training"] |= {"max_epochs": 40, "patience": 3, "learning_rate": 1e-12}
+    whole = train(small, tmp_path / "whole")
+    assert whole["epochs"] == [4]
+
+    def kill(seed: int, row: dict) -> None:
+        if row["epoch"] == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(small, tmp_path / "killed", kill)
+    assert train(small, tmp_path / "killed") == whole
+
+
+def test_a_loss_of_nan_is_told_with_the_fix(small: dict, tmp_path) -> None:
+    small["training"] |= {"learning_rate": 1e30}
+    with pytest.raises(ZooError, match=r"the loss became (nan|inf).*lower training.learning_rate"):
+        train(small, tmp_path / "run")
+
+
+def test_seeds_give_different_models_and_splits(small: dict, tmp_path) -> None:
+    small["seeds"] = [0, 1]
+    content = train(small, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert read_json(folder.seed(0).split)["test"] != read_json(folder.seed(1).split)["test"]
+    assert len(content["test"]["mae_ten"]["each"]) == 2
+    assert content["test"]["mae_ten"]["std"] == pytest.approx(np.std(content["test"]["mae_ten"]["each"], ddof=1))
+    assert len(read_json(folder.model / "model.json")["members"]) == 1, "splits differ: no ensemble"
+
+
+def test_one_split_makes_an_ensemble(small: dict, tmp_path) -> None:
+    small |= {"seeds": [0, 1], "split": {"seed": 5}}
+    content = train(small, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert read_json(folder.seed(0).split) == read_json(folder.seed(1).split)
+    assert len(read_json(folder.model / "model.json")["members"]) == 2
+    members = content["test"]["mae_ten"]["each"]
+    assert members[0] != members[1]
+    assert content["ensemble_test"]["mae_ten"] <= np.mean(members) + 1e-9, "a mean is no worse than its members' mean"
+
+
+def test_the_statistics_are_those_of_the_training_part(small: dict, tmp_path) -> None:
+    train(small, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    made: Recipe = recipe.read(str(folder.recipe))
+    target = run.target_of(made)
+    keys = set(read_json(folder.seed(0).split)["train"])
+    from zoo.data.petousis2017 import Petousis2017
+
+    records = [r for r in Petousis2017(Petousis2017.Hypers()).records() if getattr(r, "key", None) in keys]
+    traces = [np.trace(r.targets["total"]) / 3 for r in records]
+    weights = torch.load(folder.seed(0).best, weights_only=True)
+    assert weights["normaliser.shift"][0] / 3**0.5 == pytest.approx(np.mean(traces), rel=1e-5)
+    assert weights["normaliser.scale"].shape == (target.irreps.dim,)
+
+
+def test_the_normaliser_keeps_equivariance() -> None:
+    target = TensorTarget("total")
+    normaliser = Normaliser(target).double()
+    tensors = torch.randn(50, 3, 3, dtype=torch.float64)
+    normaliser.fit(tensors + tensors.mT + 4 * torch.eye(3))
+    rotation = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64)).Q
+    x = tensors[:1] + tensors[:1].mT
+    torch.testing.assert_close(normaliser(rotation @ x @ rotation.T), rotation @ normaliser(x) @ rotation.T)
+
+
+def test_a_normaliser_of_isotropic_tensors_divides_by_nothing() -> None:
+    normaliser = Normaliser(TensorTarget("total"))
+    normaliser.fit(torch.eye(3).expand(5, 3, 3) * 2)
+    assert torch.isfinite(normaliser(torch.eye(3)[None])).all()
+
+
+def test_mae_of_components_counts_six() -> None:
+    true = torch.zeros(1, 3, 3)
+    predicted = torch.tensor([[[1.0, 2, 0], [2, 0, 0], [0, 0, 0]]])
+    assert trainer.mae_of_components(predicted, true, TensorTarget("total")).item() == pytest.approx(3 / 6)
+
+
+@pytest.mark.sevennet
+def test_a_frozen_encoder_stays_frozen(small: dict, tmp_path) -> None:
+    from zoo.model import build
+
+    model = build("sevennet", {"layer": 1}, "dtnet", {"width": 8}, TensorTarget("total"))
+    model.train()
+    assert not model.encoder.training
+    assert model.readout.training
+    assert not any(p.requires_grad for p in model.encoder.parameters())
+    assert "encoder" not in model.learned()

@@ -1,0 +1,257 @@
+"""`zoo data`: look at datasets, check and fetch them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from zoo.contract.plugin import Dataset, Record
+    from zoo.contract.target import TensorTarget
+    from zoo.data.frame import Misfit
+
+FORMATS = click.Choice(["table", "json", "csv"])
+
+
+@click.group("data")
+def data_command() -> None:
+    """Look at datasets, check and fetch them."""
+
+
+@data_command.command("list")
+def list_datasets() -> None:
+    """List the datasets that a recipe can name."""
+    from rich.table import Table
+
+    from zoo import plugins
+    from zoo.cli.terminal import console
+
+    table = Table(box=None, header_style="bold")
+    for column in ("name", "what it is", "package"):
+        table.add_column(column)
+    for name, point in plugins.available("dataset").items():
+        table.add_row(name, _first_line(plugins.load("dataset", name)), plugins.origin(point))
+    console().print(table)
+    click.echo("\nzoo data info NAME says more; zoo data check NAME tests its tensors against the crystals' symmetry.")
+
+
+@data_command.command("info")
+@click.argument("source")
+def info(source: str) -> None:
+    """Targets, number of records and licence of a dataset.
+
+    SOURCE is the name of a dataset, a file of your own, or a recipe.
+    """
+    from zoo.contract.plugin import BadRecord
+
+    name, dataset, _ = _open(source, None, "ij=ji")
+    records = list(dataset.records())
+    bad = [record for record in records if isinstance(record, BadRecord)]
+    click.echo(f"{name}: {_first_line(type(dataset))}")
+    click.echo(f"records   {len(records) - len(bad):,}" + (f", and {len(bad):,} that cannot be read" if bad else ""))
+    for target in dataset.targets().values():
+        count = sum(target.name in record.targets for record in records if not isinstance(record, BadRecord))
+        quantity = f", {target.quantity}" if target.quantity else ""
+        click.echo(f"target    {target.name} ({target.formula}, unit {target.unit}{quantity}): {count:,} crystals")
+    click.echo(f"licence   {getattr(dataset, 'licence', 'not stated')}")
+    _say_bad([{"key": record.key, "reason": record.reason} for record in bad])
+
+
+@data_command.command("fetch")
+@click.argument("name")
+def fetch(name: str) -> None:
+    """Download a dataset now, so that runs need no network later.
+
+    A broken download is continued; the file is checked against its checksum.
+    """
+    _, dataset, _ = _open(name, None, "ij=ji")
+    if hasattr(dataset, "fetch"):
+        click.echo(f"{name} is at {dataset.fetch()}")
+    else:
+        click.echo(f"{name} needs no download")
+
+
+@data_command.command("check")
+@click.argument("source")
+@click.option("--target", help="Which tensor; by default a recipe's, else total where there is one.")
+@click.option("--formula", default="ij=ji", show_default=True, help="Index symmetry of the tensor in a file.")
+@click.option("--tolerance", default=0.05, show_default=True, help="Largest relative residual.")
+@click.option("--symprec", default=0.01, show_default=True, help="Tolerance of the symmetry search, Å.")
+@click.option("--format", "form", type=FORMATS, default="table", show_default=True)
+def check(source: str, target: str | None, formula: str, tolerance: float, symprec: float, form: str) -> None:
+    """Check that tensors are in the Cartesian frame of their structures.
+
+    SOURCE is the name of a dataset, a file of your own, or a recipe. A tensor must be invariant under the point group
+    of its own crystal; the residual is the largest relative change by one of the operations. A large one says that the
+    structure was re-oriented after the calculation, or that the calculation was not converged.
+
+    \b
+    zoo data check petousis2017
+    zoo data check my_tensors.json --target electronic --format csv > residuals.csv
+    """
+    from tqdm import tqdm
+
+    from zoo.contract.plugin import BadRecord
+    from zoo.data.frame import misfit
+    from zoo.errors import ZooError
+
+    if tolerance <= 0 or symprec <= 0:
+        raise ZooError("--tolerance and --symprec must be greater than 0")
+    name, dataset, wanted = _open(source, target, formula)
+    bad: list[dict[str, str]] = []
+    records: list[Record] = []
+    without = 0
+    for record in dataset.records():
+        if isinstance(record, BadRecord):
+            bad.append({"key": record.key, "reason": record.reason})
+        elif wanted.name in record.targets:
+            records.append(record)
+        else:
+            without += 1
+    if not records:
+        first = f"; the first: {bad[0]['key']}, {bad[0]['reason']}" if bad else ""
+        raise ZooError(f"{name} has no readable record with '{wanted.name}'{first}")
+    bar = tqdm(records, desc="symmetry", unit="crystals", disable=None, leave=False)
+    misfits = [misfit(record, wanted, symprec) for record in bar]
+    if form == "csv":
+        _write_csv(misfits, tolerance)
+    elif form == "json":
+        _write_json(name, wanted, misfits, tolerance, symprec, bad, without)
+    else:
+        _show(name, wanted, misfits, tolerance)
+        if without:
+            click.echo(f"{without:,} records have no '{wanted.name}'.")
+    if form != "json":
+        _say_bad(bad)
+
+
+def _open(source: str, target: str | None, formula: str) -> tuple[str, Dataset, TensorTarget]:
+    """Name, dataset and target of what the user names: a plugin, a file, or a recipe.
+
+    Raises:
+        ZooError: it is none of these, or has no such target.
+    """
+    from zoo import plugins, recipe
+    from zoo.errors import ZooError, did_you_mean
+
+    path = Path(source)
+    if source in plugins.available("dataset"):
+        name, settings = source, {}
+        if source == "file":
+            raise ZooError("for a file of your own, name the file itself")
+    elif path.is_file() and path.suffix not in (".yaml", ".yml"):
+        name, settings = "file", {"path": source, "targets": {target or "total": {"formula": formula}}}
+    elif path.is_file() or path.stem in recipe.shipped():
+        made = recipe.read(source)
+        name, settings, target = made.dataset.name, made.dataset.settings, target or made.target
+    else:
+        known = [*plugins.available("dataset"), *recipe.shipped()]
+        raise ZooError(f"'{source}' is no dataset, file or recipe.{did_you_mean(source, known)}")
+    dataset: Dataset = plugins.load("dataset", name)(plugins.hypers("dataset", name, settings))
+    targets = dataset.targets()
+    if target is None:
+        target = "total" if "total" in targets else next(iter(targets))
+    if target not in targets:
+        raise ZooError(f"{source} has no target '{target}'.{did_you_mean(target, targets)}")
+    return source if name == "file" else name, dataset, targets[target]
+
+
+def _first_line(cls: type) -> str:
+    return (cls.__doc__ or "").strip().split("\n")[0]
+
+
+def _say_bad(bad: list[dict[str, str]]) -> None:
+    for record in bad:
+        click.echo(f"cannot be read: {record['key']}: {record['reason']}", err=True)
+
+
+def _above(misfits: list[Misfit], tolerance: float) -> list[Misfit]:
+    above = [(m.residual, m) for m in misfits if m.residual is not None and m.residual > tolerance]
+    return [m for _, m in sorted(above, key=lambda pair: -pair[0])]
+
+
+def _write_csv(misfits: list[Misfit], tolerance: float) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["key", "formula", "crystal_system", "residual", "over"])
+    for m in misfits:
+        over = m.residual is not None and m.residual > tolerance
+        writer.writerow(
+            [m.key, m.formula, m.crystal_system, "" if m.residual is None else m.residual, str(over).lower()]
+        )
+
+
+def _write_json(
+    name: str,
+    target: TensorTarget,
+    misfits: list[Misfit],
+    tolerance: float,
+    symprec: float,
+    bad: list[dict[str, str]],
+    without: int,
+) -> None:
+    from zoo.data.frame import summarise, zero_proves
+
+    summaries = [dataclasses.asdict(s) for s in summarise(misfits, tolerance)]
+    for summary in summaries[:-1]:
+        summary["zero_proves"] = zero_proves(target, summary["crystal_system"])
+    content = {
+        "source": name,
+        "target": target.name,
+        "tolerance": tolerance,
+        "symprec": symprec,
+        "summary": summaries,
+        "offenders": [dataclasses.asdict(m) for m in _above(misfits, tolerance)],
+        "undefined": [m.key for m in misfits if m.residual is None],
+        "unreadable": bad,
+        "without_target": without,
+    }
+    click.echo(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def _show(name: str, target: TensorTarget, misfits: list[Misfit], tolerance: float) -> None:
+    from rich.table import Table
+
+    from zoo.cli.terminal import console
+    from zoo.data.frame import summarise, zero_proves
+
+    def number(value: float | None) -> str:
+        return "–" if value is None else f"{value:.1e}"
+
+    click.echo(f"{name}, {target.name}: relative change of the tensor under the point group of its crystal\n")
+    table = Table(box=None, header_style="bold")
+    table.add_column("crystal system")
+    for column in ("crystals", "median", "95 %", "largest", f"over {tolerance:g}"):
+        table.add_column(column, justify="right")
+    summaries = summarise(misfits, tolerance)
+    for summary in summaries:
+        values = [number(value) for value in (summary.median, summary.high, summary.largest)]
+        table.add_row(summary.crystal_system, f"{summary.count:,}", *values, str(summary.over))
+    console().print(table)
+    click.echo("\nWhat a residual of zero proves:")
+    for summary in summaries[:-1]:
+        click.echo(f" {summary.crystal_system:<14}{zero_proves(target, summary.crystal_system)}")
+    offenders = _above(misfits, tolerance)
+    if offenders:
+        click.echo(f"\nOver {tolerance:g}:")
+        listed = Table(box=None, header_style="bold")
+        for column in ("key", "formula", "crystal system"):
+            listed.add_column(column)
+        listed.add_column("residual", justify="right")
+        for m in offenders:
+            listed.add_row(m.key, m.formula, m.crystal_system, f"{m.residual:.3f}")
+        console().print(listed)
+        click.echo("\nTheir structures were re-oriented after the calculation, or it was not converged.")
+        click.echo("A recipe leaves them out with data.frame.drop=true.")
+    else:
+        click.echo(f"\nNo tensor is over {tolerance:g}.")
+    undefined = [m.key for m in misfits if m.residual is None]
+    if undefined:
+        click.echo(
+            f"{len(undefined)} have no defined residual (negligible tensor or no symmetry): {', '.join(undefined)}"
+        )
