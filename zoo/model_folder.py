@@ -50,6 +50,7 @@ class Card:
         target: what is predicted.
         members: one for each weights file.
         elements: atomic numbers that occur in the training part.
+        seen: keys of the crystals that training and validation saw, of all members.
         encoder_fingerprint: of a frozen encoder, else None.
         versions: kind of plugin -> name and distribution; and the zoo's own version.
         metrics: `metrics.json` of the run, as far as it was known.
@@ -59,6 +60,7 @@ class Card:
     target: TensorTarget
     members: tuple[Member, ...]
     elements: tuple[int, ...]
+    seen: tuple[str, ...]
     encoder_fingerprint: str | None
     versions: Mapping[str, str]
     metrics: Mapping[str, Any]
@@ -76,6 +78,7 @@ def save(folder: Path, card: Card, weights: Sequence[Mapping[str, Tensor]]) -> N
         "target": dataclasses.asdict(card.target),
         "members": [dataclasses.asdict(member) for member in card.members],
         "elements": list(card.elements),
+        "seen": list(card.seen),
         "encoder_fingerprint": card.encoder_fingerprint,
         "versions": {"zoo": __version__, **card.versions},
         "metrics": dict(card.metrics),
@@ -111,6 +114,7 @@ def read_card(folder: Path) -> Card:
             target=TensorTarget(**content["target"]),
             members=tuple(Member(**member) for member in content["members"]),
             elements=tuple(content["elements"]),
+            seen=tuple(content["seen"]),
             encoder_fingerprint=content["encoder_fingerprint"],
             versions=content["versions"],
             metrics=content["metrics"],

@@ -79,6 +79,15 @@ class Predictor:
         """One answer a structure, in their order.
 
         Raises:
+            ZooError: as `tensors`.
+        """
+        tensors = self.tensors(structures)
+        return [self._answer(structure, tensors[:, i]) for i, structure in enumerate(structures)]
+
+    def tensors(self, structures: Sequence[Structure]) -> np.ndarray:
+        """(members, n, *target.shape): every member's tensor of n structures.
+
+        Raises:
             ZooError: a partly occupied site, or an element that the encoder does not know.
         """
         encoder = self.members[0].encoder
@@ -95,7 +104,7 @@ class Predictor:
         tensors = np.empty((len(self.members), len(graphs), *self.card.target.shape))
         for chosen in size_sorted(graphs, EDGES_PER_BATCH):
             tensors[:, chosen] = self._forward([graphs[i] for i in chosen])
-        return [self._answer(structure, tensors[:, i]) for i, structure in enumerate(structures)]
+        return tensors
 
     def _forward(self, graphs: list[CrystalGraph]) -> np.ndarray:
         """(members, n, *shape); a frozen encoder runs once for all members."""

@@ -38,8 +38,8 @@ class Data(Section):
 
     cleaning: Cleaning | None = Cleaning()
     """Range that every element of the tensor must lie in; null keeps all."""
-    frame: FrameCheck = FrameCheck()
-    """Tensors that are not invariant under the point group of their own structure."""
+    frame: FrameCheck | None = FrameCheck()
+    """Tensors that are not invariant under the point group of their own structure; null: no check."""
     deduplicate: bool = True
     """Same formula, same space group, volume within 2 %: the lowest key stays."""
     on_bad_record: Literal["stop", "skip"] = "stop"

@@ -90,15 +90,21 @@ def finish(made: Recipe, target: TensorTarget, encoder: Encoder, folder: RunFold
         target=target,
         members=tuple(model_folder.Member(r["seed"], r["split_seed"], r["val"]["all"]["mae_ten"]) for r in chosen),
         elements=tuple(sorted({number for result in chosen for number in result["elements"]})),
+        seen=tuple(sorted({key for result in chosen for key in _seen(folder.seed(result["seed"]))})),
         encoder_fingerprint=encoder.fingerprint() if encoder.pretrained else None,
         versions=plugins.versions({kind: made.plugins[kind] for kind in ("encoder", "readout")}),
         metrics=content,
     )
     best = [torch.load(folder.seed(r["seed"]).best, map_location="cpu", weights_only=True) for r in chosen]
     model_folder.save(folder.model, card, best)
-    draw(made, test, folder)
+    draw(made, target, test, folder)
     write_json(folder.metrics, content)
     return content
+
+
+def _seen(place: SeedFolder) -> list[str]:
+    split = read_json(place.split)
+    return [*split["train"], *split["val"]]
 
 
 def is_ensemble(results: Sequence[dict[str, Any]]) -> bool:
@@ -131,7 +137,7 @@ def collect(made: Recipe, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def draw(made: Recipe, test: Sequence[Predictions], folder: RunFolder) -> None:
+def draw(made: Recipe, target: TensorTarget, test: Sequence[Predictions], folder: RunFolder) -> None:
     """Parity plots of all seeds' test parts together, errors by crystal system, and a learning curve a seed."""
     folder.figures.mkdir(exist_ok=True)
     predicted = np.concatenate([part.predicted for part in test])
@@ -143,6 +149,7 @@ def draw(made: Recipe, test: Sequence[Predictions], folder: RunFolder) -> None:
         plots.parity_eigenvalues,
         plots.error_by_crystal_system,
     ):
-        plot(predicted, true, systems, made.target, folder.figures / f"{plot.__name__}.png")
+        plot(predicted, true, systems, target.name, folder.figures / f"{plot.__name__}.png", target.unit)
     for seed in made.seeds:
-        plots.learning_curve(read_history(folder.seed(seed)), folder.figures / f"learning_curve_seed_{seed}.png")
+        place = folder.figures / f"learning_curve_seed_{seed}.png"
+        plots.learning_curve(read_history(folder.seed(seed)), place, target.unit)

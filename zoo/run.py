@@ -213,10 +213,11 @@ def summary(report: dict[str, Any]) -> str:
         "read": "cannot be read",
         "target": "lack the target",
         "clean": "out of range",
-        "frame": "out of their frame",
+        "frame": "break the symmetry of their structure",
         "duplicate": "duplicates",
     }
     lost = [f"{count} {words[stage]}" for stage, count in report["counts"].items() if count]
-    over = len(report["frame"]["over_tolerance"]) if report["frame"] else 0
-    frame = f"; {over} tensors break the symmetry of their structure" if over else ""
+    check = report["frame"]
+    over = len(check["over_tolerance"]) if check and not check["drop"] else 0
+    frame = f"; {over} used that break the symmetry of their structure (data_report.json)" if over else ""
     return f"{report['used']} crystals" + (f" ({', '.join(lost)} left out)" if lost else "") + frame

@@ -123,13 +123,14 @@ class Convolution(nn.Module):
             x.new_zeros(len(x), sum(2 * l3 + 1 for _, l3 in ps), *x.shape[2:])
             for x, ps in zip(features, self.paths, strict=True)
         ]
+        sizes = [c * len(ps) for c, ps in zip(self.channels, self.paths, strict=True)]
         chunk = CHUNK if src.device.type == "cpu" else max(len(src), 1)
-        for start in range(0, len(src), chunk):
-            here = slice(start, start + chunk)
-            weights = self.weights(radial[here])
-            sizes = [c * len(ps) for c, ps in zip(self.channels, self.paths, strict=True)]
-            for l1, (x, w) in enumerate(zip(features, weights.split(sizes, dim=1), strict=True)):
-                sums[l1].index_add_(0, dst[here], self._messages(x[src[here]], l1, harmonics[here], w))
+        chunks = zip(*(t.split(chunk) for t in (src, dst, harmonics, radial)), strict=True)
+        for chunk_src, chunk_dst, chunk_harmonics, chunk_radial in chunks:
+            weights = self.weights(chunk_radial).split(sizes, dim=1)
+            for l1, (x, w) in enumerate(zip(features, weights, strict=True)):
+                messages = self._messages(x.index_select(0, chunk_src), l1, chunk_harmonics, w)
+                sums[l1].index_add_(0, chunk_dst, messages)
         return self._by_degree(sums)
 
     def _by_degree(self, sums: Sequence[Tensor]) -> list[Tensor]:

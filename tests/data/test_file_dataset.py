@@ -7,6 +7,7 @@ import pytest
 from ase import Atoms
 from pymatgen.core import Lattice, Structure
 
+from zoo import plugins
 from zoo.contract.plugin import BadRecord, Record
 from zoo.data.file import File
 from zoo.errors import ZooError
@@ -189,9 +190,7 @@ def test_other_tensors(crystals, tmp_path):
     structure = crystals["salt"].as_dict()
     (tmp_path / "data.json").write_text(json.dumps({"a": {"structure": structure, "elastic": stiffness.tolist()}}))
     dataset = File(
-        File.Hypers(
-            path=str(tmp_path / "data.json"), targets={"elastic": {"formula": "ijkl=jikl=klij", "unit": "GPa"}}
-        )
+        File.Hypers(path=str(tmp_path / "data.json"), targets={"elastic": {"formula": "ijkl=jikl=klij", "unit": "GPa"}})
     )
     target = dataset.targets()["elastic"]
     assert (target.rank, target.unit, target.quantity) == (4, "GPa", "")
@@ -215,6 +214,12 @@ def test_a_file_that_cannot_be_read_stops_with_one_line(name, text, line, tmp_pa
     (tmp_path / name).write_text(text)
     with pytest.raises(ZooError, match=line):
         records(tmp_path / name)
+
+
+@pytest.mark.parametrize("formula", ["ij=kl", "ii", "ij=ijk", "ij=", "-ij=ji", "IJ"])
+def test_formulas_that_are_none_are_refused(formula):
+    with pytest.raises(ZooError, match=r"targets\.total\.formula"):
+        plugins.hypers("dataset", "file", {"path": "a.json", "targets": {"total": {"formula": formula}}})
 
 
 def test_missing_path(tmp_path):

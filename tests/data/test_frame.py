@@ -176,7 +176,7 @@ def test_undefined_where_the_tensor_is_noise_or_there_is_no_symmetry():
 
 def test_offenders_are_those_of_the_full_measurement():
     """Nearly isotropic tensors skip the symmetry search; the outcome must not change."""
-    records = [r for r in list(Petousis2017(Petousis2017.Hypers()).records())[::8]]
+    records = list(Petousis2017(Petousis2017.Hypers()).records())[::8]
     check = FrameCheck(tolerance=0.01)
     every = [misfit(record, TOTAL, check.symprec) for record in records]
     assert offenders(records, TOTAL, check) == [m for m in every if m.residual > check.tolerance] != []
@@ -210,7 +210,9 @@ def test_petousis_is_in_its_frame():
 
 def test_summary():
     tensor = np.diag([1.0, 2.0, 3.0])
-    misfits = [measured(CRYSTALS[s], t) for s, t in [("orthorhombic", tensor), ("cubic", tensor), ("cubic", 0 * tensor)]]
+    misfits = [
+        measured(CRYSTALS[s], t) for s, t in [("orthorhombic", tensor), ("cubic", tensor), ("cubic", 0 * tensor)]
+    ]
     ortho, cubic, every = summarise(misfits, 0.05)
     assert (ortho.crystal_system, ortho.count, ortho.over, ortho.undefined) == ("orthorhombic", 1, 0, 0)
     assert (cubic.count, cubic.over, cubic.undefined) == (2, 1, 1)

@@ -77,7 +77,9 @@ def test_cleaning_by_the_total_tensor():
 
 def test_a_bad_record_stops_all_and_is_named():
     records = [record("a", total=np.eye(3)), BadRecord("b", "its CIF is broken"), BadRecord("c", "too")]
-    with pytest.raises(ZooError, match=r"record b: its CIF is broken \(and 1 more bad records?\); .*on_bad_record: skip"):
+    with pytest.raises(
+        ZooError, match=r"record b: its CIF is broken \(and 1 more bad records?\); .*on_bad_record: skip"
+    ):
         prepared(*records)
 
 
@@ -163,7 +165,7 @@ def test_nothing_left_says_where_it_went():
 
 
 def test_unknown_target_names_the_nearest():
-    with pytest.raises(ZooError, match="no target 'totl'. Did you mean 'total'"):
+    with pytest.raises(ZooError, match=r"no target 'totl'\. Did you mean 'total'"):
         prepared(target="totl")
 
 

@@ -84,7 +84,10 @@ def test_formula_is_the_reduced_one_and_moves_with_the_seed():
     records = []
     for a, b in pairs:
         one = Structure(lattice, [a, b], [[0] * 3, [0.5] * 3])
-        records += [Record(f"{a}{b}-1", one, {}), Record(f"{a}{b}-2", one.make_supercell((2, 1, 1), in_place=False), {})]
+        records += [
+            Record(f"{a}{b}-1", one, {}),
+            Record(f"{a}{b}-2", one.make_supercell((2, 1, 1), in_place=False), {}),
+        ]
     tests = []
     for seed in range(4):
         parts = split(records, Splitting(kind="formula", test=0.25, val=0.25), seed)

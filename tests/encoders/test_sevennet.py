@@ -10,16 +10,12 @@ from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from zoo.api import CrystalBatch, ZooError, matrix_to_spherical, spherical_to_matrix
+from zoo.api import CrystalBatch, ZooError
 from zoo.graphs.graph import collate, crystal_graph
-from zoo.testing.compare import orthogonal_matrices, rotate_crystal, rotate_tensor
+from zoo.testing.compare import orthogonal_matrices, rotate_crystal
 from zoo_sevennet import SevenNet
 from zoo_sevennet import checkpoint as checkpoints
 
-needs_sevenn = [
-    pytest.mark.sevennet,
-    pytest.mark.skipif(importlib.util.find_spec("sevenn") is None, reason="the extra [sevennet] is not installed"),
-]
 LAYERS = (1, 2, 3, 4, 5)
 INVERSION = -torch.eye(3, dtype=torch.float64)
 MIRROR = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))
@@ -53,14 +49,6 @@ def batch_of(*structures: Structure, dtype: torch.dtype = torch.float32) -> Crys
 
 def error(got: torch.Tensor, wanted: torch.Tensor) -> float:
     return float((got - wanted).norm() / wanted.norm())
-
-
-def turned(block: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """(n, C, 2l+1) true tensors, float64 -> those of the rotated crystal; e3nn's own Wigner D is not exact to 1e-10."""
-    if block.shape[2] == 5:
-        flat = spherical_to_matrix(block, 2).flatten(0, 1)
-        return matrix_to_spherical(rotate_tensor(flat, matrix), 2).view_as(block)
-    return block if block.shape[2] == 1 else block @ matrix.T
 
 
 @functools.cache
@@ -101,7 +89,7 @@ def e3nn_layout(features: list[torch.Tensor], image: int) -> torch.Tensor:
 
 
 class TestAgainstSevenn:
-    pytestmark = needs_sevenn
+    pytestmark = pytest.mark.sevennet
 
     @pytest.mark.parametrize("crystal", CHIRAL)
     def test_features_are_those_of_its_own_model(self, sevenn_calculator, crystal):
@@ -151,31 +139,29 @@ class TestAgainstSevenn:
 
 
 class TestSymmetry:
-    pytestmark = needs_sevenn
+    pytestmark = pytest.mark.sevennet
 
     @pytest.mark.parametrize("matrix", orthogonal_matrices(2), ids=["proper", "improper"])
     @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
-    def test_features_are_true_tensors(self, matrix, dtype, tolerance):
+    def test_features_are_true_tensors(self, rotate_block, matrix, dtype, tolerance):
         model = SevenNet(SevenNet.Hypers(layer=LAYERS, pseudotensors=True)).to(dtype)
         with torch.no_grad():
             before = model(batch_of(quartz(), random_p1(), dtype=dtype)).atoms
             after = model(batch_of(*(rotate_crystal(c(), matrix) for c in (quartz, random_p1)), dtype=dtype)).atoms
         for _, irrep in before.irreps:
-            natural = irrep.p == (-1) ** irrep.l
             # pseudotensors are small differences of large numbers: their error is measured by these
             scale = before.block(o3.Irrep(irrep.l, (-1) ** irrep.l)).norm()
-            sign = 1 if natural else torch.linalg.det(matrix).sign()
-            wanted = sign * turned(before.block(irrep).double(), matrix)
+            wanted = rotate_block(before.block(irrep), irrep, matrix)
             assert (after.block(irrep) - wanted).norm() < tolerance * scale, irrep
 
-    def test_raw_features_are_not(self):
+    def test_raw_features_are_not(self, rotate_block):
         """Why they are not used as they are: under a mirror they mix true tensors with pseudotensors."""
         with torch.no_grad():
             before = encoder().raw_features(batch_of(quartz()))[3]
             after = encoder().raw_features(batch_of(rotate_crystal(quartz(), MIRROR)))[3]
-        for x, y in zip(before, after, strict=True):
-            got, wanted = (z[:, :, 0].transpose(1, 2).double() for z in (y, x))
-            assert error(got, turned(wanted, MIRROR)) > 1e-3
+        for degree, (x, y) in enumerate(zip(before, after, strict=True)):
+            got, was = (z[:, :, 0].transpose(1, 2) for z in (y, x))
+            assert error(got, rotate_block(was, o3.Irrep(degree, (-1) ** degree), MIRROR)) > 1e-3
 
     def test_pseudotensors_vanish_on_achiral_crystals_alone(self):
         rocksalt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -256,7 +242,7 @@ class TestSymmetry:
 
 
 class TestChoices:
-    pytestmark = needs_sevenn
+    pytestmark = pytest.mark.sevennet
 
     @pytest.mark.parametrize("pseudotensors", [False, True])
     @pytest.mark.parametrize("layer", [1, 2, 3, 4, 5, (1, 4), (3, 5), (5, 4, 2)])
@@ -338,7 +324,6 @@ class TestSafety:
 
     @pytest.mark.sevennet
     def test_the_allowed_globals_stay_allowed_here_alone(self):
-        pytest.importorskip("sevenn")
         before = torch.serialization.get_safe_globals()
         checkpoints.read(checkpoints.CHECKPOINTS["SevenNet-0"].path())
         assert set(torch.serialization.get_safe_globals()) == set(before)

@@ -48,9 +48,10 @@ def info(source: str) -> None:
 
     SOURCE is the name of a dataset, a file of your own, or a recipe.
     """
+    from zoo.cli.source import open_source
     from zoo.contract.plugin import BadRecord
 
-    name, dataset, _ = _open(source, None, "ij=ji")
+    name, dataset, _ = open_source(source, None, "ij=ji")
     records = list(dataset.records())
     bad = [record for record in records if isinstance(record, BadRecord)]
     click.echo(f"{name}: {_first_line(type(dataset))}")
@@ -70,7 +71,9 @@ def fetch(name: str) -> None:
 
     A broken download is continued; the file is checked against its checksum.
     """
-    _, dataset, _ = _open(name, None, "ij=ji")
+    from zoo.cli.source import open_source
+
+    _, dataset, _ = open_source(name, None, "ij=ji")
     if hasattr(dataset, "fetch"):
         click.echo(f"{name} is at {dataset.fetch()}")
     else:
@@ -97,13 +100,14 @@ def check(source: str, target: str | None, formula: str, tolerance: float, sympr
     """
     from tqdm import tqdm
 
+    from zoo.cli.source import open_source
     from zoo.contract.plugin import BadRecord
     from zoo.data.frame import misfit
     from zoo.errors import ZooError
 
     if tolerance <= 0 or symprec <= 0:
         raise ZooError("--tolerance and --symprec must be greater than 0")
-    name, dataset, wanted = _open(source, target, formula)
+    name, dataset, wanted = open_source(source, target, formula)
     bad: list[dict[str, str]] = []
     records: list[Record] = []
     without = 0
@@ -129,37 +133,6 @@ def check(source: str, target: str | None, formula: str, tolerance: float, sympr
             click.echo(f"{without:,} records have no '{wanted.name}'.")
     if form != "json":
         _say_bad(bad)
-
-
-def _open(source: str, target: str | None, formula: str) -> tuple[str, Dataset, TensorTarget]:
-    """Name, dataset and target of what the user names: a plugin, a file, or a recipe.
-
-    Raises:
-        ZooError: it is none of these, or has no such target.
-    """
-    from zoo import plugins, recipe
-    from zoo.errors import ZooError, did_you_mean
-
-    path = Path(source)
-    if source in plugins.available("dataset"):
-        name, settings = source, {}
-        if source == "file":
-            raise ZooError("for a file of your own, name the file itself")
-    elif path.is_file() and path.suffix not in (".yaml", ".yml"):
-        name, settings = "file", {"path": source, "targets": {target or "total": {"formula": formula}}}
-    elif path.is_file() or path.stem in recipe.shipped():
-        made = recipe.read(source)
-        name, settings, target = made.dataset.name, made.dataset.settings, target or made.target
-    else:
-        known = [*plugins.available("dataset"), *recipe.shipped()]
-        raise ZooError(f"'{source}' is no dataset, file or recipe.{did_you_mean(source, known)}")
-    dataset: Dataset = plugins.load("dataset", name)(plugins.hypers("dataset", name, settings))
-    targets = dataset.targets()
-    if target is None:
-        target = "total" if "total" in targets else next(iter(targets))
-    if target not in targets:
-        raise ZooError(f"{source} has no target '{target}'.{did_you_mean(target, targets)}")
-    return source if name == "file" else name, dataset, targets[target]
 
 
 def _first_line(cls: type) -> str:

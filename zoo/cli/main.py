@@ -17,6 +17,7 @@ from zoo.errors import ZooError
 COMMANDS = {
     "run": "zoo.cli.run",
     "predict": "zoo.cli.predict",
+    "evaluate": "zoo.cli.evaluate",
     "list": "zoo.cli.plugins",
     "compat": "zoo.cli.plugins",
     "recipes": "zoo.cli.recipes",
@@ -25,7 +26,8 @@ COMMANDS = {
 }
 HELP = {
     "run": "Train what a recipe describes.",
-    "predict": "Tensors of crystals from CIF, POSCAR or any file that pymatgen reads.",
+    "predict": "Tensors of crystals, from CIF or VASP files.",
+    "evaluate": "Test a model on labelled crystals of another source.",
     "list": "The plugins that are installed: encoders, readouts, datasets.",
     "compat": "Which encoder goes with which readout, and why not.",
     "recipes": "The recipes that ship with the zoo.",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import click
 from rich.table import Table
@@ -13,6 +15,7 @@ from zoo.errors import ZooError
 from zoo.recipe import Recipe
 from zoo.run_folder import RunFolder
 
+Errors = Mapping[str, Mapping[str, float | None]]
 COLUMNS = {
     "mae_ten": "MAE_ten",
     "mae_mean_diag": "mean diag",
@@ -57,34 +60,43 @@ def run_and_show(made: Recipe, folder: RunFolder) -> None:
     click.echo(f"\nnext: zoo predict {folder.path} YOUR.cif")
 
 
-def table_of_errors(content: dict) -> Table:
-    """Errors on the test part, for all crystals and by crystal system, mean ± standard deviation over the seeds."""
-    seeds = content["seeds"]
-    over = "seed" if len(seeds) == 1 else "mean ± std over seeds"
-    table = Table(
-        title=f"{content['target']}: errors on the test part, {over} {', '.join(map(str, seeds))}",
-        title_justify="left",
-        box=None,
-        header_style="bold",
-    )
-    table.add_column("", no_wrap=True)
-    table.add_column("n", justify="right")
-    columns = [name for name in COLUMNS if name in content["test"]]
-    for name in columns:
-        table.add_column(COLUMNS[name], justify="right", no_wrap=True)
+def table_of_errors(content: dict[str, Any]) -> Table:
+    """metrics.json as a table: mean ± standard deviation over the seeds."""
+    seeds = ", ".join(map(str, content["seeds"]))
+    over = f"seed {seeds}" if len(content["seeds"]) == 1 else f"mean ± std over seeds {seeds}"
+    table = _empty(f"{content['target']}: errors on the test part, {over}")
     for system, values in {"all": content["test"], **content["per_crystal_system"]}.items():
-        count = values.get("n", {}).get("mean")
-        cells = [_cell(values.get(name), name.startswith("within")) for name in columns]
-        table.add_row(system, f"{count:.0f}" if count is not None else "", *cells)
-    baseline = [_cell(content["test_mean_baseline"].get(name), name.startswith("within")) for name in columns]
-    table.add_section()
-    table.add_row("predicting the mean", "", *baseline, style="dim")
+        count = values["n"]["mean"]
+        table.add_row(system, f"{count:.0f}", *[_cell(values.get(name), name) for name in COLUMNS])
+    if "ensemble_test" in content:
+        cells = [_cell({"mean": content["ensemble_test"].get(name), "std": None}, name) for name in COLUMNS]
+        table.add_row("ensemble", "", *cells)
+    cells = [_cell(content["test_mean_baseline"].get(name), name) for name in COLUMNS]
+    table.add_row("predicting the mean", "", *cells, style="dim")
     return table
 
 
-def _cell(entry: dict | None, share: bool) -> str:
+def errors_table(title: str, errors: Errors, others: Errors) -> Table:
+    """Errors of one model by crystal system and, dimmed, others to compare with."""
+    table = _empty(title)
+    for style, part in (("", errors), ("dim", others)):
+        for name, values in part.items():
+            cells = [_cell({"mean": values.get(column), "std": None}, column) for column in COLUMNS]
+            table.add_row(name, f"{values['n']:.0f}", *cells, style=style)
+    return table
+
+
+def _empty(title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, header_style="bold")
+    table.add_column("", no_wrap=True)
+    for column in ("n", *COLUMNS.values()):
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _cell(entry: dict[str, Any] | None, name: str) -> str:
     if entry is None or entry["mean"] is None:
         return "–"
-    scale, digits, unit = (100, 0, " %") if share else (1, 3, "")
+    scale, digits, unit = (100, 0, " %") if name.startswith("within") else (1, 3, "")
     spread = f" ± {entry['std'] * scale:.{digits}f}" if entry["std"] is not None else ""
     return f"{entry['mean'] * scale:.{digits}f}{spread}{unit}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
 from zoo.contract.target import TensorTarget
@@ -18,12 +18,21 @@ class TargetHypers(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    formula: str = Field(default="ij=ji", pattern=r"^-?[a-z]+(=-?[a-z]+)*$")
+    formula: str = Field(default="ij=ji", pattern=r"^[a-z]+(=-?[a-z]+)*$")
     """Index symmetry as e3nn writes it: ij=ji (symmetric), ijkl=jikl=klij (elasticity), ..."""
     unit: str = "1"
     """Of the values; 1 where they are dimensionless."""
     quantity: str = ""
     """What the numbers are: electronic dielectric, ionic dielectric, total dielectric, ... or nothing."""
+
+    @field_validator("formula")
+    @classmethod
+    def _permutations(cls, formula: str) -> str:
+        first = formula.split("=")[0]
+        terms = [term.removeprefix("-") for term in formula.split("=")]
+        if len(set(first)) < len(first) or any(sorted(term) != sorted(first) for term in terms):
+            raise ValueError("every term must hold the letters of the first, each once, as in ijkl=jikl=klij")
+        return formula
 
 
 class FileHypers(Hypers):

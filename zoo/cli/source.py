@@ -1,0 +1,38 @@
+"""What a user means by SOURCE: a dataset, a file of their own, or a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zoo import plugins, recipe
+from zoo.contract.plugin import Dataset
+from zoo.contract.target import TensorTarget
+from zoo.errors import ZooError, did_you_mean
+
+
+def open_source(source: str, target: str | None = None, formula: str = "ij=ji") -> tuple[str, Dataset, TensorTarget]:
+    """Name, dataset and target of what the user names: a plugin, a file, or a recipe.
+
+    Raises:
+        ZooError: it is none of these, or has no such target.
+    """
+    path = Path(source)
+    if source in plugins.available("dataset"):
+        name, settings = source, {}
+        if source == "file":
+            raise ZooError("for a file of your own, name the file itself")
+    elif path.is_file() and path.suffix not in (".yaml", ".yml"):
+        name, settings = "file", {"path": source, "targets": {target or "total": {"formula": formula}}}
+    elif path.is_file() or path.stem in recipe.shipped():
+        made = recipe.read(source)
+        name, settings, target = made.dataset.name, made.dataset.settings, target or made.target
+    else:
+        known = [*plugins.available("dataset"), *recipe.shipped()]
+        raise ZooError(f"'{source}' is no dataset, file or recipe.{did_you_mean(source, known)}")
+    dataset: Dataset = plugins.load("dataset", name)(plugins.hypers("dataset", name, settings))
+    targets = dataset.targets()
+    if target is None:
+        target = "total" if "total" in targets else next(iter(targets))
+    if target not in targets:
+        raise ZooError(f"{source} has no target '{target}'.{did_you_mean(target, targets)}")
+    return source if name == "file" else name, dataset, targets[target]

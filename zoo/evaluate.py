@@ -1,0 +1,127 @@
+"""A trained model against labelled crystals of another source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from zoo import metrics, plugins
+from zoo.contract.plugin import Dataset, Record
+from zoo.data import pipeline
+from zoo.data.duplicates import KnownCrystals
+from zoo.data.symmetry import crystal_system
+from zoo.errors import ZooError
+from zoo.predictor import Predictor
+from zoo.recipe import Recipe
+
+CHUNK = 256  # crystals at a time, so that the bar moves
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Errors of a model on crystals that it has not seen.
+
+    Attributes:
+        errors: "all" and each crystal system -> metric -> value.
+        mean_baseline: the same for predicting the mean of the training tensors.
+        rows: one a crystal: key, formula, crystal system, true and predicted components, Frobenius error.
+        seen: how many crystals were left out because the model had seen them.
+        excluded: how many were left out for an element that the encoder does not know.
+        report: of the data pipeline.
+    """
+
+    errors: dict[str, dict[str, float | None]]
+    mean_baseline: dict[str, dict[str, float | None]]
+    rows: list[dict[str, Any]]
+    seen: int
+    excluded: int
+    report: dict[str, Any]
+
+
+def training_records(made: Recipe, seen: Iterable[str]) -> list[Record]:
+    """The records that a model was trained and validated on, from its own dataset.
+
+    Raises:
+        ZooError: the dataset does not hold them any more.
+    """
+    settings = plugins.hypers("dataset", made.dataset.name, made.dataset.settings)
+    dataset: Dataset = plugins.load("dataset", made.dataset.name)(settings)
+    by_key = {record.key: record for record in dataset.records() if isinstance(record, Record)}
+    missing = [key for key in seen if key not in by_key]
+    if missing:
+        raise ZooError(f"dataset '{made.dataset.name}' no longer holds {missing[0]}, which the model was trained on")
+    return [by_key[key] for key in seen]
+
+
+def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None) -> Evaluation:
+    """Errors on a dataset's crystals, cleaned and deduplicated as the model's own data, less those it has seen.
+
+    Args:
+        predictor: the model.
+        dataset: must hold the model's target.
+        below: leave out crystals with an eigenvalue of this size or more, None for all.
+
+    Raises:
+        ZooError: the dataset lacks the target, or nothing is left.
+    """
+    card = predictor.card
+    ready = pipeline.prepare(
+        dataset,
+        card.target.name,
+        cleaning=card.recipe.data.cleaning,
+        deduplicate=True,
+        frame=card.recipe.data.frame,
+        on_bad_record="skip",
+    )
+    mine = training_records(card.recipe, card.seen)
+    known = KnownCrystals(mine)
+    fresh = [record for record in ready.records if known.same_as(record) is None]
+    elements = predictor.members[0].encoder.elements()
+    usable = [r for r in fresh if elements is None or {site.specie.Z for site in r.structure} <= elements]
+    if below is not None:
+        usable = [r for r in usable if np.linalg.eigvalsh(r.targets[card.target.name]).max() < below]
+    if not usable:
+        raise ZooError("no crystal is left that the model has not seen")
+    true = np.stack([record.targets[card.target.name] for record in usable])
+    predicted = np.empty_like(true)
+    with tqdm(total=len(usable), desc="predicting", unit=" crystals", disable=None, leave=False) as bar:
+        for start in range(0, len(usable), CHUNK):
+            part = usable[start : start + CHUNK]
+            answers = predictor.tensors([record.structure for record in part])
+            predicted[start : start + CHUNK] = answers.mean(0)
+            bar.update(len(part))
+    systems = [crystal_system(record) for record in usable]
+    train = np.stack([record.targets[card.target.name] for record in mine])
+    return Evaluation(
+        errors=metrics.summarise(predicted, true, systems, card.target.quantity),
+        mean_baseline={
+            system: metrics.mean_baseline(train, true[chosen], card.target.quantity)
+            for system, chosen in _groups(systems).items()
+        },
+        rows=[
+            {
+                "key": record.key,
+                "formula": record.structure.composition.reduced_formula,
+                "crystal_system": system,
+                **{f"true_{name}": f"{t[i, j]:.5g}" for name, i, j in _COMPONENTS},
+                **{f"predicted_{name}": f"{p[i, j]:.5g}" for name, i, j in _COMPONENTS},
+                "frobenius": f"{np.linalg.norm(p - t):.4g}",
+            }
+            for record, system, t, p in zip(usable, systems, true, predicted, strict=True)
+        ],
+        seen=len(ready.records) - len(fresh),
+        excluded=len(fresh) - len(usable) if below is None else 0,
+        report=ready.report,
+    )
+
+
+_COMPONENTS = [(f"{'xyz'[i]}{'xyz'[j]}", i, j) for i in range(3) for j in range(i, 3)]
+
+
+def _groups(systems: list[str]) -> dict[str, list[int]]:
+    present = dict.fromkeys(systems)
+    return {"all": list(range(len(systems)))} | {s: [i for i, t in enumerate(systems) if t == s] for s in present}
