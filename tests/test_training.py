@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from zoo import recipe, run
+from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
 from zoo.model import Normaliser
-from zoo.contract.target import TensorTarget
 from zoo.recipe import Recipe
 from zoo.run_folder import RunFolder, read_history, read_json
 from zoo.training import trainer

@@ -68,11 +68,11 @@ class Convolution(nn.Module):
         """What flows along e edges from one block of irreps: (e, 2l+1, C) -> (e, K, C), its paths one after another."""
         edges, components, channels = x.shape
         degrees = tuple((l2, out.l) for l2, out in self.paths[block])
+        sizes = [2 * l3 + 1 for _, l3 in degrees]
         coupling = _coupling(self.irreps_in[block].ir.l, degrees, self.l_max, x.dtype, x.device)
-        coupled = torch.bmm((harmonics @ coupling).view(edges, -1, components), x)
-        weights = weights.reshape(edges, -1, 1, channels)
-        parts = coupled.split([2 * l3 + 1 for _, l3 in degrees], dim=1)
-        return torch.cat([part * weights[:, p] for p, part in enumerate(parts)], dim=1)
+        coupled = torch.bmm((harmonics @ coupling).view(edges, sum(sizes), components), x)
+        weights = weights.reshape(edges, len(sizes), 1, channels)
+        return torch.cat([part * weights[:, p] for p, part in enumerate(coupled.split(sizes, dim=1))], dim=1)
 
     def forward(self, features: Tensor, src: Tensor, dst: Tensor, harmonics: Tensor, radial: Tensor) -> Tensor:
         """(N, irreps_in.dim) -> (N, irreps_out.dim).

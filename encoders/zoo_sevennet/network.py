@@ -104,12 +104,12 @@ class Convolution(nn.Module):
     def _messages(self, x: Tensor, l1: int, harmonics: Tensor, weights: Tensor) -> Tensor:
         """What flows along e edges from features of degree l1, (e, 2l1+1, I, C) -> (e, K, I, C)."""
         edges, components, images, channels = x.shape
+        sizes = [2 * l3 + 1 for _, l3 in self.paths[l1]]
         coupling = _coupling(l1, self.paths[l1], self.filter_degree, x.dtype, x.device)
-        matrices = (harmonics @ coupling).view(edges, -1, components)
-        coupled = torch.bmm(matrices, x.reshape(edges, components, images * channels))
-        coupled = coupled.view(edges, -1, images, channels)
-        weights = weights.reshape(edges, -1, 1, 1, channels)
-        parts = coupled.split([2 * l3 + 1 for _, l3 in self.paths[l1]], dim=1)
+        matrices = (harmonics @ coupling).view(edges, sum(sizes), components)
+        coupled = torch.bmm(matrices, x.view(edges, components, images * channels))
+        parts = coupled.view(edges, sum(sizes), images, channels).split(sizes, dim=1)
+        weights = weights.reshape(edges, len(sizes), 1, 1, channels)
         return torch.cat([part * weights[:, p] for p, part in enumerate(parts)], dim=1)
 
     def forward(

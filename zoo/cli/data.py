@@ -6,13 +6,12 @@ import csv
 import dataclasses
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from zoo.contract.plugin import Dataset, Record
+    from zoo.contract.plugin import Record
     from zoo.contract.target import TensorTarget
     from zoo.data.frame import Misfit
 

@@ -52,7 +52,9 @@ def _flat(answer: dict[str, Any]) -> dict[str, Any]:
     """One row of numbers and texts: the six components, then what follows from them."""
     components = {f"{a}{b}": answer["tensor"][i][j] for i, a in enumerate("xyz") for j, b in enumerate("xyz") if i <= j}
     eigenvalues = {f"eigenvalue_{k}": value for k, value in enumerate(answer["eigenvalues"], 1)}
-    plain = {key: answer[key] for key in ("polycrystalline", "anisotropy", "refractive_index") if key in answer}
+    plain: dict[str, Any] = {
+        key: answer[key] for key in ("polycrystalline", "anisotropy", "refractive_index") if key in answer
+    }
     start = {key: answer[key] for key in ("file", "formula", "crystal_system")}
     return {**start, **components, **eigenvalues, **plain, "warnings": "; ".join(answer["warnings"])}
 

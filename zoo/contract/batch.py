@@ -43,10 +43,12 @@ class CrystalBatch:
 
     @property
     def n_crystals(self) -> int:
+        """B."""
         return self.cell.shape[0]
 
     @property
     def n_atoms(self) -> int:
+        """N."""
         return self.positions.shape[0]
 
     def atoms_per_crystal(self) -> Tensor:

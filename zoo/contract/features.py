@@ -23,7 +23,7 @@ def _coupling(degree: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def spherical_to_matrix(values: Tensor, degree: int) -> Tensor:
-    """(..., 2l+1) -> (..., 3, 3), an isometry; l = 0: multiple of 1, l = 1: antisymmetric, l = 2: symmetric traceless."""
+    """(..., 2l+1) -> (..., 3, 3), an isometry: a multiple of 1, antisymmetric, symmetric traceless for l = 0, 1, 2."""
     return torch.einsum("...m,ijm->...ij", values, _coupling(degree, values.dtype, values.device))
 
 

@@ -59,6 +59,7 @@ class TensorTarget:
 
     @property
     def rank(self) -> int:
+        """Number of indices."""
         return len(self.formula.split("=")[0].strip("-"))
 
     @property
@@ -73,7 +74,7 @@ class TensorTarget:
 
     @property
     def independent(self) -> tuple[int, ...]:
-        """Flat indices of the independent components: for `ij=ji` the six with i ≤ j, in the order xx xy xz yy yz zz."""
+        """Flat indices of the independent components: for `ij=ji` the six with i ≤ j: xx xy xz yy yz zz."""
         return _independent(self.formula)
 
     def to_irreps(self, tensor: Tensor) -> Tensor:

@@ -86,6 +86,8 @@ class Trainer:
         self.engine = Engine(self._step)
         self.train = train
         self.seed = seed
+        self._loss_sum = 0.0
+        self._val_error = math.inf
         self._attach(on_epoch, title)
         self._resume()
 
@@ -102,18 +104,18 @@ class Trainer:
 
     def _attach(self, on_epoch: Callable[[EpochRow], None], title: str) -> None:
         engine, settings = self.engine, self.settings
-        self.stopper = EarlyStopping(settings.patience, lambda e: -e.state.val_error, engine)
+        self.stopper = EarlyStopping(settings.patience, lambda _: -self._val_error, engine)
         engine.add_event_handler(Events.ITERATION_COMPLETED, TerminateOnNan())
 
         @engine.on(Events.EPOCH_STARTED)
         def begin(engine: Engine) -> None:
             self.train.epoch = engine.state.epoch
             seed_everything(self.seed * 1_000_003 + engine.state.epoch)
-            engine.state.loss_sum = 0.0
+            self._loss_sum = 0.0
 
         @engine.on(Events.ITERATION_COMPLETED)
         def add_up(engine: Engine) -> None:
-            engine.state.loss_sum += engine.state.output
+            self._loss_sum += engine.state.output
 
         @engine.on(Events.EPOCH_COMPLETED)
         def validate(engine: Engine) -> None:
@@ -122,8 +124,8 @@ class Trainer:
             with self._averaged():
                 predicted, true = predict_all(self.model, self.val)
             error = mae_of_components(torch.from_numpy(predicted), torch.from_numpy(true), self.model.target).item()
-            engine.state.val_error = error
-            train_loss = engine.state.loss_sum / len(self.train)
+            self._val_error = error
+            train_loss = self._loss_sum / len(self.train)
             engine.state.metrics.update(train=train_loss, val=error)
             on_epoch({"epoch": engine.state.epoch, "train_loss": train_loss, "val_mae_ten": error, "lr": rate})
 
@@ -132,7 +134,7 @@ class Trainer:
         self.best = Checkpoint(
             keeper,
             self._saver(),
-            score_function=lambda e: -e.state.val_error,
+            score_function=lambda _: -self._val_error,
             filename_pattern="best.pt",
             n_saved=1,
         )
@@ -196,9 +198,7 @@ class Trainer:
         done = self.epoch >= self.settings.max_epochs or self.stopper.counter >= self.settings.patience
         if not done:
             self.engine.run(self.train, max_epochs=self.settings.max_epochs)
-            if not math.isfinite(self.engine.state.output):
-                raise ZooError(
-                    f"the loss became {self.engine.state.output} in epoch {self.epoch}; lower training.learning_rate"
-                )
+            if not math.isfinite(self._loss_sum):
+                raise ZooError(f"the loss became {self._loss_sum} in epoch {self.epoch}; lower training.learning_rate")
         self.learned.load_state_dict(torch.load(self.folder / "best.pt", map_location="cpu", weights_only=True))
         self.model.eval()
