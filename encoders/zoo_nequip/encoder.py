@@ -129,10 +129,13 @@ class NequIP(Encoder):
         return Features(irreps, values)
 
     def _radial(self, vectors: torch.Tensor) -> torch.Tensor:
-        """(E, 3) Å -> (E, R), zero at the cutoff."""
-        distance = vectors.norm(dim=-1)
-        envelope = polynomial_envelope(distance, self.cutoff, self.hypers.envelope_power)
-        return bessel_basis(distance, self.cutoff, self.hypers.num_bessel) * envelope.unsqueeze(-1)
+        """(E, 3) Å -> (E, R), zero at the cutoff; Bessel functions with half the cutoff as the unit of length.
+
+        In Å they are small, and so would be all that comes of the neighbours beside what an atom has of itself.
+        """
+        distance = vectors.norm(dim=-1) / (self.cutoff / 2)
+        envelope = polynomial_envelope(distance, 2.0, self.hypers.envelope_power)
+        return bessel_basis(distance, 2.0, self.hypers.num_bessel) * envelope.unsqueeze(-1)
 
     def _harmonics(self, vectors: torch.Tensor) -> torch.Tensor:
         """(E, 3) Å -> (E, (l_max+1)^2), of the directions."""

@@ -16,8 +16,9 @@ from zoo_nequip.convolution import Convolution
 class Interaction(nn.Module):
     """Linear, convolution, linear, plus a self-connection that depends on the element; then a gate.
 
-    Batzner et al., Nat. Commun. 13, 2453 (2022), fig. 1. The gate's nonlinearities keep parity: SiLU for 0e and for the
-    gates, tanh, which is odd, for 0o.
+    Batzner et al., Nat. Commun. 13, 2453 (2022), fig. 1. The nonlinearities keep parity: SiLU for 0e, tanh, which is
+    odd, for 0o. Two things differ from the paper, without which the untrained vectors and tensors of a crystal grow a
+    hundredfold a layer in models of five: the gates are sigmoids, and the sum of the two terms is halved in variance.
 
     Args:
         irreps_in: of the features.
@@ -43,7 +44,11 @@ class Interaction(nn.Module):
         gated = o3.Irreps([(mul, ir) for mul, ir in irreps_out if ir.l > 0])
         gates = o3.Irreps([(mul, "0e") for mul, _ in gated])
         self.gate = Gate(
-            scalars, [silu if ir.p == 1 else torch.tanh for _, ir in scalars], gates, [silu] * len(gates), gated
+            scalars,
+            [silu if ir.p == 1 else torch.tanh for _, ir in scalars],
+            gates,
+            [torch.sigmoid] * len(gates),
+            gated,
         )
         self.self_connection = o3.FullyConnectedTensorProduct(irreps_in, f"{elements}x0e", self.gate.irreps_in)
         self.linear_1 = o3.Linear(irreps_in, irreps_in)
@@ -55,4 +60,4 @@ class Interaction(nn.Module):
     ) -> Tensor:
         """(N, irreps_in.dim) -> (N, irreps_out.dim); `elements` is (N, C_elements), the rest as in `Convolution`."""
         gathered = self.convolution(self.linear_1(features), src, dst, harmonics, radial) * self.scale
-        return self.gate(self.linear_2(gathered) + self.self_connection(features, elements))
+        return self.gate((self.linear_2(gathered) + self.self_connection(features, elements)) * 0.5**0.5)

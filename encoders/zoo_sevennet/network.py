@@ -44,7 +44,7 @@ def _coupling(
         symbol = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
         block[l2**2 : (l2 + 1) ** 2] = symbol.permute(1, 2, 0)
         blocks.append(block)
-    return torch.cat(blocks, dim=1).flatten(1).to(dtype=dtype, device=device)
+    return torch.cat(blocks, dim=1).flatten(1).to(dtype).to(device)
 
 
 class RadialBasis(nn.Module):

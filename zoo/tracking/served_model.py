@@ -60,7 +60,10 @@ class TensorService(PythonModel):
         """Load the model folder that was logged as the artifact `model`."""
         self.predictor = Predictor.load(Path(context.artifacts["model"]))
 
-    def predict(self, model_input: list[Crystal], params: dict[str, Any] | None = None) -> list[Answer]:
+    # MLflow reads the types for the signature, and leaves out the context for a method without one.
+    def predict(  # type: ignore[override]
+        self, model_input: list[Crystal], params: dict[str, Any] | None = None
+    ) -> list[Answer]:
         """One answer a crystal.
 
         Raises:

@@ -115,7 +115,7 @@ class Trainer:
 
         @engine.on(Events.ITERATION_COMPLETED)
         def add_up(engine: Engine) -> None:
-            self._loss_sum += engine.state.output
+            self._loss_sum += float(engine.state.output)  # type: ignore[arg-type]
 
         @engine.on(Events.EPOCH_COMPLETED)
         def validate(engine: Engine) -> None:
