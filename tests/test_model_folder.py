@@ -1,0 +1,85 @@
+"""Saved models: every format version that ever was loads, and what is damaged is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zoo import model_folder
+from zoo.data.structures import structure_from_dict
+from zoo.errors import ZooError
+from zoo.predictor import Predictor
+
+FORMATS = sorted((Path(__file__).parent / "checkpoints").glob("format_*"))
+
+
+@pytest.mark.parametrize("folder", FORMATS, ids=lambda path: path.name)
+def test_a_model_of_every_format_loads_and_answers_as_it_did(folder: Path) -> None:
+    expected = json.loads((folder / "expected.json").read_text())
+    answer = Predictor.load(folder).predict([structure_from_dict(expected["structure"])])[0]
+    np.testing.assert_allclose(answer.tensor, expected["answer"]["tensor"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(answer.spread, expected["answer"]["spread"], rtol=1e-3, atol=1e-5)
+    assert answer.warnings == tuple(expected["answer"]["warnings"])
+
+
+def test_the_present_format_is_among_them() -> None:
+    assert f"format_{model_folder.FORMAT_VERSION}" in {folder.name for folder in FORMATS}, (
+        "the format was counted up: python scripts/make_format_checkpoint.py tests/checkpoints/format_N, and commit it"
+    )
+
+
+def damaged(tmp_path: Path, change) -> Path:
+    copy = tmp_path / "model"
+    shutil.copytree(FORMATS[-1], copy)
+    change(copy)
+    return copy
+
+
+def edit(**values):
+    def change(folder: Path) -> None:
+        path = folder / "model.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "model.json").unlink(), "holds no model"),
+        (lambda folder: (folder / "model.json").write_text("{"), "no valid JSON"),
+        (lambda folder: (folder / "model.json").write_text("[]"), "format version"),
+        (edit(format_version=99), "format version 99"),
+        (edit(members=[{"seed": 0}]), "damaged"),
+        (lambda folder: (folder / "member_1.safetensors").unlink(), "member_1.safetensors is missing"),
+        (lambda folder: (folder / "member_1.safetensors").write_bytes(b"x" * 100), "is damaged"),
+    ],
+)
+def test_what_is_damaged_is_refused(tmp_path: Path, change, message: str) -> None:
+    with pytest.raises(ZooError, match=message) as caught:
+        model_folder.load(damaged(tmp_path, change))
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    def change(folder: Path) -> None:
+        content = json.loads((folder / "model.json").read_text())
+        content["recipe"]["readout"]["width"] = 5
+        (folder / "model.json").write_text(json.dumps(content))
+
+    with pytest.raises(ZooError, match="does not fit the installed plugins"):
+        model_folder.load(damaged(tmp_path, change))
+
+
+def test_an_ensemble_of_members_gives_mean_and_spread() -> None:
+    expected = json.loads((FORMATS[-1] / "expected.json").read_text())
+    predictor = Predictor.load(FORMATS[-1])
+    tensors = predictor.tensors([structure_from_dict(expected["structure"])])
+    assert tensors.shape == (2, 1, 3, 3)
+    answer = predictor.predict([structure_from_dict(expected["structure"])])[0]
+    np.testing.assert_allclose(answer.tensor, tensors.mean(0)[0])
+    np.testing.assert_allclose(answer.spread, tensors.std(0, ddof=1)[0])

@@ -1,0 +1,87 @@
+"""A built wheel, installed outside of the repository, is whole: recipes, embedded data, plugins, the command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from what git tracks, in a folder of its own, so that nothing is left in the checkout."""
+    place = tmp_path_factory.mktemp("wheel")
+    files = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    for name in filter(None, files):
+        if (ROOT / name).is_file():
+            target = place / "source" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((ROOT / name).read_bytes())
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(place), str(place / "source")],
+        check=True,
+        capture_output=True,
+    )
+    return next(place.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("installed")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(place), str(wheel)],
+        check=True,
+        capture_output=True,
+    )
+    return place
+
+
+def zoo(installed: Path, cwd: Path, *arguments: str) -> str:
+    """The wheel's command, in a folder that is not the repository."""
+    code = (
+        "import sys, zoo; assert zoo.__file__.startswith(sys.argv[1]), zoo.__file__;"
+        "sys.argv = ['zoo', *sys.argv[2:]]; from zoo.cli import main; main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(installed), *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    packages = {"zoo", "zoo_recipes", "zoo_nequip", "zoo_sevennet", "zoo_dtnet"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == packages
+    for name in ("zoo_recipes/dtnet_total.yaml", "zoo/data/petousis2017/petousis2017.json.gz", "zoo/py.typed"):
+        assert name in names
+    assert any(name.endswith("LICENSE.md") for name in names), "the licence of the embedded data"
+
+
+def test_an_installed_wheel_finds_its_recipes_and_trains(installed: Path, tmp_path: Path) -> None:
+    assert "dtnet_total" in zoo(installed, tmp_path, "recipes")
+    small = [
+        "encoder={name: nequip, cutoff: 3.0, layers: 1, channels: 4}",
+        "readout={name: dtnet, width: 8, blocks: 1}",
+        "training.max_epochs=1",
+        "data.limit=24",
+        "tracking.enabled=false",
+    ]
+    out = zoo(installed, tmp_path, "run", "dtnet_total", *small, "--out", "mine")
+    assert "MAE_ten" in out
+    assert (tmp_path / "mine" / "model" / "model.json").is_file()

@@ -1,0 +1,121 @@
+"""Every command that the README and the guides show is run, training ones on a slice of the data."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from cli import zoo
+from pymatgen.core import Lattice, Structure
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SLICE = ["data.limit=24", "training.max_epochs=1", "readout.width=8"]
+
+
+def blocks(text: str) -> list[str]:
+    return re.findall(r"^```\w*\n(.*?)^```", text, flags=re.M | re.S)
+
+
+def commands(text: str) -> list[list[str]]:
+    """All lines of code blocks that call `zoo`, without their comments."""
+    lines = [line.strip() for block in blocks(text) for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if re.match(r"zoo [a-z]", line)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a user has at hand: the recipes, a CIF, labelled crystals as JSON and as CSV."""
+    place = tmp_path_factory.mktemp("readme")
+    (place / "recipes").symlink_to(ROOT / "recipes")
+    quartz = Structure.from_spacegroup(
+        "P3_121", Lattice.hexagonal(4.91, 5.40), ["Si", "O"], [[0.47, 0, 1 / 3], [0.41, 0.27, 0.45]]
+    )
+    quartz.to(str(place / "quartz.cif"))
+    tensors = {"quartz": {"structure": quartz.as_dict(), "total": np.diag([4.4, 4.4, 4.6]).tolist()}}
+    (place / "my_tensors.json").write_text(json.dumps(tensors))
+    header = "cif,total_xx,total_yy,total_zz,total_yz,total_xz,total_xy\n"
+    (place / "my_tensors.csv").write_text(header + "quartz.cif,4.4,4.4,4.6,0,0,0\n")
+    return place
+
+
+@pytest.mark.sevennet
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run(folder: Path) -> None:
+    """In the order of the page, for later ones need what earlier ones made."""
+    for words in commands(README):
+        arguments = words[1:]
+        if any(word == "data" for word in arguments) and "fetch" in arguments:
+            continue  # downloads: tested against a local server in tests/data/test_download.py
+        if ">" in arguments:
+            arguments, target = arguments[: arguments.index(">")], arguments[-1]
+        else:
+            target = None
+        if "*.cif" in arguments:
+            arguments[arguments.index("*.cif")] = "quartz.cif"
+        runs = sorted((folder / "runs").glob("dtnet_total-*"), key=lambda path: path.stat().st_mtime)
+        arguments = [str(runs[-1]) if word == "runs/dtnet_total-..." else word for word in arguments]
+        if "--resume" in arguments:
+            (runs[-1] / "metrics.json").unlink()  # as if it had been stopped before the end
+        elif arguments[0] == "run":
+            arguments += SLICE
+        result = zoo(*arguments, cwd=folder)
+        assert result.returncode == 0, f"zoo {' '.join(arguments)}: {result.stderr}"
+        if target is not None:
+            assert result.stdout
+            (folder / target).write_text(result.stdout)
+
+
+def test_the_yaml_of_the_readme_is_a_recipe(folder: Path, small: dict) -> None:
+    """The dataset section stands for the user's: with the test's small model it reads and checks."""
+    text = next(block for block in blocks(README) if block.startswith("dataset:"))
+    (folder / "mine.yaml").write_text(yaml.safe_dump(small | yaml.safe_load(text)))
+    checked = zoo("data", "check", "mine.yaml", cwd=folder)
+    assert checked.returncode == 0, checked.stderr
+    assert "trigonal" in checked.stdout
+
+
+def test_all_links_of_the_docs_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("mlflow/*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert link.startswith("http") or (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_the_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", README, flags=re.M):
+        assert re.search(rf"^{target}:", makefile, flags=re.M), target
+
+
+def test_the_encoder_of_contributing_conforms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code that CONTRIBUTING.md shows is written out, imported and put through the whole suite."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    shown = next(
+        block for block in re.findall(r"^ +```python\n(.*?)^ +```", text, flags=re.M | re.S) if "class Neigh" in block
+    )
+    code = re.sub(r"^   ", "", shown, flags=re.M)
+    (tmp_path / "my_encoder.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import my_encoder
+
+    from zoo.testing import ConformanceTests, Pair
+
+    class Suite(ConformanceTests):
+        pair = Pair(my_encoder.NeighbourSum, "dtnet", readout_hypers={"width": 8, "blocks": 1})
+
+    suite = Suite()
+    ran = 0
+    for name in dir(suite):
+        if name.startswith("test_"):
+            try:
+                getattr(suite, name)()
+            except Exception as error:
+                if type(error).__name__ != "SkipTest":
+                    raise
+            ran += 1
+    assert ran > 10
