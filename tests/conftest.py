@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
+from cli import zoo
+from pymatgen.core import Lattice, Structure
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory):
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing of the user's cache is read or written, unless ZOO_CACHE says which to use."""
     if "ZOO_CACHE" not in os.environ:
         os.environ["ZOO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
@@ -51,3 +55,26 @@ def small() -> dict:
         "tracking": {"enabled": False},
         "device": "cpu",
     }
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe, a finished run, and an MLflow database that holds its model."""
+    folder = tmp_path_factory.mktemp("trained")
+    small = {
+        "name": "small_total",
+        "dataset": {"name": "petousis2017"},
+        "target": "total",
+        "data": {"limit": 40},
+        "encoder": {"name": "nequip", "cutoff": 3.0, "layers": 1, "channels": 4},
+        "readout": {"name": "dtnet", "width": 8, "blocks": 1},
+        "training": {"max_epochs": 2, "batch_size": 16},
+        "device": "cpu",
+    }
+    (folder / "small.yaml").write_text(yaml.safe_dump(small))
+    result = zoo("run", "small.yaml", "seeds=[0,1]", "--out", "run", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    (folder / "stdout").write_text(result.stdout)
+    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    salt.to(str(folder / "NaCl.cif"))
+    return folder

@@ -34,28 +34,6 @@ def in_process_of_its_own(prelude: str, *arguments: str, cwd: Path, **environmen
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a recipe, a finished run, and an MLflow database that holds its model."""
-    folder = tmp_path_factory.mktemp("trained")
-    small = {
-        "name": "small_total",
-        "dataset": {"name": "petousis2017"},
-        "target": "total",
-        "data": {"limit": 40},
-        "encoder": {"name": "nequip", "cutoff": 3.0, "layers": 1, "channels": 4},
-        "readout": {"name": "dtnet", "width": 8, "blocks": 1},
-        "training": {"max_epochs": 2, "batch_size": 16},
-        "device": "cpu",
-    }
-    (folder / "small.yaml").write_text(yaml.safe_dump(small))
-    result = zoo("run", "small.yaml", "seeds=[0,1]", "--out", "run", cwd=folder)
-    assert result.returncode == 0, result.stderr
-    (folder / "stdout").write_text(result.stdout)
-    ROCK_SALT.to(str(folder / "NaCl.cif"))
-    return folder
-
-
 def test_help_is_instant_and_imports_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from zoo.cli.main import group; group(['--help'], standalone_mode=False);"

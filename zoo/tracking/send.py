@@ -76,7 +76,9 @@ def _send_seed(session: Session, folder: RunFolder, seed: int) -> None:
     session.log_epochs(seed, read_history(place))
     result = read_json(place.result)
     run_id = session.seed_run(seed)
-    final = {f"{part}_{k}": v for part in ("val", "test") for k, v in result[part]["all"].items() if v is not None}
+    # `val_mae_ten` is the name of the epochs' metric.
+    names = {"val": "best_val", "test": "test"}
+    final = {f"{names[part]}_{k}": v for part in names for k, v in result[part]["all"].items() if v is not None}
     params = {key: result[key] for key in ("seed", "split_seed", "n_train", "n_val", "n_test", "best_epoch", "epochs")}
     session.log(run_id, params, final, {})
     for path in (place.history, place.split, place.predictions, place.result, place.last, place.best):

@@ -1,0 +1,106 @@
+"""What MLflow holds after a run, and the model that it serves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import yaml
+from cli import zoo
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from pymatgen.core import Structure
+
+from zoo.run_folder import RunFolder, read_json
+
+
+@pytest.fixture
+def client(trained: Path) -> MlflowClient:
+    return MlflowClient(tracking_uri=f"sqlite:///{trained / 'mlflow.db'}")
+
+
+def runs_of(client: MlflowClient, trained: Path):
+    state = read_json(RunFolder(trained / "run").tracked)
+    return client.get_run(state["parent"]), [client.get_run(run_id) for run_id in state["seeds"].values()]
+
+
+def test_the_parent_holds_the_recipe_the_versions_and_the_result(client: MlflowClient, trained: Path) -> None:
+    parent, children = runs_of(client, trained)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["readout.name"] == "dtnet"
+    assert parent.data.params["training.max_epochs"] == "2"
+    content = read_json(trained / "run" / "metrics.json")
+    assert parent.data.metrics["test_mae_ten_mean"] == pytest.approx(content["test"]["mae_ten"]["mean"])
+    with contextlib.chdir(trained):
+        names = {item.path for item in client.list_artifacts(parent.info.run_id)}
+        figures = {item.path for item in client.list_artifacts(parent.info.run_id, "figures")}
+    assert {"recipe.yaml", "run.json", "data_report.json", "metrics.json", "errors_per_crystal_system.json"} <= names
+    assert {"figures/parity_components.png", "figures/parity_polycrystalline.png"} <= figures
+    assert len(children) == 2
+    assert all(child.data.tags["mlflow.parentRunId"] == parent.info.run_id for child in children)
+
+
+def test_a_child_holds_every_epoch_once_and_the_split(client: MlflowClient, trained: Path) -> None:
+    _, children = runs_of(client, trained)
+    for seed, child in enumerate(children):
+        history = client.get_metric_history(child.info.run_id, "val_mae_ten")
+        assert sorted(point.step for point in history) == [1, 2]
+        with contextlib.chdir(trained):
+            names = {Path(item.path).name for item in client.list_artifacts(child.info.run_id, f"seed_{seed}")}
+        assert {"history.csv", "split.json", "predictions.csv", "last.pt", "best.pt"} <= names
+
+
+def test_the_registered_version_has_signature_example_and_aliases(client: MlflowClient, trained: Path) -> None:
+    version = client.get_model_version_by_alias("small-total", "champion")
+    with contextlib.chdir(trained):
+        mlflow.set_tracking_uri(f"sqlite:///{trained / 'mlflow.db'}")
+        info = mlflow.models.get_model_info(f"models:/small-total/{version.version}")
+    assert info.signature is not None
+    assert "cif" in str(info.signature.inputs)
+    assert info.saved_input_example_info is not None
+
+
+def test_the_served_model_answers_as_the_command_line(client: MlflowClient, trained: Path) -> None:
+    with contextlib.chdir(trained):
+        mlflow.set_tracking_uri(f"sqlite:///{trained / 'mlflow.db'}")
+        model = mlflow.pyfunc.load_model("models:/small-total@champion")
+    path = trained / "NaCl.cif"
+    by_cif = model.predict([{"cif": path.read_text()}])[0]
+    by_dict = model.predict([{"structure": json.dumps(Structure.from_file(path).as_dict())}])[0]
+    shown = json.loads(zoo("predict", "run", "NaCl.cif", "--format", "json", cwd=trained).stdout)[0]
+    for answer in (by_cif, by_dict):
+        np.testing.assert_allclose(answer.tensor, shown["tensor"], rtol=1e-5, atol=1e-5)
+    assert by_cif.formula == "NaCl"
+    for bad in ({"cif": "nonsense"}, {"structure": "{}"}, {}, {"cif": "x", "structure": "{}"}):
+        with pytest.raises(MlflowException) as caught:
+            model.predict([bad])
+        assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
+        assert "\n" not in caught.value.message.strip()
+
+
+def test_a_second_version_is_the_candidate_and_the_champion_stays(trained: Path, client: MlflowClient) -> None:
+    before = client.get_model_version_by_alias("small-total", "champion").version
+    result = zoo("run", "small.yaml", "training.max_epochs=1", "--out", "second", cwd=trained)
+    assert result.returncode == 0, result.stderr
+    assert client.get_model_version_by_alias("small-total", "champion").version == before
+    assert client.get_model_version_by_alias("small-total", "candidate").version != before
+
+
+def test_a_single_seed_is_a_single_run(trained: Path) -> None:
+    result = zoo("run", "small.yaml", "name=single", "training.max_epochs=1", "--out", "single", cwd=trained)
+    assert result.returncode == 0, result.stderr
+    state = read_json(RunFolder(trained / "single").tracked)
+    assert state["seeds"] == {"0": state["parent"]}
+
+
+def test_the_uri_of_the_environment_is_used(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")
+    made = yaml.safe_load((trained / "small.yaml").read_text()) | {"name": "elsewhere", "training": {"max_epochs": 1}}
+    (trained / "elsewhere.yaml").write_text(yaml.safe_dump(made))
+    result = zoo("run", "elsewhere.yaml", "--out", "elsewhere", cwd=trained)
+    assert result.returncode == 0, result.stderr
+    assert (trained / "elsewhere.db").is_file()
