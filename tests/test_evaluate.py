@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from cli import refused, zoo
+
 from zoo.data.petousis2017 import Petousis2017
 from zoo.run_folder import RunFolder, read_json, read_rows
 
@@ -35,7 +35,7 @@ def test_what_the_model_has_seen_is_left_out(trained: Path, labelled) -> None:
     result = zoo("evaluate", "run", path.name, "--format", "json", "--out", "rows.csv", cwd=trained)
     assert result.returncode == 0, result.stderr
     content = json.loads(result.stdout)
-    assert content["left_out_as_seen"] == 4
+    assert [item["stage"] for item in content["left_out"]] == ["seen"] * 4
     rows = read_rows(trained / "rows.csv")
     assert sorted(row["key"] for row in rows) == sorted(f"mine-{key}" for key in fresh)
     names = ("xx", "xy", "xz", "yy", "yz", "zz")
@@ -47,7 +47,7 @@ def test_what_the_model_has_seen_is_left_out(trained: Path, labelled) -> None:
 def test_the_table_is_for_people(trained: Path, labelled) -> None:
     shown = zoo("evaluate", "run", "labelled.json", cwd=trained)
     assert "MAE_ten" in shown.stdout
-    assert "4 left out because the model has seen them" in shown.stdout
+    assert "4 that the model has seen" in shown.stdout
 
 
 def test_nothing_left_is_told(trained: Path, labelled) -> None:

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-
 from cli import zoo
+
 from zoo import recipe
 
 SLICE = ("data.limit=24", "training.max_epochs=2", "tracking.enabled=false", "device=cpu")

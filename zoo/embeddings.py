@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 import torch
 from e3nn import o3
-from pymatgen.core import Element
 from tqdm import tqdm
 
 from zoo.cache import ArrayWriter, building, cache_root, content_key, open_array
@@ -19,6 +18,7 @@ from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding, Features
 from zoo.contract.plugin import Encoder
 from zoo.errors import ZooError
+from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.graph import collate
 from zoo.graphs.store import GraphStore, offsets
 
@@ -75,7 +75,7 @@ class EmbeddingStore:
         key = content_key("embeddings", FORMAT, graphs.key, encoder.fingerprint(), dtype)
         if graphs.cutoff < encoder.cutoff:
             raise ValueError(f"the graphs end at {graphs.cutoff} Å, the encoder needs {encoder.cutoff} Å")
-        _refuse_unknown_elements(encoder, graphs)
+        refuse_unknown_elements(encoder, graphs.keys, graphs)
         encoder.to(device).eval()
         folder = (cache_root() if cache is None else cache) / "embeddings" / key
         with building(folder, resume=True) as partial:
@@ -147,26 +147,6 @@ def _batches(order: np.ndarray, n_edges: np.ndarray, edges_per_batch: int) -> li
             start, edges = end, 0
         edges += n_edges[index]
     return [*pieces, order[start:]] if start < len(order) else pieces
-
-
-def _refuse_unknown_elements(encoder: Encoder, graphs: GraphStore) -> None:
-    known = encoder.elements()
-    if known is None:
-        return
-    unknown: set[int] = set()
-    crystals: list[str] = []
-    for key, graph in zip(graphs.keys, graphs, strict=True):
-        missing = set(np.unique(graph.numbers).tolist()) - known
-        if missing:
-            unknown |= missing
-            crystals.append(key)
-    if crystals:
-        symbols = ", ".join(Element.from_Z(number).symbol for number in sorted(unknown))
-        names = ", ".join(crystals[:5]) + (f" and {len(crystals) - 5} more" if len(crystals) > 5 else "")
-        raise ZooError(
-            f"the encoder {type(encoder).__name__} does not know {symbols} (in {names}): "
-            "take these crystals out or choose another encoder"
-        )
 
 
 def _compute(

@@ -29,17 +29,13 @@ class Evaluation:
         errors: "all" and each crystal system -> metric -> value.
         mean_baseline: the same for predicting the mean of the training tensors.
         rows: one a crystal: key, formula, crystal system, true and predicted components, Frobenius error.
-        seen: how many crystals were left out because the model had seen them.
-        excluded: how many were left out for an element that the encoder does not know.
-        report: of the data pipeline.
+        left_out: key, stage and reason of every record that was not tested.
     """
 
     errors: dict[str, dict[str, float | None]]
     mean_baseline: dict[str, dict[str, float | None]]
     rows: list[dict[str, Any]]
-    seen: int
-    excluded: int
-    report: dict[str, Any]
+    left_out: list[dict[str, str]]
 
 
 def training_records(made: Recipe, seen: Iterable[str]) -> list[Record]:
@@ -79,11 +75,22 @@ def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None)
     )
     mine = training_records(card.recipe, card.seen)
     known = KnownCrystals(mine)
-    fresh = [record for record in ready.records if known.same_as(record) is None]
     elements = predictor.members[0].encoder.elements()
-    usable = [r for r in fresh if elements is None or {site.specie.Z for site in r.structure} <= elements]
-    if below is not None:
-        usable = [r for r in usable if np.linalg.eigvalsh(r.targets[card.target.name]).max() < below]
+    left_out: list[dict[str, str]] = list(ready.report["left_out"])
+    usable: list[Record] = []
+    for record in ready.records:
+        twin = known.same_as(record)
+        foreign = {site.specie.symbol for site in record.structure if elements and site.specie.Z not in elements}
+        largest = np.linalg.eigvalsh(record.targets[card.target.name]).max()
+        if twin is not None:
+            left_out.append({"key": record.key, "stage": "seen", "reason": f"the model has seen it as {twin.key}"})
+        elif foreign:
+            reason = f"the encoder does not know {', '.join(sorted(foreign))}"
+            left_out.append({"key": record.key, "stage": "element", "reason": reason})
+        elif below is not None and largest >= below:
+            left_out.append({"key": record.key, "stage": "below", "reason": f"an eigenvalue is {largest:.4g}"})
+        else:
+            usable.append(record)
     if not usable:
         raise ZooError("no crystal is left that the model has not seen")
     true = np.stack([record.targets[card.target.name] for record in usable])
@@ -113,9 +120,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None)
             }
             for record, system, t, p in zip(usable, systems, true, predicted, strict=True)
         ],
-        seen=len(ready.records) - len(fresh),
-        excluded=len(fresh) - len(usable) if below is None else 0,
-        report=ready.report,
+        left_out=left_out,
     )
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from pymatgen.core import Element, Structure
+from pymatgen.core import Structure
 
 from zoo import metrics, model_folder
 from zoo.data.symmetry import crystal_system
 from zoo.errors import ZooError
+from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.graph import CrystalGraph, collate, crystal_graph
 from zoo.model import TensorModel
 
@@ -30,6 +31,7 @@ class Prediction:
         crystal_system: of the structure, by spglib.
         tensor: (3, 3), in the Cartesian frame of the structure that was asked about.
         spread: (3, 3) standard deviation over the members of an ensemble, None for a single model.
+        polycrystalline_spread: that of tr/3, likewise.
         derived: eigenvalues, axes, polycrystalline, anisotropy, ... (see `zoo.metrics.describe`).
         warnings: what speaks against trusting it.
     """
@@ -38,6 +40,7 @@ class Prediction:
     crystal_system: str
     tensor: np.ndarray
     spread: np.ndarray | None
+    polycrystalline_spread: float | None
     derived: dict[str, Any]
     warnings: tuple[str, ...]
 
@@ -49,6 +52,7 @@ class Prediction:
             "tensor": self.tensor.tolist(),
             **self.derived,
             "spread": None if self.spread is None else self.spread.tolist(),
+            "polycrystalline_spread": self.polycrystalline_spread,
             "warnings": list(self.warnings),
         }
 
@@ -88,22 +92,19 @@ class Predictor:
         """(members, n, *target.shape): every member's tensor of n structures.
 
         Raises:
-            ZooError: a partly occupied site, or an element that the encoder does not know.
+            ZooError: a partly occupied site, an element that the encoder does not know, or atoms at one place.
         """
         encoder = self.members[0].encoder
         graphs = [crystal_graph(structure, encoder.cutoff) for structure in structures]
-        known = encoder.elements()
-        for structure, graph in zip(structures, graphs, strict=True):
-            foreign = sorted(set(graph.numbers.tolist()) - known) if known is not None else []
-            if foreign:
-                symbols = ", ".join(Element.from_Z(z).symbol for z in foreign)
-                raise ZooError(
-                    f"{structure.composition.reduced_formula}: encoder '{self.card.recipe.encoder.name}' "
-                    f"does not know {symbols}; use a model with another encoder"
-                )
+        names = [structure.composition.reduced_formula for structure in structures]
+        refuse_unknown_elements(encoder, names, graphs)
         tensors = np.empty((len(self.members), len(graphs), *self.card.target.shape))
         for chosen in size_sorted(graphs, EDGES_PER_BATCH):
             tensors[:, chosen] = self._forward([graphs[i] for i in chosen])
+        finite = [bool(np.isfinite(tensors[:, i]).all()) for i in range(len(names))]
+        broken = [name for name, is_finite in zip(names, finite, strict=True) if not is_finite]
+        if broken:
+            raise ZooError(f"no finite answer for {', '.join(broken)}: are two of its atoms at one place?")
         return tensors
 
     def _forward(self, graphs: list[CrystalGraph]) -> np.ndarray:
@@ -115,14 +116,15 @@ class Predictor:
             return np.stack([member(batch, embedding).detach().cpu().numpy() for member in self.members])
 
     def _answer(self, structure: Structure, tensors: np.ndarray) -> Prediction:
-        tensor = tensors.mean(0)
+        tensor, several = tensors.mean(0), len(tensors) > 1
         unseen = sorted({site.specie.symbol for site in structure if site.specie.Z not in self.card.elements})
         warnings = (f"not among the training crystals: {', '.join(unseen)}",) if unseen else ()
         return Prediction(
             formula=structure.composition.reduced_formula,
             crystal_system=crystal_system(structure),
             tensor=tensor,
-            spread=tensors.std(0, ddof=1) if len(tensors) > 1 else None,
+            spread=tensors.std(0, ddof=1) if several else None,
+            polycrystalline_spread=float(np.trace(tensors, axis1=1, axis2=2).std(ddof=1) / 3) if several else None,
             derived=metrics.describe(tensor, self.card.target.quantity),
             warnings=warnings,
         )

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from zoo import metrics, plugins, recipe, results
 from zoo import model as models
+from zoo.cache import content_key
 from zoo.contract.plugin import Encoder, Record
 from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
 from zoo.data.symmetry import crystal_system
 from zoo.embeddings import EmbeddingStore
 from zoo.errors import ZooError, clear_disk_errors, did_you_mean
+from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.store import GraphStore
 from zoo.provenance import provenance
 from zoo.recipe import Recipe
-from zoo.run_folder import RunFolder, SeedFolder, append_row, read_history, write_json, write_rows
+from zoo.run_folder import (
+    RunFolder,
+    SeedFolder,
+    append_row,
+    read_history,
+    read_json,
+    write_json,
+    write_rows,
+    write_text,
+)
 from zoo.training.batches import Batches, Samples
 from zoo.training.trainer import EpochRow, Trainer, predict_all, seed_everything
 
@@ -45,6 +58,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         ZooError: torch knows no such device, or does not have it here.
     """
+    if name.split(":")[0] not in ("auto", "cuda", "mps", "cpu"):
+        raise ZooError(f"device '{name}' is not known; there is auto, cuda, cuda:N, mps, cpu")
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -91,23 +106,67 @@ def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, Ep
         target = target_of(made)
         seed_everything(made.seeds[0])
         first = models.build(made.encoder.name, made.encoder.settings, made.readout.name, made.readout.settings, target)
+        device = choose_device(made.device)
         folder.path.mkdir(parents=True, exist_ok=True)
-        folder.recipe.write_text(recipe.dump(made), encoding="utf-8")
-        write_json(folder.path / "run.json", provenance(made))
-        prepared = prepare(made, target, first, folder, echo)
-        for number, seed in enumerate(made.seeds, 1):
-            place = folder.seed(seed)
-            if place.result.is_file():
-                echo(f"seed {seed}  is done already")
-                continue
-            title = f"seed {seed}" if len(made.seeds) == 1 else f"seed {seed} ({number} of {len(made.seeds)})"
-            train_seed(prepared, first.encoder, seed, place, title, on_epoch)
-        return results.finish(made, target, first.encoder, folder)
+        with only_one(folder):
+            if not folder.recipe.is_file():
+                write_text(folder.recipe, recipe.dump(made))
+            prepared = prepare(made, target, first, device, folder, echo)
+            remember(prepared, folder)
+            for number, seed in enumerate(made.seeds, 1):
+                place = folder.seed(seed)
+                if place.result.is_file():
+                    echo(f"seed {seed}  is done already")
+                    continue
+                title = f"seed {seed}" if len(made.seeds) == 1 else f"seed {seed} ({number} of {len(made.seeds)})"
+                train_seed(prepared, first.encoder, seed, place, title, on_epoch)
+            return results.finish(made, target, first.encoder, folder)
 
 
-def prepare(made: Recipe, target: TensorTarget, model: models.TensorModel, folder: RunFolder, echo: Echo) -> Prepared:
+@contextmanager
+def only_one(folder: RunFolder) -> Iterator[None]:
+    """Keep two processes from training in one folder.
+
+    Raises:
+        ZooError: another one does.
+    """
+    try:
+        with FileLock(folder.path / ".lock", blocking=False):
+            yield
+    except Timeout:
+        raise ZooError(f"another process is training in {folder.path}; choose another folder with --out") from None
+
+
+def remember(prepared: Prepared, folder: RunFolder) -> None:
+    """Write down code and data at the first start; at a resumption, see that the data are still the same.
+
+    Raises:
+        ZooError: they are not: seeds trained on different data must not be averaged.
+    """
+    samples = prepared.samples
+    data = content_key(samples.graphs.key, samples.graphs.keys, samples.tensors.numpy())
+    if not folder.provenance.is_file():
+        write_json(folder.provenance, {**provenance(prepared.recipe), "data": data, "resumed": []})
+        return
+    origin = read_json(folder.provenance)
+    if origin["data"] != data:
+        raise ZooError(
+            f"the data have changed since {folder.path} was begun; start anew in another folder, or bring them back"
+        )
+    now = provenance(prepared.recipe)
+    origin["resumed"].append({key: now[key] for key in ("zoo", "git_commit", "command", "started")})
+    write_json(folder.provenance, origin)
+
+
+def prepare(
+    made: Recipe,
+    target: TensorTarget,
+    model: models.TensorModel,
+    device: torch.device,
+    folder: RunFolder,
+    echo: Echo,
+) -> Prepared:
     """Records, graphs and, for a frozen encoder, embeddings."""
-    device = choose_device(made.device)
     settings = plugins.hypers("dataset", made.dataset.name, made.dataset.settings)
     dataset = plugins.load("dataset", made.dataset.name)(settings)
     data = made.data
@@ -119,15 +178,17 @@ def prepare(made: Recipe, target: TensorTarget, model: models.TensorModel, folde
         frame=data.frame,
         on_bad_record=data.on_bad_record,
     )
-    write_json(folder.path / "data_report.json", ready.report)
     records = ready.records[: data.limit]
+    write_json(folder.path / "data_report.json", {**ready.report, "limit": data.limit, "used": len(records)})
     if len(records) < 10:
         raise ZooError(f"only {len(records)} crystals are left of dataset '{made.dataset.name}': too few to split")
-    echo(f"data      {made.dataset.name}, {made.target}: {summary(ready.report)}")
+    first = f"; of these the first {len(records)}" if len(records) < len(ready.records) else ""
+    echo(f"data      {made.dataset.name}, {made.target}: {summary(ready.report)}{first}")
     encoder = model.encoder
     keys = [record.key for record in records]
     graphs = GraphStore.build([record.structure for record in records], encoder.cutoff, keys)
     echo(f"graphs    {graphs.n_atoms.sum():,} atoms, {graphs.n_edges.sum():,} edges within {encoder.cutoff:g} Å")
+    refuse_unknown_elements(encoder, keys, graphs)
     embeddings = None
     if model.caches_embeddings:
         encoder.to(device)
@@ -178,9 +239,10 @@ def train_seed(
     trainer = Trainer(model, train, val, made.training, seed, place.path, keep, title)
     # A kill can fall between an epoch's row and its checkpoint: that epoch comes again.
     rows = [row for row in read_history(place) if row["epoch"] <= trainer.epoch]
-    place.history.unlink(missing_ok=True)
     if rows:
         write_rows(place.history, rows)
+    else:
+        place.history.unlink(missing_ok=True)
     trainer.run()
 
     history = read_history(place)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,14 @@ class RunFolder:
     def new(cls, name: str, parent: Path = Path("runs")) -> RunFolder:
         """A folder under `parent` that does not exist yet, named by recipe and time."""
         stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-        tries = (parent / (stem if k == 0 else f"{stem}-{k}") for k in range(1000))
-        return cls(next(path for path in tries if not path.exists()))
+        for number in count():
+            path = parent / (f"{stem}-{number}" if number else stem)
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:  # another run began within the same second
+                continue
+            return cls(path)
+        raise AssertionError("count() does not end")
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
@@ -46,6 +54,11 @@ class RunFolder:
         if not (path / "recipe.yaml").is_file():
             raise ZooError(f"{path} is no run folder: it holds no recipe.yaml")
         return cls(path)
+
+    @property
+    def provenance(self) -> Path:
+        """With which code and data the run is made."""
+        return self.path / "run.json"
 
     @property
     def recipe(self) -> Path:
@@ -121,9 +134,14 @@ class SeedFolder:
 
 def write_json(path: Path, content: Any) -> None:
     """Whole or not at all: a kill leaves no half file."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 
@@ -140,11 +158,12 @@ def read_json(path: Path) -> Any:
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """A CSV file with the keys of the first row as its header."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    """A CSV file with the keys of the first row as its header, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -167,4 +186,7 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 def read_history(place: SeedFolder) -> list[dict[str, float]]:
     """The epochs of a seed so far: epoch, train_loss, val_mae_ten, lr."""
-    return [{key: float(value) for key, value in row.items()} for row in read_rows(place.history)]
+    rows = read_rows(place.history)
+    if rows and None in rows[-1].values():  # a kill in the midst of the row
+        rows.pop()
+    return [{key: float(value) for key, value in row.items()} for row in rows]

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import click
+
+WORDS = {
+    "read": "that cannot be read",
+    "target": "without the target",
+    "clean": "out of range",
+    "frame": "that break the symmetry of their structure",
+    "duplicate": "duplicates",
+    "seen": "that the model has seen",
+    "element": "with elements that the encoder does not know",
+    "below": "with a larger eigenvalue",
+}
 
 
 @click.command("evaluate")
@@ -28,12 +40,15 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
     from zoo.cli.report import errors_table
     from zoo.cli.source import open_source
     from zoo.cli.terminal import console
+    from zoo.errors import ZooError
     from zoo.evaluate import evaluate
     from zoo.predictor import Predictor
     from zoo.run import choose_device
     from zoo.run_folder import write_rows
     from zoo.tracking.fetch import model_folder_of
 
+    if out is not None and not out.resolve().parent.is_dir():
+        raise ZooError(f"{out}: there is no folder {out.parent}")
     predictor = Predictor.load(model_folder_of(model), str(choose_device(device)))
     target = predictor.card.target
     _, dataset, _ = open_source(source, target.name, target.formula)
@@ -45,7 +60,7 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
             "model": model,
             "source": source,
             "below": below,
-            "left_out_as_seen": result.seen,
+            "left_out": result.left_out,
             "errors": result.errors,
             "mean_baseline": result.mean_baseline,
         }
@@ -53,5 +68,8 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
         return
     title = f"{target.name}: {model} on {source}" + (f", eigenvalues below {below:g}" if below is not None else "")
     console().print(errors_table(title, result.errors, {f"mean for {k}": v for k, v in result.mean_baseline.items()}))
-    used = len(result.rows)
-    click.echo(f"{used} crystals; {result.seen} left out because the model has seen them")
+    counts = Counter(item["stage"] for item in result.left_out)
+    lost = [f"{count} {WORDS[stage]}" for stage, count in counts.items()]
+    click.echo(
+        f"{len(result.rows)} crystals" + (f"; left out: {', '.join(lost)} (--format json names them)" if lost else "")
+    )

@@ -52,9 +52,8 @@ def _flat(answer: dict[str, Any]) -> dict[str, Any]:
     """One row of numbers and texts: the six components, then what follows from them."""
     components = {f"{a}{b}": answer["tensor"][i][j] for i, a in enumerate("xyz") for j, b in enumerate("xyz") if i <= j}
     eigenvalues = {f"eigenvalue_{k}": value for k, value in enumerate(answer["eigenvalues"], 1)}
-    plain: dict[str, Any] = {
-        key: answer[key] for key in ("polycrystalline", "anisotropy", "refractive_index") if key in answer
-    }
+    names = ("polycrystalline", "polycrystalline_spread", "anisotropy", "refractive_index")
+    plain: dict[str, Any] = {key: answer[key] for key in names if key in answer}
     start = {key: answer[key] for key in ("file", "formula", "crystal_system")}
     return {**start, **components, **eigenvalues, **plain, "warnings": "; ".join(answer["warnings"])}
 
@@ -72,7 +71,7 @@ def _show(answers: list[dict[str, Any]], target: str) -> None:
         table.add_column(column, justify="right")
     for answer in answers:
         tensor = "\n".join(" ".join(f"{value:8.3f}" for value in row) for row in answer["tensor"])
-        spread = "" if answer["spread"] is None else f" ± {sum(answer['spread'][i][i] for i in range(3)) / 3:.2f}"
+        spread = "" if answer["spread"] is None else f" ± {answer['polycrystalline_spread']:.3f}"
         ratio = answer["anisotropy"]
         table.add_row(
             answer["file"],

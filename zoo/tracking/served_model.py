@@ -40,6 +40,7 @@ class Answer(pydantic.BaseModel):
     anisotropy: float | None
     refractive_index: float | None = None
     spread: list[list[float]] | None
+    polycrystalline_spread: float | None
     warnings: list[str]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import pickle
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -49,6 +51,29 @@ def predict_all(model: TensorModel, batches: Batches) -> tuple[np.ndarray, np.nd
     return np.concatenate(predicted), np.concatenate(true)
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint, tensors and numbers alone.
+
+    Raises:
+        ZooError: it is damaged.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ZooError(f"{path} is damaged; delete {path.parent} to train this seed anew ({error})") from None
+    return content
+
+
+class Replacing(DiskSaver):
+    """Puts a checkpoint in the place of the one of the same name, in one step.
+
+    Ignite removes the old one first: a kill, or a full disk, between the two would leave none.
+    """
+
+    def remove(self, filename: str) -> None:
+        """Nothing: the new file takes its place."""
+
+
 class Trainer:
     """Trains a model on batches, writing `last.pt` and `best.pt` into a folder.
 
@@ -84,6 +109,8 @@ class Trainer:
             decay = 1 - settings.weight_average
             self.average = AveragedModel(self.learned, multi_avg_fn=get_ema_multi_avg_fn(decay))
         self.engine = Engine(self._step)
+        # An error is told once, by whoever called.
+        self.engine.logger.setLevel(logging.CRITICAL)
         self.train = train
         self.seed = seed
         self._loss_sum = 0.0
@@ -163,7 +190,7 @@ class Trainer:
         )
 
     def _saver(self) -> DiskSaver:
-        return DiskSaver(self.folder, create_dir=True, require_empty=False)
+        return Replacing(self.folder, create_dir=True, require_empty=False)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -186,8 +213,7 @@ class Trainer:
     def _resume(self) -> None:
         last = self.folder / "last.pt"
         if last.is_file():
-            content = torch.load(last, map_location="cpu", weights_only=True)
-            Checkpoint.load_objects(self.state, content)
+            Checkpoint.load_objects(self.state, read_checkpoint(last))
 
     def run(self) -> None:
         """Train to the end, from the last checkpoint where there is one; leaves the best weights in the model.
@@ -200,5 +226,5 @@ class Trainer:
             self.engine.run(self.train, max_epochs=self.settings.max_epochs)
             if not math.isfinite(self._loss_sum):
                 raise ZooError(f"the loss became {self._loss_sum} in epoch {self.epoch}; lower training.learning_rate")
-        self.learned.load_state_dict(torch.load(self.folder / "best.pt", map_location="cpu", weights_only=True))
+        self.learned.load_state_dict(read_checkpoint(self.folder / "best.pt"))
         self.model.eval()

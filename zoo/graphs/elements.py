@@ -1,0 +1,42 @@
+"""Crystals that hold an element which an encoder does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from pymatgen.core import Element
+
+from zoo.contract.plugin import Encoder
+from zoo.errors import ZooError
+from zoo.graphs.graph import CrystalGraph
+
+
+def refuse_unknown_elements(encoder: Encoder, keys: Iterable[str], graphs: Iterable[CrystalGraph]) -> None:
+    """See that the encoder knows every element, before anything is computed.
+
+    Args:
+        encoder: asked for its elements.
+        keys: what the crystals are called, in the error.
+        graphs: the crystals.
+
+    Raises:
+        ZooError: it lacks some; elements and crystals are named.
+    """
+    known = encoder.elements()
+    if known is None:
+        return
+    unknown: set[int] = set()
+    crystals: list[str] = []
+    for key, graph in zip(keys, graphs, strict=True):
+        missing = set(np.unique(graph.numbers).tolist()) - known
+        if missing:
+            unknown |= missing
+            crystals.append(key)
+    if crystals:
+        symbols = ", ".join(Element.from_Z(number).symbol for number in sorted(unknown))
+        names = ", ".join(crystals[:5]) + (f" and {len(crystals) - 5} more" if len(crystals) > 5 else "")
+        raise ZooError(
+            f"the encoder {type(encoder).__name__} does not know {symbols} (in {names}): "
+            "take these crystals out or choose another encoder"
+        )
