@@ -1,7 +1,7 @@
 """Put the results of finished runs into one small CSV, or into the Markdown table of the README.
 
-    python scripts/collect_results.py runs/dtnet_total runs/best_total ... > docs/results/petousis2017.csv
-    python scripts/collect_results.py --markdown runs/dtnet_total runs/best_total ...
+python scripts/collect_results.py runs/dtnet_total runs/best_total ... > docs/results/petousis2017.csv
+python scripts/collect_results.py --markdown runs/dtnet_total runs/best_total ...
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ def markdown(folders: list[Path]) -> str:
         content = json.loads((folder / "metrics.json").read_text())
         name = yaml.safe_load((folder / "recipe.yaml").read_text())["name"]
         family = name.removesuffix(f"_{content['target']}")
-        for label, entry in ((f"`{family}_*`", content["test"]), ("predicting the mean", content["test_mean_baseline"])):
+        for label, entry in (
+            (f"`{family}_*`", content["test"]),
+            ("predicting the mean", content["test_mean_baseline"]),
+        ):
             value = entry["mae_ten"]
             spread = "" if value["std"] is None else f" ± {value['std']:.3f}"
             table.setdefault(label, {})[content["target"]] = f"{value['mean']:.3f}{spread}"

@@ -28,6 +28,23 @@ def test_a_bad_value_says_where_and_what(small: dict) -> None:
         recipe.parse({k: v for k, v in small.items() if k != "target"}, "mine.yaml")
 
 
+@pytest.mark.parametrize("seeds", [[], [-1], [2**32], [0, 0]])
+def test_seeds_are_checked(small: dict, seeds: list[int]) -> None:
+    with pytest.raises(ZooError, match="seeds"):
+        recipe.parse(small | {"seeds": seeds}, "mine.yaml")
+
+
+def test_a_password_does_not_reach_the_run_folder(small: dict) -> None:
+    secret = "http://alice:s3cret@127.0.0.1:5000"
+    made = recipe.parse(small | {"tracking": {"uri": secret}}, "mine.yaml")
+    assert "s3cret" not in recipe.dump(made)
+
+
+def test_a_mistyped_path_is_no_shipped_recipe() -> None:
+    with pytest.raises(ZooError, match=r"no recipe 'configs/dtnet_total\.yaml'"):
+        recipe.find("configs/dtnet_total.yaml")
+
+
 def test_a_key_that_a_plugin_does_not_know_is_refused() -> None:
     with pytest.raises(ZooError, match=r"readout 'dtnet': unknown key 'widht'. Did you mean 'width'\?"):
         plugins.hypers("readout", "dtnet", {"widht": 8})

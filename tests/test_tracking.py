@@ -10,11 +10,12 @@ import mlflow
 import numpy as np
 import pytest
 import yaml
-from cli import zoo
+from cli import refused, zoo
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from pymatgen.core import Structure
 
+from zoo.errors import ZooError
 from zoo.run_folder import RunFolder, read_json
 
 
@@ -24,7 +25,7 @@ def client(trained: Path) -> MlflowClient:
 
 
 def runs_of(client: MlflowClient, trained: Path):
-    state = read_json(RunFolder(trained / "run").tracked)
+    state = next(iter(read_json(RunFolder(trained / "run").tracked).values()))
     return client.get_run(state["parent"]), [client.get_run(run_id) for run_id in state["seeds"].values()]
 
 
@@ -90,10 +91,55 @@ def test_a_second_version_is_the_candidate_and_the_champion_stays(trained: Path,
     assert client.get_model_version_by_alias("small-total", "candidate").version != before
 
 
+def test_what_a_server_missed_is_sent_later(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server fails for one epoch: the next one brings both, and the retried sending doubles nothing."""
+    from zoo.tracking.session import Session
+
+    log, calls = Session.log_epochs, []
+
+    def failing(self, seed, rows):
+        calls.append(seed)
+        if len(calls) == 2:
+            raise ZooError("down")
+        log(self, seed, rows)
+
+    monkeypatch.setattr(Session, "log_epochs", failing)
+    result = zoo("run", "small.yaml", "name=missed", "training.max_epochs=3", "--out", "missed", cwd=trained)
+    assert result.returncode == 0, result.stderr
+    assert "warning: down" in result.stderr
+    state = next(iter(read_json(RunFolder(trained / "missed").tracked).values()))
+    client = MlflowClient(tracking_uri=f"sqlite:///{trained / 'mlflow.db'}")
+    history = client.get_metric_history(state["parent"], "val_mae_ten")
+    assert [point.step for point in sorted(history, key=lambda p: p.step)] == [1, 2, 3]
+
+
+def test_a_sending_that_failed_midway_goes_on(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alias = MlflowClient.set_registered_model_alias
+
+    def failing(*arguments, **more):
+        raise RuntimeError
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", failing)
+    result = zoo("run", "small.yaml", "name=midway", "training.max_epochs=1", "--out", "midway", cwd=trained)
+    refused(result, "RuntimeError", "zoo track midway")
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", alias)
+    again = zoo("track", "midway", cwd=trained)
+    assert "models:/midway/1 (candidate, champion)" in again.stdout
+    client = MlflowClient(tracking_uri=f"sqlite:///{trained / 'mlflow.db'}")
+    assert len(client.search_model_versions("name='midway'")) == 1
+
+
+def test_a_database_that_cannot_be_made_does_not_stop_the_training(trained: Path) -> None:
+    uri = "tracking.uri=sqlite:////proc/no/mlflow.db"
+    result = zoo("run", "small.yaml", uri, "training.max_epochs=1", "--out", "proc", cwd=trained)
+    refused(result, "zoo track proc")
+    assert "MAE_ten" in result.stdout
+
+
 def test_a_single_seed_is_a_single_run(trained: Path) -> None:
     result = zoo("run", "small.yaml", "name=single", "training.max_epochs=1", "--out", "single", cwd=trained)
     assert result.returncode == 0, result.stderr
-    state = read_json(RunFolder(trained / "single").tracked)
+    state = next(iter(read_json(RunFolder(trained / "single").tracked).values()))
     assert state["seeds"] == {"0": state["parent"]}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,79 @@ def test_a_kill_changes_nothing(small: dict, tmp_path, average: float | None) ->
     assert a == b
     weights = [torch.load(tmp_path / n / "seed_0" / "best.pt", weights_only=True) for n in ("whole", "killed")]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt"])
+def test_a_kill_in_the_midst_of_a_checkpoint_changes_nothing(
+    small: dict, tmp_path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The old checkpoint stays until the new one is whole."""
+    small["training"] |= {"max_epochs": 4}
+    whole = train(small, tmp_path / "whole")
+    save, calls = torch.save, []
+
+    def interrupted(content, target, *rest, **more) -> None:
+        calls.append(target)
+        if sum(1 for _ in calls) > 4 and (name == "best.pt") == ("optimizer" not in content):
+            raise Killed
+        save(content, target, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", interrupted)
+        with contextlib.suppress(Killed):
+            train(small, tmp_path / "killed")
+    assert (tmp_path / "killed" / "seed_0" / "last.pt").is_file()
+    assert train(small, tmp_path / "killed") == whole
+
+
+def test_a_torn_history_is_mended(small: dict, tmp_path) -> None:
+    small["training"] |= {"max_epochs": 4}
+    whole = train(small, tmp_path / "whole")
+
+    def kill(seed: int, row: dict) -> None:
+        if row["epoch"] == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(small, tmp_path / "killed", kill)
+    history = RunFolder(tmp_path / "killed").seed(0).history
+    history.write_text(history.read_text()[:-20])
+    assert train(small, tmp_path / "killed") == whole
+
+
+def test_damaged_checkpoints_are_told(small: dict, tmp_path) -> None:
+    def kill(seed: int, row: dict) -> None:
+        if row["epoch"] == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(small, tmp_path / "run", kill)
+    (tmp_path / "run" / "seed_0" / "last.pt").write_bytes(b"nonsense")
+    with pytest.raises(ZooError, match=r"last.pt is damaged; delete .*seed_0"):
+        train(small, tmp_path / "run")
+
+
+def test_other_data_are_refused_at_a_resumption(small: dict, tmp_path) -> None:
+    def kill(seed: int, row: dict) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        train(small, tmp_path / "run", kill)
+    with pytest.raises(ZooError, match="the data have changed"):
+        train(small | {"data": {"limit": 41}}, tmp_path / "run")
+
+
+def test_two_processes_do_not_share_a_folder(small: dict, tmp_path) -> None:
+    def again(seed: int, row: dict) -> None:
+        with pytest.raises(ZooError, match="another process is training"):
+            train(small, tmp_path / "run")
+
+    train(small, tmp_path / "run", again)
+
+
+def test_folders_of_the_same_second_differ(tmp_path) -> None:
+    paths = {RunFolder.new("x", tmp_path).path for _ in range(5)}
+    assert len(paths) == 5
 
 
 def test_early_stopping_is_remembered_over_a_kill(small: dict, tmp_path) -> None:

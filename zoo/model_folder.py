@@ -74,7 +74,7 @@ def save(folder: Path, card: Card, weights: Sequence[Mapping[str, Tensor]]) -> N
         save_file(tensors, folder / _weights(index))
     content = {
         "format_version": FORMAT_VERSION,
-        "recipe": card.recipe.model_dump(mode="json"),
+        "recipe": recipe.resolved(card.recipe),
         "target": dataclasses.asdict(card.target),
         "members": [dataclasses.asdict(member) for member in card.members],
         "elements": list(card.elements),

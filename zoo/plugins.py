@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points, requires
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from zoo.contract.plugin import Dataset, Encoder, Hypers, Readout
 from zoo.errors import ZooError, did_you_mean, explain_validation
@@ -18,17 +18,8 @@ BASES: dict[str, type] = {"encoder": Encoder, "readout": Readout, "dataset": Dat
 
 @cache
 def available(kind: str) -> dict[str, EntryPoint]:
-    """Entry points of a kind (`encoder`, `readout`, `dataset`) by name; nothing is imported.
-
-    Raises:
-        ZooError: two distributions register the same name.
-    """
-    found: dict[str, EntryPoint] = {}
-    for point in sorted(entry_points(group=GROUPS[kind]), key=lambda p: p.name):
-        other = found.setdefault(point.name, point)
-        if other.value != point.value:
-            raise ZooError(f"two packages register the {kind} '{point.name}': {origin(other)} and {origin(point)}")
-    return found
+    """Entry points of a kind (`encoder`, `readout`, `dataset`) by name; nothing is imported."""
+    return {point.name: point for point in sorted(entry_points(group=GROUPS[kind]), key=lambda p: p.name)}
 
 
 def origin(point: EntryPoint) -> str:
@@ -40,15 +31,19 @@ def load(kind: str, name: str) -> Any:
     """The class of a plugin.
 
     Raises:
-        ZooError: there is none of that name, or its module cannot be imported.
+        ZooError: there is none of that name, or two, or its module cannot be imported.
     """
     points = available(kind)
     if name not in points:
         raise ZooError(f"there is no {kind} '{name}'.{did_you_mean(name, points)} (zoo list)")
+    rivals = {point.value for point in entry_points(group=GROUPS[kind], name=name)}
+    if len(rivals) > 1:
+        raise ZooError(f"two packages register the {kind} '{name}': {' and '.join(sorted(rivals))}; uninstall one")
     try:
         plugin = points[name].load()
-    except (ImportError, AttributeError) as error:
-        raise ZooError(f"{kind} '{name}' of {origin(points[name])} cannot be imported: {error}") from error
+    except Exception as error:  # a stranger's module may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise ZooError(f"{kind} '{name}' of {origin(points[name])} cannot be imported ({reason})") from error
     if not (isinstance(plugin, type) and issubclass(plugin, BASES[kind])):
         raise ZooError(f"{kind} '{name}' of {origin(points[name])} is no subclass of zoo.api.{BASES[kind].__name__}")
     return plugin
@@ -77,8 +72,3 @@ def extras_of(point: EntryPoint) -> list[str]:
     pattern = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
     found = {m for line in (requires(point.dist.name) or []) for m in pattern.findall(line)} if point.dist else set()
     return sorted(extra for extra in found if extra == point.name)
-
-
-def fields_of(model: type[BaseModel]) -> dict[str, str]:
-    """Name -> docstring of the fields of a pydantic model."""
-    return {name: (info.description or "").strip() for name, info in model.model_fields.items()}

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ import torch
 
 from zoo import __version__, plugins
 from zoo.recipe import Recipe
-
-PACKAGES = ("torch", "e3nn", "numpy", "pymatgen", "ase", "vesin", "spglib", "scikit-learn", "pytorch-ignite", "mlflow")
+from zoo.tracking.connect import without_password
 
 
 def provenance(made: Recipe) -> dict[str, Any]:
@@ -24,26 +23,25 @@ def provenance(made: Recipe) -> dict[str, Any]:
         "zoo": __version__,
         "git_commit": git_commit(),
         "plugins": plugins.versions(made.plugins),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: d.version for d in distributions() if (name := d.metadata["Name"])},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": without_password(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that the zoo runs from, `-dirty` where it was changed; None outside of one."""
-    here = Path(__file__).parent
+    """The commit of the checkout that the zoo runs from, `-dirty` where it was changed; None for an installed wheel."""
+    here = Path(__file__)
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+
     try:
-        out = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
+        git("ls-files", "--error-unmatch", here.name)  # a wheel inside of another project's checkout is not its code
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return None
-    return out.stdout.strip() or None

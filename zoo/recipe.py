@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
 
 from zoo.data.pipeline import Cleaning, FrameCheck, Splitting
 from zoo.errors import ZooError, did_you_mean, explain_validation
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -57,7 +59,7 @@ class Training(Section):
     """Crystals a step."""
     learning_rate: PositiveFloat = 1e-4
     """Of AdamW, at the start."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     """Of AdamW."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Of AdamW."""
@@ -107,12 +109,19 @@ class Recipe(Section):
     readout: Plugin
     """Features -> tensor."""
     training: Training = Training()
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(default=(0,), min_length=1)
     """One model is trained for each; `split.seed` follows it unless it is fixed."""
     device: str = "auto"
     """auto (cuda, then mps, then cpu), or a torch device."""
     cache: Cache = Cache()
     tracking: Tracking = Tracking()
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("the seeds must differ")
+        return seeds
 
     @property
     def registered_name(self) -> str:
@@ -141,8 +150,8 @@ def find(name_or_path: str) -> Path:
     if path.is_file():
         return path
     recipes = shipped()
-    if path.stem in recipes and path.suffix in ("", ".yaml") and len(path.parts) <= 2:
-        return recipes[path.stem]
+    if name_or_path in recipes:
+        return recipes[name_or_path]
     raise ZooError(f"no recipe '{name_or_path}': neither a file nor one that ships.{did_you_mean(path.stem, recipes)}")
 
 
@@ -161,6 +170,10 @@ def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
         raise ZooError(f"{path} is no recipe: it must be a mapping of keys to values")
     for override in overrides:
         _override(content, override)
+    dataset = content.get("dataset")
+    if isinstance(dataset, dict) and isinstance(dataset.get("path"), str) and Path(dataset["path"]).exists():
+        # The run is resumed, and its model evaluated, from other folders too.
+        dataset["path"] = str(Path(dataset["path"]).resolve())
     return parse(content, str(path))
 
 
@@ -198,4 +211,12 @@ def _override(content: dict[str, Any], override: str) -> None:
 
 def dump(recipe: Recipe) -> str:
     """The resolved recipe as YAML, every default written out."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(resolved(recipe), sort_keys=False, allow_unicode=True)
+
+
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    """Every key with its value, ready for JSON; a password in the tracking URI is left out."""
+    content = recipe.model_dump(mode="json")
+    if recipe.tracking.uri is not None and "@" in recipe.tracking.uri:
+        content["tracking"]["uri"] = None
+    return content

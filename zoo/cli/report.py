@@ -35,14 +35,20 @@ def run_and_show(made: Recipe, folder: RunFolder) -> None:
     """
     begin = time.monotonic()
     click.echo(f"{made.name}: {made.encoder.name} + {made.readout.name}, everything goes to {folder.path}")
-    on_epoch = None
+    live = None
     if made.tracking.enabled:
         from zoo.tracking.live import LiveTracking
 
-        on_epoch = LiveTracking(made.tracking, made, folder).epoch
+        live = LiveTracking(made.tracking, made, folder)
     try:
-        content = runs.run(made, folder, click.echo, on_epoch)
+        content = runs.run(made, folder, click.echo, live.epoch if live else None)
+    except Exception:
+        if live is not None:
+            live.stopped("FAILED")
+        raise
     except KeyboardInterrupt:
+        if live is not None:
+            live.stopped("KILLED")
         if folder.recipe.is_file():
             click.echo(f"\nstopped; go on with: zoo run --resume {folder.path}", err=True)
         raise

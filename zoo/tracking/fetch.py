@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo.errors import ZooError
-from zoo.tracking.connect import mlflow_errors, tracking_uri
+from zoo.tracking.connect import mlflow_errors, tracking_uri, using
 
 
 def model_folder_of(name: str) -> Path:
@@ -34,9 +34,9 @@ def model_folder_of(name: str) -> Path:
     with mlflow_errors(uri):
         import mlflow
 
-        mlflow.set_tracking_uri(uri)
         place = name if ":" in name else f"models:/{name}@champion"
-        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=place))
+        with using(uri):
+            folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=place))
     found = sorted(folder.rglob("model.json"))
     if not found:
         raise ZooError(f"{name} is no model of the zoo: it holds no model.json")

@@ -6,7 +6,7 @@ import click
 
 from zoo.errors import ZooError
 from zoo.recipe import Recipe, Tracking
-from zoo.run_folder import RunFolder
+from zoo.run_folder import RunFolder, read_history
 from zoo.tracking.session import EpochRow, Session
 
 
@@ -17,18 +17,28 @@ class LiveTracking:
     """
 
     def __init__(self, tracking: Tracking, made: Recipe, folder: RunFolder) -> None:
-        self._open = lambda: Session(tracking, made, folder)
+        self._tracking = tracking
+        self._made = made
+        self._folder = folder
         self._session: Session | None = None
         self._off = False
 
     def epoch(self, seed: int, row: EpochRow) -> None:
-        """Told of by the trainer after each epoch."""
+        """Told of by the trainer after each epoch, when it is in the history."""
         if self._off:
             return
         try:
             if self._session is None:
-                self._session = self._open()
-            self._session.log_epochs(seed, [row])
+                self._session = Session(self._tracking, self._made, self._folder)
+            self._session.log_epochs(seed, read_history(self._folder.seed(seed)))
         except ZooError as error:
             self._off = True
             click.echo(f"warning: {error}; the training goes on, its results stay in the run folder", err=True)
+
+    def stopped(self, status: str) -> None:
+        """The run ended before its time: FAILED or KILLED. A resumption sets it running again."""
+        if self._session is not None and not self._off:
+            try:
+                self._session.set_status(status)
+            except ZooError as error:
+                click.echo(f"warning: {error}", err=True)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import logging
+from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.exceptions import MlflowException
 
-from zoo import __version__, recipe
+from zoo import __version__, plugins, recipe
 from zoo.errors import ZooError
 from zoo.recipe import Recipe, Tracking
-from zoo.run_folder import RunFolder, read_history, read_json, write_json
+from zoo.run_folder import RunFolder, read_history, read_json
 from zoo.tracking import served_model
-from zoo.tracking.connect import mlflow_errors
+from zoo.tracking.connect import mlflow_errors, using, without_password
 from zoo.tracking.session import Session
 
 
@@ -36,7 +39,7 @@ class Sent:
     run_id: str
     model: str | None = None
     version: str | None = None
-    aliases: tuple[str, ...] = ()
+    aliases: Sequence[str] = ()
 
     @property
     def line(self) -> str:
@@ -56,24 +59,24 @@ def send(folder: RunFolder, tracking: Tracking | None = None) -> Sent:
     if not folder.finished:
         raise ZooError(f"{folder.path} is not finished; zoo run --resume {folder.path}")
     session = Session(tracking, made, folder)
-    if "sent" in session.state:
-        return Sent(**session.state["sent"] | {"aliases": tuple(session.state["sent"]["aliases"])})
-    content = read_json(folder.metrics)
-    with mlflow_errors(session.uri):
-        for seed in made.seeds:
-            _send_seed(session, folder, seed)
-        _send_parent(session, folder, made, content)
-        sent = _register(session, folder, made) if tracking.register_model else Sent(session.uri, session.parent)
-        for run_id in {session.parent, *map(session.seed_run, made.seeds)}:
-            session.client.set_terminated(run_id)
-    session.state["sent"] = vars(sent) | {"aliases": list(sent.aliases)}
-    write_json(folder.tracked, session.state)
-    return sent
+    if "sent" not in session.state:
+        content = read_json(folder.metrics)
+        with mlflow_errors(session.uri):
+            for seed in made.seeds:
+                session.log_epochs(seed, read_history(folder.seed(seed)))
+                session.once(f"seed {seed}", lambda seed=seed: _send_seed(session, folder, seed))  # type: ignore[misc]
+            session.once("parent", lambda: _send_parent(session, folder, made, content))
+            sent = Sent(without_password(session.uri), session.parent)
+            if tracking.register_model:
+                sent = _register(session, folder, made, sent)
+        session.state["sent"] = dataclasses.asdict(sent)
+        session.set_status("FINISHED")
+        session.remember()
+    return Sent(**session.state["sent"])
 
 
 def _send_seed(session: Session, folder: RunFolder, seed: int) -> None:
     place = folder.seed(seed)
-    session.log_epochs(seed, read_history(place))
     result = read_json(place.result)
     run_id = session.seed_run(seed)
     # `val_mae_ten` is the name of the epochs' metric.
@@ -102,18 +105,17 @@ def _send_parent(session: Session, folder: RunFolder, made: Recipe, content: dic
     for path in (folder.recipe, folder.path / "run.json", folder.path / "data_report.json", folder.metrics):
         session.client.log_artifact(session.parent, str(path))
     session.client.log_artifacts(session.parent, str(folder.figures), "figures")
-    session.client.log_table(session.parent, _error_table(content), "errors_per_crystal_system.json")
+    session.client.log_dict(session.parent, _error_table(content), "errors_per_crystal_system.json")
 
 
 def _error_table(content: dict[str, Any]) -> dict[str, list[Any]]:
-    """Column -> values, a row a crystal system: what MLflow shows as a table."""
+    """Columns and a row a crystal system, as MLflow shows a table."""
+    columns = [(name, kind) for name in content["test"] for kind in ("mean", "std")]
     systems = {"all": content["test"], **content["per_crystal_system"]}
-    names = list(content["test"])
-    table: dict[str, list[Any]] = {"crystal_system": list(systems)}
-    for name in names:
-        for kind in ("mean", "std"):
-            table[f"{name}_{kind}"] = [values.get(name, {}).get(kind) for values in systems.values()]
-    return table
+    return {
+        "columns": ["crystal_system", *[f"{name}_{kind}" for name, kind in columns]],
+        "data": [[s, *[v.get(name, {}).get(kind) for name, kind in columns]] for s, v in systems.items()],
+    }
 
 
 def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -126,41 +128,38 @@ def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _register(session: Session, folder: RunFolder, made: Recipe) -> Sent:
+def _register(session: Session, folder: RunFolder, made: Recipe, sent: Sent) -> Sent:
     """Log the model from code, register it, and point the aliases at it."""
     name = made.registered_name
-    previous = mlflow.get_tracking_uri()
-    loud = logging.getLogger("mlflow").level
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    mlflow.set_tracking_uri(session.uri)
-    try:
-        with mlflow.start_run(run_id=session.parent):
-            info = mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(Path(served_model.__file__)),
-                artifacts={"model": str(folder.model)},
-                pip_requirements=requirements(made),
-                input_example=served_model.EXAMPLE,
-                registered_model_name=name,
-            )
-    finally:
-        mlflow.set_tracking_uri(previous)
-        logging.getLogger("mlflow").setLevel(loud)
-    number = str(info.registered_model_version)
+    if "version" not in session.state:
+        logger = logging.getLogger("mlflow")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            with using(session.uri), mlflow.start_run(run_id=session.parent), redirect_stderr(io.StringIO()):
+                info = mlflow.pyfunc.log_model(
+                    name="model",
+                    python_model=str(Path(served_model.__file__)),
+                    artifacts={"model": str(folder.model)},
+                    pip_requirements=requirements(made),
+                    input_example=served_model.EXAMPLE,
+                    registered_model_name=name,
+                )
+        finally:
+            logger.setLevel(level)
+        session.state["version"] = str(info.registered_model_version)
+        session.remember()
+    number = session.state["version"]
     aliases = ["candidate"]
     session.client.set_registered_model_alias(name, "candidate", number)
-    try:
-        session.client.get_model_version_by_alias(name, "champion")
-    except MlflowException:
+    if "champion" not in session.client.get_registered_model(name).aliases:
         session.client.set_registered_model_alias(name, "champion", number)
         aliases.append("champion")
-    return Sent(session.uri, session.parent, name, number, tuple(aliases))
+    return dataclasses.replace(sent, model=name, version=number, aliases=aliases)
 
 
 def requirements(made: Recipe) -> list[str]:
     """What a machine that serves the model must install: the zoo, the plugins' distributions, torch."""
-    from zoo import plugins
-
     found = [f"crystal-tensor-zoo=={__version__}", f"torch=={version('torch').split('+')[0]}"]
     for kind in ("encoder", "readout"):
         point = plugins.available(kind)[made.plugins[kind]]

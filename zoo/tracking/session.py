@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from zoo.recipe import Recipe, Tracking
 from zoo.run_folder import RunFolder, read_json, write_json
-from zoo.tracking.connect import mlflow_errors, tracking_uri
+from zoo.tracking.connect import mlflow_errors, tracking_uri, without_password
 
 EpochRow = dict[str, float]
 
@@ -20,8 +21,8 @@ EpochRow = dict[str, float]
 class Session:
     """Opens the runs, or finds those opened earlier, and logs epochs that are not logged yet.
 
-    `mlflow.json` in the run folder remembers run ids and epochs, so that a run that is tracked live, stopped,
-    resumed and sent again is one MLflow run without doubled points.
+    `mlflow.json` in the run folder remembers, for each tracking URI, run ids and what was sent, so that a run that is
+    tracked live, stopped, resumed and sent again is one MLflow run without doubled points.
 
     Raises:
         ZooError: MLflow cannot be reached.
@@ -31,13 +32,25 @@ class Session:
         self.uri = tracking_uri(tracking.uri)
         self.made = made
         self.folder = folder
+        self._servers: dict[str, Any] = read_json(folder.tracked) if folder.tracked.is_file() else {}
+        self.state: dict[str, Any] = self._servers.get(without_password(self.uri), {})
         with mlflow_errors(self.uri):
             self.client = MlflowClient(tracking_uri=self.uri)
-            state = read_json(folder.tracked) if folder.tracked.is_file() else {}
-            # Sent to another server before: there it stays, here it is new.
-            self.state: dict[str, Any] = state if state.get("uri") == self.uri else {"uri": self.uri, "logged": {}}
-            if "parent" not in self.state:
+            if not self._known():
+                self.state = {"logged": {}, "done": []}
                 self._open(tracking.experiment)
+        self.set_status("RUNNING" if "sent" not in self.state else "FINISHED")
+
+    def _known(self) -> bool:
+        """Whether the run that is remembered is still there."""
+        if "parent" not in self.state:
+            return False
+        try:
+            return bool(self.client.get_run(self.state["parent"]).info.lifecycle_stage == "active")
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
 
     def _open(self, experiment: str) -> None:
         found = self.client.get_experiment_by_name(experiment)
@@ -50,15 +63,30 @@ class Session:
             else self._create(f"{self.made.name} seed {seed}", self.state["parent"])
             for seed in self.made.seeds
         }
-        self._remember()
+        self.remember()
 
     def _create(self, name: str, parent: str | None) -> str:
         tags = {MLFLOW_RUN_NAME: name} | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
         run_id: str = self.client.create_run(self.state["experiment"], tags=tags).info.run_id
         return run_id
 
-    def _remember(self) -> None:
-        write_json(self.folder.tracked, self.state)
+    def remember(self) -> None:
+        """Write the state down."""
+        self._servers[without_password(self.uri)] = self.state
+        write_json(self.folder.tracked, self._servers)
+
+    def once(self, step: str, do: Callable[[], None]) -> None:
+        """Do a step of sending, unless an earlier call has done it."""
+        if step not in self.state["done"]:
+            do()
+            self.state["done"].append(step)
+            self.remember()
+
+    def set_status(self, status: str) -> None:
+        """RUNNING, FINISHED, FAILED or KILLED, of all runs."""
+        with mlflow_errors(self.uri):
+            for run_id in {self.parent, *self.state["seeds"].values()}:
+                self.client.update_run(run_id, status=status)
 
     @property
     def parent(self) -> str:
@@ -86,7 +114,7 @@ class Session:
             for start in range(0, len(metrics), 900):  # the server takes at most 1000 at once
                 self.client.log_batch(self.seed_run(seed), metrics=metrics[start : start + 900])
         self.state["logged"][str(seed)] = int(rows[-1]["epoch"])
-        self._remember()
+        self.remember()
 
     def log(self, run_id: str, params: dict[str, Any], metrics: dict[str, float], tags: dict[str, str]) -> None:
         """Parameters (those that the run has not got yet), final metrics and tags."""
