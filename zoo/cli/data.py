@@ -59,7 +59,7 @@ def info(source: str) -> None:
         count = sum(target.name in record.targets for record in records if not isinstance(record, BadRecord))
         quantity = f", {target.quantity}" if target.quantity else ""
         click.echo(f"target    {target.name} ({target.formula}, unit {target.unit}{quantity}): {count:,} crystals")
-    click.echo(f"licence   {getattr(dataset, 'licence', 'not stated')}")
+    click.echo(f"licence   {dataset.licence}")
     _say_bad([{"key": record.key, "reason": record.reason} for record in bad])
 
 
@@ -73,10 +73,8 @@ def fetch(name: str) -> None:
     from zoo.cli.source import open_source
 
     _, dataset, _ = open_source(name, None, "ij=ji")
-    if hasattr(dataset, "fetch"):
-        click.echo(f"{name} is at {dataset.fetch()}")
-    else:
-        click.echo(f"{name} needs no download")
+    place = dataset.fetch()
+    click.echo(f"{name} is at {place}" if place is not None else f"{name} needs no download")
 
 
 @data_command.command("check")

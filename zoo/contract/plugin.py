@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -185,12 +186,21 @@ class BadRecord(Exception):
 
 
 class Dataset(ABC):
-    """A source of crystals and tensors. It only reads: cleaning, deduplication and splits are the core's."""
+    """A source of crystals and tensors. It only reads: cleaning, deduplication and splits are the core's.
+
+    Class attributes:
+        licence: of the data, and whom to cite.
+    """
 
     Hypers: ClassVar[type[Hypers]]
+    licence: ClassVar[str] = "not stated"
 
     def __init__(self, hypers: Any) -> None:
         self.hypers = hypers
+
+    def fetch(self) -> Path | None:
+        """Download what is not here yet, for `zoo data fetch`; None where nothing has to be downloaded."""
+        return None
 
     @abstractmethod
     def targets(self) -> Mapping[str, TensorTarget]:
