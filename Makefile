@@ -26,7 +26,7 @@ run: $(VENV)/.installed
 	$(BIN)/zoo run recipes/dtnet_total.yaml $(if $(OUT),--out $(OUT))
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

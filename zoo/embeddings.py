@@ -166,7 +166,9 @@ def _compute(
         done = min(int(np.searchsorted(ends[name], files[name].rows, side="right")) - 1 for name in files)
         for name, file in files.items():
             file.truncate(int(ends[name][done]))
-        bar = stack.enter_context(tqdm(total=len(order), initial=done, desc="embeddings", unit=" crystals"))
+        bar = stack.enter_context(
+            tqdm(total=len(order), initial=done, desc="embeddings", unit=" crystals", disable=None)
+        )
         for piece in _batches(order[done:], graphs.n_edges, edges_per_batch):
             batch = collate([graphs[i] for i in piece]).to(device)
             # no_grad, not inference_mode: tensors that a library caches on first use would be lost to training.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -40,8 +41,18 @@ def run_and_show(made: Recipe, folder: RunFolder) -> None:
         from zoo.tracking.live import LiveTracking
 
         live = LiveTracking(made.tracking, made, folder)
+
+    def on_epoch(seed: int, row: dict[str, float]) -> None:
+        if live is not None:
+            live.epoch(seed, row)
+        # Where no bar can be drawn (a log, CI) a line now and then says that it goes on.
+        number, last = int(row["epoch"]), made.training.max_epochs
+        if not sys.stderr.isatty() and (number == 1 or number % max(1, last // 8) == 0):
+            errors = f"train {row['train_loss']:.3f}, validation {row['val_mae_ten']:.3f}"
+            click.echo(f"seed {seed}    epoch {number} of {last}: {errors}")
+
     try:
-        content = runs.run(made, folder, click.echo, live.epoch if live else None)
+        content = runs.run(made, folder, click.echo, on_epoch)
     except Exception:
         if live is not None:
             live.stopped("FAILED")

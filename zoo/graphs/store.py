@@ -125,7 +125,7 @@ def _write(folder: Path, structures: Sequence[Structure], cutoff: float, keys: S
         files = {name: ArrayWriter(folder / f"{name}.npy", *kind) for name, kind in FILES.items()}
         for file in files.values():
             stack.callback(file.close)
-        bar = stack.enter_context(tqdm(total=len(structures), desc="graphs", unit=" crystals"))
+        bar = stack.enter_context(tqdm(total=len(structures), desc="graphs", unit=" crystals", disable=None))
         for start in range(0, len(structures), CHUNK):
             part = slice(start, start + CHUNK)
             chunk = [
