@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("readme")
     (place / "recipes").symlink_to(ROOT / "recipes")
     quartz = Structure.from_spacegroup(
-        "P3_121", Lattice.hexagonal(4.91, 5.40), ["Si", "O"], [[0.47, 0, 1 / 3], [0.41, 0.27, 0.45]]
+        "P3_121", Lattice.hexagonal(4.91, 5.40), ["Si", "O"], [[0.4697, 0, 1 / 3], [0.4135, 0.2669, 0.2144]]
     )
     quartz.to(str(place / "quartz.cif"))
     tensors = {"quartz": {"structure": quartz.as_dict(), "total": np.diag([4.4, 4.4, 4.6]).tolist()}}

@@ -13,7 +13,7 @@ from zoo import metrics, plugins
 from zoo.contract.plugin import Dataset, Record
 from zoo.data import pipeline
 from zoo.data.duplicates import KnownCrystals
-from zoo.data.symmetry import crystal_system
+from zoo.data.symmetry import CRYSTAL_SYSTEMS, crystal_system
 from zoo.errors import ZooError
 from zoo.predictor import Predictor
 from zoo.recipe import Recipe
@@ -128,5 +128,5 @@ _COMPONENTS = [(f"{'xyz'[i]}{'xyz'[j]}", i, j) for i in range(3) for j in range(
 
 
 def _groups(systems: list[str]) -> dict[str, list[int]]:
-    present = dict.fromkeys(systems)
-    return {"all": list(range(len(systems)))} | {s: [i for i, t in enumerate(systems) if t == s] for s in present}
+    groups = {system: [i for i, of in enumerate(systems) if of == system] for system in CRYSTAL_SYSTEMS}
+    return {"all": list(range(len(systems)))} | {system: chosen for system, chosen in groups.items() if chosen}

@@ -67,7 +67,7 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
         click.echo(json.dumps(content, indent=1, ensure_ascii=False))
         return
     title = f"{target.name}: {model} on {source}" + (f", eigenvalues below {below:g}" if below is not None else "")
-    console().print(errors_table(title, result.errors, {f"mean for {k}": v for k, v in result.mean_baseline.items()}))
+    console().print(errors_table(title, result.errors, {f"the mean, {k}": v for k, v in result.mean_baseline.items()}))
     counts = Counter(item["stage"] for item in result.left_out)
     lost = [f"{count} {WORDS[stage]}" for stage, count in counts.items()]
     click.echo(

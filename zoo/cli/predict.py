@@ -70,7 +70,7 @@ def _show(answers: list[dict[str, Any]], target: str) -> None:
     for column in ("eigenvalues", "polycrystalline", "anisotropy"):
         table.add_column(column, justify="right")
     for answer in answers:
-        tensor = "\n".join(" ".join(f"{value:8.3f}" for value in row) for row in answer["tensor"])
+        tensor = "\n".join(" ".join(f"{round(value, 3) + 0.0:8.3f}" for value in row) for row in answer["tensor"])
         spread = "" if answer["spread"] is None else f" ± {answer['polycrystalline_spread']:.3f}"
         ratio = answer["anisotropy"]
         table.add_row(
