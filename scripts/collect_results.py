@@ -1,7 +1,10 @@
 """Put the results of finished runs into one small CSV, or into the Markdown table of the README.
 
-python scripts/collect_results.py runs/dtnet_total runs/best_total ... > docs/results/petousis2017.csv
-python scripts/collect_results.py --markdown runs/dtnet_total runs/best_total ...
+    python scripts/collect_results.py runs/dtnet_total runs/best_total ... > docs/results/petousis2017.csv
+    python scripts/collect_results.py --markdown runs/dtnet_total runs/best_total ...
+    python scripts/collect_results.py evaluation.json ... > docs/results/other_origin.csv
+
+A folder is a run's; a .json file is what `zoo evaluate --format json` printed.
 """
 
 from __future__ import annotations
@@ -39,6 +42,15 @@ def rows(folder: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
+def evaluation_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """A row a crystal system, for the model and for predicting the mean."""
+    content = json.loads(path.read_text())
+    for label, part in (("model", content["errors"]), ("predicting the mean", content["mean_baseline"])):
+        for crystals, values in part.items():
+            row = {"model": Path(content["model"]).name, "below": content["below"] or "", "what": label}
+            yield {**row, "crystals": crystals} | {m: "" if values[m] is None else f"{values[m]:.4g}" for m in METRICS}
+
+
 def markdown(folders: list[Path]) -> str:
     """MAE_ten of the three targets, a row a family of recipes."""
     table: dict[str, dict[str, str]] = {}
@@ -66,7 +78,7 @@ def main(arguments: list[str]) -> None:
     if "--markdown" in arguments:
         print(markdown(folders))
         return
-    table = [row for folder in folders for row in rows(folder)]
+    table = [row for path in folders for row in (evaluation_rows(path) if path.suffix == ".json" else rows(path))]
     writer = csv.DictWriter(sys.stdout, fieldnames=list(table[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
