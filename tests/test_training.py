@@ -33,17 +33,23 @@ class Killed(BaseException):
     """As a kill: nothing catches it."""
 
 
+def kill_at(epoch: int):
+    """Told of every epoch by the trainer, before its checkpoint."""
+
+    def kill(seed: int, row: dict) -> None:
+        if row["epoch"] == epoch:
+            raise Killed
+
+    return kill
+
+
 @pytest.mark.parametrize("average", [None, 0.1])
 def test_a_kill_changes_nothing(small: dict, tmp_path, average: float | None) -> None:
     small["training"] |= {"max_epochs": 6, "weight_average": average}
     whole = train(small, tmp_path / "whole")
 
-    def kill(seed: int, row: dict) -> None:
-        if row["epoch"] == 3:
-            raise Killed
-
     with pytest.raises(Killed):
-        train(small, tmp_path / "killed", kill)
+        train(small, tmp_path / "killed", kill_at(3))
     assert not RunFolder(tmp_path / "killed").finished
     resumed = train(small, tmp_path / "killed")
     assert resumed == whole
@@ -80,35 +86,24 @@ def test_a_torn_history_is_mended(small: dict, tmp_path) -> None:
     small["training"] |= {"max_epochs": 4}
     whole = train(small, tmp_path / "whole")
 
-    def kill(seed: int, row: dict) -> None:
-        if row["epoch"] == 3:
-            raise Killed
-
     with pytest.raises(Killed):
-        train(small, tmp_path / "killed", kill)
+        train(small, tmp_path / "killed", kill_at(3))
     history = RunFolder(tmp_path / "killed").seed(0).history
     history.write_text(history.read_text()[:-20])
     assert train(small, tmp_path / "killed") == whole
 
 
 def test_damaged_checkpoints_are_told(small: dict, tmp_path) -> None:
-    def kill(seed: int, row: dict) -> None:
-        if row["epoch"] == 2:
-            raise Killed
-
     with pytest.raises(Killed):
-        train(small, tmp_path / "run", kill)
+        train(small, tmp_path / "run", kill_at(2))
     (tmp_path / "run" / "seed_0" / "last.pt").write_bytes(b"nonsense")
     with pytest.raises(ZooError, match=r"last.pt is damaged; delete .*seed_0"):
         train(small, tmp_path / "run")
 
 
 def test_other_data_are_refused_at_a_resumption(small: dict, tmp_path) -> None:
-    def kill(seed: int, row: dict) -> None:
-        raise Killed
-
     with pytest.raises(Killed):
-        train(small, tmp_path / "run", kill)
+        train(small, tmp_path / "run", kill_at(1))
     with pytest.raises(ZooError, match="the data have changed"):
         train(small | {"data": {"limit": 41}}, tmp_path / "run")
 
@@ -131,12 +126,8 @@ def test_early_stopping_is_remembered_over_a_kill(small: dict, tmp_path) -> None
     whole = train(small, tmp_path / "whole")
     assert whole["epochs"] == [4]
 
-    def kill(seed: int, row: dict) -> None:
-        if row["epoch"] == 3:
-            raise Killed
-
     with pytest.raises(Killed):
-        train(small, tmp_path / "killed", kill)
+        train(small, tmp_path / "killed", kill_at(3))
     assert train(small, tmp_path / "killed") == whole
 
 
