@@ -192,3 +192,23 @@ def test_a_recipe_can_be_copied_and_run(trained: Path) -> None:
     assert yaml.safe_load(text)["name"] == "dtnet_total"
     assert "#" in text
     assert "dtnet_total" in zoo("recipes", cwd=trained).stdout
+
+
+def test_ctrl_c_says_how_to_go_on(trained: Path) -> None:
+    """In the third epoch the user interrupts; the resumed run ends as any other."""
+    interrupted = (
+        "from zoo.training import trainer as t; T = t.Trainer; old = T._step\n"
+        "def step(self, engine, batch):\n"
+        "    if engine.state.epoch == 3: raise KeyboardInterrupt\n"
+        "    return old(self, engine, batch)\n"
+        "T._step = step\n"
+        "pass"
+    )
+    arguments = ("run", "small.yaml", "training.max_epochs=4", "--out", "interrupted")
+    result = in_process_of_its_own(interrupted, *arguments, cwd=trained)
+    assert result.returncode == 130
+    assert "go on with: zoo run --resume interrupted" in result.stderr
+    assert "Traceback" not in result.stderr
+    again = zoo("run", "--resume", "interrupted", cwd=trained)
+    assert again.returncode == 0, again.stderr
+    assert json.loads((trained / "interrupted" / "metrics.json").read_text())["epochs"] == [4]

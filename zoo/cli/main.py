@@ -85,6 +85,7 @@ def main() -> None:
     logging.captureWarnings(True)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     # Before torch is imported: OpenMP's threads sleep at barriers. Spinning there, as they do by default, makes
     # everything several times slower as soon as the cores are shared with another program.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -96,8 +97,7 @@ def main() -> None:
     except click.ClickException as error:
         fail(error.format_message())
     except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped", err=True)
-        sys.exit(130)
+        sys.exit(130)  # what can be gone on with has said so
     except BrokenPipeError:
         # The reader of our output went away (`zoo list | head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
