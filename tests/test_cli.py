@@ -118,6 +118,8 @@ BAD = {
     "no such file": (["predict", "run", "missing.cif"], ["missing.cif", "no such file"]),
     "a broken CIF": (["predict", "run", "broken.cif"], ["broken.cif"]),
     "partial occupancies": (["predict", "run", "partial.cif"], ["partial.cif", "partly occupied"]),
+    "overlapping atoms": (["predict", "run", "overlap.cif"], ["Cu", "0.5 Å apart"]),
+    "no element": (["predict", "run", "dummy.cif"], ["dummy.cif", "no chemical element"]),
     "no such model": (["predict", "no-such-model", "NaCl.cif"], ["no-such-model"]),
     "no option": (["predict", "run", "NaCl.cif", "--fromat", "json"], ["--fromat", "--format"]),
 }
@@ -128,6 +130,9 @@ def test_bad_input_is_one_clear_line(trained: Path, what: str) -> None:
     (trained / "broken.cif").write_text("data_x\n_cell_length_a nonsense\n")
     mixed = Structure(Lattice.cubic(4), [{"Na": 0.5, "K": 0.5}, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     mixed.to(str(trained / "partial.cif"))
+    close = Structure(Lattice.cubic(4), ["Cu"] * 3, [[0, 0, 0], [0.05, 0, 0], [0.5, 0.5, 0.5]])
+    close.to(str(trained / "overlap.cif"))
+    Structure(Lattice.cubic(4), ["X", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]).to(str(trained / "dummy.cif"))
     arguments, words = BAD[what]
     refused(zoo(*arguments, cwd=trained), *words)
 

@@ -20,6 +20,7 @@ from zoo.graphs.graph import CrystalGraph, collate, crystal_graph
 from zoo.model import TensorModel
 
 EDGES_PER_BATCH = 20_000
+TOO_CLOSE = 0.5  # Å; the shortest bond there is, H-H, has 0.74
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,15 @@ class Predictor:
         """(members, n, *target.shape): every member's tensor of n structures.
 
         Raises:
-            ZooError: a partly occupied site, an element that the encoder does not know, or atoms at one place.
+            ZooError: a partly occupied site, an element that the encoder does not know, or atoms that overlap.
         """
         encoder = self.members[0].encoder
         graphs = [crystal_graph(structure, encoder.cutoff) for structure in structures]
         names = [structure.composition.reduced_formula for structure in structures]
         refuse_unknown_elements(encoder, names, graphs)
+        for name, graph in zip(names, graphs, strict=True):
+            if shortest_edge(graph) < TOO_CLOSE:
+                raise ZooError(f"{name}: two atoms are less than {TOO_CLOSE} Å apart; mend the structure")
         tensors = np.empty((len(self.members), len(graphs), *self.card.target.shape))
         for chosen in size_sorted(graphs, EDGES_PER_BATCH):
             tensors[:, chosen] = self._forward([graphs[i] for i in chosen])
@@ -128,6 +132,12 @@ class Predictor:
             derived=metrics.describe(tensor, self.card.target.quantity),
             warnings=warnings,
         )
+
+
+def shortest_edge(graph: CrystalGraph) -> float:
+    """Å; infinite where no two atoms are within the cutoff."""
+    vectors = graph.positions[graph.src] - graph.positions[graph.dst] + graph.shift @ graph.cell
+    return float(np.linalg.norm(vectors, axis=1).min(initial=np.inf))
 
 
 def size_sorted(graphs: Sequence[CrystalGraph], budget: int) -> list[list[int]]:

@@ -111,4 +111,7 @@ def _parsed(source: str, parse: Callable[[], Sequence[Structure]]) -> Structure:
         species = [site.specie.symbol for site in structure]
     except AttributeError:
         raise ZooError(f"{source}: a site holds no chemical element") from None
-    return checked_structure(structure.lattice.matrix, species, structure.frac_coords)
+    try:
+        return checked_structure(structure.lattice.matrix, species, structure.frac_coords)
+    except ZooError as error:
+        raise ZooError(f"{source}: {error}") from None
