@@ -12,6 +12,7 @@ A plugin is a class registered under an entry-point group of its distribution:
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding, Features, matrix_to_spherical, spherical_to_matrix
 from zoo.contract.plugin import BadRecord, Dataset, Encoder, Hypers, Needs, Provides, Readout, Record
+from zoo.contract.potential import Potential, PotentialOutput
 from zoo.contract.radial import bessel_basis, polynomial_envelope
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
@@ -25,6 +26,8 @@ __all__ = [
     "Features",
     "Hypers",
     "Needs",
+    "Potential",
+    "PotentialOutput",
     "Provides",
     "Readout",
     "Record",

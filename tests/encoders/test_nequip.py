@@ -11,6 +11,7 @@ from pymatgen.core import Lattice, Structure
 import zoo_nequip.convolution
 from zoo.api import CrystalBatch
 from zoo.graphs.graph import collate, crystal_graph
+from zoo.testing import EncoderWithEnergy, PotentialTests
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal
 from zoo.testing.pair import default_dtype
 from zoo_nequip import NequIP
@@ -30,6 +31,10 @@ VARIANTS = [
     {"layers": 3, "layer": 2},
     {"radial_layers": 1, "num_bessel": 5, "envelope_power": 4},
 ]
+
+
+class TestPotential(PotentialTests):
+    model = EncoderWithEnergy("nequip", SMALL)
 
 
 def random_p1() -> Structure:

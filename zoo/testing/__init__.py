@@ -19,6 +19,14 @@ from zoo.testing.behaviour import (
 from zoo.testing.conformance import ConformanceTests
 from zoo.testing.crystals import Prototype, point_operations, prototypes
 from zoo.testing.pair import Pair
+from zoo.testing.potential import (
+    EncoderWithEnergy,
+    PotentialTests,
+    check_energy_symmetry,
+    check_forces,
+    check_second_derivative,
+    check_smooth_energy,
+)
 from zoo.testing.symmetry import (
     check_anisotropy,
     check_equivariance,
@@ -33,13 +41,17 @@ from zoo.testing.symmetry import (
 
 __all__ = [
     "ConformanceTests",
+    "EncoderWithEnergy",
     "Pair",
+    "PotentialTests",
     "Prototype",
     "check_anisotropy",
     "check_batching",
     "check_contract",
+    "check_energy_symmetry",
     "check_equivariance",
     "check_float32",
+    "check_forces",
     "check_gradients_finite",
     "check_gradients_flow",
     "check_hypers",
@@ -50,8 +62,10 @@ __all__ = [
     "check_permutation",
     "check_point_groups",
     "check_save_and_load",
+    "check_second_derivative",
     "check_self_images",
     "check_smooth_at_cutoff",
+    "check_smooth_energy",
     "check_supercell",
     "check_zero_pattern",
     "point_operations",

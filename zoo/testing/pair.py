@@ -69,7 +69,7 @@ class Pair:
             readout_hypers = readout_type.Hypers(**self.readout_hypers)
             readout = readout_type(readout_hypers, self.provides, encoder.cutoff, self.target)
             model = TensorModel(encoder, readout, self.target).to(dtype).eval()
-            _shake(model.learned())
+            shake(model.learned())
         return model
 
     @cached_property
@@ -108,7 +108,8 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _shake(parts: nn.Module) -> None:
+def shake(parts: nn.Module) -> None:
+    """Move every parameter a little, in proportion to its size, so that none stays at an initial zero."""
     for parameter in parts.parameters():
         size = parameter.abs().mean().item() if parameter.numel() else 0.0
         parameter.add_(torch.randn_like(parameter), alpha=0.3 * (size if size > 0 else 0.1))

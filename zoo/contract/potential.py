@@ -1,0 +1,73 @@
+"""An encoder with an energy on top: what makes it an interatomic potential, to be pretrained as one."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from zoo.contract.batch import CrystalBatch
+from zoo.contract.plugin import Encoder
+from zoo.errors import ZooError
+
+
+@dataclass(frozen=True)
+class PotentialOutput:
+    """What a potential says of B crystals of N atoms.
+
+    Attributes:
+        energy: (B,) eV, extensive.
+        forces: (N, 3) eV/Å, minus the derivative of the energy with respect to the positions.
+        stress: (B, 3, 3) eV/Å³, the derivative with respect to a symmetric strain over the volume; positive where the
+            energy falls when the crystal shrinks, as in ASE.
+    """
+
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor
+
+
+class Potential(nn.Module):
+    """E = Σ_i (E_0(Z_i) + MLP(s_i)), with s_i the invariant features (0e) of atom i: any encoder becomes a potential.
+
+    One hidden layer, SiLU; E_0 starts at zero. Forces and stress are the exact derivatives, as in Batzner et al., Nat.
+    Commun. 13, 2453 (2022), eq. (2), and Takamoto et al., Nat. Commun. 13, 2991 (2022).
+
+    Args:
+        encoder: gives at least one channel of 0e.
+        width: of the hidden layer.
+
+    Raises:
+        ZooError: the encoder gives no invariant features.
+    """
+
+    def __init__(self, encoder: Encoder, width: int = 64) -> None:
+        super().__init__()
+        scalars = type(encoder).provides(encoder.hypers).atoms.count("0e")
+        if not scalars:
+            raise ZooError(f"{type(encoder).__name__} gives no invariant features (0e) to make an energy of")
+        self.encoder = encoder
+        self.reference = nn.Embedding(119, 1)  # atomic numbers 0 (none) to 118
+        nn.init.zeros_(self.reference.weight)
+        self.atomic_energy = nn.Sequential(nn.Linear(scalars, width), nn.SiLU(), nn.Linear(width, 1))
+
+    def energy(self, batch: CrystalBatch) -> Tensor:
+        """(B,) eV."""
+        scalars = self.encoder(batch).atoms.scalars()
+        atomic = (self.atomic_energy(scalars) + self.reference(batch.numbers)).squeeze(-1)
+        return atomic.new_zeros(batch.n_crystals).index_add(0, batch.crystal, atomic)
+
+    def forward(self, batch: CrystalBatch) -> PotentialOutput:
+        """Energy, forces and stress. In training mode they can be differentiated once more, for a loss on forces."""
+        with torch.enable_grad():
+            positions = batch.positions.detach().requires_grad_()
+            strain = torch.zeros_like(batch.cell).requires_grad_()
+            energy = self.energy(dataclasses.replace(batch, positions=positions, strain=strain))
+            slope, strain_slope = torch.autograd.grad(
+                energy.sum(), (positions, strain), create_graph=self.training, materialize_grads=True
+            )
+        symmetric = 0.5 * (strain_slope + strain_slope.transpose(-1, -2))
+        volume = torch.linalg.det(batch.cell).abs()
+        return PotentialOutput(energy, -slope, symmetric / volume[:, None, None])
