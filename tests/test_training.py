@@ -193,15 +193,3 @@ def test_mae_of_components_counts_six() -> None:
     true = torch.zeros(1, 3, 3)
     predicted = torch.tensor([[[1.0, 2, 0], [2, 0, 0], [0, 0, 0]]])
     assert trainer.mae_of_components(predicted, true, TensorTarget("total")).item() == pytest.approx(3 / 6)
-
-
-@pytest.mark.sevennet
-def test_a_frozen_encoder_stays_frozen(small: dict, tmp_path) -> None:
-    from zoo.model import build
-
-    model = build("sevennet", {"layer": 1}, "dtnet", {"width": 8}, TensorTarget("total"))
-    model.train()
-    assert not model.encoder.training
-    assert model.readout.training
-    assert not any(p.requires_grad for p in model.encoder.parameters())
-    assert "encoder" not in model.learned()

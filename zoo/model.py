@@ -14,6 +14,7 @@ from zoo.contract.features import Embedding
 from zoo.contract.plugin import Encoder, Readout
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
+from zoo.recipe import EncoderChoice, Plugin
 
 
 class Normaliser(nn.Module):
@@ -52,35 +53,38 @@ class Normaliser(nn.Module):
 class TensorModel(nn.Module):
     """A crystal tensor from a batch of crystals.
 
-    A pretrained encoder is frozen for good: no gradient, and eval mode whatever the mode of the model.
+    Attributes:
+        frozen: the encoder takes no gradient, and stays in eval mode whatever the mode of the model.
     """
 
-    def __init__(self, encoder: Encoder, readout: Readout, target: TensorTarget) -> None:
+    def __init__(self, encoder: Encoder, readout: Readout, target: TensorTarget, frozen: bool | None = None) -> None:
+        """`frozen`: None freezes a pretrained encoder and no other."""
         super().__init__()
         self.encoder = encoder
         self.readout = readout
         self.target = target
         self.normaliser = Normaliser(target)
-        if encoder.pretrained:
+        self.frozen = encoder.pretrained if frozen is None else frozen
+        if self.frozen:
             encoder.requires_grad_(False)
         self.train(self.training)
 
     @property
     def caches_embeddings(self) -> bool:
         """The encoder's output is the same in every epoch, so it is computed once."""
-        return self.encoder.pretrained and not self.readout.needs_grad
+        return self.frozen and not self.readout.needs_grad
 
     def train(self, mode: bool = True) -> TensorModel:
         """As nn.Module's, but a frozen encoder stays in eval mode."""
         super().train(mode)
-        if self.encoder.pretrained:
+        if self.frozen:
             self.encoder.eval()
         return self
 
     def learned(self) -> nn.ModuleDict:
         """The parts with state of their own: all but a frozen encoder, whose fingerprint is kept instead."""
         parts: dict[str, nn.Module] = {"readout": self.readout, "normaliser": self.normaliser}
-        if not self.encoder.pretrained:
+        if not self.frozen:
             parts["encoder"] = self.encoder
         return nn.ModuleDict(parts)
 
@@ -105,24 +109,26 @@ def mismatch(encoder: str, encoder_hypers: Any, readout: str, target: TensorTarg
     return reader.needs.unmet_by(given) or reader.cannot_make(target)
 
 
-def build(
-    encoder: str, encoder_settings: dict[str, Any], readout: str, readout_settings: dict[str, Any], target: TensorTarget
-) -> TensorModel:
-    """An untrained model from the names and settings of its plugins.
+def build(encoder: EncoderChoice, readout: Plugin, target: TensorTarget) -> TensorModel:
+    """An untrained model from what a recipe says of its plugins.
 
     Raises:
-        ZooError: an unknown plugin or setting, a missing extra, or a pair that cannot work.
+        ZooError: an unknown plugin or setting, a missing extra, a pair that cannot work, or an encoder that starts at
+            random and shall not learn.
     """
-    encoder_hypers = plugins.hypers("encoder", encoder, encoder_settings)
-    readout_hypers = plugins.hypers("readout", readout, readout_settings)
-    reason = mismatch(encoder, encoder_hypers, readout, target)
+    encoder_hypers = plugins.hypers("encoder", encoder.name, encoder.settings)
+    readout_hypers = plugins.hypers("readout", readout.name, readout.settings)
+    reason = mismatch(encoder.name, encoder_hypers, readout.name, target)
     if reason is not None:
-        fits = [
-            name for name in plugins.available("readout") if mismatch(encoder, encoder_hypers, name, target) is None
-        ]
+        names = plugins.available("readout")
+        fits = [name for name in names if mismatch(encoder.name, encoder_hypers, name, target) is None]
         others = f"; what fits: {', '.join(fits)}" if fits else ""
-        raise ZooError(f"readout '{readout}' does not fit encoder '{encoder}': it {reason}{others} (zoo compat)")
-    made = plugins.load("encoder", encoder)(encoder_hypers)
-    provides = type(made).provides(encoder_hypers)
-    head = plugins.load("readout", readout)(readout_hypers, provides, made.cutoff, target)
-    return TensorModel(made, head, target)
+        raise ZooError(
+            f"readout '{readout.name}' does not fit encoder '{encoder.name}': it {reason}{others} (zoo compat)"
+        )
+    kind = plugins.load("encoder", encoder.name)
+    if encoder.trainable is False and not kind.pretrained:
+        raise ZooError(f"encoder '{encoder.name}' starts at random and must learn: take out encoder.trainable: false")
+    made = kind(encoder_hypers)
+    head = plugins.load("readout", readout.name)(readout_hypers, kind.provides(encoder_hypers), made.cutoff, target)
+    return TensorModel(made, head, target, frozen=kind.pretrained and not encoder.trainable)

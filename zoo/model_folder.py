@@ -23,7 +23,7 @@ from zoo.errors import ZooError
 from zoo.model import TensorModel
 from zoo.recipe import Recipe
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: encoder.trainable and encoder.learning_rate in the recipe, per_atom targets
 
 
 @dataclass(frozen=True)
@@ -140,15 +140,13 @@ def load(folder: Path) -> tuple[Card, list[TensorModel]]:
             )
     models: list[TensorModel] = []
     for index in range(len(card.members)):
-        member = model.build(
-            made.encoder.name, made.encoder.settings, made.readout.name, made.readout.settings, card.target
-        )
-        if models and member.encoder.pretrained:
+        member = model.build(made.encoder, made.readout, card.target)
+        if models and member.frozen:
             member.encoder = models[0].encoder
         _restore(member, folder / _weights(index))
         models.append(member.eval())
     encoder = models[0].encoder
-    if encoder.pretrained and encoder.fingerprint() != card.encoder_fingerprint:
+    if models[0].frozen and encoder.fingerprint() != card.encoder_fingerprint:
         raise ZooError(
             f"{folder} was trained on other weights of '{made.encoder.name}' than are installed; "
             f"install {card.versions.get('encoder', 'the version that it was trained with')}"

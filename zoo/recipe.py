@@ -35,6 +35,15 @@ class Plugin(BaseModel):
         return dict(self.model_extra or {})
 
 
+class EncoderChoice(Plugin):
+    """An encoder by name, and whether it learns; its hyperparameters beside it."""
+
+    trainable: bool | None = None
+    """true: fine-tune a pretrained encoder, which then runs in every step; null: it is frozen, all others learn."""
+    learning_rate: PositiveFloat | None = None
+    """Of the encoder's own parameters, at the start; null: training.learning_rate."""
+
+
 class Data(Section):
     """What is done to the records that the dataset yields, in this order."""
 
@@ -104,7 +113,7 @@ class Recipe(Section):
     """Which tensor of the dataset."""
     data: Data = Data()
     split: Splitting = Splitting()
-    encoder: Plugin
+    encoder: EncoderChoice
     """Crystal -> equivariant features."""
     readout: Plugin
     """Features -> tensor."""

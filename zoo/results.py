@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from zoo import metrics, model_folder, plots, plugins
-from zoo.contract.plugin import Encoder
 from zoo.contract.target import TensorTarget
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
+from zoo.model import TensorModel
 from zoo.recipe import Recipe
 from zoo.run_folder import RunFolder, SeedFolder, read_history, read_json, read_rows, write_json, write_rows
 
@@ -72,7 +72,7 @@ def read_predictions(place: SeedFolder, part: str, target: TensorTarget) -> Pred
     )
 
 
-def finish(made: Recipe, target: TensorTarget, encoder: Encoder, folder: RunFolder) -> dict[str, Any]:
+def finish(made: Recipe, target: TensorTarget, model: TensorModel, folder: RunFolder) -> dict[str, Any]:
     """Write the model folder, the figures and, last, metrics.json, whose content is returned."""
     results = [read_json(folder.seed(seed).result) for seed in made.seeds]
     content = collect(made, results)
@@ -91,7 +91,7 @@ def finish(made: Recipe, target: TensorTarget, encoder: Encoder, folder: RunFold
         members=tuple(model_folder.Member(r["seed"], r["split_seed"], r["val"]["all"]["mae_ten"]) for r in chosen),
         elements=tuple(sorted({number for result in chosen for number in result["elements"]})),
         seen=tuple(sorted({key for result in chosen for key in _seen(folder.seed(result["seed"]))})),
-        encoder_fingerprint=encoder.fingerprint() if encoder.pretrained else None,
+        encoder_fingerprint=model.encoder.fingerprint() if model.frozen else None,
         versions=plugins.versions({kind: made.plugins[kind] for kind in ("encoder", "readout")}),
         metrics=content,
     )

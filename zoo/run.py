@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from zoo import metrics, plugins, recipe, results
 from zoo import model as models
 from zoo.cache import content_key
-from zoo.contract.plugin import Encoder, Record
+from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
 from zoo.data.symmetry import crystal_system
@@ -105,7 +105,7 @@ def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, Ep
     with clear_disk_errors(folder.path):
         target = target_of(made)
         seed_everything(made.seeds[0])
-        first = models.build(made.encoder.name, made.encoder.settings, made.readout.name, made.readout.settings, target)
+        first = models.build(made.encoder, made.readout, target)
         device = choose_device(made.device)
         folder.path.mkdir(parents=True, exist_ok=True)
         with only_one(folder):
@@ -119,8 +119,8 @@ def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, Ep
                     echo(f"seed {seed}  is done already")
                     continue
                 title = f"seed {seed}" if len(made.seeds) == 1 else f"seed {seed} ({number} of {len(made.seeds)})"
-                train_seed(prepared, first.encoder, seed, place, title, on_epoch)
-            return results.finish(made, target, first.encoder, folder)
+                train_seed(prepared, first, seed, place, title, on_epoch)
+            return results.finish(made, target, first, folder)
 
 
 @contextmanager
@@ -190,10 +190,18 @@ def prepare(
     echo(f"graphs    {graphs.n_atoms.sum():,} atoms, {graphs.n_edges.sum():,} edges within {encoder.cutoff:g} Å")
     refuse_unknown_elements(encoder, keys, graphs)
     embeddings = None
+    atoms = f"{type(encoder).provides(encoder.hypers).atoms} an atom"
     if model.caches_embeddings:
         encoder.to(device)
         embeddings = EmbeddingStore.build(encoder, graphs, device=device, dtype=made.cache.dtype)
-        echo(f"encoder   {made.encoder.name}, frozen: {type(encoder).provides(encoder.hypers).atoms} an atom, cached")
+        echo(f"encoder   {made.encoder.name}, frozen: {atoms}, cached")
+    elif model.frozen:
+        echo(
+            f"encoder   {made.encoder.name}, frozen: {atoms}; {made.readout.name} differentiates it: nothing is cached"
+        )
+    else:
+        words = "fine-tuned" if encoder.pretrained else "trained from a random start"
+        echo(f"encoder   {made.encoder.name}, {words}: {atoms}")
     tensors = torch.from_numpy(np.stack([record.targets[made.target] for record in records])).float()
     systems = [crystal_system(record) for record in records]
     return Prepared(made, target, records, systems, Samples(graphs, tensors, encoder, embeddings), device)
@@ -201,13 +209,13 @@ def prepare(
 
 def train_seed(
     prepared: Prepared,
-    encoder: Encoder,
+    first: models.TensorModel,
     seed: int,
     place: SeedFolder,
     title: str,
     on_epoch: Callable[[int, EpochRow], None] | None,
 ) -> None:
-    """One model: split, train, predict the test part."""
+    """One model: split, train, predict the test part. A frozen encoder is taken over from the model `first`."""
     made, samples, device = prepared.recipe, prepared.samples, prepared.device
     place.path.mkdir(parents=True, exist_ok=True)
     split_seed = seed if made.split.seed is None else made.split.seed
@@ -217,14 +225,12 @@ def train_seed(
     parts = {name: [index[key] for key in getattr(split, name)] for name in ("train", "val", "test")}
 
     seed_everything(seed)
-    model = models.build(
-        made.encoder.name, made.encoder.settings, made.readout.name, made.readout.settings, prepared.target
-    )
-    if encoder.pretrained:
-        model.encoder = encoder
+    model = models.build(made.encoder, made.readout, prepared.target)
+    if model.frozen:
+        model.encoder = first.encoder
     model.fit_normaliser(samples.tensors[parts["train"]])
     model.to(device)
-    if not encoder.pretrained:
+    if not model.frozen:
         samples = Samples(samples.graphs, samples.tensors, model.encoder, None)
 
     def batches(part: str, shuffled: bool = False) -> Batches:
@@ -236,7 +242,7 @@ def train_seed(
             on_epoch(seed, row)
 
     train, val = batches("train", shuffled=True), batches("val")
-    trainer = Trainer(model, train, val, made.training, seed, place.path, keep, title)
+    trainer = Trainer(model, train, val, made.training, seed, place.path, keep, title, made.encoder.learning_rate)
     # A kill can fall between an epoch's row and its checkpoint: that epoch comes again.
     rows = [row for row in read_history(place) if row["epoch"] <= trainer.epoch]
     if rows:

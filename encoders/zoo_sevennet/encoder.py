@@ -69,7 +69,7 @@ class SevenNetHypers(Hypers):
 
 
 class SevenNet(Encoder):
-    """SevenNet-0, pretrained on MPtrj: Park et al., J. Chem. Theory Comput. 20, 4857 (2024). Frozen.
+    """SevenNet-0, pretrained on MPtrj: Park et al., J. Chem. Theory Comput. 20, 4857 (2024).
 
     Its own features f_l are equivariant under rotations alone. From those of the crystal, f_l(x), and of its inverted
     image, f_l(-x), follow the true tensors (f_l(x) + (-1)^l f_l(-x)) / 2 and the pseudotensors
@@ -95,8 +95,6 @@ class SevenNet(Encoder):
         index = torch.full((119,), -1)
         index[list(species)] = torch.tensor(list(species.values()))
         self.register_buffer("species", index)
-        self.requires_grad_(False)
-        self.eval()
 
     @classmethod
     def provides(cls, hypers: SevenNetHypers) -> Provides:
@@ -120,10 +118,6 @@ class SevenNet(Encoder):
         """sha256 of the checkpoint file, the layers, the parities and the version of this plugin."""
         choice = json.dumps([self.hypers.wanted, self.hypers.pseudotensors, VERSION])
         return hashlib.sha256(self.checkpoint.path().read_bytes() + choice.encode()).hexdigest()
-
-    def train(self, mode: bool = True) -> SevenNet:
-        """Stay in eval mode: the weights are frozen."""
-        return super().train(False)
 
     def raw_features(self, batch: CrystalBatch) -> list[list[Tensor]]:
         """SevenNet's own features, and those of the mirror image.

@@ -280,12 +280,6 @@ class TestChoices:
     def test_later_layers_are_not_built(self):
         assert len(encoder(2, False).network.layers) == 2
 
-    def test_frozen(self):
-        model = SevenNet(SevenNet.Hypers(layer=1))
-        model.train()
-        assert not any(module.training for module in model.modules())
-        assert not any(parameter.requires_grad for parameter in model.parameters())
-
     def test_fingerprint_tells_what_is_computed(self):
         prints = {encoder(layer, p).fingerprint() for layer in (3, 4, (3, 4)) for p in (False, True)}
         assert len(prints) == 6

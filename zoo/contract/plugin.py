@@ -69,8 +69,9 @@ class Encoder(nn.Module, ABC):
     """Crystal -> equivariant features of atoms and bonds.
 
     Class attributes:
-        pretrained: the weights come trained. Such an encoder is frozen: its parameters take no gradient, it stays
-            in eval mode, and its embeddings are computed once and cached.
+        pretrained: the weights come trained. Unless a recipe fine-tunes it (`encoder.trainable: true`), such an encoder
+            is frozen by the core: its parameters take no gradient, it stays in eval mode, and its embeddings are
+            computed once and cached.
         bonds_from_geometry: the bond features follow from the edge vectors alone and are cheap: `bonds` makes
             them anew from the graph, and only the atom features are cached.
 

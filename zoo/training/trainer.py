@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver, EarlyStopping, ProgressBar, TerminateOnNan
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from zoo.contract.target import TensorTarget
@@ -64,6 +64,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def _groups(learned: nn.ModuleDict, encoder_learning_rate: float | None) -> list[dict[str, Any]]:
+    """Parameters for the optimizer: all alike or, where the encoder has a learning rate of its own, in two groups."""
+    if encoder_learning_rate is None or "encoder" not in learned:
+        return [{"params": list(learned.parameters())}]
+    of_encoder = list(learned["encoder"].parameters())
+    rest = [p for name, part in learned.items() if name != "encoder" for p in part.parameters()]
+    return [{"params": rest}, {"params": of_encoder, "lr": encoder_learning_rate}]
+
+
 class Replacing(DiskSaver):
     """Puts a checkpoint in the place of the one of the same name, in one step.
 
@@ -91,6 +100,7 @@ class Trainer:
         folder: Path,
         on_epoch: Callable[[EpochRow], None],
         title: str = "training",
+        encoder_learning_rate: float | None = None,
     ) -> None:
         self.model = model
         self.val = val
@@ -98,7 +108,7 @@ class Trainer:
         self.folder = folder
         self.learned = model.learned()
         self.optimizer = torch.optim.AdamW(
-            [p for p in self.learned.parameters() if p.requires_grad],
+            _groups(self.learned, encoder_learning_rate),
             lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
