@@ -79,7 +79,7 @@ def test_an_ensemble_of_members_gives_mean_and_spread() -> None:
     expected = json.loads((FORMATS[-1] / "expected.json").read_text())
     predictor = Predictor.load(FORMATS[-1])
     tensors = predictor.tensors([structure_from_dict(expected["structure"])])
-    assert tensors.shape == (2, 1, 3, 3)
+    assert [tensor.shape for tensor in tensors] == [(2, 3, 3)]
     answer = predictor.predict([structure_from_dict(expected["structure"])])[0]
-    np.testing.assert_allclose(answer.tensor, tensors.mean(0)[0])
-    np.testing.assert_allclose(answer.spread, tensors.std(0, ddof=1)[0])
+    np.testing.assert_allclose(answer.tensor, tensors[0].mean(0))
+    np.testing.assert_allclose(answer.spread, tensors[0].std(0, ddof=1))

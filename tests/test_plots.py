@@ -14,8 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from zoo import metrics, plots
+from zoo.contract.target import TensorTarget
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.symmetry import CRYSTAL_SYSTEMS, crystal_system
+from zoo.data.tensors import DIELECTRIC
+from zoo.elasticity import from_voigt, moduli
 
 TARGETS = ("electronic", "ionic", "total")
 PARITY = (plots.parity_components, plots.parity_polycrystalline, plots.parity_eigenvalues)
@@ -74,7 +77,7 @@ def drawn(crystals, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "_save", recorder(figures))
         for plot, target in itertools.product(BY_TENSOR, TARGETS):
-            paths[plot, target] = plot(*crystals[target], target, folder / f"{plot.__name__}_{target}.png")
+            paths[plot, target] = plot(*crystals[target], DIELECTRIC[target], folder / f"{plot.__name__}_{target}.png")
     return {key: (path, figure) for (key, path), figure in zip(paths.items(), figures, strict=True)}
 
 
@@ -101,7 +104,9 @@ def test_only_the_systems_that_occur_have_their_colour(crystals, drawn, tmp_path
     predicted, true, systems = crystals["total"]
     chosen = np.isin(systems, ["cubic", "trigonal"])
     path = tmp_path / "figure.png"
-    plots.parity_polycrystalline(predicted[chosen], true[chosen], np.array(systems)[chosen].tolist(), "total", path)
+    plots.parity_polycrystalline(
+        predicted[chosen], true[chosen], np.array(systems)[chosen].tolist(), DIELECTRIC["total"], path
+    )
     for picture, expected in ((path, {"cubic", "trigonal"}), (drawn[PARITY[1], "total"][0], set(systems))):
         image = imread(picture)[..., :3]
         coloured = {system for system in CRYSTAL_SYSTEMS if has_colour(image, plots.COLOURS[system])}
@@ -116,7 +121,7 @@ def test_markers_and_colours_tell_all_systems_apart():
 def test_words_on_parity_plots(target, crystals, drawn):
     predicted, true, systems = crystals[target]
     figures = [drawn[plot, target][1] for plot in PARITY]
-    found = metrics.tensor_metrics(predicted, true)
+    found = metrics.tensor_metrics(predicted, true, DIELECTRIC[target])
     titles = [axes.get_title() for figure in figures for axes in figure.axes]
     n = len(true)
     assert titles[:3] == [
@@ -134,8 +139,8 @@ def test_words_on_parity_plots(target, crystals, drawn):
 
 
 def test_unit_of_other_tensors(crystals, kept, tmp_path):
-    plots.parity_polycrystalline(*crystals["total"], "piezo", tmp_path / "figure.png", unit="C/m²")
-    assert kept[0].axes[0].get_xlabel() == r"DFPT $T_{\mathrm{poly}}$ (C/m²)"
+    plots.parity_polycrystalline(*crystals["total"], TensorTarget("zpe", unit="C/m²"), tmp_path / "figure.png")
+    assert kept[0].axes[0].get_xlabel() == r"true $T_{\mathrm{poly}}$ (C/m²)"
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -175,7 +180,7 @@ def test_every_point_lies_within_equal_square_axes(plot, panels_points, target, 
 
 def test_bars_are_the_summary(crystals, drawn):
     predicted, true, systems = crystals["total"]
-    found = metrics.summarise(predicted, true, systems)
+    found = metrics.summarise(predicted, true, systems, DIELECTRIC["total"])
     axes = drawn[plots.error_by_crystal_system, "total"][1].axes[0]
     heights = {CRYSTAL_SYSTEMS[round(bar.get_x() + bar.get_width() / 2)]: bar.get_height() for bar in axes.patches}
     assert heights == {s: pytest.approx(found[s]["mae_ten"]) for s in CRYSTAL_SYSTEMS if s in found}
@@ -183,18 +188,57 @@ def test_bars_are_the_summary(crystals, drawn):
     assert axes.get_xticklabels()[6].get_text() == f"cubic\n({systems.count('cubic')})"
 
 
+ELASTICITY = TensorTarget("elasticity", "ijkl=jikl=klij", unit="GPa", quantity="elastic")
+BORN = TensorTarget("born", "ij", unit="e", per_atom=True)
+
+
+def test_each_kind_of_tensor_has_its_plots():
+    assert set(plots.plots_of(DIELECTRIC["total"])) == set(BY_TENSOR)
+    assert plots.parity_moduli in plots.plots_of(ELASTICITY)
+    assert plots.plots_of(BORN) == [plots.parity_components, plots.error_by_crystal_system]
+
+
+@pytest.mark.parametrize("n", [0, 1, 30])
+def test_stiffnesses(n, kept, tmp_path):
+    """Those that are not positive definite have no moduli, and are not shown."""
+    root = np.random.default_rng(0).normal(size=(n, 6, 6))
+    true = from_voigt(100 * np.eye(6) + root @ root.transpose(0, 2, 1))
+    predicted = 0.9 * true
+    predicted[:1] *= -1
+    systems = ["cubic"] * n
+    for plot in plots.plots_of(ELASTICITY):
+        plot(predicted, true, systems, ELASTICITY, tmp_path / f"{plot.__name__}.png")
+    components, bars, of_moduli = kept
+    assert components.axes[0].get_xlabel() == "true $C_{ijkl}$ (GPa)"
+    if n > 1:
+        assert sum(len(points.get_offsets()) for points in components.axes[0].collections) == 21 * n
+        bulk, shear = (axes.collections[0].get_offsets() for axes in of_moduli.axes)
+        np.testing.assert_allclose(bulk[:, 0], moduli(true)["bulk_modulus"][1:])
+        np.testing.assert_allclose(shear[:, 1], 0.9 * moduli(true)["shear_modulus"][1:])
+        assert bars.axes[0].get_ylabel() == "MAE of $C_{ijkl}$ (GPa)"
+
+
+def test_matrices_of_no_symmetry(kept, tmp_path):
+    true = np.random.default_rng(0).normal(size=(7, 3, 3))
+    for plot in plots.plots_of(BORN):
+        plot(true, true, ["cubic"] * 7, BORN, tmp_path / f"{plot.__name__}.png")
+    assert "MAE 0, n = 63" in kept[0].axes[0].get_title()
+
+
 @pytest.mark.parametrize("n", [0, 1])
 @pytest.mark.parametrize("plot", BY_TENSOR, ids=lambda plot: plot.__name__)
 def test_none_and_one(plot, n, kept, tmp_path):
     tensors = np.zeros((n, 3, 3)) + 12.3 * np.eye(3)
-    path = plot(0.9 * tensors, tensors, ["cubic"] * n, "total", tmp_path / "figure.png")
+    path = plot(0.9 * tensors, tensors, ["cubic"] * n, DIELECTRIC["total"], tmp_path / "figure.png")
     assert size(path) == PIXELS[plot.__name__]
     assert all(("no crystals" in axes.get_title()) == (n == 0) for axes in kept[0].axes)
 
 
 def test_tensors_that_are_all_zero(tmp_path):
     for plot in (plots.parity_polycrystalline, plots.error_by_crystal_system):
-        path = plot(np.zeros((3, 3, 3)), np.zeros((3, 3, 3)), ["cubic"] * 3, "ionic", tmp_path / "figure.png")
+        path = plot(
+            np.zeros((3, 3, 3)), np.zeros((3, 3, 3)), ["cubic"] * 3, DIELECTRIC["ionic"], tmp_path / "figure.png"
+        )
         assert size(path) == PIXELS[plot.__name__]
 
 
@@ -228,7 +272,7 @@ def test_nothing_global_is_left_behind(crystals, monkeypatch, tmp_path):
 
     monkeypatch.setattr(plots, "_save", save)
     settings = dict(matplotlib.rcParams)
-    plots.parity_polycrystalline(*crystals["total"], "total", tmp_path / "figure.png")
+    plots.parity_polycrystalline(*crystals["total"], DIELECTRIC["total"], tmp_path / "figure.png")
     plots.learning_curve(HISTORY, tmp_path / "figure.png")
     gc.collect()
     assert [figure() for figure in figures] == [None, None]

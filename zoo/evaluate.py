@@ -14,9 +14,11 @@ from zoo.contract.plugin import Dataset, Record
 from zoo.data import pipeline
 from zoo.data.duplicates import KnownCrystals
 from zoo.data.symmetry import CRYSTAL_SYSTEMS, crystal_system
+from zoo.derived import is_symmetric_matrix
 from zoo.errors import ZooError
 from zoo.predictor import Predictor
 from zoo.recipe import Recipe
+from zoo.results import Predictions, component_names
 
 CHUNK = 256  # crystals at a time, so that the bar moves
 
@@ -62,9 +64,11 @@ def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None)
         below: leave out crystals with an eigenvalue of this size or more, None for all.
 
     Raises:
-        ZooError: the dataset lacks the target, or nothing is left.
+        ZooError: the dataset lacks the target, or nothing is left; `below` for tensors without eigenvalues.
     """
-    card = predictor.card
+    card, target = predictor.card, predictor.card.target
+    if below is not None and (target.per_atom or not is_symmetric_matrix(target)):
+        raise ZooError(f"'{target.name}' has no eigenvalues ({target.formula}): leave out --below")
     ready = pipeline.prepare(
         dataset,
         card.target.name,
@@ -81,50 +85,50 @@ def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None)
     for record in ready.records:
         twin = known.same_as(record)
         foreign = {site.specie.symbol for site in record.structure if elements and site.specie.Z not in elements}
-        largest = np.linalg.eigvalsh(record.targets[card.target.name]).max()
         if twin is not None:
             left_out.append({"key": record.key, "stage": "seen", "reason": f"the model has seen it as {twin.key}"})
         elif foreign:
             reason = f"the encoder does not know {', '.join(sorted(foreign))}"
             left_out.append({"key": record.key, "stage": "element", "reason": reason})
-        elif below is not None and largest >= below:
+        elif below is not None and (largest := np.linalg.eigvalsh(record.targets[target.name]).max()) >= below:
             left_out.append({"key": record.key, "stage": "below", "reason": f"an eigenvalue is {largest:.4g}"})
         else:
             usable.append(record)
     if not usable:
         raise ZooError("no crystal is left that the model has not seen")
-    true = np.stack([record.targets[card.target.name] for record in usable])
-    predicted = np.empty_like(true)
+    predicted: list[np.ndarray] = []
     with tqdm(total=len(usable), desc="predicting", unit=" crystals", disable=None, leave=False) as bar:
         for start in range(0, len(usable), CHUNK):
             part = usable[start : start + CHUNK]
             answers = predictor.tensors([record.structure for record in part])
-            predicted[start : start + CHUNK] = answers.mean(0)
+            predicted += [answer.mean(0) for answer in answers]
             bar.update(len(part))
+    join = np.concatenate if target.per_atom else np.stack
+    true = join([record.targets[target.name] for record in usable])
     systems = [crystal_system(record) for record in usable]
-    train = np.stack([record.targets[card.target.name] for record in mine])
+    found = Predictions.of(usable, systems, join(predicted), true, target)
+    train = join([record.targets[target.name] for record in mine])
+    train = train[~np.isnan(train.reshape(len(train), -1)).any(axis=1)]
+    formulas = {record.key: record.structure.composition.reduced_formula for record in usable}
     return Evaluation(
-        errors=metrics.summarise(predicted, true, systems, card.target.quantity),
+        errors=found.errors(target),
         mean_baseline={
-            system: metrics.mean_baseline(train, true[chosen], card.target.quantity)
-            for system, chosen in _groups(systems).items()
+            system: metrics.mean_baseline(train, found.true[chosen], target)
+            for system, chosen in _groups(found.systems).items()
         },
         rows=[
             {
-                "key": record.key,
-                "formula": record.structure.composition.reduced_formula,
+                "key": key,
+                "formula": formulas[key.partition("#")[0] if target.per_atom else key],
                 "crystal_system": system,
-                **{f"true_{name}": f"{t[i, j]:.5g}" for name, i, j in _COMPONENTS},
-                **{f"predicted_{name}": f"{p[i, j]:.5g}" for name, i, j in _COMPONENTS},
+                **{f"true_{name}": f"{t.flat[index]:.5g}" for name, index in component_names(target)},
+                **{f"predicted_{name}": f"{p.flat[index]:.5g}" for name, index in component_names(target)},
                 "frobenius": f"{np.linalg.norm(p - t):.4g}",
             }
-            for record, system, t, p in zip(usable, systems, true, predicted, strict=True)
+            for key, system, t, p in zip(found.keys, found.systems, found.true, found.predicted, strict=True)
         ],
         left_out=left_out,
     )
-
-
-_COMPONENTS = [(f"{'xyz'[i]}{'xyz'[j]}", i, j) for i in range(3) for j in range(i, 3)]
 
 
 def _groups(systems: list[str]) -> dict[str, list[int]]:

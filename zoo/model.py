@@ -20,8 +20,8 @@ from zoo.recipe import EncoderChoice, Plugin
 class Normaliser(nn.Module):
     """From a readout's numbers of order one to physical units, without breaking equivariance.
 
-    In the irreps of the target: one scale for each irrep, and a shift of the invariant ones (0e) alone. An
-    element-wise mean and scale would depend on the frame.
+    In the irreps of the target: one scale for each of them (for an elasticity's 2x0e+2x2e+1x4e five), and a shift of
+    the invariant ones (0e) alone. An element-wise mean and scale would depend on the frame.
     """
 
     def __init__(self, target: TensorTarget) -> None:
@@ -36,9 +36,12 @@ class Normaliser(nn.Module):
     def fit(self, tensors: Tensor) -> None:
         """Take mean and root mean square of the training tensors, (n, *target.shape)."""
         values = self.target.to_irreps(tensors.double())
-        for (_, irrep), where in zip(self.target.irreps, self.target.irreps.slices(), strict=True):
+        start = 0
+        for irrep in (irrep for mul, irrep in self.target.irreps for _ in range(mul)):
+            where = slice(start, start + irrep.dim)
+            start += irrep.dim
             part = values[:, where]
-            if irrep.l == 0 and irrep.p == 1:
+            if irrep.is_scalar():
                 self.shift[where] = part.mean(0).to(self.shift)
                 part = part - part.mean(0)
             rms = part.pow(2).mean().sqrt()
@@ -89,12 +92,15 @@ class TensorModel(nn.Module):
         return nn.ModuleDict(parts)
 
     def fit_normaliser(self, tensors: Tensor) -> None:
-        """Take the statistics of the training tensors, where the readout wants them."""
+        """Take the statistics of the training tensors, (n, *target.shape), where the readout wants them."""
         if self.readout.normalise:
             self.normaliser.fit(tensors)
 
     def forward(self, batch: CrystalBatch, embedding: Embedding | None = None) -> Tensor:
-        """(B, *target.shape) in physical units; `embedding` where it is at hand already (from the cache)."""
+        """(B, *target.shape), per atom (N, *target.shape), in physical units.
+
+        `embedding` where it is at hand already (from the cache).
+        """
         batch = self.readout.prepare(batch)
         if embedding is None:
             with torch.no_grad() if self.caches_embeddings else contextlib.nullcontext():

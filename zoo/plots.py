@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
+from zoo.contract.target import TensorTarget
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
+from zoo.derived import is_stiffness, is_symmetric_matrix
+from zoo.elasticity import moduli
+
+Plot = Callable[[np.ndarray, np.ndarray, Sequence[str], TensorTarget, Path], Path]
 
 # Okabe and Ito, Color Universal Design (2008), less the pale yellow; every system also has a marker of its own.
 COLOURS = dict(
@@ -23,7 +28,12 @@ COLOURS = dict(
 )
 MARKERS = dict(zip(CRYSTAL_SYSTEMS, "vsD^Pho", strict=True))
 
-_SYMBOLS = {"electronic": r"\varepsilon^{\infty}", "ionic": r"\varepsilon^{0}", "total": r"\varepsilon"}
+_SYMBOLS = {
+    "electronic dielectric": r"\varepsilon^{\infty}",
+    "ionic dielectric": r"\varepsilon^{0}",
+    "total dielectric": r"\varepsilon",
+    "elastic": "C",
+}
 _GREY = "#777777"
 _SMOOTH = 0.9 / np.log(10)  # matplotlib's linscale for which a symlog axis has no kink
 _POINTS: dict[str, Any] = {"s": 16, "alpha": 0.7, "linewidths": 0}
@@ -48,12 +58,18 @@ _STYLE: Any = {
 
 
 def parity_components(
-    predicted: np.ndarray, true: np.ndarray, systems: Sequence[str], name: str, path: Path, unit: str = "1"
+    predicted: np.ndarray, true: np.ndarray, systems: Sequence[str], target: TensorTarget, path: Path
 ) -> Path:
-    """The six components of (n, 3, 3) symmetric tensors, diagonal ones left, off-diagonal ones right.
+    """The independent components of (n, *target.shape) tensors.
 
-    Here and below: `systems` are the crystal systems of the n, `name` is the target's (`total`, ...), `unit` its unit.
+    Of symmetric matrices the diagonal ones left, the off-diagonal ones right. Here and below: `systems` are the crystal
+    systems of the n, `target` gives their name, unit and index symmetry.
     """
+    if not is_symmetric_matrix(target):
+        chosen = list(target.independent)
+        index = "ijklmnop"[: target.rank]
+        x, y = (tensors.reshape(len(tensors), 3**target.rank)[:, chosen] for tensors in (true, predicted))
+        return _parity([_Panel("Independent components", index, x, y)], true, systems, target, path)
     i, j = np.triu_indices(3)
     diagonal, off = i == j, i != j
     x, y = true[:, i, j], predicted[:, i, j]
@@ -62,19 +78,19 @@ def parity_components(
         # Most are small, or zero by symmetry, beside the diagonal ones.
         _Panel("Off-diagonal components", "ij", x[:, off], y[:, off], linear=0.1),
     ]
-    return _parity(panels, true, systems, name, path, unit)
+    return _parity(panels, true, systems, target, path)
 
 
 def parity_polycrystalline(
-    predicted: np.ndarray, true: np.ndarray, systems: Sequence[str], name: str, path: Path, unit: str = "1"
+    predicted: np.ndarray, true: np.ndarray, systems: Sequence[str], target: TensorTarget, path: Path
 ) -> Path:
     """The polycrystalline constant tr/3 of (n, 3, 3) tensors."""
     x, y = (np.trace(tensors, axis1=1, axis2=2)[:, None] / 3 for tensors in (true, predicted))
-    return _parity([_Panel("Polycrystalline constant", r"\mathrm{poly}", x, y)], true, systems, name, path, unit)
+    return _parity([_Panel("Polycrystalline constant", r"\mathrm{poly}", x, y)], true, systems, target, path)
 
 
 def parity_eigenvalues(
-    predicted: np.ndarray, true: np.ndarray, systems: Sequence[str], name: str, path: Path, unit: str = "1"
+    predicted: np.ndarray, true: np.ndarray, systems: Sequence[str], target: TensorTarget, path: Path
 ) -> Path:
     """The sorted eigenvalues of (n, 3, 3) symmetric tensors, one panel each."""
     x, y = np.linalg.eigvalsh(true), np.linalg.eigvalsh(predicted)
@@ -82,15 +98,15 @@ def parity_eigenvalues(
         _Panel(f"{which} eigenvalue", str(k + 1), x[:, [k]], y[:, [k]])
         for k, which in enumerate(("Smallest", "Middle", "Largest"))
     ]
-    return _parity(panels, true, systems, name, path, unit)
+    return _parity(panels, true, systems, target, path)
 
 
 def error_by_crystal_system(
-    predicted: np.ndarray, true: np.ndarray, systems: Sequence[str], name: str, path: Path, unit: str = "1"
+    predicted: np.ndarray, true: np.ndarray, systems: Sequence[str], target: TensorTarget, path: Path
 ) -> Path:
-    """MAE_ten of (n, 3, 3) symmetric tensors by crystal system; a whisker is the standard error of the mean."""
-    i, j = np.triu_indices(3)
-    errors = np.abs(predicted - true)[:, i, j].mean(axis=1)
+    """MAE_ten of (n, *target.shape) tensors by crystal system; a whisker is the standard error of the mean."""
+    difference = np.abs(predicted - true).reshape(len(true), 3**target.rank)
+    errors = difference[:, list(target.independent)].mean(axis=1)
     of_system = np.array(systems, dtype=str)
     groups = {system: errors[of_system == system] for system in CRYSTAL_SYSTEMS}
     top = 0.0
@@ -107,12 +123,36 @@ def error_by_crystal_system(
         if len(errors):
             axes.axhline(errors.mean(), color=_GREY, linestyle="--", linewidth=1, zorder=1)
             mean = f"MAE {errors.mean():.3g} over all {len(errors)} (dashed)"
-        axes.set_title(f"{name}: {mean}")
+        axes.set_title(f"{target.name}: {mean}")
         axes.set_xticks(range(len(groups)), [f"{system}\n({len(group)})" for system, group in groups.items()])
-        axes.set_ylabel(f"MAE of ${_symbol(name)}_{{ij}}$ ({_words(unit)})")
+        axes.set_ylabel(f"MAE of ${_symbol(target)}_{{{'ijklmnop'[: target.rank]}}}$ ({_words(target.unit)})")
         axes.set(xlim=(-0.6, len(groups) - 0.4), ylim=(0, 1.12 * top or 1.0))
         axes.grid(visible=False, axis="x")
         return _save(figure, path)
+
+
+def parity_moduli(
+    predicted: np.ndarray, true: np.ndarray, systems: Sequence[str], target: TensorTarget, path: Path
+) -> Path:
+    """Bulk and shear modulus (Voigt-Reuss-Hill) of (n, 3, 3, 3, 3) stiffnesses, of those that have them."""
+    x, y = moduli(true), moduli(predicted)
+    defined = np.isfinite(np.stack([*x.values(), *y.values()])).all(axis=0)
+    panels = [
+        _Panel(name.replace("_", " ").capitalize(), "", x[name][defined, None], y[name][defined, None], symbol=symbol)
+        for name, symbol in (("bulk_modulus", "K"), ("shear_modulus", "G"))
+    ]
+    kept = [system for system, has_moduli in zip(systems, defined, strict=True) if has_moduli]
+    return _parity(panels, true[defined], kept, target, path)
+
+
+def plots_of(target: TensorTarget) -> list[Plot]:
+    """What a run draws of the predictions of its test part, for tensors of this kind."""
+    plots: list[Plot] = [parity_components, error_by_crystal_system]
+    if is_symmetric_matrix(target):
+        plots += [parity_polycrystalline, parity_eigenvalues]
+    if is_stiffness(target):
+        plots.append(parity_moduli)
+    return plots
 
 
 def learning_curve(history: Sequence[Mapping[str, float]], path: Path, unit: str = "1") -> Path:
@@ -156,21 +196,26 @@ def learning_curve(history: Sequence[Mapping[str, float]], path: Path, unit: str
 
 @dataclass(frozen=True)
 class _Panel:
-    """x true and y predicted, (n, k) numbers of n crystals; `index` of the symbol; `linear`, see `_symlog`."""
+    """x true and y predicted, (n, k) numbers of n crystals; `linear`, see `_symlog`.
+
+    `symbol` is the target's where it is empty; `index` stands below it.
+    """
 
     title: str
     index: str
     x: np.ndarray
     y: np.ndarray
     linear: float = 1.0
+    symbol: str = ""
 
 
 def _parity(
-    panels: Sequence[_Panel], true: np.ndarray, systems: Sequence[str], name: str, path: Path, unit: str
+    panels: Sequence[_Panel], true: np.ndarray, systems: Sequence[str], target: TensorTarget, path: Path
 ) -> Path:
     of_system, count = np.array(systems, dtype=str), Counter(systems)
     # ‖ε‖_F/√3 is ε where the tensor is isotropic.
-    typical = _power_of_ten(np.linalg.norm(true, axis=(1, 2)) / 3**0.5)
+    norms = np.linalg.norm(true.reshape(len(true), 3**target.rank), axis=1)
+    typical = _power_of_ten(norms / 3 ** (target.rank / 4))
     with rc_context(_STYLE):
         figure = Figure(figsize=(1.9 + 4.3 * len(panels), 4.6), layout="compressed")
         for panel, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
@@ -182,15 +227,17 @@ def _parity(
             _symlog(axes, np.concatenate(alike), panel.linear * typical)
             mae = f"MAE {np.abs(panel.x - panel.y).mean():.3g}, n = {panel.x.size}" if panel.x.size else "no crystals"
             axes.set_title(f"{panel.title}\n{mae}")
-            symbol = f"${_symbol(name)}_{{{panel.index}}}$ ({_words(unit)})"
-            axes.set(xlabel=f"DFPT {symbol}", ylabel=f"predicted {symbol}")
+            index = f"_{{{panel.index}}}" if panel.index else ""
+            symbol = f"${panel.symbol or _symbol(target)}{index}$ ({_words(target.unit)})"
+            source = "DFPT" if "dielectric" in target.quantity else "true"
+            axes.set(xlabel=f"{source} {symbol}", ylabel=f"predicted {symbol}")
         style: dict[str, Any] = {"linestyle": "", "markeredgewidth": 0}
         handles = [
             Line2D([], [], marker=MARKERS[s], color=COLOURS[s], label=f"{s} ({count[s]})", **style)
             for s in CRYSTAL_SYSTEMS
             if s in count
         ]
-        figure.legend(handles=handles, loc="outside right upper", title=f"{name} ({len(systems)})")
+        figure.legend(handles=handles, loc="outside right upper", title=f"{target.name} ({len(systems)})")
         return _save(figure, path)
 
 
@@ -234,8 +281,8 @@ def _power_of_ten(sizes: np.ndarray) -> float:
     return float(10 ** np.floor(np.log10(np.percentile(positive, 10)))) if positive.size else 1.0
 
 
-def _symbol(name: str) -> str:
-    return _SYMBOLS.get(name, "T")
+def _symbol(target: TensorTarget) -> str:
+    return _SYMBOLS.get(target.quantity, "T")
 
 
 def _words(unit: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pymatgen.core import Structure
 
-from zoo import metrics, model_folder
+from zoo import derived, model_folder
 from zoo.data.symmetry import crystal_system
 from zoo.errors import ZooError
 from zoo.graphs.elements import refuse_unknown_elements
@@ -30,10 +30,11 @@ class Prediction:
     Attributes:
         formula: reduced.
         crystal_system: of the structure, by spglib.
-        tensor: (3, 3), in the Cartesian frame of the structure that was asked about.
-        spread: (3, 3) standard deviation over the members of an ensemble, None for a single model.
-        polycrystalline_spread: that of tr/3, likewise.
-        derived: eigenvalues, axes, polycrystalline, anisotropy, ... (see `zoo.metrics.describe`).
+        tensor: (*target.shape), or per atom (n_atoms, *target.shape), in the Cartesian frame of the structure that was
+            asked about.
+        spread: the same shape, standard deviation over the members of an ensemble, None for a single model.
+        polycrystalline_spread: that of tr/3, likewise; None for tensors that have no tr/3.
+        derived: what follows from one tensor a crystal: eigenvalues, axes, ... (see `zoo.derived.describe`).
         warnings: what speaks against trusting it.
     """
 
@@ -86,11 +87,10 @@ class Predictor:
         Raises:
             ZooError: as `tensors`.
         """
-        tensors = self.tensors(structures)
-        return [self._answer(structure, tensors[:, i]) for i, structure in enumerate(structures)]
+        return [self._answer(*asked) for asked in zip(structures, self.tensors(structures), strict=True)]
 
-    def tensors(self, structures: Sequence[Structure]) -> np.ndarray:
-        """(members, n, *target.shape): every member's tensor of n structures.
+    def tensors(self, structures: Sequence[Structure]) -> list[np.ndarray]:
+        """For each structure every member's tensor, (members, *target.shape), per atom (members, n_atoms, *shape).
 
         Raises:
             ZooError: a partly occupied site, an element that the encoder does not know, or atoms that overlap.
@@ -102,25 +102,31 @@ class Predictor:
         for name, graph in zip(names, graphs, strict=True):
             if shortest_edge(graph) < TOO_CLOSE:
                 raise ZooError(f"{name}: two atoms are less than {TOO_CLOSE} Å apart; mend the structure")
-        tensors = np.empty((len(self.members), len(graphs), *self.card.target.shape))
+        answers: dict[int, np.ndarray] = {}
         for chosen in size_sorted(graphs, EDGES_PER_BATCH):
-            tensors[:, chosen] = self._forward([graphs[i] for i in chosen])
-        finite = [bool(np.isfinite(tensors[:, i]).all()) for i in range(len(names))]
-        broken = [name for name, is_finite in zip(names, finite, strict=True) if not is_finite]
+            answers |= zip(chosen, self._forward([graphs[i] for i in chosen]), strict=True)
+        tensors = [answers[i] for i in range(len(graphs))]
+        broken = [name for name, tensor in zip(names, tensors, strict=True) if not np.isfinite(tensor).all()]
         if broken:
             raise ZooError(f"no finite answer for {', '.join(broken)}: are two of its atoms at one place?")
         return tensors
 
-    def _forward(self, graphs: list[CrystalGraph]) -> np.ndarray:
-        """(members, n, *shape); a frozen encoder runs once for all members."""
+    def _forward(self, graphs: list[CrystalGraph]) -> list[np.ndarray]:
+        """As `tensors`, of one batch; a frozen encoder runs once for all members."""
         batch = collate(graphs).to(self.device)
         first = self.members[0]
         with nullcontext() if first.readout.needs_grad else torch.inference_mode():
             embedding = first.encoder(batch) if first.caches_embeddings else None
-            return np.stack([member(batch, embedding).detach().cpu().numpy() for member in self.members])
+            found = np.stack([member(batch, embedding).detach().cpu().numpy() for member in self.members])
+        if not self.card.target.per_atom:
+            return list(found.swapaxes(0, 1))
+        ends = np.cumsum([len(graph.numbers) for graph in graphs])
+        return np.split(found, ends[:-1], axis=1)
 
     def _answer(self, structure: Structure, tensors: np.ndarray) -> Prediction:
-        tensor, several = tensors.mean(0), len(tensors) > 1
+        tensor, several, target = tensors.mean(0), len(tensors) > 1, self.card.target
+        has_trace = derived.is_symmetric_matrix(target) and not target.per_atom
+        constants = derived.polycrystalline(tensors) if has_trace else None
         unseen = sorted({site.specie.symbol for site in structure if site.specie.Z not in self.card.elements})
         warnings = (f"not among the training crystals: {', '.join(unseen)}",) if unseen else ()
         return Prediction(
@@ -128,8 +134,8 @@ class Predictor:
             crystal_system=crystal_system(structure),
             tensor=tensor,
             spread=tensors.std(0, ddof=1) if several else None,
-            polycrystalline_spread=float(np.trace(tensors, axis1=1, axis2=2).std(ddof=1) / 3) if several else None,
-            derived=metrics.describe(tensor, self.card.target.quantity),
+            polycrystalline_spread=float(constants.std(ddof=1)) if several and constants is not None else None,
+            derived={} if target.per_atom else derived.describe(tensor, target),
             warnings=warnings,
         )
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from zoo import metrics, model_folder, plots, plugins
+from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
 from zoo.model import TensorModel
@@ -22,7 +23,8 @@ class Predictions:
     """Predicted and true tensors of one part of a split.
 
     Attributes:
-        keys: of the n crystals.
+        keys: of the n crystals or, where the target is one tensor an atom, of the n labelled atoms: `mp-149#0`, the
+            number being the atom's in its structure.
         systems: their crystal systems.
         predicted, true: (n, *target.shape).
     """
@@ -32,13 +34,31 @@ class Predictions:
     predicted: np.ndarray
     true: np.ndarray
 
+    @classmethod
+    def of(
+        cls,
+        records: Sequence[Record],
+        systems: Sequence[str],
+        predicted: np.ndarray,
+        true: np.ndarray,
+        target: TensorTarget,
+    ) -> Predictions:
+        """From what a model says of some records; `predicted` and `true` (n, *shape), per atom (all atoms, *shape)."""
+        keys = [record.key for record in records]
+        if not target.per_atom:
+            return cls(keys, list(systems), predicted, true)
+        labelled = ~np.isnan(true.reshape(len(true), -1)).any(axis=1)
+        atoms = [(f"{r.key}#{i}", s) for r, s in zip(records, systems, strict=True) for i in range(len(r.structure))]
+        kept = [atom for atom, has_label in zip(atoms, labelled, strict=True) if has_label]
+        return cls([k for k, _ in kept], [s for _, s in kept], predicted[labelled], true[labelled])
+
     def errors(self, target: TensorTarget) -> dict[str, dict[str, float | None]]:
         """`zoo.metrics.summarise`: of all, and by crystal system."""
-        return metrics.summarise(self.predicted, self.true, self.systems, target.quantity)
+        return metrics.summarise(self.predicted, self.true, self.systems, target)
 
     def undefined(self, target: TensorTarget) -> dict[str, list[str]]:
         """Keys of the crystals that have no anisotropy ratio, no relative error, ..."""
-        return metrics.undefined(self.predicted, self.true, self.keys, target.quantity)
+        return metrics.undefined(self.predicted, self.true, self.keys, target)
 
 
 def component_names(target: TensorTarget) -> list[tuple[str, int]]:
@@ -75,7 +95,7 @@ def read_predictions(place: SeedFolder, part: str, target: TensorTarget) -> Pred
 def finish(made: Recipe, target: TensorTarget, model: TensorModel, folder: RunFolder) -> dict[str, Any]:
     """Write the model folder, the figures and, last, metrics.json, whose content is returned."""
     results = [read_json(folder.seed(seed).result) for seed in made.seeds]
-    content = collect(made, results)
+    content = collect(made, target.unit, results)
     test = [read_predictions(folder.seed(seed), "test", target) for seed in made.seeds]
     if is_ensemble(results):
         together = Predictions(test[0].keys, test[0].systems, np.mean([t.predicted for t in test], 0), test[0].true)
@@ -112,7 +132,7 @@ def is_ensemble(results: Sequence[dict[str, Any]]) -> bool:
     return len(results) > 1 and len({result["split_seed"] for result in results}) == 1
 
 
-def collect(made: Recipe, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def collect(made: Recipe, unit: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The content of metrics.json."""
 
     def size(name: str) -> int | list[int]:
@@ -122,6 +142,7 @@ def collect(made: Recipe, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     systems = [system for system in CRYSTAL_SYSTEMS if any(system in result["test"] for result in results)]
     return {
         "target": made.target,
+        "unit": unit,
         "n_train": size("n_train"),
         "n_val": size("n_val"),
         "n_test": size("n_test"),
@@ -143,13 +164,8 @@ def draw(made: Recipe, target: TensorTarget, test: Sequence[Predictions], folder
     predicted = np.concatenate([part.predicted for part in test])
     true = np.concatenate([part.true for part in test])
     systems = [system for part in test for system in part.systems]
-    for plot in (
-        plots.parity_components,
-        plots.parity_polycrystalline,
-        plots.parity_eigenvalues,
-        plots.error_by_crystal_system,
-    ):
-        plot(predicted, true, systems, target.name, folder.figures / f"{plot.__name__}.png", target.unit)
+    for plot in plots.plots_of(target):
+        plot(predicted, true, systems, target, folder.figures / f"{plot.__name__}.png")
     for seed in made.seeds:
         place = folder.figures / f"learning_curve_seed_{seed}.png"
         plots.learning_curve(read_history(folder.seed(seed)), place, target.unit)

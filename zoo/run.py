@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -202,9 +203,11 @@ def prepare(
     else:
         words = "fine-tuned" if encoder.pretrained else "trained from a random start"
         echo(f"encoder   {made.encoder.name}, {words}: {atoms}")
-    tensors = torch.from_numpy(np.stack([record.targets[made.target] for record in records])).float()
+    join = np.concatenate if target.per_atom else np.stack
+    tensors = torch.from_numpy(join([record.targets[made.target] for record in records])).float()
     systems = [crystal_system(record) for record in records]
-    return Prepared(made, target, records, systems, Samples(graphs, tensors, encoder, embeddings), device)
+    samples = Samples(graphs, tensors, encoder, embeddings, target.per_atom)
+    return Prepared(made, target, records, systems, samples, device)
 
 
 def train_seed(
@@ -228,10 +231,12 @@ def train_seed(
     model = models.build(made.encoder, made.readout, prepared.target)
     if model.frozen:
         model.encoder = first.encoder
-    model.fit_normaliser(samples.tensors[parts["train"]])
+    known = samples.tensors[samples.rows(parts["train"])]
+    known = known[~known.flatten(1).isnan().any(dim=1)]
+    model.fit_normaliser(known)
     model.to(device)
     if not model.frozen:
-        samples = Samples(samples.graphs, samples.tensors, model.encoder, None)
+        samples = dataclasses.replace(samples, encoder=model.encoder, embeddings=None)
 
     def batches(part: str, shuffled: bool = False) -> Batches:
         return Batches(samples, parts[part], made.training.batch_size, device, seed if shuffled else None)
@@ -263,14 +268,12 @@ def train_seed(
     predictions = {}
     for part in ("val", "test"):
         predicted, true = predict_all(model, batches(part))
-        keys = [prepared.records[i].key for i in parts[part]]
-        predictions[part] = results.Predictions(keys, [prepared.systems[i] for i in parts[part]], predicted, true)
+        records = [prepared.records[i] for i in parts[part]]
+        systems = [prepared.systems[i] for i in parts[part]]
+        predictions[part] = results.Predictions.of(records, systems, predicted, true, prepared.target)
         outcome[part] = predictions[part].errors(prepared.target)
         outcome[f"{part}_undefined"] = predictions[part].undefined(prepared.target)
-    train_tensors = samples.tensors[parts["train"]].numpy()
-    outcome["test_mean_baseline"] = metrics.mean_baseline(
-        train_tensors, predictions["test"].true, prepared.target.quantity
-    )
+    outcome["test_mean_baseline"] = metrics.mean_baseline(known.numpy(), predictions["test"].true, prepared.target)
     results.write_predictions(place, predictions, prepared.target)
     write_json(place.result, outcome)
 

@@ -51,7 +51,7 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
         raise ZooError(f"{out}: there is no folder {out.parent}")
     predictor = Predictor.load(model_folder_of(model), str(choose_device(device)))
     target = predictor.card.target
-    _, dataset, _ = open_source(source, target.name, target.formula)
+    _, dataset, _ = open_source(source, target)
     result = evaluate(predictor, dataset, below)
     if out is not None:
         write_rows(out, result.rows)

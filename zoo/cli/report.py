@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -17,11 +17,14 @@ from zoo.recipe import Recipe
 from zoo.run_folder import RunFolder
 
 Errors = Mapping[str, Mapping[str, float | None]]
+# What a table shows of the metrics, where the tensor at hand has them.
 COLUMNS = {
     "mae_ten": "MAE_ten",
     "mae_mean_diag": "mean diag",
     "mae_diag": "diag",
     "mae_off_diag": "off-diag",
+    "mae_bulk_modulus": "bulk modulus",
+    "mae_shear_modulus": "shear modulus",
     "frobenius": "Frobenius",
     "within_25": "≤ 25 %",
     "within_10": "≤ 10 %",
@@ -81,32 +84,35 @@ def table_of_errors(content: dict[str, Any]) -> Table:
     """metrics.json as a table: mean ± standard deviation over the seeds."""
     seeds = ", ".join(map(str, content["seeds"]))
     over = f"seed {seeds}" if len(content["seeds"]) == 1 else f"mean ± std over seeds {seeds}"
-    table = _empty(f"{content['target']}: errors on the test part, {over}")
+    unit = "" if content["unit"] == "1" else f" in {content['unit']}"
+    columns = [name for name in COLUMNS if name in content["test"]]
+    table = _empty(f"{content['target']}: errors{unit} on the test part, {over}", columns)
     for system, values in {"all": content["test"], **content["per_crystal_system"]}.items():
         count = values["n"]["mean"]
-        table.add_row(system, f"{count:.0f}", *[_cell(values.get(name), name) for name in COLUMNS])
+        table.add_row(system, f"{count:.0f}", *[_cell(values.get(name), name) for name in columns])
     if "ensemble_test" in content:
-        cells = [_cell({"mean": content["ensemble_test"].get(name), "std": None}, name) for name in COLUMNS]
+        cells = [_cell({"mean": content["ensemble_test"].get(name), "std": None}, name) for name in columns]
         table.add_row("ensemble", "", *cells)
-    cells = [_cell(content["test_mean_baseline"].get(name), name) for name in COLUMNS]
+    cells = [_cell(content["test_mean_baseline"].get(name), name) for name in columns]
     table.add_row("predicting the mean", "", *cells, style="dim")
     return table
 
 
 def errors_table(title: str, errors: Errors, others: Errors) -> Table:
     """Errors of one model by crystal system and, dimmed, others to compare with."""
-    table = _empty(title)
+    columns = [name for name in COLUMNS if name in errors["all"]]
+    table = _empty(title, columns)
     for style, part in (("", errors), ("dim", others)):
         for name, values in part.items():
-            cells = [_cell({"mean": values.get(column), "std": None}, column) for column in COLUMNS]
+            cells = [_cell({"mean": values.get(column), "std": None}, column) for column in columns]
             table.add_row(name, f"{values['n']:.0f}", *cells, style=style)
     return table
 
 
-def _empty(title: str) -> Table:
+def _empty(title: str, columns: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", box=None, header_style="bold")
     table.add_column("", no_wrap=True)
-    for column in ("n", *COLUMNS.values()):
+    for column in ("n", *[COLUMNS[name] for name in columns]):
         table.add_column(column, justify="right", no_wrap=True)
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from zoo import plugins, recipe
@@ -10,19 +11,27 @@ from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError, did_you_mean
 
 
-def open_source(source: str, target: str | None = None, formula: str = "ij=ji") -> tuple[str, Dataset, TensorTarget]:
+def open_source(
+    source: str, target: str | TensorTarget | None = None, formula: str = "ij=ji"
+) -> tuple[str, Dataset, TensorTarget]:
     """Name, dataset and target of what the user names: a plugin, a file, or a recipe.
+
+    A `TensorTarget` says all that there is to know of the tensor in a file; a name goes with `formula`.
 
     Raises:
         ZooError: it is none of these, or has no such target.
     """
     path = Path(source)
+    in_file: dict[str, object] = {"formula": formula}
+    if isinstance(target, TensorTarget):
+        in_file = dataclasses.asdict(target)
+        target = str(in_file.pop("name"))
     if source in plugins.available("dataset"):
         name, settings = source, {}
         if source == "file":
             raise ZooError("for a file of your own, name the file itself")
     elif path.is_file() and path.suffix not in (".yaml", ".yml"):
-        name, settings = "file", {"path": source, "targets": {target or "total": {"formula": formula}}}
+        name, settings = "file", {"path": source, "targets": {target or "total": in_file}}
     elif path.is_file() or path.stem in recipe.shipped():
         made = recipe.read(source)
         name, settings, target = made.dataset.name, made.dataset.settings, target or made.target

@@ -164,7 +164,8 @@ class Record:
     Attributes:
         key: unique within the dataset.
         structure: pymatgen Structure; its Cartesian frame is that of the tensors.
-        targets: name -> array (*target.shape), or (n_atoms, *target.shape) per atom.
+        targets: name -> array (*target.shape), or (n_atoms, *target.shape) per atom, where an atom without a label has
+            NaN in all its components.
         properties: what else is known: `band_gap` (eV), `space_group` (number), `source`, ...
     """
 

@@ -23,7 +23,11 @@ class TargetHypers(BaseModel):
     unit: str = "1"
     """Of the values; 1 where they are dimensionless."""
     quantity: str = ""
-    """What the numbers are: electronic dielectric, ionic dielectric, total dielectric, ... or nothing."""
+    """What the numbers are: electronic dielectric, ionic dielectric, total dielectric, elastic, ... or nothing."""
+    intensive: bool = True
+    """A supercell has the same tensor; false: a supercell of n cells has n times the tensor."""
+    per_atom: bool = False
+    """One tensor an atom (Born charges, shieldings, ...) rather than one a crystal; atoms may lack a label."""
 
     @field_validator("formula")
     @classmethod
@@ -56,6 +60,8 @@ class File(Dataset):
     JSON: {key: {"structure": pymatgen's dict, target: tensor, ...}, ...} or a list of such objects.
     extxyz: one frame a crystal, target="9 numbers" (row by row) in its comment line.
     CSV: one row a crystal; the tensor as JSON in the column `target` or in the columns target_xx, target_xy, ...
+    One tensor an atom is a list of tensors in the order of the atoms, null for an atom without a label; in extxyz, a
+    column of the atoms (`Properties=...:target:R:9`), NaN for an atom without a label.
     A CIF has no frame of its own: tensors beside one must have c along z and a in the xz plane. VASP files have one.
     """
 
@@ -67,8 +73,7 @@ class File(Dataset):
             raise ZooError("dataset 'file' needs 'path', the file to read")
         self.path = Path(hypers.path).expanduser()
         self._targets = {
-            name: TensorTarget(name=name, formula=t.formula, unit=t.unit, quantity=t.quantity)
-            for name, t in hypers.targets.items()
+            name: TensorTarget(name=name, **target.model_dump()) for name, target in hypers.targets.items()
         }
 
     def targets(self) -> Mapping[str, TensorTarget]:

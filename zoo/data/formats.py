@@ -20,7 +20,7 @@ from pymatgen.core import Structure
 from zoo.contract.plugin import BadRecord, Record
 from zoo.contract.target import TensorTarget
 from zoo.data.structures import checked_structure, structure_from_dict, structure_from_file
-from zoo.data.tensors import read_tensor
+from zoo.data.tensors import read_target
 from zoo.errors import ZooError, did_you_mean
 
 
@@ -50,7 +50,8 @@ def records_of(
             present = [target for name, target in targets.items() if entry.fields.get(name) is not None]
             if not present:
                 raise ZooError(f"has no {' or '.join(repr(name) for name in targets)}")
-            tensors = {target.name: read_tensor(entry.fields[target.name], target) for target in present}
+            n_atoms = len(entry.structure)
+            tensors = {target.name: read_target(entry.fields[target.name], target, n_atoms) for target in present}
         except ZooError as error:
             yield BadRecord(entry.key, str(error))
             continue
@@ -121,7 +122,7 @@ def _key(fields: Any, key_field: str, number: int) -> str:
 
 
 def extxyz_entries(path: Path, key_field: str = "key") -> Iterator[Entry]:
-    """One frame a crystal, by ASE; fields are those of the comment line.
+    """One frame a crystal, by ASE; fields are those of the comment line and the columns of the atoms.
 
     The frames are parted first, so that a broken one does not take those after it along.
 
@@ -148,7 +149,7 @@ def _extxyz_entry(frame: str, key_field: str, number: int) -> Entry:
         reason = " ".join(str(error).split()) or type(error).__name__
         return Entry(_key(None, key_field, number), {}, ZooError(f"is no valid extxyz frame ({reason})"))
     # ASE moves names that it knows as results of a calculator (dielectric_tensor among them) there.
-    found = {**atoms.info, **(atoms.calc.results if atoms.calc is not None else {})}
+    found = {**atoms.arrays, **atoms.info, **(atoms.calc.results if atoms.calc is not None else {})}
     fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
     key = _key(fields, key_field, number)
     try:

@@ -130,7 +130,7 @@ def _read(dataset: Dataset, target: TensorTarget, on_bad_record: str) -> tuple[l
         seen.add(record.key)
         if reason is not None:
             bad.append(LeftOut(record.key, "read", reason))
-        elif isinstance(record, Record) and target.name not in record.targets:
+        elif isinstance(record, Record) and not _labelled(record, target):
             without.append(LeftOut(record.key, "target", f"has no '{target.name}'"))
         elif isinstance(record, Record):
             records[record.key] = record
@@ -150,13 +150,21 @@ def _defect(record: Record, target: TensorTarget, seen: set[str]) -> str | None:
     shape = (len(record.structure), *target.shape) if target.per_atom else target.shape
     if tensor.shape != shape:
         return f"'{target.name}' must be of shape {shape}, it is {tensor.shape}"
+    if target.per_atom:
+        # NaN in all components: an atom without a label.
+        tensor = tensor[~np.isnan(tensor.reshape(len(tensor), -1)).all(axis=1)]
     return None if np.isfinite(tensor).all() else f"'{target.name}' holds NaN or infinite numbers"
+
+
+def _labelled(record: Record, target: TensorTarget) -> bool:
+    """Whether the record holds the target: of one atom at least, where it is one tensor an atom."""
+    return target.name in record.targets and not np.isnan(record.targets[target.name]).all()
 
 
 def _out_of_range(record: Record, target: TensorTarget, known: Iterable[str], cleaning: Cleaning) -> str | None:
     name = "total" if "total" in known and "total" in record.targets else target.name
     tensor = record.targets[name]
-    for value in (tensor.min(), tensor.max()):
+    for value in (np.nanmin(tensor), np.nanmax(tensor)):
         if not cleaning.min <= value <= cleaning.max:
             return f"an element of '{name}' is {value:.4g}, outside [{cleaning.min:g}, {cleaning.max:g}]"
     return None

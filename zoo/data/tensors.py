@@ -20,6 +20,34 @@ DIELECTRIC = {
 """ε∞, ε0 and their sum ε, relative to vacuum."""
 
 
+def read_target(value: Any, target: TensorTarget, n_atoms: int) -> np.ndarray:
+    """What a file holds of a target: one tensor, or a list of one an atom, in which null stands for no label.
+
+    Returns:
+        (*target.shape), or per atom (n_atoms, *target.shape) with NaN for the atoms without a label.
+
+    Raises:
+        ZooError: as `read_tensor`; or the list has not one entry an atom, or labels no atom.
+    """
+    if not target.per_atom:
+        return read_tensor(value, target)
+    if not isinstance(value, list | np.ndarray) or len(value) != n_atoms:
+        count = f"{len(value)} entries" if isinstance(value, list | np.ndarray) else "no list"
+        raise ZooError(f"'{target.name}' must be a list with one tensor, or null, for each of {n_atoms} atoms: {count}")
+    blank = np.full(target.shape, np.nan)
+    tensors = [blank if _without_label(entry) else read_tensor(entry, target) for entry in value]
+    if all(tensor is blank for tensor in tensors):
+        raise ZooError(f"'{target.name}' labels no atom")
+    return np.stack(tensors)
+
+
+def _without_label(entry: Any) -> bool:
+    """null in JSON; NaN in all components where a format has no null."""
+    if entry is None:
+        return True
+    return isinstance(entry, np.ndarray) and entry.dtype.kind == "f" and bool(np.isnan(entry).all())
+
+
 def read_tensor(value: Any, target: TensorTarget) -> np.ndarray:
     """What a file holds as an array, (*target.shape) float64, with exactly the target's index symmetry.
 

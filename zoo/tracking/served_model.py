@@ -29,18 +29,25 @@ class Crystal(pydantic.BaseModel):
 
 
 class Answer(pydantic.BaseModel):
-    """What is predicted, in the Cartesian frame of the structure (a CIF's: c along z, a in the xz plane)."""
+    """What is predicted, in the Cartesian frame of the structure (a CIF's: c along z, a in the xz plane).
+
+    `tensor` and `spread` are nested lists, as deep as the tensor has indices, one level more where there is one tensor
+    an atom. Of the numbers that follow from a tensor those are there that a tensor of its kind has.
+    """
 
     formula: str
     crystal_system: str
-    tensor: list[list[float]]
-    eigenvalues: list[float]
-    axes: list[list[float]]
-    polycrystalline: float
-    anisotropy: float | None
+    tensor: list[Any]
+    spread: list[Any] | None = None
+    eigenvalues: list[float] | None = None
+    axes: list[list[float]] | None = None
+    polycrystalline: float | None = None
+    polycrystalline_spread: float | None = None
+    anisotropy: float | None = None
     refractive_index: float | None = None
-    spread: list[list[float]] | None
-    polycrystalline_spread: float | None
+    voigt: list[list[float]] | None = None
+    bulk_modulus: float | None = None
+    shear_modulus: float | None = None
     warnings: list[str]
 
 

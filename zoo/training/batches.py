@@ -19,7 +19,10 @@ from zoo.graphs.store import GraphStore
 
 @dataclass(frozen=True)
 class Batch:
-    """Crystals, their cached embedding (None where the encoder runs in every step) and their true tensors."""
+    """Crystals, their cached embedding (None where the encoder runs in every step) and their true tensors.
+
+    The tensors are (B, *target.shape); per atom (N, *target.shape), NaN where an atom has no label.
+    """
 
     crystals: CrystalBatch
     embedding: Embedding | None
@@ -32,7 +35,7 @@ class Samples:
 
     Attributes:
         graphs: one graph a crystal.
-        tensors: (n, *target.shape) float32.
+        tensors: float32, (n, *target.shape), or per atom (all atoms, *target.shape), one crystal after another.
         encoder: makes bond features from the geometry, where they are not cached.
         embeddings: of a frozen encoder, else None.
     """
@@ -41,6 +44,15 @@ class Samples:
     tensors: Tensor
     encoder: Encoder
     embeddings: EmbeddingStore | None
+    per_atom: bool = False
+
+    def rows(self, indices: Sequence[int]) -> np.ndarray:
+        """Where in `tensors` those of these crystals are, crystal after crystal."""
+        if not self.per_atom:
+            return np.asarray(indices, dtype=np.int64)
+        offsets = self.graphs.atom_offsets
+        parts = [np.arange(offsets[i], offsets[i + 1]) for i in indices]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
     def batch(self, indices: Sequence[int], device: torch.device) -> Batch:
         """The crystals of these indices as one batch on `device`."""
@@ -48,7 +60,7 @@ class Samples:
         embedding = None
         if self.embeddings is not None:
             embedding = self.embeddings.collate(indices, crystals, self.encoder)
-        return Batch(crystals, embedding, self.tensors[list(indices)].to(device))
+        return Batch(crystals, embedding, self.tensors[self.rows(indices)].to(device))
 
 
 class Batches:

@@ -25,6 +25,7 @@ from zoo.recipe import Training
 from zoo.training.batches import Batch, Batches
 
 EpochRow = dict[str, float]
+ErrorOf = Callable[[Tensor, Tensor], Tensor]
 
 
 def seed_everything(seed: int) -> None:
@@ -35,13 +36,22 @@ def seed_everything(seed: int) -> None:
 
 
 def mae_of_components(predicted: Tensor, true: Tensor, target: TensorTarget) -> Tensor:
-    """MAE_ten: mean over crystals and independent components of |Δ|, in the unit of the target."""
+    """MAE_ten: mean over crystals and independent components of |Δ|, in the unit of the target.
+
+    Per atom it is the mean over the labelled atoms; without any, zero.
+    """
     chosen = list(target.independent)
-    return (predicted.flatten(1)[:, chosen] - true.flatten(1)[:, chosen]).abs().mean()
+    predicted, true = predicted.flatten(1)[:, chosen], true.flatten(1)[:, chosen]
+    if target.per_atom:
+        labelled = ~true.isnan().any(dim=1)
+        if not labelled.any():
+            return 0 * predicted.sum()
+        predicted, true = predicted[labelled], true[labelled]
+    return (predicted - true).abs().mean()
 
 
 def predict_all(model: TensorModel, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted and true tensors, (n, *target.shape) each, in the order of the batches' indices."""
+    """Predicted and true tensors, as the model's and the batches' are, in the order of the batches' indices."""
     model.eval()
     predicted, true = [], []
     with nullcontext() if model.readout.needs_grad else torch.no_grad():
@@ -101,8 +111,11 @@ class Trainer:
         on_epoch: Callable[[EpochRow], None],
         title: str = "training",
         encoder_learning_rate: float | None = None,
+        error: ErrorOf | None = None,
     ) -> None:
+        """`error`: of predicted and true tensors, trained on and validated by; default: `mae_of_components`."""
         self.model = model
+        self.error = error or (lambda predicted, true: mae_of_components(predicted, true, model.target))
         self.val = val
         self.settings = settings
         self.folder = folder
@@ -131,7 +144,7 @@ class Trainer:
     def _step(self, engine: Engine, batch: Batch) -> float:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = mae_of_components(self.model(batch.crystals, batch.embedding), batch.tensors, self.model.target)
+        loss = self.error(self.model(batch.crystals, batch.embedding), batch.tensors)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.learned.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
@@ -160,7 +173,7 @@ class Trainer:
             self.scheduler.step()
             with self._averaged():
                 predicted, true = predict_all(self.model, self.val)
-            error = mae_of_components(torch.from_numpy(predicted), torch.from_numpy(true), self.model.target).item()
+            error = self.error(torch.from_numpy(predicted), torch.from_numpy(true)).item()
             self._val_error = error
             train_loss = self._loss_sum / len(self.train)
             engine.state.metrics.update(train=train_loss, val=error)
