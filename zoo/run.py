@@ -29,10 +29,10 @@ from zoo.run_folder import (
     RunFolder,
     SeedFolder,
     append_row,
+    keep_history,
     read_history,
     read_json,
     write_json,
-    write_rows,
     write_text,
 )
 from zoo.training.batches import Batches, Samples
@@ -248,12 +248,7 @@ def train_seed(
 
     train, val = batches("train", shuffled=True), batches("val")
     trainer = Trainer(model, train, val, made.training, seed, place.path, keep, title, made.encoder.learning_rate)
-    # A kill can fall between an epoch's row and its checkpoint: that epoch comes again.
-    rows = [row for row in read_history(place) if row["epoch"] <= trainer.epoch]
-    if rows:
-        write_rows(place.history, rows)
-    else:
-        place.history.unlink(missing_ok=True)
+    keep_history(place, trainer.epoch)
     trainer.run()
 
     history = read_history(place)

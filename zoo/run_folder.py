@@ -190,3 +190,15 @@ def read_history(place: SeedFolder) -> list[dict[str, float]]:
     if rows and None in rows[-1].values():  # a kill in the midst of the row
         rows.pop()
     return [{key: float(value) for key, value in row.items()} for row in rows]
+
+
+def keep_history(place: SeedFolder, epochs: int) -> None:
+    """Drop the rows after the last checkpoint: a kill can fall between an epoch's row and its checkpoint.
+
+    The epoch comes again when the training goes on.
+    """
+    rows = [row for row in read_history(place) if row["epoch"] <= epochs]
+    if rows:
+        write_rows(place.history, rows)
+    else:
+        place.history.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ COMMANDS = {
     "recipes": "zoo.cli.recipes",
     "data": "zoo.cli.data",
     "track": "zoo.cli.track",
+    "matbench": "zoo.cli.matbench",
 }
 HELP = {
     "run": "Train what a recipe describes.",
@@ -33,6 +34,7 @@ HELP = {
     "recipes": "The recipes that ship with the zoo.",
     "data": "Look at datasets, check and fetch them.",
     "track": "Send a finished run to MLflow.",
+    "matbench": "The refractive index, on Matbench's folds.",
 }
 
 
