@@ -11,10 +11,12 @@ from zoo.testing import ConformanceTests, Pair
 
 # Small where the defaults are slow. What is not named here, a new plugin above all, runs with its defaults.
 QUICK: dict[str, dict[str, Any]] = {
+    "m3gnet": {"channels": 8, "layers": 2},
     "nequip": {"channels": 8},
     "dtnet": {"width": 16},
     "dtnet-exp": {"width": 16},
     "dtnet-simple": {"width": 16},
+    "strain": {"width": 16},
 }
 
 

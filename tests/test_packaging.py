@@ -68,7 +68,7 @@ def zoo(installed: Path, cwd: Path, *arguments: str) -> str:
 def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    packages = {"zoo", "zoo_recipes", "zoo_nequip", "zoo_sevennet", "zoo_dtnet"}
+    packages = {"zoo", "zoo_recipes", "zoo_m3gnet", "zoo_nequip", "zoo_sevennet", "zoo_dtnet", "zoo_strain"}
     assert {top for top in tops if not top.endswith(".dist-info")} == packages
     for name in ("zoo_recipes/dtnet_total.yaml", "zoo/data/petousis2017/petousis2017.json.gz", "zoo/py.typed"):
         assert name in names

@@ -126,7 +126,12 @@ def _gradients(pair: Pair, structures: list[Structure]) -> dict[str, Tensor | No
     if not model.frozen:
         parameters["positions"] = batch.positions.clone().requires_grad_()
         batch = dataclasses.replace(batch, positions=parameters["positions"])
-    tensor = model(batch)
+    # What is a derivative already can be differentiated again in training alone.
+    model.train(model.readout.needs_grad)
+    try:
+        tensor = model(batch)
+    finally:
+        model.eval()
     weights = torch.randn(tensor.shape, dtype=tensor.dtype, generator=torch.Generator().manual_seed(4))
     found = torch.autograd.grad((tensor * weights).sum(), list(parameters.values()), allow_unused=True)
     return dict(zip(parameters, found, strict=True))
