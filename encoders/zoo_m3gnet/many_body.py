@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from zoo_m3gnet.radial import bessel_functions, cutoff_function
+
+# Of ẽ_ij: the two envelopes leave little of it, and what it adds to a bond would not be seen beside the bond.
+SCALE = 5.0
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class ShortBonds:
         src, dst: (F,) int64, atoms k or j and i.
         envelope: (F, 1), f_c(r).
         radial: (F, l_max, n_max), f_c(r) j_l(z_ln r/r_c).
-        harmonics: (F, l_max^2), Y_lm of the direction, orthonormal on the sphere up to a factor sqrt(4π).
+        harmonics: (F, l_max^2), Y_lm of the direction, component-normalised.
     """
 
     index: Tensor
@@ -53,8 +55,9 @@ class ManyBodyToBond(nn.Module):
 
     By the addition theorem, Y_l0(θ_jik) = sqrt(4π/(2l+1)) Σ_m Y_lm(ij) Y_lm(ik): the sum over k is made once an atom
     and its components m contracted with each bond, less the term k = j. No triplet is ever listed: the cost grows with
-    the number of bonds, not with its square, and no angle is taken. W_2 has no bias, unlike the paper's: a bond
-    without others beside it stays as it is, and bond features vanish at the cutoff.
+    the number of bonds, not with its square, and no angle is taken. Constants that the weights take up are ours, so
+    that ẽ_ij is of order one: the j_l are normalised, Y_l0 is without its 1/sqrt(4π), and `SCALE`. W_2 has no bias,
+    unlike the paper's: a bond without others beside it stays as it is, and bond features vanish at the cutoff.
 
     Args:
         channels: of atoms and bonds.
@@ -86,7 +89,7 @@ class ManyBodyToBond(nn.Module):
         products = around.index_select(0, bonds.dst) * harmonics
         sums = torch.stack([part.sum(dim=1) for part in products.split(self.sizes.tolist(), dim=1)], dim=1)
         sizes = self.sizes.to(terms.dtype).unsqueeze(-1)
-        others = (sums - sizes * terms) / torch.sqrt(4 * math.pi * sizes)
+        others = SCALE * (sums - sizes * terms) / sizes.sqrt()
         return (others * bonds.envelope.unsqueeze(-1)).flatten(1)
 
     def forward(self, atoms: Tensor, edges: Tensor, bonds: ShortBonds) -> Tensor:

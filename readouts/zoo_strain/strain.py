@@ -44,6 +44,8 @@ class Strain(Readout):
             inputs = hypers.width
         # A constant has no derivative: no bias.
         self.scalar = nn.Sequential(*parts, nn.Linear(inputs, 1, bias=False))
+        # By torch's default the untrained tensors are of order 0.03, where the normaliser behind them expects 1.
+        nn.init.normal_(self.scalar[-1].weight)
 
     @classmethod
     def cannot_make(cls, target: TensorTarget) -> str | None:
