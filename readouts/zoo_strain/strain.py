@@ -42,10 +42,11 @@ class Strain(Readout):
         for _ in range(hypers.hidden_layers):
             parts += [nn.Linear(inputs, hypers.width), nn.SiLU()]
             inputs = hypers.width
-        # A constant has no derivative: no bias.
-        self.scalar = nn.Sequential(*parts, nn.Linear(inputs, 1, bias=False))
+        # No bias: a constant has no derivative.
+        last = nn.Linear(inputs, 1, bias=False)
         # By torch's default the untrained tensors are of order 0.03, where the normaliser behind them expects 1.
-        nn.init.normal_(self.scalar[-1].weight)
+        nn.init.normal_(last.weight)
+        self.scalar = nn.Sequential(*parts, last)
 
     @classmethod
     def cannot_make(cls, target: TensorTarget) -> str | None:
