@@ -8,7 +8,7 @@ from torch.nn.functional import silu
 
 
 class EdgePerceptron(nn.Module):
-    """φ(v_i ⊕ v_j ⊕ e_ij), a gated multilayer perceptron of two layers: M3GNet's eqs. (7) and (8).
+    """φ(v_i ⊕ v_j ⊕ e_ij), M3GNet's gated multilayer perceptron, of two layers.
 
     The gate branches off after the first layer, as the paper writes it. That layer's part from the atoms is made once
     an atom: there are thirty times as many edges.
@@ -29,7 +29,7 @@ class EdgePerceptron(nn.Module):
 
 
 class GraphConvolution(nn.Module):
-    """M3GNet's eqs. (4) and (5), without the state of the crystal that the paper has as an option.
+    """M3GNet's updates of bonds and atoms, without the state of the crystal that the paper has as an option.
 
     e_ij' = e_ij + φ_e(v_i ⊕ v_j ⊕ e_ij) ⊙ W_e e0_ij, then v_i' = v_i + Σ_j φ_v(v_i ⊕ v_j ⊕ e_ij') ⊙ W_v e0_ij.
 

@@ -49,7 +49,7 @@ class ShortBonds:
 
 
 class ManyBodyToBond(nn.Module):
-    """e_ij + g(W_2 ẽ_ij) ⊙ σ(W_1 ẽ_ij + b_1), M3GNet's eqs. (2) and (3), with
+    """e_ij + g(W_2 ẽ_ij) ⊙ σ(W_1 ẽ_ij + b_1), M3GNet's many-body to bond interaction, with
 
     ẽ_ij = Σ_k j_l(z_ln r_ik/r_c) Y_l0(θ_jik) ⊙ σ(W_v v_k + b_v) f_c(r_ij) f_c(r_ik), over all other bonds ik of atom i.
 
@@ -66,7 +66,6 @@ class ManyBodyToBond(nn.Module):
     """
 
     degree_of: Tensor
-    sizes: Tensor
 
     def __init__(self, channels: int, l_max: int, n_max: int) -> None:
         super().__init__()
@@ -74,10 +73,9 @@ class ManyBodyToBond(nn.Module):
         self.neighbour = nn.Linear(channels, l_max * n_max)
         self.value = nn.Linear(l_max * n_max, channels, bias=False)
         self.gate = nn.Linear(l_max * n_max, channels)
-        sizes = 2 * torch.arange(l_max) + 1
-        degree_of = torch.arange(l_max).repeat_interleave(sizes)
+        self.sizes = [2 * degree + 1 for degree in range(l_max)]
+        degree_of = torch.arange(l_max).repeat_interleave(torch.tensor(self.sizes))
         self.register_buffer("degree_of", degree_of, persistent=False)
-        self.register_buffer("sizes", sizes, persistent=False)
 
     def expansion(self, atoms: Tensor, bonds: ShortBonds) -> Tensor:
         """ẽ_ij of the short bonds, (F, l_max n_max), from atom features (N, C)."""
@@ -87,8 +85,8 @@ class ManyBodyToBond(nn.Module):
         flows = terms.index_select(1, self.degree_of) * harmonics  # (F, lm, n)
         around = flows.new_zeros(len(atoms), *flows.shape[1:]).index_add(0, bonds.dst, flows)
         products = around.index_select(0, bonds.dst) * harmonics
-        sums = torch.stack([part.sum(dim=1) for part in products.split(self.sizes.tolist(), dim=1)], dim=1)
-        sizes = self.sizes.to(terms.dtype).unsqueeze(-1)
+        sums = torch.stack([part.sum(dim=1) for part in products.split(self.sizes, dim=1)], dim=1)
+        sizes = terms.new_tensor(self.sizes).unsqueeze(-1)
         others = SCALE * (sums - sizes * terms) / sizes.sqrt()
         return (others * bonds.envelope.unsqueeze(-1)).flatten(1)
 

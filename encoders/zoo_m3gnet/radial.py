@@ -15,7 +15,7 @@ from torch import Tensor
 def smooth_basis(distance: Tensor, cutoff: float, count: int) -> Tensor:
     """h_m(r), m = 0 .. count-1: (E,) Å -> (E, count); zero, with two derivatives, at the cutoff and beyond.
 
-    Kocer, Mason, Erturk, J. Chem. Phys. 150, 154102 (2019), eqs. (12)-(18), which M3GNet takes for its bonds: sums f_m
+    Kocer, Mason, Erturk, J. Chem. Phys. 150, 154102 (2019), which M3GNet takes for its bonds: sums f_m
     of two neighbouring functions sin(kπ r/r_c) / r whose slopes at the cutoff cancel, made orthonormal.
     """
     x = distance / (cutoff / 2)
@@ -36,7 +36,7 @@ def smooth_basis(distance: Tensor, cutoff: float, count: int) -> Tensor:
 
 
 def cutoff_function(distance: Tensor, cutoff: float) -> Tensor:
-    """f_c(r) = 1 - 6 x^5 + 15 x^4 - 10 x^3 with x = r/r_c, zero beyond: M3GNet, below eq. (3); shape unchanged."""
+    """f_c(r) = 1 - 6 x^5 + 15 x^4 - 10 x^3 with x = r/r_c, zero beyond: M3GNet's cutoff function; shape unchanged."""
     x = distance / cutoff
     return torch.where(x < 1, 1 - x**3 * (10 - 15 * x + 6 * x**2), torch.zeros_like(x))
 

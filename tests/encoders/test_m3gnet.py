@@ -112,7 +112,7 @@ class TestRadial:
 
 
 def expansion_by_triplets(model: M3GNet, atoms: torch.Tensor, batch: CrystalBatch) -> torch.Tensor:
-    """M3GNet's eq. (2) as it stands, triplet by triplet, with angles, scipy and numpy's Legendre polynomials."""
+    """The sum over other bonds as the paper writes it, triplet by triplet, with angles and Legendre polynomials."""
     step, hypers = model.many_body[0], model.hypers
     vectors = batch.edge_vectors().detach().numpy()
     lengths = np.linalg.norm(vectors, axis=1)
