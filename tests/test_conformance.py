@@ -13,6 +13,7 @@ from zoo.testing import ConformanceTests, Pair
 QUICK: dict[str, dict[str, Any]] = {
     "m3gnet": {"channels": 8, "layers": 2},
     "nequip": {"channels": 8},
+    "sevennet": {"layer": 2},
     "dtnet": {"width": 16},
     "dtnet-exp": {"width": 16},
     "dtnet-simple": {"width": 16},
