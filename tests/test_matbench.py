@@ -167,6 +167,32 @@ def test_matbenchs_own_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "nequip + dtnet" in (tmp_path / "run" / "results.json.gz").read_text()
 
 
+def test_the_real_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its 4,764 keys, folds, scores and file; for its crystals, which cannot be had, strained ones of petousis2017."""
+    pytest.importorskip("matbench", reason="needs pip install --no-deps matbench matminer")
+    import pandas
+    from matbench.bench import MatbenchBenchmark
+    from matbench.task import MatbenchTask
+
+    records = [r for r in Petousis2017(Petousis2017.Hypers()).records() if len(r.structure) <= 3]
+    names = [f"mb-dielectric-{i:04d}" for i in range(1, 4765)]
+    chosen = [records[i % len(records)] for i in range(len(names))]
+    structures = [r.structure.copy().apply_strain(1e-5 * i) for i, r in enumerate(chosen)]
+    index = [float(np.sqrt(np.trace(record.targets["electronic"]) / 3)) for record in chosen]
+    frame = pandas.DataFrame({"structure": structures, "n": index}, index=names)
+    monkeypatch.setattr(MatbenchTask, "load", lambda task: setattr(task, "df", frame))
+    one_epoch = "training={max_epochs: 1, batch_size: 64, learning_rate: 0.01}"
+    arguments = (*QUICK[:2], one_epoch, "device=cpu", "--data", "matbench", "--out", "run")
+    result = zoo("matbench", "best_electronic", *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    read = MatbenchBenchmark.from_file(str(tmp_path / "run" / "results.json.gz"))
+    assert read.is_valid and read.matbench_dielectric.all_folds_recorded
+    scores = read.matbench_dielectric.scores
+    content = read_json(tmp_path / "run" / "metrics.json")
+    assert scores.mae.mean == pytest.approx(content["mae"]["mean"])
+    assert scores.rmse.mean == pytest.approx(content["rmse"]["mean"])
+
+
 def test_data_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(autoload, subset):
         raise ConnectionError("no route\nto host")
