@@ -12,6 +12,9 @@ import yaml
 from cli import zoo
 from pymatgen.core import Lattice, Structure
 
+# Distributions of their own: test_third_party.py installs them and runs their tests.
+collect_ignore = ["third_party_plugin"]
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 

@@ -18,6 +18,7 @@ from zoo.testing.behaviour import (
 )
 from zoo.testing.conformance import ConformanceTests
 from zoo.testing.crystals import Prototype, point_operations, prototypes
+from zoo.testing.dataset import DatasetTests, check_description, check_frame, check_records
 from zoo.testing.pair import Pair
 from zoo.testing.potential import (
     EncoderWithEnergy,
@@ -41,6 +42,7 @@ from zoo.testing.symmetry import (
 
 __all__ = [
     "ConformanceTests",
+    "DatasetTests",
     "EncoderWithEnergy",
     "Pair",
     "PotentialTests",
@@ -48,10 +50,12 @@ __all__ = [
     "check_anisotropy",
     "check_batching",
     "check_contract",
+    "check_description",
     "check_energy_symmetry",
     "check_equivariance",
     "check_float32",
     "check_forces",
+    "check_frame",
     "check_gradients_finite",
     "check_gradients_flow",
     "check_hypers",
@@ -61,6 +65,7 @@ __all__ = [
     "check_origin_shift",
     "check_permutation",
     "check_point_groups",
+    "check_records",
     "check_save_and_load",
     "check_second_derivative",
     "check_self_images",

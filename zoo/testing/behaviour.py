@@ -15,9 +15,8 @@ from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding, Features
 from zoo.model import TensorModel
 from zoo.testing.compare import FLOAT32, assert_same, norms, orthogonal_matrices, rotate_crystal, rotate_tensor
-from zoo.testing.crystals import prototypes
+from zoo.testing.crystals import VARIED, prototypes, varied
 from zoo.testing.pair import Pair
-from zoo.testing.symmetry import VARIED, varied
 
 
 def check_hypers(pair: Pair) -> None:
@@ -74,7 +73,7 @@ def check_one_atom(pair: Pair) -> None:
 def check_batching(pair: Pair) -> None:
     """A crystal's tensor does not depend on what else is in its batch."""
     one_by_one = torch.cat([pair.predict([s]) for s in varied()])
-    assert_same(pair, pair.predict(varied()), one_by_one, VARIED, "crystals of one batch influence each other")
+    assert_same(pair, pair.of_varied, one_by_one, VARIED, "crystals of one batch influence each other")
 
 
 def check_input_not_mutated(pair: Pair) -> None:
@@ -143,7 +142,7 @@ def check_save_and_load(pair: Pair) -> None:
     other = pair.build(seed=1)
     other.learned().load_state_dict(safetensors.torch.load(safetensors.torch.save(state)))
     claim = "saved and loaded, the model makes other tensors: is something neither parameter nor persistent buffer?"
-    assert_same(pair, _run(other, pair.batch(varied())), pair.predict(varied()), VARIED, claim, rtol=1e-12)
+    assert_same(pair, _run(other, pair.batch(varied())), pair.of_varied, VARIED, claim, rtol=1e-12)
 
 
 def check_float32(pair: Pair) -> None:
@@ -152,7 +151,7 @@ def check_float32(pair: Pair) -> None:
     Relative to the tensor or, where its atoms happen to cancel, to the root mean square over the crystals.
     """
     R = orthogonal_matrices(2, seed=5)[1]
-    expected = pair.predict(varied())
+    expected = pair.of_varied
     sizes = norms(expected)
     sizes = torch.maximum(sizes, sizes.square().mean().sqrt())
     as_is = pair.predict(varied(), torch.float32)

@@ -11,7 +11,6 @@ from pymatgen.core import Lattice, Structure
 from torch import Tensor
 
 from zoo.contract.target import TensorTarget
-from zoo.testing.crystals import prototypes
 from zoo.testing.pair import Pair
 
 FLOAT64 = 1e-10
@@ -28,11 +27,15 @@ def orthogonal_matrices(count: int, seed: int = 0) -> Tensor:
 
 
 def rotate_tensor(tensor: Tensor, rotation: Tensor) -> Tensor:
-    """(n, 3, 3, ...) with every index turned by one (3, 3) matrix: R ε Rᵀ where there are two."""
+    """(n, 3, 3, ...) with every index turned: R ε Rᵀ where there are two; by one (3, 3) matrix, or by (n, 3, 3)."""
     rank = tensor.dim() - 1
-    old, new = string.ascii_lowercase[:rank], string.ascii_uppercase[:rank]
-    turns = ",".join(n + o for n, o in zip(new, old, strict=True))
-    return torch.einsum(f"z{old},{turns}->z{new}", tensor, *[rotation.to(tensor)] * rank)
+    rotation = rotation.to(tensor)
+    each = "z" if rotation.dim() == 3 else ""
+    for axis in range(rank):
+        old = string.ascii_lowercase[:rank]
+        new = old.replace(old[axis], "Q")
+        tensor = torch.einsum(f"z{old},{each}Q{old[axis]}->z{new}", tensor, rotation)
+    return tensor
 
 
 def rotate_crystal(structure: Structure, rotation: Tensor) -> Structure:
@@ -64,8 +67,7 @@ def scales(pair: Pair, tensor: Tensor) -> Tensor:
 
     At least a hundredth of the whole tensor or of that of a triclinic crystal, where the anisotropy vanishes.
     """
-    triclinic = norms(pair.predict([prototypes()["1"].structure])).max()
-    floor = 0.01 * torch.maximum(norms(tensor), triclinic)
+    floor = 0.01 * torch.maximum(norms(tensor), norms(pair.triclinic).max())
     return torch.maximum(norms(anisotropic(tensor, pair.target)), floor)
 
 

@@ -33,7 +33,7 @@ class Prototype:
     system: str
     structure: Structure
 
-    @property
+    @functools.cached_property
     def rotations(self) -> np.ndarray:
         """(n, 3, 3) the operations of the point group of the structure as it is, Cartesian, improper ones too."""
         return point_operations(self.structure)
@@ -135,3 +135,11 @@ _TABLE: dict[str, tuple[str, int, tuple[float, ...], list[Site]]] = {
     "-43m": ("cubic", 215, (4.817,), [("Ti", 0, 0, 0), ("O", 0.237, 0.237, 0.237)]),
     "m-3m": ("cubic", 221, (3.917,), [("Ba", 0, 0, 0), ("Ti", 0.5, 0.5, 0.5), ("O", 0.5, 0.5, 0)]),
 }  # fmt: skip
+
+# No symmetry; the four classes whose rotations alone demand less than their reflections; a chiral crystal.
+VARIED = ("1", "m", "mm2", "-4", "-42m", "32")
+
+
+def varied() -> list[Structure]:
+    """The crystals of the classes in `VARIED`."""
+    return [prototypes()[name].structure for name in VARIED]

@@ -16,8 +16,9 @@ from zoo import plugins
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.plugin import Encoder, Provides, Readout
 from zoo.contract.target import TensorTarget
-from zoo.graphs.graph import collate, crystal_graph
+from zoo.graphs.graph import CrystalGraph, collate, crystal_graph
 from zoo.model import TensorModel
+from zoo.testing.crystals import prototypes, varied
 
 
 @dataclass(frozen=True)
@@ -54,46 +55,94 @@ class Pair:
     @property
     def provides(self) -> Provides:
         """What the encoder promises."""
-        return self.encoder_class.provides(self.encoder_class.Hypers(**self.encoder_hypers))
+        return self.encoder_class.provides(self._encoder_hypers())
 
-    def build(self, dtype: torch.dtype = torch.float64, seed: int = 0) -> TensorModel:
-        """A new model in eval mode.
+    def build(self, dtype: torch.dtype = torch.float64, seed: int = 0, encoder: Encoder | None = None) -> TensorModel:
+        """A new model in eval mode, with a new encoder unless one is given.
 
         Trainable parameters are drawn at random and then moved a little, so that what an author starts at zero counts
         too. It is built with `dtype` as the default one: constants of e3nn are rounded to that.
         """
         encoder_type, readout_type = self.encoder_class, self.readout_class
         with torch.random.fork_rng(devices=[]), default_dtype(dtype):
+            encoder = encoder if encoder is not None else _built(encoder_type, self._encoder_hypers(), seed)
             torch.manual_seed(seed)
-            encoder = encoder_type(encoder_type.Hypers(**self.encoder_hypers))
             readout_hypers = readout_type.Hypers(**self.readout_hypers)
             readout = readout_type(readout_hypers, self.provides, encoder.cutoff, self.target)
-            model = TensorModel(encoder, readout, self.target).to(dtype).eval()
-            shake(model.learned())
-        return model
+            shake(readout)
+            return TensorModel(encoder, readout, self.target).to(dtype).eval()
+
+    def _encoder_hypers(self) -> Any:
+        return self.encoder_class.Hypers(**self.encoder_hypers)
 
     @cached_property
     def model(self) -> TensorModel:
         """The float64 model that the checks share. They leave it as it is."""
-        return self.build()
+        return self.build(encoder=_shared(self.encoder_class, self._encoder_hypers(), torch.float64))
 
     @cached_property
     def single(self) -> TensorModel:
         """The same weights in float32."""
-        model = self.build(torch.float32)
+        model = self.build(torch.float32, encoder=_shared(self.encoder_class, self._encoder_hypers(), torch.float32))
         model.learned().load_state_dict(self.model.learned().state_dict())
         return model
 
+    @cached_property
+    def of_prototypes(self) -> Tensor:
+        """The tensors of all 32 prototypes, in their order: for the checks that compare them with something else."""
+        return self.predict([p.structure for p in prototypes().values()])
+
+    @cached_property
+    def of_varied(self) -> Tensor:
+        """The tensors of `varied()`, likewise."""
+        return self.predict(varied())
+
+    @cached_property
+    def triclinic(self) -> Tensor:
+        """The tensor of the triclinic prototype: a scale of what is anisotropic."""
+        return self.predict([prototypes()["1"].structure])
+
     def batch(self, structures: Sequence[Structure], dtype: torch.dtype = torch.float64) -> CrystalBatch:
-        """Graphs up to the encoder's cutoff, built anew."""
+        """Graphs up to the encoder's cutoff; of the atoms and the cell as they are."""
         known = self.model.encoder.elements()
-        return collate([crystal_graph(_with(s, known), self.model.encoder.cutoff) for s in structures], dtype)
+        return collate([_graph(_with(s, known), self.model.encoder.cutoff) for s in structures], dtype)
 
     def predict(self, structures: Sequence[Structure], dtype: torch.dtype = torch.float64) -> Tensor:
         """The tensors of some crystals, as one batch, float64: (B, *target.shape), or (N, ...) per atom."""
         model = self.model if dtype == torch.float64 else self.single
         with torch.set_grad_enabled(model.readout.needs_grad):
             return model(self.batch(structures, dtype)).detach().double()
+
+
+def _built(encoder: type[Encoder], hypers: Any, seed: int) -> Encoder:
+    torch.manual_seed(seed)
+    made = encoder(hypers)
+    if not encoder.pretrained:
+        shake(made)
+    return made
+
+
+_SHARED: dict[tuple[type[Encoder], str, torch.dtype], Encoder] = {}
+
+
+def _shared(encoder: type[Encoder], hypers: Any, dtype: torch.dtype) -> Encoder:
+    """One encoder for all pairs that have it: building one can take longer than all that is checked with it."""
+    key = (encoder, hypers.model_dump_json(), dtype)
+    if key not in _SHARED:
+        with torch.random.fork_rng(devices=[]), default_dtype(dtype):
+            _SHARED[key] = _built(encoder, hypers, seed=0)
+    return _SHARED[key]
+
+
+_GRAPHS: dict[tuple[bytes, bytes, tuple[int, ...], float], CrystalGraph] = {}
+
+
+def _graph(structure: Structure, cutoff: float) -> CrystalGraph:
+    """The graph of a crystal. All pairs are asked about the same ones: those of this cutoff are known by content."""
+    key = (structure.lattice.matrix.tobytes(), structure.frac_coords.tobytes(), structure.atomic_numbers, cutoff)
+    if key not in _GRAPHS:
+        _GRAPHS[key] = crystal_graph(structure, cutoff)
+    return _GRAPHS[key]
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from zoo.contract.plugin import Encoder
 from zoo.contract.potential import Potential
 from zoo.graphs.graph import collate, crystal_graph
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal, rotate_tensor
+from zoo.testing.crystals import varied
 from zoo.testing.pair import default_dtype, shake
-from zoo.testing.symmetry import repeated, varied
+from zoo.testing.symmetry import repeated
 
 STEP = 1e-4  # Å, of the finite differences: their own error is of the order of its square
 EXACT = 1e-10

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from unittest import SkipTest
 
 import numpy as np
 import torch
 from pymatgen.core import Lattice, Structure
 
+from zoo.contract.target import TensorTarget
 from zoo.testing.compare import (
     FLOAT64,
     anisotropic,
@@ -19,21 +21,13 @@ from zoo.testing.compare import (
     rotate_tensor,
     scales,
 )
-from zoo.testing.crystals import prototypes
+from zoo.testing.crystals import VARIED, prototypes, varied
 from zoo.testing.pair import Pair
-
-# No symmetry; the four classes whose rotations alone demand less than their reflections; a chiral crystal.
-VARIED = ("1", "m", "mm2", "-4", "-42m", "32")
-
-
-def varied() -> list[Structure]:
-    """The crystals of the classes in `VARIED`."""
-    return [prototypes()[name].structure for name in VARIED]
 
 
 def check_equivariance(pair: Pair) -> None:
     """Turn or mirror the crystal, and the tensor turns with it: ε(R x) = R ε(x) Rᵀ for random R of O(3)."""
-    before = pair.predict(varied())
+    before = pair.of_varied
     for index, R in enumerate(orthogonal_matrices(4)):
         kind = "improper" if index % 2 else "proper"
         got = pair.predict([rotate_crystal(s, R) for s in varied()])
@@ -57,7 +51,7 @@ def check_origin_shift(pair: Pair) -> None:
     """The origin of the coordinates does not matter."""
     shift = np.array([0.137, -0.411, 0.263])
     got = pair.predict([moved(s, s.lattice, s.frac_coords + shift) for s in varied()])
-    assert_same(pair, got, pair.predict(varied()), VARIED, "the origin matters: are absolute positions used?")
+    assert_same(pair, got, pair.of_varied, VARIED, "the origin matters: are absolute positions used?")
 
 
 def check_lattice_shift(pair: Pair) -> None:
@@ -69,7 +63,7 @@ def check_lattice_shift(pair: Pair) -> None:
         return moved(structure, structure.lattice, structure.frac_coords + images)
 
     claim = "it matters in which unit cell an atom is written: are absolute positions used?"
-    assert_same(pair, pair.predict([rewritten(s) for s in varied()]), pair.predict(varied()), VARIED, claim)
+    assert_same(pair, pair.predict([rewritten(s) for s in varied()]), pair.of_varied, VARIED, claim)
 
 
 def check_supercell(pair: Pair) -> None:
@@ -110,7 +104,7 @@ def check_point_groups(pair: Pair) -> None:
     tensors = pair.predict(turned)
     for (name, prototype), Q, tensor in zip(prototypes().items(), orientations, tensors, strict=True):
         operations = Q @ torch.from_numpy(prototype.rotations) @ Q.T
-        images = torch.cat([rotate_tensor(tensor[None], R) for R in operations])
+        images = rotate_tensor(tensor.expand(len(operations), *tensor.shape), operations)
         labels = [f"class {name}, operation of determinant {d:+.0f}" for d in torch.linalg.det(operations)]
         claim = "the tensor is not invariant under the point group of its crystal"
         assert_same(pair, images, tensor.expand_as(images), labels, claim)
@@ -127,7 +121,7 @@ def check_zero_pattern(pair: Pair) -> None:
     _one_a_crystal(pair)
     if pair.target.rank != 2:
         raise SkipTest("the table is that of tensors of rank 2; check_point_groups holds for every rank")
-    tensors = pair.predict([p.structure for p in prototypes().values()])
+    tensors = pair.of_prototypes
     limits = FLOAT64 * scales(pair, tensors)
     for prototype, e, limit in zip(prototypes().values(), tensors, limits, strict=True):
         forms = torch.stack([e[0, 1], e[1, 2], e[0, 2], e[0, 0] - e[1, 1], e[1, 1] - e[2, 2]])
@@ -141,20 +135,25 @@ def check_zero_pattern(pair: Pair) -> None:
 def check_anisotropy(pair: Pair) -> None:
     """Anisotropy is there wherever the class allows it, else all checks above would pass for want of it."""
     _one_a_crystal(pair)
-    target = pair.target
-    tensors = pair.predict([p.structure for p in prototypes().values()])
-    generator = torch.Generator().manual_seed(3)
-    values = torch.randn(1, target.irreps.dim, dtype=torch.float64, generator=generator)
-    any_tensor = anisotropic(target.from_irreps(values), target)
-    for (name, prototype), tensor in zip(prototypes().items(), tensors, strict=True):
-        images = [rotate_tensor(any_tensor, R) for R in torch.from_numpy(prototype.rotations)]
-        if torch.cat(images).mean(0).norm() < 1e-8:
-            continue  # the class allows none
-        share = norms(anisotropic(tensor[None], target)) / norms(tensor[None])
+    for (name, prototype), tensor in zip(prototypes().items(), pair.of_prototypes, strict=True):
+        if not _allows_anisotropy(name, pair.target):
+            continue
+        share = norms(anisotropic(tensor[None], pair.target)) / norms(tensor[None])
         assert share > 1e-6, (
             f"the tensor of a {prototype.system} crystal ({name}) is isotropic, though its class demands that of none: "
             f"anisotropic part {share.item():.1e} of the whole"
         )
+
+
+@functools.cache
+def _allows_anisotropy(point_group: str, target: TensorTarget) -> bool:
+    """Whether something is left of a random anisotropic tensor after the mean over the operations of a class."""
+    operations = torch.from_numpy(prototypes()[point_group].rotations)
+    generator = torch.Generator().manual_seed(3)
+    values = torch.randn(1, target.irreps.dim, dtype=torch.float64, generator=generator)
+    tensor = anisotropic(target.from_irreps(values), target)
+    images = rotate_tensor(tensor.expand(len(operations), *target.shape), operations)
+    return bool(images.mean(0).norm() > 1e-8)
 
 
 def repeated(structure: Structure, times: tuple[int, int, int]) -> Structure:
