@@ -70,7 +70,12 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     packages = {"zoo", "zoo_recipes", "zoo_m3gnet", "zoo_nequip", "zoo_sevennet", "zoo_dtnet", "zoo_strain"}
     assert {top for top in tops if not top.endswith(".dist-info")} == packages
-    for name in ("zoo_recipes/dtnet_total.yaml", "zoo/data/petousis2017/petousis2017.json.gz", "zoo/py.typed"):
+    for name in (
+        "zoo_recipes/dtnet_total.yaml",
+        "zoo/data/petousis2017/petousis2017.json.gz",
+        "zoo/py.typed",
+        "zoo/templates/encoder/plugin.py",
+    ):
         assert name in names
     assert any(name.endswith("LICENSE.md") for name in names), "the licence of the embedded data"
 

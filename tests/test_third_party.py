@@ -1,4 +1,4 @@
-"""A stranger's distribution, which knows `zoo.api` alone, is trained, registered, reloaded and served like any other."""
+"""A stranger's distribution, which knows `zoo.api` alone, is trained, registered, reloaded, served like ours."""
 
 from __future__ import annotations
 

@@ -33,7 +33,9 @@ def pairs(formula: str = "ij=ji") -> list[dict[str, Any]]:
 
 
 def _why_not(encoder: str, readout: str, target: TensorTarget) -> str | None:
+    """The pair does not fit or, where it does, what has to be installed for it."""
     try:
-        return model.mismatch(encoder, plugins.hypers("encoder", encoder, {}), readout, target)
+        hypers = plugins.hypers("encoder", encoder, {})
+        return model.mismatch(encoder, hypers, readout, target) or plugins.load("encoder", encoder).missing(hypers)
     except ZooError as error:
         return str(error)

@@ -110,6 +110,15 @@ class SevenNet(Encoder):
         """5 for SevenNet-0."""
         return len(CHECKPOINTS[hypers.checkpoint].channels)
 
+    @classmethod
+    def missing(cls, hypers: SevenNetHypers) -> str | None:
+        """The package sevenn, which the weights are in."""
+        try:
+            CHECKPOINTS[hypers.checkpoint].path()
+        except ZooError as error:
+            return str(error)
+        return None
+
     def elements(self) -> frozenset[int]:
         """The 89 elements of MPtrj."""
         return frozenset((self.species >= 0).nonzero().flatten().tolist())

@@ -1,4 +1,4 @@
-"""`zoo list` and `zoo compat`."""
+"""`zoo list`."""
 
 from __future__ import annotations
 
@@ -75,28 +75,3 @@ def _describe(kind: str) -> list[dict[str, Any]]:
 
 def _type_name(annotation: object) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
-
-
-@click.command("compat")
-@click.option("--json", "as_json", is_flag=True, help="For scripts: a list of {encoder, readout, works, reason}.")
-@click.option("--formula", default="ij=ji", show_default=True, help="Index symmetry of the tensor.")
-def compat_command(as_json: bool, formula: str) -> None:
-    """Show which encoder goes with which readout, with default hyperparameters, and why not."""
-    from rich.table import Table
-
-    from zoo import compat
-    from zoo.cli.terminal import console
-
-    pairs = compat.pairs(formula)
-    if as_json:
-        click.echo(json.dumps(pairs, indent=1, ensure_ascii=False))
-        return
-    readouts = list(dict.fromkeys(pair["readout"] for pair in pairs))
-    table = Table(box=None, header_style="bold")
-    table.add_column("encoder ╲ readout")
-    for readout in readouts:
-        table.add_column(readout)
-    for encoder in dict.fromkeys(pair["encoder"] for pair in pairs):
-        cells = {pair["readout"]: pair for pair in pairs if pair["encoder"] == encoder}
-        table.add_row(encoder, *["[green]yes" if cells[r]["works"] else cells[r]["reason"] for r in readouts])
-    console().print(table)

@@ -100,6 +100,11 @@ class Encoder(nn.Module, ABC):
         """The number of interaction layers that there are to expose (L_1 .. L_n)."""
         return 1
 
+    @classmethod
+    def missing(cls, hypers: Any) -> str | None:
+        """What must be installed or fetched before one can be built, a line that says how; None where all is here."""
+        return None
+
     def elements(self) -> frozenset[int] | None:
         """Atomic numbers that the encoder knows; None where it knows all."""
         return None

@@ -53,7 +53,8 @@ def permittivity(structure: Structure, radius: float) -> np.ndarray:
     """(3, 3): ε of point polarisabilities to first order in their interaction, in the frame of the structure.
 
     ε = 1 + (4π/V) Σ_i [α_i 1 + Σ_j α_i α_j (1 - r²/R²)² (3 r̂r̂ᵀ - 1) / r³]: the dipole that a dipole induces
-    (Silberstein, Phil. Mag. 33, 92 (1917)). No local field of Lorentz, no higher order: a formula to learn, not a measurement.
+    (Silberstein, Phil. Mag. 33, 92 (1917)). No local field of Lorentz, no higher order: a formula to learn, not a
+    measurement.
 
     Args:
         structure: of the elements in `POLARISABILITY`.

@@ -35,9 +35,9 @@ class BondPolarisability(Readout):
     """ε = mean over atoms of α(s_i) 1 + Σ_j f_c(r_ij) [α_L r̂r̂ᵀ + α_T (1 - r̂r̂ᵀ)]: the bond polarisability model.
 
     Long, Proc. R. Soc. A 217, 203 (1953): a bond has one polarisability along itself, α_L, and one across, α_T. Here
-    both are learned functions of the bond's length, the invariants of its two atoms and, where the encoder gives any, the
-    components v_i · r̂ and r̂ · t_i · r̂ of the atom's vectors and tensors along the bond. All atoms and images within the
-    encoder's cutoff are bonds, with an envelope f_c.
+    both are learned functions of the bond's length, the invariants of its two atoms and, where the encoder gives any,
+    the components v_i · r̂ and r̂ · t_i · r̂ of the atom's vectors and tensors along the bond. All atoms and images
+    within the encoder's cutoff are bonds, with an envelope f_c.
     """
 
     Hypers = BondPolarisabilityHypers
