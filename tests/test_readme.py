@@ -92,30 +92,18 @@ def test_the_make_targets_of_the_readme_exist() -> None:
         assert re.search(rf"^{target}:", makefile, flags=re.M), target
 
 
-def test_the_encoder_of_contributing_conforms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The code that CONTRIBUTING.md shows is written out, imported and put through the whole suite."""
+def test_the_code_of_contributing_is_what_zoo_new_writes(tmp_path: Path) -> None:
+    """tests/test_new.py installs such a package and runs its conformance suite."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    shown = next(
-        block for block in re.findall(r"^ +```python\n(.*?)^ +```", text, flags=re.M | re.S) if "class Neigh" in block
-    )
-    code = re.sub(r"^   ", "", shown, flags=re.M)
-    (tmp_path / "my_encoder.py").write_text(code)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    import my_encoder
-
-    from zoo.testing import ConformanceTests, Pair
-
-    class Suite(ConformanceTests):
-        pair = Pair(my_encoder.NeighbourSum, "dtnet", readout_hypers={"width": 8, "blocks": 1})
-
-    suite = Suite()
-    ran = 0
-    for name in dir(suite):
-        if name.startswith("test_"):
-            try:
-                getattr(suite, name)()
-            except Exception as error:
-                if type(error).__name__ != "SkipTest":
-                    raise
-            ran += 1
-    assert ran > 10
+    command = next(words for words in map(str.split, re.findall(r"`zoo (new encoder [^`]+)`", text)))
+    assert zoo(*command, cwd=tmp_path).returncode == 0
+    (written,) = tmp_path.glob("*/*/__init__.py")
+    (test,) = tmp_path.glob("*/tests/*.py")
+    shown = [
+        re.sub(r"^   ", "", b, flags=re.M) for b in re.findall(r"^ +```python\n(.*?)^ +```", text, flags=re.M | re.S)
+    ]
+    assert shown[0] in written.read_text()
+    for line in shown[1].splitlines():
+        assert line in test.read_text()
+    assert str(written.relative_to(tmp_path).relative_to(command[-1])) in text
+    assert str(test.relative_to(tmp_path).relative_to(command[-1])) in text

@@ -73,9 +73,7 @@ def _names(kind: str, name: str) -> tuple[str, str]:
     package = name.replace("-", "_")
     cls = "".join(part.capitalize() for part in name.split("-"))
     if name in plugins.available(kind):
-        raise ZooError(
-            f"there is {'an' if kind == 'encoder' else 'a'} {kind} '{name}' already (zoo list): choose another name"
-        )
+        raise ZooError(f"'{name}' is the name of an installed {kind} (zoo list): choose another one")
     if Path(name).exists():
         raise ZooError(f"{name} exists already: choose another name, or go to another folder")
     if keyword.iskeyword(package) or find_spec(package) is not None:

@@ -56,7 +56,7 @@ class MyPlugin(Dataset):
             lattice = Lattice([[0, half, half], [half, 0, half], [half, half, 0]])
             yield Record(
                 key=metal + halogen,
-                structure=Structure(lattice, [metal, halogen], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+                structure=Structure(lattice, [metal, halogen], np.array([[0, 0, 0], [0.5, 0.5, 0.5]])),
                 targets={"electronic": electronic * np.eye(3), "total": total * np.eye(3)},
                 properties={"source": "my-plugin"},
             )
