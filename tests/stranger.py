@@ -32,7 +32,9 @@ class Environment:
     def variables(self) -> dict[str, str]:
         """Environment variables of a process that finds the packages."""
         path = [str(self.site), *filter(None, [os.environ.get("PYTHONPATH")])]
-        return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"}
+        # The scripts of this environment, for it need not be activated: mlflow starts uvicorn by name.
+        scripts = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PATH": scripts, "OMP_NUM_THREADS": "1"}
 
     def python(self, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         """`python ARGUMENTS...` in the folder `cwd`."""

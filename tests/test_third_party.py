@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -68,6 +69,7 @@ def folder(stranger: Environment, tmp_path_factory: pytest.TempPathFactory) -> P
     return place
 
 
+@functools.cache
 def predicted(stranger: Environment, model: str, folder: Path) -> np.ndarray:
     shown = stranger.zoo("predict", model, "NaCl.cif", "--format", "json", cwd=folder)
     return np.array(json.loads(shown)[0]["tensor"])
