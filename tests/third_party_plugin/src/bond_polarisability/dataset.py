@@ -98,10 +98,10 @@ class InducedDipoles(Dataset):
 
 
 def _strained(name: str, rng: np.random.Generator) -> Structure:
-    """A prototype with elements of its own, stretched along random axes by a few percent and turned at random."""
+    """A prototype with elements of its own, stretched or shrunk by up to a fifth along three axes and turned at random."""
     cations, anions, cell, cation_sites, anion_sites = PROTOTYPES[name]
     cation, anion = str(rng.choice(cations)), str(rng.choice(anions))
-    stretch = np.eye(3) + np.diag(rng.normal(0, 0.05, 3))
+    stretch = np.eye(3) + np.diag(rng.uniform(-0.2, 0.2, 3))
     turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     lattice = Lattice(np.array(cell) * (RADIUS[cation] + RADIUS[anion]) @ stretch @ turn)
     species = [cation] * len(cation_sites) + [anion] * len(anion_sites)
