@@ -105,7 +105,7 @@ def test_its_own_tests_pass(stranger: Environment) -> None:
 
 
 def test_it_learns(folder: Path) -> None:
-    """The tensors follow a formula. Sixty epochs on a hundred crystals are far below the mean's error, anisotropy too."""
+    """Tensors of a formula: sixty epochs on a hundred crystals are below the error of the mean, anisotropy too."""
     content = json.loads((folder / "bonds" / "metrics.json").read_text())
     for name, share in (("mae_ten", 0.5), ("mae_off_diag", 0.9)):
         assert content["test"][name]["mean"] < share * content["test_mean_baseline"][name]["mean"], content["test"]

@@ -98,7 +98,7 @@ class InducedDipoles(Dataset):
 
 
 def _strained(name: str, rng: np.random.Generator) -> Structure:
-    """A prototype with elements of its own, stretched or shrunk by up to a fifth along three axes and turned at random."""
+    """A prototype with elements of its own, strained by up to a fifth along three axes, turned at random."""
     cations, anions, cell, cation_sites, anion_sites = PROTOTYPES[name]
     cation, anion = str(rng.choice(cations)), str(rng.choice(anions))
     stretch = np.eye(3) + np.diag(rng.uniform(-0.2, 0.2, 3))
