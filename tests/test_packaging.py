@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import subprocess
 import sys
@@ -68,7 +69,9 @@ def zoo(installed: Path, cwd: Path, *arguments: str) -> str:
 def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    packages = {"zoo", "zoo_recipes", "zoo_m3gnet", "zoo_nequip", "zoo_sevennet", "zoo_dtnet", "zoo_strain"}
+    options = configparser.ConfigParser()
+    options.read(ROOT / "setup.cfg")
+    packages = {name.split(".")[0] for name in options["options"]["packages"].split()}
     assert {top for top in tops if not top.endswith(".dist-info")} == packages
     for name in (
         "zoo_recipes/dtnet_total.yaml",
