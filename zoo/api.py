@@ -14,7 +14,7 @@ from zoo.contract.features import Embedding, Features, matrix_to_spherical, sphe
 from zoo.contract.plugin import BadRecord, Dataset, Encoder, Hypers, Needs, Provides, Readout, Record
 from zoo.contract.potential import Potential, PotentialOutput
 from zoo.contract.radial import bessel_basis, polynomial_envelope
-from zoo.contract.target import TensorTarget
+from zoo.contract.target import TensorTarget, only_symmetric_rank_2
 from zoo.errors import ZooError
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "ZooError",
     "bessel_basis",
     "matrix_to_spherical",
+    "only_symmetric_rank_2",
     "polynomial_envelope",
     "spherical_to_matrix",
 ]

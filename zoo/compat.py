@@ -10,7 +10,9 @@ from zoo.errors import ZooError
 
 
 def pairs(formula: str = "ij=ji") -> list[dict[str, Any]]:
-    """Every pair of installed plugins, with default hyperparameters: {encoder, readout, works, reason}.
+    """Every pair of installed plugins, with default hyperparameters: {encoder, readout, works, reason, caveat}.
+
+    The reason is that of a pair that does not work; a caveat, what one that does is known to get wrong.
 
     Raises:
         ZooError: `formula` is no index symmetry.
@@ -26,6 +28,7 @@ def pairs(formula: str = "ij=ji") -> list[dict[str, Any]]:
             "readout": readout,
             "works": (reason := _why_not(encoder, readout, target)) is None,
             "reason": reason,
+            "caveat": _caveat(readout) if reason is None else None,
         }
         for encoder in plugins.available("encoder")
         for readout in plugins.available("readout")
@@ -39,3 +42,7 @@ def _why_not(encoder: str, readout: str, target: TensorTarget) -> str | None:
         return model.mismatch(encoder, hypers, readout, target) or plugins.load("encoder", encoder).missing(hypers)
     except ZooError as error:
         return str(error)
+
+
+def _caveat(readout: str) -> str | None:
+    return "; ".join(dict.fromkeys(plugins.load("readout", readout).violates.values())) or None

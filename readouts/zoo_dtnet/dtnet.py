@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo.api import CrystalBatch, Embedding, Hypers, Needs, Provides, Readout, TensorTarget
+from zoo.api import CrystalBatch, Embedding, Hypers, Needs, Provides, Readout, TensorTarget, only_symmetric_rank_2
 from zoo_dtnet.layers import Block, BondBlock, Bonds, Embed, TensorHead, symmetrised
 
 
@@ -54,13 +54,7 @@ class DTNetSimple(Readout):
     @classmethod
     def cannot_make(cls, target: TensorTarget) -> str | None:
         """Anything but one symmetric intensive 3×3 tensor a crystal."""
-        if target.rank != 2 or {str(ir) for _, ir in target.irreps} != {"0e", "2e"}:
-            return f"makes symmetric 3×3 tensors (ij=ji) alone, '{target.name}' is {target.formula}"
-        if target.per_atom:
-            return f"makes one tensor a crystal, '{target.name}' has one an atom"
-        if not target.intensive:
-            return f"averages over atoms, so what it makes is intensive; '{target.name}' is extensive"
-        return None
+        return only_symmetric_rank_2(target)
 
     def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
         """(B, 3, 3)."""

@@ -135,12 +135,16 @@ class Readout(nn.Module, ABC):
             the encoder's embedding cannot come from the cache.
         normalise: the model scales and shifts what it makes by the training set's statistics; False where the
             readout itself makes the physical scale.
+        violates: what a method of the literature gets wrong: name of a check of `zoo.testing.ConformanceTests`
+            (`supercell`, ...) -> the reason, in a few words. Those tests are strict expected failures, and `zoo compat`
+            says so. Empty for a method that one can use.
     """
 
     Hypers: ClassVar[type[Hypers]]
     needs: ClassVar[Needs] = Needs()
     needs_grad: ClassVar[bool] = False
     normalise: ClassVar[bool] = True
+    violates: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, hypers: Any, provides: Provides, cutoff: float, target: TensorTarget) -> None:
         super().__init__()

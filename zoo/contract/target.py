@@ -92,3 +92,14 @@ class TensorTarget:
         basis = _basis(self.formula)[1].to(values).flatten(1)
         # The components are linear in the irreps; among the independent ones this is a square system.
         return self.from_irreps(torch.linalg.solve(basis[:, list(self.independent)].T, values.T).T)
+
+
+def only_symmetric_rank_2(target: TensorTarget) -> str | None:
+    """For `Readout.cannot_make`: why a target is not one symmetric intensive 3×3 tensor a crystal; None if it is."""
+    if target.rank != 2 or {str(ir) for _, ir in target.irreps} != {"0e", "2e"}:
+        return f"makes symmetric 3×3 tensors (ij=ji) alone, '{target.name}' is {target.formula}"
+    if target.per_atom:
+        return f"makes one tensor a crystal, '{target.name}' has one an atom"
+    if not target.intensive:
+        return f"makes intensive tensors alone, '{target.name}' is extensive"
+    return None

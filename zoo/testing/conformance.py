@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from zoo.testing import behaviour, symmetry
 from zoo.testing.pair import Pair
@@ -16,9 +18,21 @@ class ConformanceTests:
 
     class TestMyReadout(ConformanceTests):
         pair = Pair("nequip", MyReadout, readout_hypers={"width": 8})
+
+    What the readout declares in `violates` is a strict expected failure: it must fail, by the check itself.
     """
 
     pair: ClassVar[Pair]
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "pair" not in cls.__dict__:
+            return
+        for check, reason in cls.pair.readout_class.violates.items():
+            name = f"test_{check}"
+            if not hasattr(cls, name):
+                raise TypeError(f"{cls.pair.readout_class.__name__}.violates names '{check}', but there is no {name}")
+            setattr(cls, name, _must_fail(getattr(cls, name), reason))
 
     def test_hypers(self) -> None:
         behaviour.check_hypers(self.pair)
@@ -76,3 +90,14 @@ class ConformanceTests:
 
     def test_smooth_at_cutoff(self) -> None:
         behaviour.check_smooth_at_cutoff(self.pair)
+
+
+def _must_fail(test: Callable[..., None], reason: str) -> Callable[..., None]:
+    """A copy of the test, for other pairs share the original, as a strict expected failure."""
+    import pytest
+
+    @functools.wraps(test)
+    def copy(*arguments: Any, **named: Any) -> None:
+        test(*arguments, **named)
+
+    return pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)(copy)
