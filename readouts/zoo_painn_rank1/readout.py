@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import silu
 
 from zoo.api import (
@@ -22,7 +22,7 @@ from zoo.api import (
     only_symmetric_rank_2,
     polynomial_envelope,
 )
-from zoo_painn_rank1.gated import GatedBlock
+from zoo_painn_rank1.gated import GatedBlock, linear
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -96,12 +96,12 @@ class PaiNNRank1(Readout):
         super().__init__(hypers, provides, cutoff, target)
         width = hypers.width
         self.hidden = GatedBlock(provides.atoms.count("0e"), provides.atoms.count("1o"), width, width)
-        self.scalar = nn.Linear(width, 1)
-        self.vectors = nn.Linear(width, 2, bias=False)  # W: of atom i, of atom j
+        self.scalar = linear(width, 1)
+        self.vectors = linear(width, 2, bias=False)  # W: of atom i, of atom j
         # w(s_i, s_j, r_ij), one hidden layer. What it takes of the atoms is made on the atoms: edges outnumber them.
-        self.weight_of_atoms = nn.Linear(width, 2 * width)
-        self.weight_of_distance = nn.Linear(hypers.num_bessel, width, bias=False)
-        self.weight = nn.Linear(width, 1)
+        self.weight_of_atoms = linear(width, 2 * width)
+        self.weight_of_distance = linear(hypers.num_bessel, width, bias=False)
+        self.weight = linear(width, 1)
 
     @classmethod
     def cannot_make(cls, target: TensorTarget) -> str | None:
