@@ -27,8 +27,11 @@ def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 def safe_norm(vectors: Tensor) -> Tensor:
-    """(N, 3, C) -> (N, C), up to 1e-4; its gradient at zero is zero, not NaN (centrosymmetric sites have v = 0)."""
-    return torch.sqrt(vectors.square().sum(dim=1) + 1e-8)
+    """(N, 3, C) -> (N, C): √(‖v‖² + 0.01²), rounded off at zero, where the vectors of many sites are by symmetry.
+
+    The gradient there is zero, not NaN, and a force or stress does not depend on the rounding of such a zero.
+    """
+    return torch.sqrt(vectors.square().sum(dim=1) + 1e-4)
 
 
 class Message(nn.Module):

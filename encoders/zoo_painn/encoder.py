@@ -25,7 +25,7 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 
 
 class PaiNNHypers(Hypers):
-    """Hyperparameters of `PaiNN`; the defaults are the paper's but for the number of channels."""
+    """Hyperparameters of `PaiNN`; the defaults are the paper's but for channels and radial functions."""
 
     cutoff: PositiveFloat = 5.0
     """Å; neighbours up to it exchange messages."""
@@ -39,8 +39,11 @@ class PaiNNHypers(Hypers):
     channels: Positive = 64
     """Scalars, and vectors, of an atom; the paper has 128."""
 
-    num_bessel: Positive = 20
-    """Number of radial basis functions; also the channels of the bond scalars and of the bond vectors."""
+    num_bessel: Positive = 8
+    """Radial basis functions, also the channels of bond scalars and of bond vectors; the paper has 20.
+
+    More of them oscillate faster, which costs precision in float32.
+    """
 
     envelope_power: Annotated[int, Field(ge=2)] = 6
     """p of the polynomial envelope, which takes messages and bonds smoothly to zero at the cutoff."""
@@ -64,7 +67,7 @@ class PaiNN(Encoder):
     """PaiNN without its readout: Schütt, Unke, Gastegger, ICML 2021 (arXiv 2102.03150).
 
     The features given are 64x0e+64x1o by default; the vectors of an atom at an inversion centre are zero. Bonds: radial
-    basis × envelope, 20x0e, and these × the direction, 20x1o; all vanish at the cutoff. The envelope is DimeNet's
+    basis × envelope, 8x0e, and these × the direction, 8x1o; all vanish at the cutoff. The envelope is DimeNet's
     polynomial, whose second derivative vanishes at the cutoff too: that of the paper's cosine does not, and so the
     derivative of a force, an elastic constant or a phonon, would jump.
     """
@@ -86,7 +89,7 @@ class PaiNN(Encoder):
 
     @classmethod
     def provides(cls, hypers: PaiNNHypers) -> Provides:
-        """Atoms e.g. 64x0e+64x1o, bonds e.g. 20x0e+20x1o."""
+        """Atoms e.g. 64x0e+64x1o, bonds e.g. 8x0e+8x1o."""
         atoms, bonds = (o3.Irreps(f"{n}x0e+{n}x1o") for n in (hypers.channels, hypers.num_bessel))
         return Provides(atoms, bonds)
 
@@ -96,7 +99,7 @@ class PaiNN(Encoder):
         return hypers.layers
 
     def bonds(self, batch: CrystalBatch) -> Features:
-        """20x0e+20x1o: radial basis × envelope, and that × the direction."""
+        """8x0e+8x1o: radial basis × envelope, and that × the direction."""
         radial, directions = self._edges(batch)
         return Features.from_cartesian(radial, radial.unsqueeze(1) * directions.unsqueeze(2))
 
