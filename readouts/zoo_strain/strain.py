@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo.api import CrystalBatch, Embedding, Hypers, Needs, Provides, Readout, TensorTarget
+from zoo.api import CrystalBatch, Embedding, Hypers, Needs, Provides, Readout, TensorTarget, only_symmetric_rank_2
 
 
 class StrainHypers(Hypers):
@@ -51,14 +51,7 @@ class Strain(Readout):
     @classmethod
     def cannot_make(cls, target: TensorTarget) -> str | None:
         """Anything but one symmetric intensive 3×3 tensor a crystal."""
-        # The same as zoo_dtnet's: to be merged in zoo.api.
-        if target.rank != 2 or {str(ir) for _, ir in target.irreps} != {"0e", "2e"}:
-            return f"makes symmetric 3×3 tensors (ij=ji) alone, '{target.name}' is {target.formula}"
-        if target.per_atom:
-            return f"makes one tensor a crystal, '{target.name}' has one an atom"
-        if not target.intensive:
-            return f"averages over atoms, so what it makes is intensive; '{target.name}' is extensive"
-        return None
+        return only_symmetric_rank_2(target)
 
     def prepare(self, batch: CrystalBatch) -> CrystalBatch:
         """The batch under a strain of zero, to differentiate by."""

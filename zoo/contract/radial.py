@@ -9,10 +9,14 @@ from torch import Tensor
 def polynomial_envelope(distance: Tensor, cutoff: float, p: int = 6) -> Tensor:
     """1 at zero and, with its first two derivatives, 0 at the cutoff; same shape as `distance` (Å).
 
-    Gasteiger, Groß, Günnemann, ICLR 2020 (DimeNet), eq. (8), with the distance in units of the cutoff.
+    Gasteiger, Groß, Günnemann, ICLR 2020 (DimeNet), eq. (8), with x the distance in units of the cutoff, factored as
+    (1 - x)³ Σ_k (k + 1)(k + 2)/2 x^k, k < p: the sum of powers as printed cancels near the cutoff, in float32 by 1e-5.
     """
     x = distance / cutoff
-    value = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
+    series = torch.zeros_like(x)
+    for k in reversed(range(p)):
+        series = series * x + (k + 1) * (k + 2) / 2
+    value = (1 - x) ** 3 * series
     return torch.where(x < 1, value, torch.zeros_like(value))
 
 
