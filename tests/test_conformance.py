@@ -17,6 +17,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "painn": {"channels": 8},
     "painn-rank1": {"width": 16},
     "painn-rank1-paper": {"width": 16},
+    "teanet": {"channels": 8, "cutoffs": [3.0, 4.0, 4.5]},
     "dtnet": {"width": 16},
     "dtnet-exp": {"width": 16},
     "dtnet-simple": {"width": 16},
