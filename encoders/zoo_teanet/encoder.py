@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import torch
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 from zoo.api import CrystalBatch, Embedding, Encoder, Features, Hypers, Provides
 from zoo_teanet.bonds import Bonds
 from zoo_teanet.elements import CHANNELS, half_charges
-from zoo_teanet.geometry import Geometry
-from zoo_teanet.layer import TENSOR, VECTOR, Layer
+from zoo_teanet.geometry import Geometry, neighbours
+from zoo_teanet.layer import TENSOR, VECTOR, Layer, linear
 
 Positive = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -33,7 +32,7 @@ class TeaNetHypers(Hypers):
     """Channels of each rank, of atoms and bonds."""
 
     element_channels: Annotated[int, Field(ge=CHANNELS)] = 64
-    """Channels of the element table, 59 or more: Z = 118 needs them. Where `channels` differs, a learned map follows."""
+    """Channels of the element table, 59 or more: Z = 118 needs 59. A learned map follows if `channels` differs."""
 
     num_bessel: Positive = 8
     """Number of radial basis functions."""
@@ -42,7 +41,7 @@ class TeaNetHypers(Hypers):
     """p of the polynomial envelope, which takes every layer's messages smoothly to zero at its cutoff."""
 
     density: PositiveFloat = 0.06
-    """Typical number of atoms in Å³: a constant that sums over the neighbours within a cutoff are normalised by."""
+    """Typical number of atoms in Å³: sums over the neighbours are normalised by what it says of their number."""
 
     @model_validator(mode="after")
     def _layer_exists(self) -> TeaNetHypers:
@@ -78,7 +77,7 @@ class TeaNet(Encoder):
         self.register_buffer("elements_table", self.element_table(hypers.element_channels))
         width = hypers.channels
         same = width == hypers.element_channels
-        self.input = nn.Identity() if same else nn.Linear(hypers.element_channels, width, bias=False)
+        self.input = nn.Identity() if same else linear(hypers.element_channels, width, bias=False)
         last = len(hypers.cutoffs)
         self.interactions = nn.ModuleList(
             Layer(
@@ -86,7 +85,7 @@ class TeaNet(Encoder):
                 hypers.num_bessel,
                 full_in=n > 1,
                 full_out=n < last or n == 1,
-                neighbours=hypers.density * 4 / 3 * math.pi * cutoff**3,
+                neighbours=neighbours(cutoff, hypers.envelope_power, hypers.density),
             )
             for n, cutoff in enumerate(hypers.cutoffs[: hypers.exposed], start=1)
         )

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from zoo.api import CrystalBatch, bessel_basis, polynomial_envelope, spherical_to_matrix
+
+CORE = 1.9  # Å; few atoms are nearer to each other
+
+
+def neighbours(cutoff: float, power: int, density: float) -> float:
+    """Σ_j f_c(r_ij)² over atoms of uniform density (Å⁻³) outside of a core: the variance of a sum of messages.
+
+    Within a tenth of what crystals have on average at 4 and 6 Å (`petousis2017`: 2.0 and 9.8); at 3 Å they vary.
+    """
+    core = min(CORE, cutoff / 2)
+    r = core + (cutoff - core) * (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    shells = 4 * math.pi * r.square() * polynomial_envelope(r, cutoff, power).square()
+    return density * (cutoff - core) * shells.mean().item()
 
 
 @dataclass(frozen=True)
