@@ -70,6 +70,7 @@ class TeaNet(Encoder):
     Hypers = TeaNetHypers
 
     hypers: TeaNetHypers
+    elements_table: Tensor
 
     def __init__(self, hypers: TeaNetHypers) -> None:
         super().__init__(hypers)
