@@ -22,6 +22,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "dtnet-exp": {"width": 16},
     "dtnet-simple": {"width": 16},
     "strain": {"width": 16},
+    "matten": {"scalars": 8, "tensors": 4},
 }
 
 
@@ -32,11 +33,7 @@ def fitting_pairs() -> list[Pair]:
         for encoder in plugins.available("encoder")
         for readout in plugins.available("readout")
     ]
-    return [
-        p
-        for p in pairs
-        if p.readout_class.needs.unmet_by(p.provides) is None and p.readout_class.cannot_make(p.target) is None
-    ]
+    return [p for p in pairs if p.readout_class.unmet(p.provides, p.target) is None]
 
 
 def suite(pair: Pair) -> type[ConformanceTests]:

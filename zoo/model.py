@@ -112,7 +112,7 @@ def mismatch(encoder: str, encoder_hypers: Any, readout: str, target: TensorTarg
     """Why a pair cannot work, or None; needs neither weights nor data."""
     reader = plugins.load("readout", readout)
     given = plugins.load("encoder", encoder).provides(encoder_hypers)
-    return reader.needs.unmet_by(given) or reader.cannot_make(target)
+    return reader.unmet(given, target)
 
 
 def build(encoder: EncoderChoice, readout: Plugin, target: TensorTarget) -> TensorModel:

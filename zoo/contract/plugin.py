@@ -157,6 +157,14 @@ class Readout(nn.Module, ABC):
         """Why this readout cannot make the target, in words; None where it can."""
         return None
 
+    @classmethod
+    def unmet(cls, provides: Provides, target: TensorTarget) -> str | None:
+        """Why this readout cannot make the target of an encoder's features, in words; None where it can.
+
+        To be overridden where neither alone says it: a tensor that can be made of some features and not of others.
+        """
+        return cls.needs.unmet_by(provides) or cls.cannot_make(target)
+
     def prepare(self, batch: CrystalBatch) -> CrystalBatch:
         """The batch as the encoder shall see it: itself, or with a strain to differentiate by."""
         return batch

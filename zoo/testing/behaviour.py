@@ -29,7 +29,7 @@ def check_hypers(pair: Pair) -> None:
 
 def check_contract(pair: Pair) -> None:
     """Forward gives the irreps and shapes that were promised, and the readout the index symmetry of the target."""
-    reason = pair.readout_class.needs.unmet_by(pair.provides) or pair.readout_class.cannot_make(pair.target)
+    reason = pair.readout_class.unmet(pair.provides, pair.target)
     assert reason is None, f"the pair does not fit: {pair.readout_class.__name__} {reason}"
     model, batch = pair.model, pair.batch(varied())
     encoder = model.encoder
