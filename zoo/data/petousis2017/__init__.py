@@ -6,28 +6,20 @@ the way the numbers came. The tensors are in the Cartesian frame of the stored s
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Iterator, Mapping
-from importlib import resources
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-
-from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
+from zoo.contract.plugin import Hypers, Record
 from zoo.contract.target import TensorTarget
-from zoo.data.structures import checked_structure
+from zoo.data.embedded import Embedded, embedded_structure
 from zoo.data.tensors import DIELECTRIC, read_tensor
-from zoo.errors import ZooError
-
-FILE = "petousis2017.json.gz"
 
 
 class Petousis2017Hypers(Hypers):
     """There is nothing to choose."""
 
 
-class Petousis2017(Dataset):
+class Petousis2017(Embedded):
     """The 1,056 crystals of Petousis et al. (2017), embedded: electronic, ionic and total tensors.
 
     By Materials Project id; ionic = total - electronic, and all three are symmetrised. Properties are band_gap (eV),
@@ -36,32 +28,23 @@ class Petousis2017(Dataset):
 
     Hypers = Petousis2017Hypers
     licence: ClassVar[str] = "CC0 1.0 (data) and CC BY 4.0 (article): cite Petousis et al., Sci. Data 4, 160134 (2017)"
+    file: ClassVar[str] = "petousis2017.json.gz"
 
     def targets(self) -> Mapping[str, TensorTarget]:
         """electronic, ionic, total; dimensionless."""
         return DIELECTRIC
 
-    def records(self) -> Iterator[Record | BadRecord]:
-        """All 1,056, sorted by key as strings."""
-        packed = resources.files(__package__).joinpath(FILE).read_bytes()
-        for entry in json.loads(gzip.decompress(packed)):
-            try:
-                yield _record(entry)
-            except ZooError as error:
-                yield BadRecord(entry["key"], str(error))
-
-
-def _record(entry: Mapping[str, Any]) -> Record:
-    electronic = read_tensor(entry["electronic"], DIELECTRIC["electronic"])
-    total = read_tensor(entry["total"], DIELECTRIC["total"])
-    lattice, coordinates = np.array(entry["lattice"]), np.array(entry["frac_coords"])
-    return Record(
-        key=entry["key"],
-        structure=checked_structure(lattice, entry["species"], coordinates),
-        targets={"electronic": electronic, "ionic": total - electronic, "total": total},
-        properties={
-            "band_gap": entry["band_gap"],
-            "space_group": entry["space_group"],
-            "source": "petousis2017",
-        },
-    )
+    def record(self, entry: Mapping[str, Any]) -> Record:
+        """One crystal."""
+        electronic = read_tensor(entry["electronic"], DIELECTRIC["electronic"])
+        total = read_tensor(entry["total"], DIELECTRIC["total"])
+        return Record(
+            key=entry["key"],
+            structure=embedded_structure(entry),
+            targets={"electronic": electronic, "ionic": total - electronic, "total": total},
+            properties={
+                "band_gap": entry["band_gap"],
+                "space_group": entry["space_group"],
+                "source": "petousis2017",
+            },
+        )
