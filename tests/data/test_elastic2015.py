@@ -71,7 +71,7 @@ def test_numbers_are_those_of_the_original_table(wheel):
 
 
 def test_the_tensors_are_in_the_frame_of_their_structures(wheel, records):
-    """The original tensor, turned to the IEEE orientation of its structure, is the IEEE one, which itself still turns."""
+    """The original tensor, turned to the IEEE orientation of the structure, is the IEEE one, which turns as well."""
     rows = original(wheel, INSIDE)
     differ = by_original = by_ieee = 0
     for record in records:

@@ -3,13 +3,13 @@
 De Jong et al., Sci. Data 2, 150009 (2015), doi 10.1038/sdata.2015.9; LICENSE.md beside this file has the licence and
 the way the numbers came.
 
-The table has the stiffness twice, in the IEEE orientation and as calculated ("original"); they differ by more than 0.1 %
-in 219 crystals. The original one is in the Cartesian frame of the stored structures: turned to the IEEE orientation of
-its structure (by pymatgen) it is the other one in 197 of the 219, whereas the other one stays as it is in 2. The
-residuals under the point group tell less, since most rotations between the two frames map the point group onto itself:
-the median is 6e-5 and the 95 % quantile 0.023 for both, above 0.05 are 19 crystals for the original and 20 for the
-other (the one more is trigonal mp-938: 0.71 instead of 0.03). The 19, up to 0.16, are calculations that were not
-converged to the symmetry: 13 hexagonal, 3 trigonal and 3 cubic crystals.
+The table has the stiffness twice, in the IEEE orientation and as calculated ("original"); they differ by more than a
+thousandth in 219 crystals. The original one is in the Cartesian frame of the stored structures: turned to the IEEE
+orientation of its structure (by pymatgen) it is the other one in 197 of the 219, whereas the other one stays as it is
+in 2. The residuals under the point group tell less, since most rotations between the two frames map the point group
+onto itself: the median is 6e-5 and the 95 % quantile 0.023 for both, above 0.05 are 19 crystals for the original and 20
+for the other (the one more is trigonal mp-938: 0.71 instead of 0.03). The 19, up to 0.16, are calculations that were
+not converged to the symmetry: 13 hexagonal, 3 trigonal and 3 cubic crystals.
 """
 
 from __future__ import annotations
