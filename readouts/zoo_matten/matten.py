@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from zoo.api import CrystalBatch, Embedding, Hypers, Needs, Provides, Readout, TensorTarget
 from zoo_matten.layers import ByIrrep, Channels, Gate, Mix, Multiply
 from zoo_matten.paths import plan, products_to_reach
+from zoo_matten.surroundings import Surroundings
 
 
 class MatTenHypers(Hypers):
@@ -23,6 +24,9 @@ class MatTenHypers(Hypers):
 
     tensors: Annotated[int, Field(ge=1)] = 32
     """Latent channels of every other irrep, and of every path of a tensor product."""
+
+    neighbours: Annotated[int, Field(ge=1)] = 16
+    """Channels of what is taken from the directions of the neighbours, where the encoder lacks a degree."""
 
     products: Annotated[int, Field(ge=1)] = 2
     """Tensor products in a row; more are made where the degrees of the target are not reached by as many."""
@@ -37,9 +41,9 @@ class MatTen(Readout):
     Wen et al., Digital Discovery 3, 869 (2024): the irreps of a tensor of any index symmetry (2x0e+2x2e+4e for
     elasticity, 2x1o+2o+3o for piezoelectricity) are read off the features of the atoms, averaged over the crystal
     and put together. Theirs come from interaction layers that reach the degree of the target. Here the encoder is
-    whatever it is: gated tensor products of an atom's features with themselves make the irreps that it lacks, only
-    along paths that lead to the target. What no product reaches is refused: there is no anisotropy in invariants, and
-    no 1o in 0e+2e.
+    whatever it is. Degrees of the target that it lacks are taken from the directions of the neighbours
+    (`Surroundings`); then gated tensor products of an atom's features with themselves make the rest (1e, 2o, ...),
+    only along paths that lead to the target. What no product reaches is refused.
 
     Mean over the atoms for an intensive target, sum for an extensive one, neither for one tensor an atom.
     """
@@ -49,7 +53,7 @@ class MatTen(Readout):
 
     def __init__(self, hypers: MatTenHypers, provides: Provides, cutoff: float, target: TensorTarget) -> None:
         super().__init__(hypers, provides, cutoff, target)
-        given, wanted = _kinds(provides.atoms), _kinds(target.irreps)
+        given, wanted = _given(provides, target), _kinds(target.irreps)
         least = products_to_reach(given, wanted)
         assert least is not None  # unmet
         steps = plan(given, wanted, max(hypers.products, least))
@@ -57,9 +61,16 @@ class MatTen(Readout):
         def width(irreps: set[o3.Irrep]) -> Channels:
             return {str(i): hypers.scalars if i == o3.Irrep("0e") else hypers.tensors for i in sorted(irreps)}
 
-        self.reads = [str(irrep) for irrep in sorted(steps[0])]
+        counts = {str(irrep): provides.atoms.count(irrep) for irrep in sorted(steps[0])}
+        self.reads = [irrep for irrep, count in counts.items() if count]
+        lacking = [irrep for irrep in steps[0] if irrep not in provides.atoms]
+        self.surroundings = (
+            Surroundings(lacking, provides.atoms.count("0e"), hypers.neighbours, cutoff) if lacking else None
+        )
         gates = [Gate(width(irreps), hypers.dropout) for irreps in steps[:-1]]
-        self.embed = nn.Sequential(Mix({i: provides.atoms.count(i) for i in self.reads}, gates[0].inputs), gates[0])
+        self.embed = nn.Sequential(
+            Mix({i: n or hypers.neighbours for i, n in counts.items()}, gates[0].inputs), gates[0]
+        )
         self.latent = nn.ModuleList(
             nn.Sequential(Multiply(before.channels, gate.inputs, hypers.tensors), gate)
             for before, gate in itertools.pairwise(gates)
@@ -69,12 +80,12 @@ class MatTen(Readout):
 
     @classmethod
     def unmet(cls, provides: Provides, target: TensorTarget) -> str | None:
-        """Besides what it needs: products of the encoder's irreps with themselves must reach those of the target."""
+        """Besides what it needs: products of the irreps that there are must reach those of the target."""
         reason = super().unmet(provides, target)
         if reason is not None:
             return reason
-        given, wanted = _kinds(provides.atoms), _kinds(target.irreps)
-        beyond = sorted(irrep for irrep in wanted if products_to_reach(given, {irrep}) is None)
+        given = _given(provides, target)
+        beyond = sorted(irrep for irrep in _kinds(target.irreps) if products_to_reach(given, {irrep}) is None)
         if not beyond:
             return None
         missing = "+".join(map(str, beyond))
@@ -83,6 +94,8 @@ class MatTen(Readout):
     def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
         """(B, *target.shape), or (N, *target.shape) per atom."""
         x: ByIrrep = {irrep: embedding.atoms.block(irrep).transpose(1, 2) for irrep in self.reads}
+        if self.surroundings is not None:
+            x |= self.surroundings(embedding.atoms.scalars(), batch)
         x = self.embed(x)
         for layer in self.latent:
             x = layer(x)
@@ -98,6 +111,11 @@ class MatTen(Readout):
 
 def _kinds(irreps: o3.Irreps) -> set[o3.Irrep]:
     return {irrep for _, irrep in irreps}
+
+
+def _given(provides: Provides, target: TensorTarget) -> set[o3.Irrep]:
+    """What products start from: the encoder's irreps, and of the target's those that spherical harmonics have."""
+    return _kinds(provides.atoms) | {irrep for irrep in _kinds(target.irreps) if irrep.p == (-1) ** irrep.l}
 
 
 def _flat(x: ByIrrep, irreps: o3.Irreps) -> Tensor:
