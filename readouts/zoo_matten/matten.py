@@ -68,9 +68,8 @@ class MatTen(Readout):
             Surroundings(lacking, provides.atoms.count("0e"), hypers.neighbours, cutoff) if lacking else None
         )
         gates = [Gate(width(irreps), hypers.dropout) for irreps in steps[:-1]]
-        self.embed = nn.Sequential(
-            Mix({i: n or hypers.neighbours for i, n in counts.items()}, gates[0].inputs), gates[0]
-        )
+        inputs = {irrep: count or hypers.neighbours for irrep, count in counts.items()}
+        self.embed = nn.Sequential(Mix(inputs, gates[0].inputs), gates[0])
         self.latent = nn.ModuleList(
             nn.Sequential(Multiply(before.channels, gate.inputs, hypers.tensors), gate)
             for before, gate in itertools.pairwise(gates)
