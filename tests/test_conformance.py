@@ -14,6 +14,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "m3gnet": {"channels": 8, "layers": 2},
     "nequip": {"channels": 8},
     "sevennet": {"layer": 2},
+    "sevennet-scratch": {"layer": [1, 2]},
     "painn": {"channels": 8},
     "painn-rank1": {"width": 16},
     "painn-rank1-paper": {"width": 16},

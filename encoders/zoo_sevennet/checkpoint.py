@@ -14,7 +14,10 @@ from e3nn import o3
 from torch import Tensor
 
 from zoo.api import ZooError
-from zoo_sevennet.network import Interaction, Network
+from zoo_sevennet.network import Architecture, Interaction, Linear, Network
+
+# The elements of MPtrj, 89 of them: all checkpoints know these and no other.
+ELEMENTS = (*range(1, 84), *range(89, 95))
 
 
 @dataclass(frozen=True)
@@ -23,15 +26,13 @@ class Checkpoint:
 
     Attributes:
         file: path below the folder of the package `sevenn`.
-        cutoff: Å.
-        channels: channels of degree 0, 1, 2, ... after each interaction layer.
-        radial: number of radial basis functions.
+        architecture: of its network.
+        modalities: the levels of theory that it was trained on together, where these are several; first the default.
     """
 
     file: str
-    cutoff: float
-    channels: tuple[tuple[int, ...], ...]
-    radial: int
+    architecture: Architecture
+    modalities: tuple[str, ...] = ()
 
     def path(self) -> Path:
         """Where the file is installed.
@@ -49,12 +50,26 @@ class Checkpoint:
         return path
 
 
+_L2 = (*[(128, 64, 32)] * 4, (128,))
+_L3 = (*[(128, 64, 32, 32)] * 4, (128,))
+
 CHECKPOINTS = {
     "SevenNet-0": Checkpoint(
         file="pretrained_potentials/SevenNet_0__11Jul2024/checkpoint_sevennet_0.pth",
-        cutoff=5.0,
-        channels=((128, 64, 32), (128, 64, 32), (128, 64, 32), (128, 64, 32), (128,)),
-        radial=8,
+        architecture=Architecture(channels=_L2, switch_on=4.5, neighbours=35.98957443237305),
+    ),
+    "SevenNet-0_22May2024": Checkpoint(
+        file="pretrained_potentials/SevenNet_0__22May2024/checkpoint_sevennet_0.pth",
+        architecture=Architecture(channels=_L2, switch_on=4.5, neighbours=36.99629592895508, solid=True),
+    ),
+    "SevenNet-l3i5": Checkpoint(
+        file="pretrained_potentials/SevenNet_l3i5/checkpoint_l3i5.pth",
+        architecture=Architecture(channels=_L3, switch_on=None, neighbours=35.984718322753906),
+    ),
+    "SevenNet-MF-0": Checkpoint(
+        file="pretrained_potentials/SevenNet_MF_0/checkpoint_sevennet_mf_0.pth",
+        architecture=Architecture(channels=_L2, switch_on=4.5, neighbours=35.98957443237305, biased=True),
+        modalities=("PBE", "R2SCAN"),
     ),
 }
 
@@ -73,33 +88,45 @@ def read(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def load(checkpoint: Checkpoint, layers: int) -> tuple[Network, dict[int, int]]:
-    """The first `layers` interaction layers with their weights, and the species index of each atomic number."""
+def load(checkpoint: Checkpoint, layers: int, modality: str | None = None) -> Network:
+    """The first `layers` interaction layers with their weights; the species are the `ELEMENTS`, in their order.
+
+    Args:
+        checkpoint: where they are.
+        layers: at least 1.
+        modality: one of the checkpoint's, where it has any.
+    """
     content = read(checkpoint.path())
-    config, state = content["config"], content["model_state_dict"]
-    network = Network(
-        species=len(config["_type_map"]),
-        channels=checkpoint.channels[:layers],
-        radial=[checkpoint.radial, *config["weight_nn_hidden_neurons"]],
-        cutoff=checkpoint.cutoff,
-        switch_on=config["cutoff_function"]["cutoff_on"],
-    )
-    network.load_state_dict(_renamed(state, network), strict=True)
-    return network, dict(config["_type_map"])
+    config = content["config"]
+    state = {_modern(name): value for name, value in content["model_state_dict"].items()}
+    network = Network(checkpoint.architecture, len(ELEMENTS), layers)
+    rows = [config["_type_map"][number] for number in ELEMENTS]
+    index = None if modality is None else config["_modal_map"][modality]
+    network.load_state_dict(_renamed(state, network, rows, index), strict=True)
+    return network
 
 
-def _renamed(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
+def _modern(name: str) -> str:
+    """A weight's name as later versions of sevenn have it; the file of May 2024 is older."""
+    return name.replace("EdgeEmbedding", "edge_embedding").replace("denumerator", "denominator").replace(" ", "_")
+
+
+def _renamed(state: Mapping[str, Tensor], network: Network, rows: list[int], modality: int | None) -> dict[str, Tensor]:
     """The checkpoint's weights under the names, in the shapes and in the sign convention of `network`."""
+    embedding = state["onehot_to_feature_x.linear.weight"].view_as(network.embedding)
     out = {
-        "embedding": state["onehot_to_feature_x.linear.weight"].view_as(network.embedding),
+        "embedding": embedding[rows] / len(rows) ** 0.5,
         "radial_basis.frequencies": state["edge_embedding.basis_function.coeffs"],
     }
     for t, layer in enumerate(network.layers):
         assert isinstance(layer, Interaction)  # for the type checker
         ours = f"layers.{t}."
         out[ours + "self_connection.weight"] = state[f"{t}_self_connection_intro.linear.weight"]
-        out[ours + "linear_1.weight"] = state[f"{t}_self_interaction_1.linear.weight"]
-        out[ours + "linear_2.weight"] = state[f"{t}_self_interaction_2.linear.weight"]
+        for n, linear in (("1", layer.linear_1), ("2", layer.linear_2)):
+            weight = state[f"{t}_self_interaction_{n}.linear.weight"]
+            if linear.bias is not None:
+                weight, out[f"{ours}linear_{n}.bias"] = _with_modality(weight, linear, modality)
+            out[f"{ours}linear_{n}.weight"] = weight
         out[ours + "convolution.denominator"] = state[f"{t}_convolution.denominator"]
         prefix = f"{t}_convolution.weight_nn."
         radial = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
@@ -113,6 +140,19 @@ def _renamed(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]
         radial[last] = radial[last] * torch.tensor(signs)
         out.update({f"{ours}convolution.weights.{key}": value for key, value in radial.items()})
     return out
+
+
+def _with_modality(weight: Tensor, linear: Linear, modality: int | None) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a map that the modality enters as one-hot, further scalars: once it is fixed, they are a bias.
+
+    e3nn's `Linear` divides by the root of the number of all scalars that enter, ours by that of the channels alone.
+    """
+    channels, channels_out = linear.shapes[0]
+    own, onehot = weight.split([linear.weight.numel(), len(weight) - linear.weight.numel()])
+    onehot = onehot.view(-1, channels_out)
+    entering = channels + len(onehot)
+    scalars, others = own.split([channels * channels_out, len(own) - channels * channels_out])
+    return torch.cat([scalars * (channels / entering) ** 0.5, others]), onehot[modality] / entering**0.5
 
 
 def _sign(state: Mapping[str, Tensor], layer: int, l1: int, l2: int, l3: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from e3nn import o3
@@ -14,32 +14,33 @@ from pymatgen.core import Element
 from torch import Tensor
 
 from zoo.api import CrystalBatch, Embedding, Encoder, Features, Hypers, Provides, ZooError
-from zoo_sevennet.checkpoint import CHECKPOINTS, load
+from zoo_sevennet.checkpoint import CHECKPOINTS, ELEMENTS, load
+from zoo_sevennet.network import Network
 
 # Raise it whenever the same checkpoint, layers and parities come to give other numbers: caches are then made anew.
 VERSION = 1
 
-# The first layer whose pseudotensors of degree 0, 1, 2 are not zero by construction.
-FIRST_PSEUDO = (3, 2, 2)
+# The first layer whose pseudotensors of degree 0, 1, 2, 3 are not zero by construction.
+FIRST_PSEUDO = (3, 2, 2, 2)
 
 
-class SevenNetHypers(Hypers):
-    """Hyperparameters of `SevenNet`."""
+class FeaturesHypers(Hypers):
+    """Which network of the family, and which of its features."""
 
-    checkpoint: Literal["SevenNet-0"] = "SevenNet-0"
-    """The pretrained weights: SevenNet-0 is the checkpoint of 11 July 2024."""
+    checkpoint: Literal["SevenNet-0", "SevenNet-0_22May2024", "SevenNet-l3i5", "SevenNet-MF-0"] = "SevenNet-0"
+    """SevenNet-0 (11 July 2024), its predecessor of 22 May, l3i5 (has l = 3 too), MF-0 (several levels of theory)."""
 
     layer: int | tuple[int, ...] = 4
     """The layer L_n whose features are given, 1 to 5, or a list of layers whose features are concatenated."""
 
     pseudotensors: bool = False
-    """Also give the pseudotensors (0o, 1e, 2o), which tell a chiral crystal from its mirror image."""
+    """Also give the pseudotensors (0o, 1e, 2o, ...), which tell a chiral crystal from its mirror image."""
 
     @field_validator("layer")
     @classmethod
     def _exists(cls, layer: int | tuple[int, ...], info: ValidationInfo) -> int | tuple[int, ...]:
         if "checkpoint" in info.data:  # else the checkpoint is what is wrong
-            last = len(CHECKPOINTS[info.data["checkpoint"]].channels)
+            last = len(CHECKPOINTS[info.data["checkpoint"]].architecture.channels)
             layers = layer if isinstance(layer, tuple) else (layer,)
             if not layers or len(set(layers)) < len(layers) or not all(1 <= n <= last for n in layers):
                 raise ValueError(f"layer is a number from 1 to {last}, or a list of different ones")
@@ -56,7 +57,7 @@ class SevenNetHypers(Hypers):
         A layer without vectors and tensors, the fifth, stands for its scalars with the vectors and tensors of the layer
         before, which is the DTNet paper's L5. No channel is given twice.
         """
-        channels = CHECKPOINTS[self.checkpoint].channels
+        channels = CHECKPOINTS[self.checkpoint].architecture.channels
         out = []
         for pseudo in (False, True) if self.pseudotensors else (False,):
             for degree in range(len(channels[0])):
@@ -68,8 +69,32 @@ class SevenNetHypers(Hypers):
         return out
 
 
+class SevenNetHypers(FeaturesHypers):
+    """Hyperparameters of `SevenNet`."""
+
+    modality: str | None = None
+    """Of SevenNet-MF-0 alone: the level of theory whose features are given, PBE (unset: this) or R2SCAN."""
+
+    @field_validator("modality")
+    @classmethod
+    def _has(cls, modality: str | None, info: ValidationInfo) -> str | None:
+        known = CHECKPOINTS[info.data["checkpoint"]].modalities if "checkpoint" in info.data else ()
+        if known and modality is not None and modality not in known:
+            raise ValueError(f"modality is one of {', '.join(known)}")
+        if "checkpoint" in info.data and not known and modality is not None:
+            raise ValueError(f"{info.data['checkpoint']} has one level of theory alone: leave modality out")
+        return modality
+
+    @property
+    def level_of_theory(self) -> str | None:
+        """The modality, or the checkpoint's first; None where it has none."""
+        return self.modality or next(iter(CHECKPOINTS[self.checkpoint].modalities), None)
+
+
 class SevenNet(Encoder):
-    """SevenNet-0, pretrained on MPtrj: Park et al., J. Chem. Theory Comput. 20, 4857 (2024).
+    """SevenNet, pretrained on MPtrj: Park et al., J. Chem. Theory Comput. 20, 4857 (2024).
+
+    SevenNet-MF-0 was trained on PBE and r2SCAN together: Kim et al., J. Am. Chem. Soc. 147, 1042 (2025).
 
     Its own features f_l are equivariant under rotations alone. From those of the crystal, f_l(x), and of its inverted
     image, f_l(-x), follow the true tensors (f_l(x) + (-1)^l f_l(-x)) / 2 and the pseudotensors
@@ -80,38 +105,44 @@ class SevenNet(Encoder):
         ZooError: the package `sevenn`, whose wheel holds the weights, is not installed.
     """
 
-    Hypers = SevenNetHypers
+    Hypers: ClassVar[type[FeaturesHypers]] = SevenNetHypers
     pretrained = True
     bonds_from_geometry = True
 
-    hypers: SevenNetHypers
+    hypers: FeaturesHypers
     species: Tensor
 
-    def __init__(self, hypers: SevenNetHypers) -> None:
+    def __init__(self, hypers: FeaturesHypers) -> None:
         super().__init__(hypers)
         self.checkpoint = CHECKPOINTS[hypers.checkpoint]
-        self.cutoff = self.checkpoint.cutoff
-        self.network, species = load(self.checkpoint, layers=max(hypers.wanted))
+        self.cutoff = self.checkpoint.architecture.cutoff
+        self.network = self.make_network(layers=max(hypers.wanted))
         index = torch.full((119,), -1)
-        index[list(species)] = torch.tensor(list(species.values()))
+        index[list(ELEMENTS)] = torch.arange(len(ELEMENTS))
         self.register_buffer("species", index)
 
+    def make_network(self, layers: int) -> Network:
+        """The first interaction layers, with the pretrained weights."""
+        assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
+        return load(self.checkpoint, layers, self.hypers.level_of_theory)
+
     @classmethod
-    def provides(cls, hypers: SevenNetHypers) -> Provides:
+    def provides(cls, hypers: FeaturesHypers) -> Provides:
         """Atoms e.g. 128x0e+64x1o+32x2e for one layer; bonds 8x0e+8x1o."""
-        checkpoint = CHECKPOINTS[hypers.checkpoint]
+        architecture = CHECKPOINTS[hypers.checkpoint].architecture
         atoms = [
-            (sum(checkpoint.channels[n - 1][irrep.l] for n in layers), irrep) for irrep, layers in hypers.sources()
+            (sum(architecture.channels[n - 1][irrep.l] for n in layers), irrep) for irrep, layers in hypers.sources()
         ]
-        return Provides(o3.Irreps(atoms), o3.Irreps(f"{checkpoint.radial}x0e+{checkpoint.radial}x1o"))
+        basis = architecture.radial[0]
+        return Provides(o3.Irreps(atoms), o3.Irreps(f"{basis}x0e+{basis}x1o"))
 
     @classmethod
-    def layers(cls, hypers: SevenNetHypers) -> int:
-        """5 for SevenNet-0."""
-        return len(CHECKPOINTS[hypers.checkpoint].channels)
+    def layers(cls, hypers: FeaturesHypers) -> int:
+        """5 for all that there are."""
+        return len(CHECKPOINTS[hypers.checkpoint].architecture.channels)
 
     @classmethod
-    def missing(cls, hypers: SevenNetHypers) -> str | None:
+    def missing(cls, hypers: FeaturesHypers) -> str | None:
         """The package sevenn, which the weights are in."""
         try:
             CHECKPOINTS[hypers.checkpoint].path()
@@ -121,12 +152,15 @@ class SevenNet(Encoder):
 
     def elements(self) -> frozenset[int]:
         """The 89 elements of MPtrj."""
-        return frozenset((self.species >= 0).nonzero().flatten().tolist())
+        return frozenset(ELEMENTS)
 
     def fingerprint(self) -> str:
-        """sha256 of the checkpoint file, the layers, the parities and the version of this plugin."""
-        choice = json.dumps([self.hypers.wanted, self.hypers.pseudotensors, VERSION])
-        return hashlib.sha256(self.checkpoint.path().read_bytes() + choice.encode()).hexdigest()
+        """sha256 of the checkpoint file, the layers, the parities, the modality and the version of this plugin."""
+        assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
+        choice: list[Any] = [self.hypers.wanted, self.hypers.pseudotensors, VERSION]
+        if self.hypers.level_of_theory is not None:
+            choice.append(self.hypers.level_of_theory)
+        return hashlib.sha256(self.checkpoint.path().read_bytes() + json.dumps(choice).encode()).hexdigest()
 
     def raw_features(self, batch: CrystalBatch) -> list[list[Tensor]]:
         """SevenNet's own features, and those of the mirror image.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from e3nn import o3
@@ -22,10 +23,36 @@ from e3nn.nn import FullyConnectedNet
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from zoo.api import polynomial_envelope
+
 # Edges whose messages are made at a time on a CPU: few enough to stay in its cache, twice as fast as all at once.
 CHUNK = 256
 
 Path = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that fixes the network but its weights.
+
+    Attributes:
+        channels: channels of degree 0, 1, 2, ... after each interaction layer.
+        switch_on: Å, from where on the XPLOR function switches off what flows along an edge; None: the polynomial
+            envelope does, from zero on.
+        neighbours: a typical number of neighbours, which the trained networks divide sums over neighbours by.
+        cutoff: Å.
+        radial: sizes of the radial network: basis functions, hidden neurons.
+        solid: spherical harmonics of edge vectors in Å, r^l Y_l, rather than of their directions.
+        biased: the linear maps around the convolution have a bias of the scalars.
+    """
+
+    channels: tuple[tuple[int, ...], ...]
+    switch_on: float | None
+    neighbours: float
+    cutoff: float = 5.0
+    radial: tuple[int, ...] = (8, 64, 64)
+    solid: bool = False
+    biased: bool = False
 
 
 def paths(l1: int, filter_degree: int, degree_out: int) -> list[Path]:
@@ -38,48 +65,65 @@ def _coupling(
     l1: int, l1_paths: tuple[Path, ...], filter_degree: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """Spherical harmonics -> the matrices that couple degree l1 with them, ((L+1)^2, K (2l1+1)), K = sum of 2l3+1."""
-    blocks = []
-    for l2, l3 in l1_paths:
-        block = torch.zeros((filter_degree + 1) ** 2, 2 * l3 + 1, 2 * l1 + 1, dtype=torch.float64)
-        symbol = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
-        block[l2**2 : (l2 + 1) ** 2] = symbol.permute(1, 2, 0)
-        blocks.append(block)
-    return torch.cat(blocks, dim=1).flatten(1).to(dtype).to(device)
+    with torch.inference_mode(False):  # it is kept: a later training could not differentiate through it
+        blocks = []
+        for l2, l3 in l1_paths:
+            block = torch.zeros((filter_degree + 1) ** 2, 2 * l3 + 1, 2 * l1 + 1, dtype=torch.float64)
+            symbol = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
+            block[l2**2 : (l2 + 1) ** 2] = symbol.permute(1, 2, 0)
+            blocks.append(block)
+        return torch.cat(blocks, dim=1).flatten(1).to(dtype).to(device)
 
 
 class RadialBasis(nn.Module):
-    """sin(k_n r) / r, k_n trained, × the XPLOR switching function: 1 up to `switch_on`, 0 from the cutoff on (Å)."""
+    """2/r_c sin(k_n r) / r, k_n trained from nπ/r_c on, × an envelope that is 0 from the cutoff r_c on (Å).
 
-    frequencies: Tensor
+    With `switch_on`, the envelope is XPLOR's switching function, 1 up to there.
+    """
 
-    def __init__(self, count: int, cutoff: float, switch_on: float) -> None:
+    def __init__(self, count: int, cutoff: float, switch_on: float | None) -> None:
         super().__init__()
         self.cutoff = cutoff
         self.switch_on = switch_on
-        self.register_buffer("frequencies", torch.empty(count))
+        self.frequencies = nn.Parameter(torch.arange(1, count + 1) * torch.pi / cutoff)
 
     def forward(self, distance: Tensor) -> Tensor:
         """(E,) Å -> (E, count)."""
         r = distance.unsqueeze(-1)
-        basis = 2 / self.cutoff * torch.sin(self.frequencies * r) / r
+        return 2 / self.cutoff * torch.sin(self.frequencies * r) / r * self.envelope(r)
+
+    def envelope(self, r: Tensor) -> Tensor:
+        """Å -> from 1 to 0, same shape."""
+        if self.switch_on is None:
+            return polynomial_envelope(r, self.cutoff)
         on, off, r2 = self.switch_on**2, self.cutoff**2, r * r
         switch = (off - r2) ** 2 * (off + 2 * r2 - 3 * on) / (off - on) ** 3
         envelope = torch.where(r < self.switch_on, torch.ones_like(r), switch)
-        return basis * torch.where(r < self.cutoff, envelope, torch.zeros_like(r))
+        return torch.where(r < self.cutoff, envelope, torch.zeros_like(r))
 
 
 class Linear(nn.Module):
-    """Channels mixed within each degree, by one flat parameter as e3nn's `Linear` has it; no bias."""
+    """Channels mixed within each degree, by one flat parameter as e3nn's `Linear` has it.
 
-    def __init__(self, channels_in: Sequence[int], channels_out: Sequence[int]) -> None:
+    Args:
+        channels_in: channels of degree 0, 1, ...
+        channels_out: the same.
+        biased: add a bias to the scalars.
+    """
+
+    def __init__(self, channels_in: Sequence[int], channels_out: Sequence[int], biased: bool = False) -> None:
         super().__init__()
         self.shapes = list(zip(channels_in, channels_out, strict=False))  # degrees that both have
         self.weight = nn.Parameter(torch.randn(sum(a * b for a, b in self.shapes)))
+        self.bias = nn.Parameter(torch.zeros(channels_out[0])) if biased else None
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """(N, 2l+1, I, C_in) for each l -> (N, 2l+1, I, C_out)."""
         weights = self.weight.split([a * b for a, b in self.shapes])
-        return [x @ w.view(a, b) / a**0.5 for x, w, (a, b) in zip(features, weights, self.shapes, strict=False)]
+        out = [x @ w.view(a, b) / a**0.5 for x, w, (a, b) in zip(features, weights, self.shapes, strict=False)]
+        if self.bias is not None:
+            out[0] = out[0] + self.bias
+        return out
 
 
 class Convolution(nn.Module):
@@ -87,7 +131,9 @@ class Convolution(nn.Module):
 
     denominator: Tensor
 
-    def __init__(self, channels: Sequence[int], filter_degree: int, degree_out: int, radial: Sequence[int]) -> None:
+    def __init__(
+        self, channels: Sequence[int], filter_degree: int, degree_out: int, architecture: Architecture
+    ) -> None:
         super().__init__()
         self.channels = tuple(channels)
         self.filter_degree = filter_degree
@@ -98,8 +144,8 @@ class Convolution(nn.Module):
             for degree in range(degree_out + 1)
         )
         sizes = [c * len(ps) for c, ps in zip(channels, self.paths, strict=True)]
-        self.weights = FullyConnectedNet([*radial, sum(sizes)], silu)
-        self.register_buffer("denominator", torch.ones(1))
+        self.weights = FullyConnectedNet([*architecture.radial, sum(sizes)], silu)
+        self.register_buffer("denominator", torch.full((1,), architecture.neighbours))
 
     def _messages(self, x: Tensor, l1: int, harmonics: Tensor, weights: Tensor) -> Tensor:
         """What flows along e edges from features of degree l1, (e, 2l1+1, I, C) -> (e, K, I, C)."""
@@ -109,8 +155,8 @@ class Convolution(nn.Module):
         matrices = (harmonics @ coupling).view(edges, sum(sizes), components)
         coupled = torch.bmm(matrices, x.view(edges, components, images * channels))
         parts = coupled.view(edges, sum(sizes), images, channels).split(sizes, dim=1)
-        weights = weights.reshape(edges, len(sizes), 1, 1, channels)
-        return torch.cat([part * weights[:, p] for p, part in enumerate(parts)], dim=1)
+        by_path = weights.reshape(edges, len(sizes), 1, 1, channels).unbind(1)
+        return torch.cat([part * weight for part, weight in zip(parts, by_path, strict=True)], dim=1)
 
     def forward(
         self, features: Sequence[Tensor], src: Tensor, dst: Tensor, harmonics: Tensor, radial: Tensor
@@ -147,15 +193,20 @@ class Interaction(nn.Module):
     """One interaction layer: linear, convolution, linear, plus self-connection, gate."""
 
     def __init__(
-        self, channels_in: Sequence[int], channels_out: Sequence[int], filter_degree: int, radial: Sequence[int]
+        self,
+        channels_in: Sequence[int],
+        channels_out: Sequence[int],
+        filter_degree: int,
+        architecture: Architecture,
     ) -> None:
         super().__init__()
         self.scalars, *self.gated = channels_out
         before_gate = [sum(channels_out), *self.gated]  # one gate for each channel that is no scalar
+        biased = architecture.biased
         self.self_connection = Linear(channels_in, before_gate)
-        self.linear_1 = Linear(channels_in, channels_in)
-        self.convolution = Convolution(channels_in, filter_degree, len(channels_out) - 1, radial)
-        self.linear_2 = Linear(self.convolution.channels_out, before_gate)
+        self.linear_1 = Linear(channels_in, channels_in, biased=biased)
+        self.convolution = Convolution(channels_in, filter_degree, len(channels_out) - 1, architecture)
+        self.linear_2 = Linear(self.convolution.channels_out, before_gate, biased=biased)
         self.activation = normalize2mom(silu)
 
     def forward(
@@ -170,36 +221,45 @@ class Interaction(nn.Module):
 
 
 class Network(nn.Module):
-    """Species embedding and the first interaction layers.
+    """Species embedding and the first interaction layers, started at random.
+
+    Linear maps and radial networks start as e3nn's do; the embedding of the species and the input of the radial
+    networks are scaled up, else scalars would be of order 0.1 and vectors 1e-5, and hardly learn. As it is, on most
+    crystals scalars are of order 1, vectors and tensors 0.1, in all layers: as in the first layer of the trained
+    networks. Larger ones explode in dense crystals, of 80 neighbours; solid harmonics, larger by r^l, do so anyway.
 
     Args:
+        architecture: of all layers.
         species: number of chemical species.
-        channels: channels of degree 0, 1, ... after each layer to be built.
-        radial: sizes of the radial network: basis functions, hidden neurons.
-        cutoff, switch_on: Å.
+        layers: how many interaction layers are built.
     """
 
-    def __init__(
-        self,
-        species: int,
-        channels: Sequence[Sequence[int]],
-        radial: Sequence[int],
-        cutoff: float,
-        switch_on: float,
-    ) -> None:
+    def __init__(self, architecture: Architecture, species: int, layers: int) -> None:
         super().__init__()
+        channels = architecture.channels[:layers]
         self.filter_degree = max(len(c) for c in channels) - 1
+        self.solid = architecture.solid
         self.embedding = nn.Parameter(torch.randn(species, channels[0][0]))
-        self.radial_basis = RadialBasis(radial[0], cutoff, switch_on)
+        self.radial_basis = RadialBasis(architecture.radial[0], architecture.cutoff, architecture.switch_on)
         inputs = [channels[0][:1], *channels[:-1]]
         self.layers = nn.ModuleList(
-            Interaction(a, b, self.filter_degree, radial) for a, b in zip(inputs, channels, strict=True)
+            Interaction(a, b, self.filter_degree, architecture) for a, b in zip(inputs, channels, strict=True)
         )
+        self._scale_radial_networks(architecture.cutoff)
+
+    @torch.no_grad()
+    def _scale_radial_networks(self, cutoff: float) -> None:
+        """Let them see a radial basis of root mean square 0.7 where most neighbours are; that in Å is a tenth of it."""
+        distances = torch.linspace(cutoff / 2, cutoff, 101)
+        size = self.radial_basis(distances).square().mean().sqrt()
+        for layer in self.layers:
+            assert isinstance(layer, Interaction)  # for the type checker
+            layer.convolution.weights[0].weight.mul_(0.7 / size)
 
     def harmonics(self, vectors: Tensor) -> Tensor:
-        """(E, 3) Å -> (E, (L+1)^2): component-normalised real spherical harmonics of the directions."""
+        """(E, 3) Å -> (E, (L+1)^2): component-normalised real spherical harmonics."""
         degrees = list(range(self.filter_degree + 1))
-        return o3.spherical_harmonics(degrees, vectors, normalize=True, normalization="component")
+        return o3.spherical_harmonics(degrees, vectors, normalize=not self.solid, normalization="component")
 
     def forward(self, species: Tensor, src: Tensor, dst: Tensor, vectors: Tensor) -> list[list[Tensor]]:
         """Features after each layer; image 0 is the crystal's, image 1 (where it differs) the mirror image's.
@@ -212,8 +272,7 @@ class Network(nn.Module):
         """
         harmonics = self.harmonics(vectors)
         radial = self.radial_basis(vectors.norm(dim=-1))
-        embedded = self.embedding[species] / len(self.embedding) ** 0.5
-        features = [embedded[:, None, None, :]]
+        features = [self.embedding[species][:, None, None, :]]
         out = []
         for layer in self.layers:
             features = layer(features, src, dst, harmonics, radial)
