@@ -16,6 +16,8 @@ from zoo.contract.potential import Potential, PotentialOutput
 from zoo.contract.radial import bessel_basis, polynomial_envelope
 from zoo.contract.target import TensorTarget, only_symmetric_rank_2
 from zoo.errors import ZooError
+from zoo.pickled import PickledObject, read_pickled_module
+from zoo.weights import PublicWeights, Weights, default_path, load_weights, locate_weights, read_metadata, sha256_of
 
 __all__ = [
     "BadRecord",
@@ -26,16 +28,25 @@ __all__ = [
     "Features",
     "Hypers",
     "Needs",
+    "PickledObject",
     "Potential",
     "PotentialOutput",
     "Provides",
+    "PublicWeights",
     "Readout",
     "Record",
     "TensorTarget",
+    "Weights",
     "ZooError",
     "bessel_basis",
+    "default_path",
+    "load_weights",
+    "locate_weights",
     "matrix_to_spherical",
     "only_symmetric_rank_2",
     "polynomial_envelope",
+    "read_metadata",
+    "read_pickled_module",
+    "sha256_of",
     "spherical_to_matrix",
 ]

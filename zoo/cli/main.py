@@ -23,6 +23,7 @@ COMMANDS = {
     "new": "zoo.cli.new",
     "recipes": "zoo.cli.recipes",
     "data": "zoo.cli.data",
+    "convert": "zoo.cli.convert",
     "track": "zoo.cli.track",
     "matbench": "zoo.cli.matbench",
 }
@@ -35,6 +36,7 @@ HELP = {
     "new": "A package with a plugin of your own, to start from.",
     "recipes": "The recipes that ship with the zoo.",
     "data": "Look at datasets, check and fetch them.",
+    "convert": "Weights of another package's model, for an encoder.",
     "track": "Send a finished run to MLflow.",
     "matbench": "The refractive index, on Matbench's folds.",
 }

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding, Features
 from zoo.contract.target import TensorTarget
+from zoo.errors import ZooError
+from zoo.weights import PublicWeights, Weights
 
 
 class Hypers(BaseModel):
@@ -74,6 +76,7 @@ class Encoder(nn.Module, ABC):
             computed once and cached.
         bonds_from_geometry: the bond features follow from the edge vectors alone and are cheap: `bonds` makes
             them anew from the graph, and only the atom features are cached.
+        public_weights: published files of weights that `zoo convert` knows, by the name that a recipe gives them.
 
     Attributes:
         hypers: the hyperparameters.
@@ -83,6 +86,7 @@ class Encoder(nn.Module, ABC):
     Hypers: ClassVar[type[Hypers]]
     pretrained: ClassVar[bool] = False
     bonds_from_geometry: ClassVar[bool] = False
+    public_weights: ClassVar[Mapping[str, PublicWeights]] = {}
 
     cutoff: float
 
@@ -94,6 +98,15 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def provides(cls, hypers: Any) -> Provides:
         """What the encoder will give. Needs neither weights nor the plugin's extra, so `zoo compat` is instant."""
+
+    @classmethod
+    def convert(cls, source: Path) -> Weights:
+        """The weights in a file that another package wrote, for `zoo convert`. It executes nothing of the file.
+
+        Raises:
+            ZooError: the file is not of a model that this encoder can run, or the encoder converts nothing.
+        """
+        raise ZooError(f"the encoder {cls.__name__} has nothing to convert")
 
     @classmethod
     def layers(cls, hypers: Any) -> int:
