@@ -4,12 +4,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?=
 
-.PHONY: run test lint clean
+.PHONY: run test test-foreign lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    make $(VENV) and train recipes/dtnet_total.yaml (OUT=DIR for another run folder)"
 	@echo "make test   make $(VENV) and run all tests"
+	@echo "make test-foreign   mace and tensornet against their own packages, each in an environment of its own"
 	@echo "make lint   ruff and mypy"
 	@echo "make clean  remove $(VENV)"
 
@@ -27,6 +28,9 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-foreign: $(VENV)/.installed
+	PYTHON=$(BIN)/python scripts/test_foreign.sh
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -26,10 +26,17 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
 
 
+def foreign(package: str) -> bool:
+    """Whether scripts/test_foreign.sh has just made models with that package, in its own environment."""
+    return (Path(os.environ.get("ZOO_FOREIGN", "/nonexistent")) / package).is_dir()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip, with the reason, what needs something that is not here."""
     missing = {
         "sevennet": None if find_spec("sevenn") else 'needs pip install "crystal-tensor-zoo[sevennet]"',
+        "mace": None if foreign("mace") else "needs models that mace-torch made: make test-foreign",
+        "tensornet": None if foreign("tensornet") else "needs models that matgl made: make test-foreign",
         "shared": None if SHARED.is_dir() else f"needs {SHARED}",
     }
     for item in items:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from zoo import plugins
 from zoo.testing import ConformanceTests, Pair
+
+# Weights drawn at random in the packages themselves (tests/encoders/data/make_*.py).
+WEIGHTS = Path(__file__).parent / "encoders" / "data"
 
 # Small where the defaults are slow. What is not named here, a new plugin above all, runs with its defaults.
 QUICK: dict[str, dict[str, Any]] = {
@@ -19,6 +23,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "painn-rank1": {"width": 16},
     "painn-rank1-paper": {"width": 16},
     "teanet": {"channels": 8, "cutoffs": [3.0, 4.0, 4.5]},
+    "mace": {"weights": str(WEIGHTS / "mace" / "density.safetensors")},
+    "tensornet": {"weights": str(WEIGHTS / "tensornet" / "tensornet.safetensors")},
     "dtnet": {"width": 16},
     "dtnet-exp": {"width": 16},
     "dtnet-simple": {"width": 16},

@@ -1,9 +1,9 @@
 """Reading a pickled torch module without running anything of the file, nor the package that wrote it.
 
-`torch.save(model)` writes a zip archive: `data.pkl`, a pickle that names the classes of the modules, and the raw numbers
-of every tensor. Unpickling it as usual imports and calls whatever it names. Here every name becomes an inert record of
-what the pickle would have called it with, but for tensors and plain containers, which are made by functions of this
-file alone.
+`torch.save(model)` writes a zip archive: `data.pkl`, a pickle that names the classes of the modules, and the raw
+numbers of every tensor. Unpickling it as usual imports and calls whatever it names. Here every name becomes an inert
+record of what the pickle would have called it with, but for tensors and plain containers, which are made by functions
+of this file alone.
 """
 
 from __future__ import annotations

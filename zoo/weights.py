@@ -1,4 +1,4 @@
-"""Weights of other packages' models, converted once: safetensors files with all that is known of the model beside them."""
+"""Weights of other packages' models, converted once: safetensors files that also say what the model is."""
 
 from __future__ import annotations
 

@@ -18,9 +18,8 @@ from zoo_mace.product import monomials, symmetric_part
 _PAGE = "the release {} of github.com/ACEsuit/mace-foundations"
 
 
-
 def _outline(degree: int) -> Outline:
-    """All: 128 channels, cutoff 6 Å, two layers, of which the last is scalar (the training scripts in that repository)."""
+    """All: 128 channels, cutoff 6 Å, two layers, the last one scalar (the training scripts in that repository)."""
     return Outline(channels=128, basis=3, degrees=(degree, 0), cutoff=6.0, radial=10)
 
 
@@ -166,7 +165,7 @@ def _contraction(state: Mapping[str, Tensor], degree: int, source: Path) -> tupl
         if not symmetric.any():  # the symmetry allows no path; mace keeps one of zeros
             counts.append(0)
             continue
-        degrees = torch.tensor([l for l in range(math.isqrt(coupling.shape[1])) for _ in range(2 * l + 1)])
+        degrees = torch.tensor([d for d in range(math.isqrt(coupling.shape[1])) for _ in range(2 * d + 1)])
         odd = (degrees[monomials(len(degrees), order)].sum(1) + degree) % 2 == 1
         if symmetric[odd].any():
             raise ZooError(f"{source} mixes tensors and pseudotensors: the zoo runs models of natural parity alone")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class MACEHypers(Hypers):
     """Hyperparameters of `MACE`."""
 
     weights: str = "mp-0a-large"
-    """mp-0a-small, -medium, -large, mp-0b3-medium, mpa-0-medium, or a file that `zoo convert mace` wrote (*.safetensors)."""
+    """mp-0a-small, -medium, -large, mp-0b3-medium, mpa-0-medium, or a file of `zoo convert mace` (*.safetensors)."""
 
     layer: int | tuple[int, ...] = 2
     """The layer L_n whose features are given, from 1, or a list of layers whose features are concatenated."""
@@ -99,7 +100,7 @@ class MACEHypers(Hypers):
         return out
 
 
-def _architecture(metadata: dict[str, Any]) -> Architecture:
+def _architecture(metadata: Mapping[str, Any]) -> Architecture:
     return Architecture(**{key: value for key, value in metadata.items() if key in Architecture.model_fields})
 
 
@@ -125,11 +126,15 @@ class MACE(Encoder):
         super().__init__(hypers)
         self.path = locate_weights(NAME, hypers.weights, PUBLIC)
         weights = load_weights(NAME, self.path)
-        architecture = _architecture(dict(weights.metadata))
+        architecture = _architecture(weights.metadata)
         self.cutoff = architecture.cutoff
+        self.sources = hypers.sources()
+        self.provided = self.provides(hypers)
         self.network = Network(architecture, layers=max(hypers.wanted))
         own = self.network.state_dict()
-        self.network.load_state_dict({name: value for name, value in weights.tensors.items() if name in own}, strict=True)
+        self.network.load_state_dict(
+            {name: value for name, value in weights.tensors.items() if name in own}, strict=True
+        )
         index = torch.full((119,), -1)
         index[list(architecture.elements)] = torch.arange(len(architecture.elements))
         self.register_buffer("species", index)
@@ -193,6 +198,6 @@ class MACE(Encoder):
         made = {"h": h, "A": a}
         blocks = [
             torch.cat([made[kind][n - 1][degree] for kind, n in parts], dim=-1).transpose(1, 2).flatten(1)
-            for degree, parts in self.hypers.sources()
+            for degree, parts in self.sources
         ]
-        return Embedding(Features(self.provides(self.hypers).atoms, torch.cat(blocks, dim=1)), self.bonds(batch))
+        return Embedding(Features(self.provided.atoms, torch.cat(blocks, dim=1)), self.bonds(batch))

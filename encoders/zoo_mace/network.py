@@ -104,7 +104,13 @@ class Interaction(nn.Module):
         self.density_fn = FullyConnectedNet([architecture.radial[0], 1], silu) if layer.density else None
 
     def forward(
-        self, features: Sequence[Tensor], species: Tensor, src: Tensor, dst: Tensor, harmonics: Tensor, radial: Tensor,
+        self,
+        features: Sequence[Tensor],
+        species: Tensor,
+        src: Tensor,
+        dst: Tensor,
+        harmonics: Tensor,
+        radial: Tensor,
         envelope: Tensor | None,
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Features (N, 2l+1, C) for each l -> A likewise, and what is to be added after the product.

@@ -76,9 +76,7 @@ class Contraction(nn.Module):
 class Product(nn.Module):
     """All degrees of B from the atomic basis A."""
 
-    def __init__(
-        self, elements: int, channels: int, variables: int, paths: Sequence[Sequence[int]]
-    ) -> None:
+    def __init__(self, elements: int, channels: int, variables: int, paths: Sequence[Sequence[int]]) -> None:
         super().__init__()
         self.order = max(len(counts) for counts in paths)
         self.contractions = nn.ModuleList(

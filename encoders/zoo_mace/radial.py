@@ -10,7 +10,7 @@ from zoo_mace.architecture import Architecture
 
 
 class AgnesiTransform(nn.Module):
-    """Distance -> 0..1 on the scale of the two atoms' covalent radii: Witt et al., J. Chem. Phys. 159, 164101 (2023)."""
+    """Distance -> 0..1, by the two atoms' covalent radii: Witt et al., J. Chem. Phys. 159, 164101 (2023)."""
 
     q: Tensor
     p: Tensor

@@ -21,7 +21,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "softplus": nn.Softplus,
 }
 
-_PAGE = "the folder pretrained_models of github.com/materialsvirtuallab/matgl, tag v1.3.0 or later (model.json beside it)"
+_PAGE = (
+    "the folder pretrained_models of github.com/materialsvirtuallab/matgl, tag v1.3.0 or later (model.json beside it)"
+)
 
 
 class Architecture(BaseModel):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from e3nn import o3
@@ -21,6 +23,7 @@ from zoo.api import (
     Provides,
     Weights,
     ZooError,
+    default_path,
     load_weights,
     locate_weights,
     read_metadata,
@@ -54,15 +57,13 @@ class TensorNetHypers(Hypers):
 
     @property
     def architecture(self) -> Architecture:
-        """Of the public weights from the table, of a file from its header.
+        """Of a file from its header; of public weights that are not here yet from the table.
 
         Raises:
-            ZooError: there is no such file.
+            ZooError: a file is named that does not exist.
         """
-        if self.weights in KNOWN:
-            return KNOWN[self.weights]
-        path = locate_weights(NAME, self.weights, PUBLIC)
-        return Architecture(**_described(read_metadata(NAME, path)))
+        path = default_path(NAME, self.weights) if self.weights in KNOWN else locate_weights(NAME, self.weights, PUBLIC)
+        return _architecture(read_metadata(NAME, path)) if path.is_file() else KNOWN[self.weights]
 
     @property
     def wanted(self) -> list[int]:
@@ -78,9 +79,8 @@ class TensorNetHypers(Hypers):
         return sorted(layers)
 
 
-def _described(metadata: dict[str, object]) -> dict[str, object]:
-    """What of a file's metadata is of the architecture."""
-    return {key: value for key, value in metadata.items() if key in Architecture.model_fields}
+def _architecture(metadata: Mapping[str, Any]) -> Architecture:
+    return Architecture(**{key: value for key, value in metadata.items() if key in Architecture.model_fields})
 
 
 class TensorNet(Encoder):
@@ -105,11 +105,11 @@ class TensorNet(Encoder):
         super().__init__(hypers)
         self.path = locate_weights(NAME, hypers.weights, PUBLIC)
         weights = load_weights(NAME, self.path)
-        found = Architecture(**_described(dict(weights.metadata)))
-        if found != hypers.architecture:
-            raise ZooError(f"{self.path} is not the published model {hypers.weights}: convert it anew")
+        found = _architecture(weights.metadata)
         self.cutoff = found.cutoff
-        layers = max(hypers.wanted)
+        self.wanted = hypers.wanted
+        self.provided = self.provides(hypers)
+        layers = max(self.wanted)
         self.radial_basis: nn.Module = (
             SmoothBessel(found.radial, found.cutoff)
             if found.basis == "bessel"
@@ -153,7 +153,7 @@ class TensorNet(Encoder):
 
     def fingerprint(self) -> str:
         """sha256 of the weights, the layers and the version of this plugin."""
-        choice = json.dumps([sha256_of(self.path), self.hypers.wanted, VERSION])
+        choice = json.dumps([sha256_of(self.path), self.wanted, VERSION])
         return hashlib.sha256(choice.encode()).hexdigest()
 
     def train(self, mode: bool = True) -> TensorNet:
@@ -184,6 +184,6 @@ class TensorNet(Encoder):
         envelope = cosine_envelope(distance, self.cutoff)
         edges = Edges(batch.src, batch.dst, self.radial_basis(distance), envelope, batch.n_atoms)
         layers = self.network(species, edges, vectors / distance.unsqueeze(-1))
-        chosen = torch.cat([layers[n - 1] for n in self.hypers.wanted], dim=-1)
+        chosen = torch.cat([layers[n - 1] for n in self.wanted], dim=-1)
         values = torch.cat([part.transpose(1, 2).flatten(1) for part in chosen.split(SIZES, dim=1)], dim=1)
-        return Embedding(Features(self.provides(self.hypers).atoms, values), self.bonds(batch))
+        return Embedding(Features(self.provided.atoms, values), self.bonds(batch))

@@ -1,13 +1,15 @@
 """TensorNet: Simeon, De Fabritiis, NeurIPS 2023, as matgl builds it.
 
 Every atom carries C general 3×3 matrices X = I + A + S: a multiple of the identity, an antisymmetric and a symmetric
-traceless part. Here they are kept as their nine coordinates in an orthonormal basis, (N, 9, C): I first, A next, S last,
-so that what acts on the parts, or on the edges, handles no redundant component. A is made of the bonds' directions,
-polar vectors: under inversion X becomes its transpose. Sums of MY + YM keep to that, so the parts are 0e, 1o and 2e.
+traceless part. Here they are kept as their nine coordinates in an orthonormal basis, (N, 9, C): I, A, S in
+this order, so that what acts on the parts, or on the edges, handles no redundant component. A is made of the bonds'
+directions, polar vectors: under inversion X becomes its transpose. Sums MY + YM keep to that, so the parts are 0e, 1o
+and 2e.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -125,7 +127,7 @@ class Interaction(nn.Module):
         super().__init__()
         self.units = units
         sizes = [radial, units, 2 * units, 3 * units]
-        self.linears_scalar = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.linears_scalar = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.linears_tensor = _linear(units, 6)
         self.act = activation
 

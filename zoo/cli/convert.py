@@ -43,6 +43,8 @@ def convert_command(encoder: str, file: Path, sha256: str | None, out: Path | No
             raise ZooError(f"{file} is not the published {namesake.file}, whose sha256 is {namesake.sha256}")
         raise ZooError(f"{file} is none of the published weights that the zoo knows; to convert it: --sha256 {found}")
     if out is None:
+        if name is None and file.stem in cls.public_weights:
+            raise ZooError(f"{file} has the name of public weights that it is not: choose another with --out")
         out = default_path(encoder, name or file.stem)
     elif out.suffix != SUFFIX:
         raise ZooError(f"--out {out}: the file must end in {SUFFIX}")

@@ -24,7 +24,7 @@ from safetensors.torch import save_file  # noqa: E402
 os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # mace sets it on import
 
 NUMBERS = [1, 6, 7, 8, 9, 11, 14, 16, 17, 20, 22, 29]
-# As MACE-MP-0a, as 0b2 and MPA-0, and what differs in others.
+# As MACE-MP-0a, as 0b3 and MPA-0, and what differs in others.
 VARIANTS: dict[str, dict[str, object]] = {
     "residual": {},
     "density": {
@@ -33,6 +33,7 @@ VARIANTS: dict[str, dict[str, object]] = {
         "distance_transform": "Agnesi",
         "pair_repulsion": True,
     },
+    "third-order": {"correlation": 3},
     "agnostic": {
         "interaction_cls_first": "RealAgnosticInteractionBlock",
         "hidden_irreps": "4x0e+4x1o",
@@ -59,7 +60,7 @@ def make(folder: Path, seed: int = 0, variant: str = "residual") -> None:
         "interaction_cls_first": "RealAgnosticResidualInteractionBlock",
         "num_interactions": 2,
         "hidden_irreps": "4x0e+4x1o+4x2e",
-        "correlation": 3,
+        "correlation": [2, 3],  # the couplings of order 3 and degree 2 alone would be larger than all the rest
         "radial_MLP": [8, 8],
         **chosen,
     }

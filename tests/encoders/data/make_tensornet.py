@@ -1,6 +1,6 @@
 """A small TensorNet of matgl with random weights, and its features: run in an environment with matgl (test-foreign).
 
-    python make_tensornet.py FOLDER [SEED]
+    python make_tensornet.py FOLDER [SEED [VARIANT]]
 
 FOLDER gets matgl's own `state.pt` and `model.json`, and `features.safetensors`: crystals, and X after every layer.
 """
@@ -16,23 +16,17 @@ from matgl.models import TensorNet
 from safetensors.torch import save_file
 from torch_geometric.data import Data
 
+VARIANTS: dict[str, dict[str, object]] = {
+    "bessel": {"rbf_type": "SphericalBessel", "use_smooth": True},  # as the MatPES models
+    "gaussian": {"rbf_type": "Gaussian", "num_rbf": 6, "activation_type": "tanh"},
+}
 
-def make(folder: Path, seed: int = 0, **settings: object) -> None:
+
+def make(folder: Path, seed: int = 0, variant: str = "bessel") -> None:
     """Write the files."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    model = TensorNet(
-        **{
-            "units": 8,
-            "nblocks": 2,
-            "rbf_type": "SphericalBessel",
-            "use_smooth": True,
-            "is_intensive": False,
-            "cutoff": 4.0,
-            "use_warp": False,
-            **settings,
-        }
-    )
+    model = TensorNet(units=8, nblocks=2, is_intensive=False, cutoff=4.0, use_warp=False, **VARIANTS[variant])
     with torch.no_grad():
         for parameter in model.parameters():  # biases start at zero
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -60,4 +54,5 @@ def make(folder: Path, seed: int = 0, **settings: object) -> None:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    folder, *rest = sys.argv[1:]
+    make(Path(folder), int(rest[0]) if rest else 0, rest[1] if len(rest) > 1 else "bessel")

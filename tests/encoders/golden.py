@@ -1,0 +1,49 @@
+"""Features that another package has computed, and the crystals that they are of (data/make_*.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pymatgen.core import Lattice, Structure
+from safetensors.torch import load_file
+from torch import Tensor
+
+from zoo.api import CrystalBatch, Encoder
+from zoo.graphs.graph import collate, crystal_graph
+from zoo.testing.pair import default_dtype
+
+DATA = Path(__file__).parent / "data"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A crystal and what the package says of it, float64, by the names that the script gives."""
+
+    structure: Structure
+    features: dict[str, Tensor]
+
+
+def golden(file: Path) -> Iterator[Golden]:
+    """All crystals of a file."""
+    content = load_file(file)
+    for crystal in sorted({name.split(".")[0] for name in content}):
+        own = {name.split(".", 1)[1]: value for name, value in content.items() if name.startswith(f"{crystal}.")}
+        lattice, numbers, places = Lattice(own["cell"].numpy()), own["numbers"].tolist(), own["positions"].numpy()
+        yield Golden(Structure(lattice, numbers, places, coords_are_cartesian=True), own)
+
+
+def build(cls: type[Encoder], dtype: torch.dtype = torch.float64, **hypers: object) -> Encoder:
+    """An encoder whose constants are exact in that precision."""
+    with default_dtype(dtype):
+        return cls(cls.Hypers(**hypers)).to(dtype)
+
+
+def batch_of(encoder: Encoder, *structures: Structure, dtype: torch.dtype = torch.float64) -> CrystalBatch:
+    return collate([crystal_graph(structure, encoder.cutoff) for structure in structures], dtype)
+
+
+def error(got: Tensor, wanted: Tensor) -> float:
+    return float((got - wanted).norm() / wanted.norm())

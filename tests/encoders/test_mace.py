@@ -1,0 +1,161 @@
+import lzma
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from golden import DATA, batch_of, build, error, golden
+from pymatgen.core import Lattice, Structure
+
+from zoo.api import ZooError
+from zoo.testing.compare import orthogonal_matrices, rotate_crystal
+from zoo.weights import save_weights
+from zoo_mace import MACE
+from zoo_mace.checkpoint import KNOWN
+from zoo_mace.product import monomials, symmetric_part
+
+FOLDER = DATA / "mace"
+WEIGHTS = str(FOLDER / "density.safetensors")
+INVERSION = -torch.eye(3, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def residual(tmp_path_factory) -> str:
+    """The weights of a model that mace-torch pickled, converted here."""
+    folder = tmp_path_factory.mktemp("mace")
+    pickled = folder / "residual.model"
+    pickled.write_bytes(lzma.decompress((FOLDER / "residual.model.xz").read_bytes()))
+    save_weights("mace", MACE.convert(pickled), folder / "residual.safetensors")
+    return str(folder / "residual.safetensors")
+
+
+def check_against(features: Path, weights: str, tolerance: float = 1e-12) -> None:
+    layers = MACE.layers(MACE.Hypers(weights=weights))
+    encoder = build(MACE, weights=weights, layer=tuple(range(1, layers + 1)))
+    seen = 0
+    for crystal in golden(features):
+        batch = batch_of(encoder, crystal.structure)
+        h, a = encoder.network(
+            batch.numbers, encoder.species[batch.numbers], batch.src, batch.dst, -batch.edge_vectors()
+        )
+        flat = [torch.cat([x.transpose(1, 2).flatten(1) for x in layer], dim=1) for layer in h]
+        assert error(torch.cat(flat, dim=1), crystal.features["h"]) < tolerance
+        for number, layer in enumerate(a, start=1):
+            assert error(torch.cat([x.transpose(1, 2) for x in layer], 2), crystal.features[f"A{number}"]) < tolerance
+        seen += 1
+    assert seen == 3
+
+
+class TestAgainstMaceTorch:
+    def test_residual_interactions(self, residual):
+        """The architecture of MACE-MP-0a."""
+        check_against(FOLDER / "residual.features.safetensors", residual)
+
+    def test_density_normalised_interactions(self):
+        """The architecture of MACE-MP-0b3 and MPA-0, the transformed distance too."""
+        check_against(FOLDER / "density.features.safetensors", WEIGHTS)
+
+    def test_what_the_encoder_gives(self):
+        """The last layer has scalars alone: the rest comes from the layer before, and no channel twice."""
+        encoder = build(MACE, weights=WEIGHTS, layer=2)
+        for crystal in golden(FOLDER / "density.features.safetensors"):
+            made = encoder(batch_of(encoder, crystal.structure)).atoms
+            first, second = crystal.features["h"].split([36, 4], dim=1)
+            assert str(made.irreps) == "4x0e+4x1o+4x2e"
+            assert error(made.values, torch.cat([second, first[:, 4:]], dim=1)) < 1e-12
+
+    def test_in_single_precision_too(self):
+        encoder = build(MACE, torch.float32, weights=WEIGHTS, layer=1)
+        for crystal in golden(FOLDER / "density.features.safetensors"):
+            got = encoder(batch_of(encoder, crystal.structure, dtype=torch.float32)).atoms.values
+            assert error(got, crystal.features["h"][:, :36]) < 1e-5
+
+    def test_the_atomic_basis_beside(self):
+        encoder = build(MACE, weights=WEIGHTS, layer=1, atomic_basis=True)
+        crystal = next(golden(FOLDER / "density.features.safetensors"))
+        made = encoder(batch_of(encoder, crystal.structure)).atoms
+        assert str(made.irreps) == "8x0e+8x1o+8x2e"
+        for degree, irrep in enumerate(("0e", "1o", "2e")):
+            basis = crystal.features["A1"][:, :, degree**2 : (degree + 1) ** 2]
+            assert error(made.block(irrep)[:, 4:], basis) < 1e-12
+
+    @pytest.mark.mace
+    @pytest.mark.parametrize("variant", ["residual", "density", "third-order", "agnostic"])
+    def test_models_made_just_now(self, tmp_path, variant):
+        folder = Path(os.environ["ZOO_FOREIGN"]) / "mace" / variant
+        save_weights("mace", MACE.convert(folder / "mace.model"), tmp_path / "made.safetensors")
+        check_against(folder / "features.safetensors", str(tmp_path / "made.safetensors"))
+
+
+class TestFeatures:
+    @pytest.mark.parametrize("matrix", [*orthogonal_matrices(2), INVERSION], ids=["proper", "improper", "inversion"])
+    def test_equivariance(self, rotate_block, matrix):
+        encoder = build(MACE, weights=WEIGHTS, layer=(1, 2), atomic_basis=True)
+        for crystal in golden(FOLDER / "density.features.safetensors"):
+            before = encoder(batch_of(encoder, crystal.structure)).atoms
+            after = encoder(batch_of(encoder, rotate_crystal(crystal.structure, matrix))).atoms
+            for _, irrep in before.irreps:
+                wanted = rotate_block(before.block(irrep), irrep, matrix)
+                assert (after.block(irrep) - wanted).norm() < 1e-10 * before.values.norm()
+
+    def test_symmetric_part(self):
+        """The coefficients of monomials give what the full coupling gives of equal vectors."""
+        generator = torch.Generator().manual_seed(0)
+        coupling = torch.randn(3, 4, 4, 4, 2, generator=generator, dtype=torch.float64)
+        x = torch.randn(4, generator=generator, dtype=torch.float64)
+        full = torch.einsum("lijkp,i,j,k->lp", coupling, x, x, x)
+        assert torch.allclose(torch.einsum("mlp,m->lp", symmetric_part(coupling, 3), x[monomials(4, 3)].prod(1)), full)
+
+    def test_an_atom_without_neighbours(self):
+        encoder = build(MACE, weights=WEIGHTS)
+        features = encoder(batch_of(encoder, Structure(Lattice.cubic(20), ["Si"], [[0, 0, 0]])))
+        assert features.atoms.values.isfinite().all()
+        assert features.atoms.vectors().norm() == 0
+
+    def test_bonds_vanish_at_the_cutoff(self):
+        encoder = build(MACE, weights=WEIGHTS)
+        near = Structure(Lattice.cubic(encoder.cutoff - 1e-3), ["Si"], [[0, 0, 0]])
+        assert encoder(batch_of(encoder, near)).bonds.values.abs().max() < 1e-6
+
+
+class TestWeights:
+    @pytest.mark.parametrize(
+        ("name", "irreps"),
+        [
+            ("mp-0a-small", "128x0e"),
+            ("mp-0a-medium", "128x0e+128x1o"),
+            ("mp-0a-large", "128x0e+128x1o+128x2e"),
+            ("mpa-0-medium", "128x0e+128x1o"),
+        ],
+    )
+    def test_known_without_the_file(self, monkeypatch, tmp_path, name, irreps):
+        monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+        provides = MACE.provides(MACE.Hypers(weights=name, layer=1))
+        assert str(provides.atoms) == irreps
+        assert str(provides.bonds) == "10x0e+10x1o"
+        more = MACE.provides(MACE.Hypers(weights=name, layer=(1, 2), atomic_basis=True)).atoms
+        assert more.count("0e") == 4 * 128
+        assert more.count("3o") == 2 * 128
+
+    def test_what_to_do_without_the_file(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+        with pytest.raises(ZooError, match=r"get 2024-01-07-mace-128-L2_epoch-199.model .* zoo convert mace 2024"):
+            MACE(MACE.Hypers())
+        assert set(KNOWN) == set(MACE.public_weights)
+
+    def test_unknown_element(self):
+        encoder = build(MACE, weights=WEIGHTS)
+        with pytest.raises(ZooError, match="does not know Cm"):
+            encoder(batch_of(encoder, Structure(Lattice.cubic(3), ["Cm"], [[0, 0, 0]])))
+
+    @pytest.mark.parametrize("layer", [0, 3, (), (1, 1)])
+    def test_layers_that_do_not_exist(self, layer):
+        with pytest.raises(ZooError, match="layer is a number from 1 to 2"):
+            MACE.provides(MACE.Hypers(weights=WEIGHTS, layer=layer))
+
+    def test_the_fingerprint_tells_choices_apart(self):
+        made = {
+            build(MACE, weights=WEIGHTS, **choice).fingerprint()
+            for choice in ({}, {"layer": 1}, {"atomic_basis": True})
+        }
+        assert len(made) == 3

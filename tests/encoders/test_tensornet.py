@@ -1,0 +1,145 @@
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from golden import DATA, batch_of, build, error, golden
+from pymatgen.core import Lattice, Structure
+from safetensors.torch import load_file
+
+from zoo.api import Features, ZooError, matrix_to_spherical
+from zoo.testing.compare import orthogonal_matrices, rotate_crystal
+from zoo.weights import save_weights
+from zoo_tensornet import TensorNet
+from zoo_tensornet.checkpoint import KNOWN
+from zoo_tensornet.radial import SmoothBessel
+
+FOLDER = DATA / "tensornet"
+WEIGHTS = str(FOLDER / "tensornet.safetensors")
+INVERSION = -torch.eye(3, dtype=torch.float64)
+
+
+def matrices(features: Features) -> torch.Tensor:
+    """matgl's X, (N, C, 3, 3): its antisymmetric part holds a polar vector, so its irreps are none of a matrix."""
+    count = features.irreps[0].mul
+    assert str(features.irreps) == f"{count}x0e+{count}x1o+{count}x2e"
+    as_matrix = Features(f"{count}x0e+{count}x1e+{count}x2e", features.values)
+    return as_matrix.matrices().permute(0, 3, 1, 2)
+
+
+def check_against(features: Path, weights: str, tolerance: float = 1e-12) -> None:
+    seen = 0
+    for crystal in golden(features):
+        for layer in (1, 2):
+            encoder = build(TensorNet, weights=weights, layer=layer)
+            got = matrices(encoder(batch_of(encoder, crystal.structure)).atoms)
+            assert error(got, crystal.features[str(layer)]) < tolerance
+            seen += 1
+    assert seen == 6
+
+
+class TestAgainstMatgl:
+    def test_features_are_matgls_own(self):
+        check_against(FOLDER / "features.safetensors", WEIGHTS)
+
+    def test_in_single_precision_too(self):
+        encoder = build(TensorNet, torch.float32, weights=WEIGHTS)
+        for crystal in golden(FOLDER / "features.safetensors"):
+            got = matrices(encoder(batch_of(encoder, crystal.structure, dtype=torch.float32)).atoms)
+            assert error(got, crystal.features["2"]) < 1e-5
+
+    def test_conversion(self):
+        """What the other tests read is what `zoo convert` makes of matgl's own files."""
+        made = TensorNet.convert(FOLDER / "state.pt")
+        kept = load_file(WEIGHTS)
+        assert made.tensors.keys() == kept.keys()
+        assert all(torch.equal(made.tensors[name], kept[name]) for name in kept)
+
+    @pytest.mark.tensornet
+    @pytest.mark.parametrize("variant", ["bessel", "gaussian"])
+    def test_models_made_just_now(self, tmp_path, variant):
+        folder = Path(os.environ["ZOO_FOREIGN"]) / "tensornet" / variant
+        save_weights("tensornet", TensorNet.convert(folder / "state.pt"), tmp_path / "made.safetensors")
+        check_against(folder / "features.safetensors", str(tmp_path / "made.safetensors"))
+
+
+class TestFeatures:
+    @pytest.mark.parametrize("matrix", [*orthogonal_matrices(2), INVERSION], ids=["proper", "improper", "inversion"])
+    def test_true_parities(self, rotate_block, matrix):
+        """The antisymmetric part is a polar vector, 1o: under inversion X becomes its transpose."""
+        encoder = build(TensorNet, weights=WEIGHTS, layer=(1, 2))
+        for crystal in golden(FOLDER / "features.safetensors"):
+            before = encoder(batch_of(encoder, crystal.structure)).atoms
+            after = encoder(batch_of(encoder, rotate_crystal(crystal.structure, matrix))).atoms
+            for _, irrep in before.irreps:
+                wanted = rotate_block(before.block(irrep), irrep, matrix)
+                assert (after.block(irrep) - wanted).norm() < 1e-10 * before.values.norm()
+
+    def test_vectors_point_as_matgls_do(self):
+        """The vector is v of A_ij = -ε_ijk v_k, up to the factor of the isometry."""
+        skew = torch.tensor([[0.0, -3, 2], [3, 0, -1], [-2, 1, 0]])
+        vector = matrix_to_spherical(skew, 1)
+        assert torch.allclose(vector.abs(), 2**0.5 * torch.tensor([1.0, 2, 3]))
+        assert torch.allclose(vector / vector[0], torch.tensor([1.0, 2, 3]))
+
+    def test_an_atom_without_neighbours(self):
+        encoder = build(TensorNet, weights=WEIGHTS)
+        features = encoder(batch_of(encoder, Structure(Lattice.cubic(20), ["Si"], [[0, 0, 0]])))
+        assert features.atoms.values.isfinite().all()
+        assert features.atoms.vectors().norm() == 0
+
+    def test_bonds_vanish_at_the_cutoff(self):
+        encoder = build(TensorNet, weights=WEIGHTS)
+        near = Structure(Lattice.cubic(encoder.cutoff - 1e-4), ["Si"], [[0, 0, 0]])
+        assert encoder(batch_of(encoder, near)).bonds.values.abs().max() < 1e-6
+
+    def test_the_smooth_basis_is_orthonormal(self):
+        """∫ g_m g_n r² dr = δ, the property that defines it (Kocer et al.)."""
+        r = torch.linspace(1e-6, 5.0, 20001, dtype=torch.float64)
+        basis = SmoothBessel(4, 5.0)(r)
+        products = torch.trapezoid(basis.unsqueeze(2) * basis.unsqueeze(1) * (r**2)[:, None, None], r, dim=0)
+        assert torch.allclose(products, torch.eye(4, dtype=torch.float64), atol=1e-6)
+
+
+class TestWeights:
+    def test_known_without_the_file(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+        provides = TensorNet.provides(TensorNet.Hypers())
+        assert str(provides.atoms) == "128x0e+128x1o+128x2e"
+        assert str(provides.bonds) == "3x0e+3x1o"
+        assert len(KNOWN["MatPES-PBE-2025.1"].elements) == 89
+        with pytest.raises(ZooError, match=r"zoo convert tensornet TensorNet-MatPES-PBE-v2025.1-PES/state.pt"):
+            TensorNet(TensorNet.Hypers())
+
+    def test_unknown_element(self):
+        encoder = build(TensorNet, weights=WEIGHTS)
+        with pytest.raises(ZooError, match="does not know Cm"):
+            encoder(batch_of(encoder, Structure(Lattice.cubic(3), ["Cm"], [[0, 0, 0]])))
+
+    @pytest.mark.parametrize("layer", [0, 3, (), (1, 1)])
+    def test_layers_that_do_not_exist(self, layer):
+        with pytest.raises(ZooError, match="layer is a number from 1 to 2"):
+            TensorNet.provides(TensorNet.Hypers(weights=WEIGHTS, layer=layer))
+
+    def test_the_fingerprint_tells_layers_apart(self):
+        one, two = (build(TensorNet, weights=WEIGHTS, layer=layer) for layer in (1, 2))
+        assert one.fingerprint() != two.fingerprint()
+        assert one.fingerprint() == build(TensorNet, weights=WEIGHTS, layer=1).fingerprint()
+
+    @pytest.mark.parametrize(
+        ("key", "value", "complaint"),
+        [
+            ("equivariance_invariance_group", "SO(3)", "not tensors under inversion"),
+            ("use_smooth", False, "not smooth"),
+            ("activation_type", "softexp", "activation softexp"),
+        ],
+    )
+    def test_models_that_are_refused(self, tmp_path, key, value, complaint):
+        content = json.loads((FOLDER / "model.json").read_text())
+        content["kwargs"][key] = value
+        (tmp_path / "model.json").write_text(json.dumps(content))
+        shutil.copy(FOLDER / "state.pt", tmp_path)
+        with pytest.raises(ZooError, match=complaint):
+            TensorNet.convert(tmp_path / "state.pt")
