@@ -8,7 +8,6 @@ of this file alone.
 
 from __future__ import annotations
 
-import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -154,7 +153,7 @@ class _Reader(pickle.Unpickler):
 def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
     """torch's `_rebuild_tensor_v2`, refusing to look outside of the storage."""
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-    if min((offset, *size, *stride)) < 0 or (math.prod(size) and last >= len(storage)):
+    if min((offset, *size, *stride)) < 0 or (0 not in size and last >= len(storage)):
         raise ValueError("a tensor reaches out of its storage")
     return torch.as_strided(storage, size, stride, offset).clone()
 

@@ -1,4 +1,4 @@
-"""MACE, pretrained universal potentials of many-body messages, as a frozen encoder."""
+"""MACE, pretrained universal potentials of many-body messages, as an encoder."""
 
 from zoo_mace.encoder import MACE
 

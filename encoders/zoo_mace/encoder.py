@@ -105,7 +105,7 @@ def _architecture(metadata: Mapping[str, Any]) -> Architecture:
 
 
 class MACE(Encoder):
-    """MACE-MP-0 and its kin, pretrained on MPtrj: Batatia et al., NeurIPS 2022 and arXiv:2401.00096. Frozen.
+    """MACE-MP-0 and its kin, pretrained on MPtrj: Batatia et al., NeurIPS 2022 and arXiv:2401.00096.
 
     Bonds: radial basis × envelope, and these × Y_1 of the direction. The forward pass is the zoo's own: mace-torch need
     not be installed, and cannot be beside the zoo (it wants e3nn 0.4.4).
@@ -138,8 +138,6 @@ class MACE(Encoder):
         index = torch.full((119,), -1)
         index[list(architecture.elements)] = torch.arange(len(architecture.elements))
         self.register_buffer("species", index)
-        self.requires_grad_(False)
-        self.eval()
 
     @classmethod
     def provides(cls, hypers: MACEHypers) -> Provides:
@@ -168,10 +166,6 @@ class MACE(Encoder):
         """sha256 of the weights, the layers, the choice of features and the version of this plugin."""
         choice = [sha256_of(self.path), self.hypers.wanted, self.hypers.atomic_basis, VERSION]
         return hashlib.sha256(json.dumps(choice).encode()).hexdigest()
-
-    def train(self, mode: bool = True) -> MACE:
-        """Stay in eval mode: the weights are frozen."""
-        return super().train(False)
 
     def bonds(self, batch: CrystalBatch) -> Features:
         """Radial basis × envelope (0e), and that × Y_1 (1o)."""

@@ -1,4 +1,4 @@
-"""TensorNet as matgl trains it, a pretrained potential of Cartesian tensors, as a frozen encoder."""
+"""TensorNet as matgl trains it, a pretrained potential of Cartesian tensors, as an encoder."""
 
 from zoo_tensornet.encoder import TensorNet
 

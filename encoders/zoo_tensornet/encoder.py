@@ -30,7 +30,7 @@ from zoo.api import (
     sha256_of,
 )
 from zoo_tensornet import checkpoint
-from zoo_tensornet.checkpoint import ACTIVATIONS, KNOWN, PUBLIC, Architecture
+from zoo_tensornet.checkpoint import ACTIVATIONS, BASIS, KNOWN, PUBLIC, Architecture
 from zoo_tensornet.network import SIZES, Edges, Network
 from zoo_tensornet.radial import Gaussians, SmoothBessel, cosine_envelope
 
@@ -84,7 +84,7 @@ def _architecture(metadata: Mapping[str, Any]) -> Architecture:
 
 
 class TensorNet(Encoder):
-    """TensorNet of matgl, pretrained on MatPES: Simeon, De Fabritiis, NeurIPS 2023. Frozen.
+    """TensorNet of matgl, pretrained on MatPES: Simeon, De Fabritiis, NeurIPS 2023.
 
     Its 3×3 matrices X = I + A + S, exactly, as 0e, 1o and 2e: A is made of polar vectors. Bonds: radial basis ×
     envelope, and these × Y_1 of the direction. The forward pass is the zoo's own: matgl need not be installed.
@@ -113,8 +113,10 @@ class TensorNet(Encoder):
         self.radial_basis: nn.Module = (
             SmoothBessel(found.radial, found.cutoff)
             if found.basis == "bessel"
-            else Gaussians(found.radial, found.cutoff, found.width)
+            else Gaussians(found.radial, found.width)
         )
+        basis = {k.removeprefix(BASIS): v for k, v in weights.tensors.items() if k.startswith(BASIS)}
+        self.radial_basis.load_state_dict(basis, strict=True)
         activation = ACTIVATIONS[found.activation]()
         self.network = Network(len(found.elements), found.units, layers, found.radial, activation)
         built = tuple(f"layers.{n}." for n in range(layers))
@@ -123,8 +125,6 @@ class TensorNet(Encoder):
         index = torch.full((119,), -1)
         index[list(found.elements)] = torch.arange(len(found.elements))
         self.register_buffer("species", index)
-        self.requires_grad_(False)
-        self.eval()
 
     @classmethod
     def provides(cls, hypers: TensorNetHypers) -> Provides:
@@ -155,10 +155,6 @@ class TensorNet(Encoder):
         """sha256 of the weights, the layers and the version of this plugin."""
         choice = json.dumps([sha256_of(self.path), self.wanted, VERSION])
         return hashlib.sha256(choice.encode()).hexdigest()
-
-    def train(self, mode: bool = True) -> TensorNet:
-        """Stay in eval mode: the weights are frozen."""
-        return super().train(False)
 
     def bonds(self, batch: CrystalBatch) -> Features:
         """Radial basis × envelope (0e), and that × Y_1 (1o)."""

@@ -48,15 +48,15 @@ class SmoothBessel(nn.Module):
 
 
 class Gaussians(nn.Module):
-    """exp(-w (r - μ)²), the centres μ evenly from 0 to 1 Å behind the cutoff."""
+    """exp(-w (r - μ)²), the centres μ (Å) as the model was trained with them."""
 
-    def __init__(self, count: int, cutoff: float, width: float) -> None:
+    centers: Tensor
+
+    def __init__(self, count: int, width: float) -> None:
         super().__init__()
-        self.count = count
-        self.cutoff = cutoff
         self.width = width
+        self.register_buffer("centers", torch.zeros(count))
 
     def forward(self, distance: Tensor) -> Tensor:
         """(E,) Å -> (E, count)."""
-        centres = torch.linspace(0, self.cutoff + 1, self.count, dtype=distance.dtype, device=distance.device)
-        return torch.exp(-self.width * (distance.unsqueeze(-1) - centres) ** 2)
+        return torch.exp(-self.width * (distance.unsqueeze(-1) - self.centers) ** 2)

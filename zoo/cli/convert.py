@@ -23,12 +23,11 @@ def convert_command(encoder: str, file: Path, sha256: str | None, out: Path | No
     zoo convert mace mine.model --sha256 $(sha256sum mine.model | cut -d' ' -f1) --out mine.safetensors
     """
     from zoo import plugins
-    from zoo.contract.plugin import Encoder
     from zoo.errors import ZooError
     from zoo.weights import SUFFIX, Weights, default_path, save_weights, sha256_of
 
     cls = plugins.load("encoder", encoder)
-    if cls.convert.__func__ is Encoder.convert.__func__:
+    if cls.convert.__qualname__ == "Encoder.convert":
         raise ZooError(f"the encoder {encoder} has nothing to convert")
     if file.is_dir() or not file.exists():
         raise ZooError(f"{file} is no file")
