@@ -140,7 +140,7 @@ def _radial(embedding: PickledObject, source: Path) -> tuple[Literal["none", "ag
 
 
 def _radial_sizes(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
-    sizes = []
+    sizes: list[int] = []
     while (name := f"interactions.0.conv_tp_weights.layer{len(sizes)}.weight") in tensors:
         sizes.append(tensors[name].shape[0])
     return tuple(sizes)

@@ -21,9 +21,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "softplus": nn.Softplus,
 }
 
-_PAGE = (
-    "the folder pretrained_models of github.com/materialsvirtuallab/matgl, tag v1.3.0 or later (model.json beside it)"
-)
+BASIS = "bond_expansion.rbf."
+"""How the names of the radial basis' tensors begin."""
+
+_PAGE = "the folder pretrained_models of github.com/materialsvirtuallab/matgl (with model.json beside it)"
 
 
 class Architecture(BaseModel):
@@ -93,7 +94,7 @@ def convert(source: Path) -> Weights:
         name: value
         for name, value in state.items()
         # emb3: in files of matgl's DGL models; it makes edge features that no layer reads.
-        if name.startswith(("tensor_embedding.", "layers.")) and ".emb3." not in name
+        if (name.startswith(("tensor_embedding.", "layers.")) and ".emb3." not in name) or name == f"{BASIS}centers"
     }
     return Weights(kept, architecture_of(settings, source).model_dump())
 

@@ -46,4 +46,4 @@ def batch_of(encoder: Encoder, *structures: Structure, dtype: torch.dtype = torc
 
 
 def error(got: Tensor, wanted: Tensor) -> float:
-    return float((got - wanted).norm() / wanted.norm())
+    return float((got - wanted).norm().detach() / wanted.norm())
