@@ -154,6 +154,15 @@ class MACE(Encoder):
         return len(hypers.outline.degrees)
 
     @classmethod
+    def missing(cls, hypers: MACEHypers) -> str | None:
+        """The converted weights."""
+        try:
+            locate_weights(NAME, hypers.weights, PUBLIC)
+        except ZooError as error:
+            return str(error)
+        return None
+
+    @classmethod
     def convert(cls, source: Path) -> Weights:
         """From a model that mace pickled (*.model). Nothing of it is executed."""
         return checkpoint.convert(source)

@@ -143,6 +143,15 @@ class TensorNet(Encoder):
         return hypers.architecture.layers
 
     @classmethod
+    def missing(cls, hypers: TensorNetHypers) -> str | None:
+        """The converted weights."""
+        try:
+            locate_weights(NAME, hypers.weights, PUBLIC)
+        except ZooError as error:
+            return str(error)
+        return None
+
+    @classmethod
     def convert(cls, source: Path) -> Weights:
         """From matgl's `state.pt`, with `model.json` beside it."""
         return checkpoint.convert(source)

@@ -141,6 +141,8 @@ class TestWeights:
         monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
         with pytest.raises(ZooError, match=r"get 2024-01-07-mace-128-L2_epoch-199.model .* zoo convert mace 2024"):
             MACE(MACE.Hypers())
+        assert MACE.missing(MACE.Hypers()).startswith("the weights")
+        assert MACE.missing(MACE.Hypers(weights=WEIGHTS)) is None
         assert set(KNOWN) == set(MACE.public_weights)
 
     def test_unknown_element(self):

@@ -112,6 +112,8 @@ class TestWeights:
         assert len(KNOWN["MatPES-PBE-2025.1"].elements) == 89
         with pytest.raises(ZooError, match=r"zoo convert tensornet TensorNet-MatPES-PBE-v2025.1-PES/state.pt"):
             TensorNet(TensorNet.Hypers())
+        assert TensorNet.missing(TensorNet.Hypers()).startswith("the weights")
+        assert TensorNet.missing(TensorNet.Hypers(weights=WEIGHTS)) is None
 
     def test_unknown_element(self):
         encoder = build(TensorNet, weights=WEIGHTS)
