@@ -167,8 +167,21 @@ def find(name_or_path: str) -> Path:
 def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
     """A recipe from a file or by name, with `key.key=value` overrides (values are YAML).
 
+    A `sweep` section is left out: what is left is a recipe of its own, the one that the sweep varies (`zoo.sweep`).
+
     Raises:
         ZooError: no such recipe, no YAML, an unknown key, a bad value.
+    """
+    content, where = read_content(name_or_path, overrides)
+    content.pop("sweep", None)
+    return parse(content, where)
+
+
+def read_content(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
+    """What a recipe file says, with the overrides, unchecked; and the path of the file.
+
+    Raises:
+        ZooError: no such recipe, no YAML.
     """
     path = find(name_or_path)
     try:
@@ -178,12 +191,12 @@ def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
     if not isinstance(content, dict):
         raise ZooError(f"{path} is no recipe: it must be a mapping of keys to values")
     for override in overrides:
-        _override(content, override)
+        put(content, *parse_override(override))
     dataset = content.get("dataset")
     if isinstance(dataset, dict) and isinstance(dataset.get("path"), str) and Path(dataset["path"]).exists():
         # The run is resumed, and its model evaluated, from other folders too.
         dataset["path"] = str(Path(dataset["path"]).resolve())
-    return parse(content, str(path))
+    return content, str(path)
 
 
 def parse(content: dict[str, Any], where: str) -> Recipe:
@@ -200,20 +213,33 @@ def parse(content: dict[str, Any], where: str) -> Recipe:
         raise ZooError(f"{where}: every key of a recipe must be a text") from None
 
 
-def _override(content: dict[str, Any], override: str) -> None:
+def parse_override(override: str) -> tuple[str, Any]:
+    """`key.key=value` as the dotted key and the value.
+
+    Raises:
+        ZooError: it is not of that form.
+    """
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
         raise ZooError(f"'{override}' is no override; write key=value, as in training.max_epochs=5")
     try:
-        value = yaml.safe_load(text)
+        return dotted, yaml.safe_load(text)
     except yaml.YAMLError:
         raise ZooError(f"the value of '{override}' is no valid YAML") from None
+
+
+def put(content: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set a key of a recipe's content, `training.max_epochs` for one; sections that are missing are made.
+
+    Raises:
+        ZooError: the way there leads through a value.
+    """
     *parents, last = dotted.split(".")
     here = content
     for key in parents:
         inner = here.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise ZooError(f"'{override}': '{key}' is a value, not a section")
+            raise ZooError(f"'{dotted}': '{key}' is a value, not a section")
         here = inner
     here[last] = value
 

@@ -117,3 +117,36 @@ def test_parts_must_leave_something():
 def test_shares():
     parts = split([_Named(str(i)) for i in range(100)], Splitting(test=0.2, val=0.3), 0)
     np.testing.assert_array_equal([len(parts.train), len(parts.val), len(parts.test)], [50, 30, 20])
+
+
+@pytest.mark.parametrize("kind", ["random", "formula"])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_smaller_training_sets_are_parts_of_larger_ones(kind, seed):
+    records = [_Named(f"{i}", f"X{i % 40}") for i in range(200)]
+    whole = split(records, Splitting(kind=kind), seed)
+    before = set()
+    for train in (1, 20, 0.25, 0.5, 100, 1.0):
+        parts = split(records, Splitting(kind=kind, train=train), seed)
+        assert (parts.val, parts.test) == (whole.val, whole.test)
+        count = train if isinstance(train, int) else round(train * len(whole.train))
+        assert len(parts.train) == len(set(parts.train)) == count
+        assert before < set(parts.train) <= set(whole.train)
+        before = set(parts.train)
+    assert before == set(whole.train)
+
+
+def test_small_training_sets_are_random_and_follow_the_seed():
+    records = [_Named(f"{i:03d}") for i in range(200)]
+    fixed = Splitting(seed=3, train=20)
+    assert split(records, fixed, 0) == split(list(reversed(records)), fixed, 1)
+    part, whole = split(records, fixed, 0).train, split(records, Splitting(seed=3), 0).train
+    assert part not in (sorted(whole)[:20], whole[:20])
+    assert set(part) != set(split(records, Splitting(seed=4, train=20), 0).train)
+
+
+def test_a_training_set_larger_than_there_is():
+    with pytest.raises(ZooError, match="asks for 161 crystals, the training part has 160"):
+        split([_Named(str(i)) for i in range(200)], Splitting(train=161), 0)
+    for wrong in (0, -1, 1.5, 0.0):
+        with pytest.raises(ValueError, match="train"):
+            Splitting(train=wrong)

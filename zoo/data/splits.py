@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -28,6 +28,9 @@ class Splitting(BaseModel):
     """Share of the validation part."""
     seed: int | None = Field(default=None, ge=0, lt=2**32)
     """Seed of the split; null: the seed of the training, so that each seed has its own split."""
+    train: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] | None = None
+    """Use only so many crystals of the training part (an integer), or such a share of it (0.5, 1.0), for a learning
+    curve: validation and test part stay the same, and a smaller set is part of a larger one. null: all."""
 
     @model_validator(mode="after")
     def _something_left(self) -> Splitting:
@@ -52,7 +55,7 @@ def split(records: Sequence[Record], splitting: Splitting, seed: int) -> Split:
     train_test_split twice. formula fills test, then validation, with whole formulas in random order to the same sizes.
 
     Raises:
-        ZooError: so few records that a part would be empty.
+        ZooError: so few records that a part would be empty, or fewer in the training part than `splitting.train`.
     """
     chosen = seed if splitting.seed is None else splitting.seed
     n_test = math.ceil(splitting.test * len(records))
@@ -60,11 +63,21 @@ def split(records: Sequence[Record], splitting: Splitting, seed: int) -> Split:
     if n_test + n_val >= len(records):
         raise ZooError(f"{len(records)} records are too few to split into training, validation and test part")
     if splitting.kind == "random":
-        return _random(sorted(record.key for record in records), splitting, chosen)
-    parts = _by_formula(records, n_test, n_val, chosen)
-    if not (parts.train and parts.val and parts.test):
-        raise ZooError("too few different formulas to split by formula; set split.kind: random")
-    return parts
+        parts = _random(sorted(record.key for record in records), splitting, chosen)
+    else:
+        parts = _by_formula(records, n_test, n_val, chosen)
+        if not (parts.train and parts.val and parts.test):
+            raise ZooError("too few different formulas to split by formula; set split.kind: random")
+    return parts if splitting.train is None else replace(parts, train=_first(parts.train, splitting.train, chosen))
+
+
+def _first(keys: list[str], wanted: int | float, seed: int) -> list[str]:
+    """The first of one shuffled order, so that a smaller set is part of every larger one."""
+    count = wanted if isinstance(wanted, int) else max(1, round(wanted * len(keys)))
+    if count > len(keys):
+        raise ZooError(f"split.train asks for {count} crystals, the training part has {len(keys)}")
+    order = np.random.default_rng(seed).permutation(len(keys))
+    return [sorted(keys)[i] for i in order[:count]]
 
 
 def _random(keys: list[str], splitting: Splitting, seed: int) -> Split:
