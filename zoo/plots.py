@@ -38,7 +38,7 @@ _GREY = "#777777"
 _SMOOTH = 0.9 / np.log(10)  # matplotlib's linscale for which a symlog axis has no kink
 _POINTS: dict[str, Any] = {"s": 16, "alpha": 0.7, "linewidths": 0}
 
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
     "font.size": 9,
@@ -110,7 +110,7 @@ def error_by_crystal_system(
     of_system = np.array(systems, dtype=str)
     groups = {system: errors[of_system == system] for system in CRYSTAL_SYSTEMS}
     top = 0.0
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4), layout="constrained")
         axes = figure.subplots()
         for k, (system, group) in enumerate(groups.items()):
@@ -125,7 +125,7 @@ def error_by_crystal_system(
             mean = f"MAE {errors.mean():.3g} over all {len(errors)} (dashed)"
         axes.set_title(f"{target.name}: {mean}")
         axes.set_xticks(range(len(groups)), [f"{system}\n({len(group)})" for system, group in groups.items()])
-        axes.set_ylabel(f"MAE of ${_symbol(target)}_{{{'ijklmnop'[: target.rank]}}}$ ({_words(target.unit)})")
+        axes.set_ylabel(f"MAE of ${_symbol(target)}_{{{'ijklmnop'[: target.rank]}}}$ ({words_of(target.unit)})")
         axes.set(xlim=(-0.6, len(groups) - 0.4), ylim=(0, 1.12 * top or 1.0))
         axes.grid(visible=False, axis="x")
         return _save(figure, path)
@@ -160,10 +160,10 @@ def learning_curve(history: Sequence[Mapping[str, float]], path: Path, unit: str
     epoch, train, val, rate = (
         np.array([row[column] for row in history]) for column in ("epoch", "train_loss", "val_mae_ten", "lr")
     )
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.subplots()
-        axes.set(xlabel="epoch", ylabel=f"MAE of the components ({_words(unit)})")
+        axes.set(xlabel="epoch", ylabel=f"MAE of the components ({words_of(unit)})")
         if not history:
             axes.set_title("no epochs")
             return _save(figure, path)
@@ -216,7 +216,7 @@ def _parity(
     # ‖ε‖_F/√3 is ε where the tensor is isotropic.
     norms = np.linalg.norm(true.reshape(len(true), 3**target.rank), axis=1)
     typical = _power_of_ten(norms / 3 ** (target.rank / 4))
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(1.9 + 4.3 * len(panels), 4.6), layout="compressed")
         for panel, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
             axes.axline((0, 0), (1, 1), color=_GREY, linewidth=0.8, zorder=1)
@@ -228,7 +228,7 @@ def _parity(
             mae = f"MAE {np.abs(panel.x - panel.y).mean():.3g}, n = {panel.x.size}" if panel.x.size else "no crystals"
             axes.set_title(f"{panel.title}\n{mae}")
             index = f"_{{{panel.index}}}" if panel.index else ""
-            symbol = f"${panel.symbol or _symbol(target)}{index}$ ({_words(target.unit)})"
+            symbol = f"${panel.symbol or _symbol(target)}{index}$ ({words_of(target.unit)})"
             source = "DFPT" if "dielectric" in target.quantity else "true"
             axes.set(xlabel=f"{source} {symbol}", ylabel=f"predicted {symbol}")
         style: dict[str, Any] = {"linestyle": "", "markeredgewidth": 0}
@@ -285,7 +285,8 @@ def _symbol(target: TensorTarget) -> str:
     return _SYMBOLS.get(target.quantity, "T")
 
 
-def _words(unit: str) -> str:
+def words_of(unit: str) -> str:
+    """A unit for people: `1` is "dimensionless"."""
     return "dimensionless" if unit == "1" else unit
 
 

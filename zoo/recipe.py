@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from zoo.data.pipeline import Cleaning, FrameCheck, Splitting
 from zoo.errors import ZooError, did_you_mean, explain_validation
 
+PLUGIN_SECTIONS = ("dataset", "encoder", "readout")
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -192,11 +193,14 @@ def read_content(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[di
         raise ZooError(f"{path} is no recipe: it must be a mapping of keys to values")
     for override in overrides:
         put(content, *parse_override(override))
-    dataset = content.get("dataset")
-    if isinstance(dataset, dict) and isinstance(dataset.get("path"), str) and Path(dataset["path"]).exists():
-        # The run is resumed, and its model evaluated, from other folders too.
-        dataset["path"] = str(Path(dataset["path"]).resolve())
+    make_path_absolute(content.get("dataset"))
     return content, str(path)
+
+
+def make_path_absolute(dataset: Any) -> None:
+    """A run is resumed, and its model evaluated, from other folders too."""
+    if isinstance(dataset, dict) and isinstance(dataset.get("path"), str) and Path(dataset["path"]).exists():
+        dataset["path"] = str(Path(dataset["path"]).resolve())
 
 
 def parse(content: dict[str, Any], where: str) -> Recipe:

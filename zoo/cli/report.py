@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
@@ -15,6 +15,9 @@ from zoo.cli.terminal import console
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 from zoo.run_folder import RunFolder
+
+if TYPE_CHECKING:  # MLflow takes a second to import
+    from zoo.tracking.live import LiveTracking
 
 Errors = Mapping[str, Mapping[str, float | None]]
 # What a table shows of the metrics, where the tensor at hand has them.
@@ -39,30 +42,10 @@ def run_and_show(made: Recipe, folder: RunFolder) -> None:
     """
     begin = time.monotonic()
     click.echo(f"{made.name}: {made.encoder.name} + {made.readout.name}, everything goes to {folder.path}")
-    live = None
-    if made.tracking.enabled:
-        from zoo.tracking.live import LiveTracking
-
-        live = LiveTracking(made.tracking, made, folder)
-
-    def on_epoch(seed: int, row: dict[str, float]) -> None:
-        if live is not None:
-            live.epoch(seed, row)
-        # Where no bar can be drawn (a log, CI) a line now and then says that it goes on.
-        number, last = int(row["epoch"]), made.training.max_epochs
-        if not sys.stderr.isatty() and (number == 1 or number % max(1, last // 8) == 0):
-            errors = f"train {row['train_loss']:.3f}, validation {row['val_mae_ten']:.3f}"
-            click.echo(f"seed {seed}    epoch {number} of {last}: {errors}")
-
+    live = live_tracking(made, folder) if made.tracking.enabled else None
     try:
-        content = runs.run(made, folder, click.echo, on_epoch)
-    except Exception:
-        if live is not None:
-            live.stopped("FAILED")
-        raise
+        content = train(made, folder, click.echo, live)
     except KeyboardInterrupt:
-        if live is not None:
-            live.stopped("KILLED")
         if folder.recipe.is_file():
             click.echo(f"\nstopped; go on with: zoo run --resume {folder.path}", err=True)
         raise
@@ -78,6 +61,41 @@ def run_and_show(made: Recipe, folder: RunFolder) -> None:
             raise ZooError(f"{error}; nothing is lost, send it later: zoo track {folder.path}") from error
         click.echo(f"mlflow    {sent.line}")
     click.echo(f"\nnext: zoo predict {folder.path} YOUR.cif")
+
+
+def live_tracking(made: Recipe, folder: RunFolder, parent: str | None = None) -> LiveTracking:
+    """Epochs to MLflow; below the run `parent`, where one is given."""
+    from zoo.tracking.live import LiveTracking
+
+    return LiveTracking(made.tracking, made, folder, parent)
+
+
+def train(
+    made: Recipe,
+    folder: RunFolder,
+    echo: Callable[[str], None],
+    live: LiveTracking | None = None,
+    also: Callable[[int, dict[str, float]], None] | None = None,
+) -> dict[str, Any]:
+    """`zoo.run.run` with every epoch told to MLflow (`live`), to `also` and, where no bar can be drawn, to the log."""
+
+    def on_epoch(seed: int, row: dict[str, float]) -> None:
+        if also is not None:
+            also(seed, row)
+        if live is not None:
+            live.epoch(seed, row)
+        # Where no bar can be drawn (a log, CI) a line now and then says that it goes on.
+        number, last = int(row["epoch"]), made.training.max_epochs
+        if not sys.stderr.isatty() and (number == 1 or number % max(1, last // 8) == 0):
+            errors = f"train {row['train_loss']:.3f}, validation {row['val_mae_ten']:.3f}"
+            click.echo(f"seed {seed}    epoch {number} of {last}: {errors}")
+
+    try:
+        return runs.run(made, folder, echo, on_epoch)
+    except BaseException as error:
+        if live is not None:
+            live.stopped("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
 
 
 def table_of_errors(content: dict[str, Any]) -> Table:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from zoo.recipe import Recipe
+    from zoo.sweep.section import Plan
 
 
 @click.command("run")
@@ -20,15 +25,25 @@ def run_command(recipe: str | None, overrides: tuple[str, ...], out: Path | None
     zoo run dtnet_total training.max_epochs=5 'seeds=[0,1,2,3,4]'
     zoo run recipes/dtnet_total.yaml --out runs/mine
     zoo run --resume runs/mine
+
+    A recipe with a `sweep` section is run for each combination of what varies, and ends in one table and one figure:
+
+    \b
+    zoo run ablation_layers
+    zoo run dtnet_total 'sweep.grid.readout.width=[32,64,128]'
     """
     from zoo import recipe as recipes
     from zoo.cli import report
     from zoo.errors import ZooError
     from zoo.run_folder import RunFolder
+    from zoo.sweep import section
 
     if resume is not None:
         if recipe is not None or overrides or out is not None:
             raise ZooError("--resume takes the recipe from the run folder: give nothing else")
+        if (resume / "sweep.yaml").is_file():
+            _sweep(section.read(str(resume / "sweep.yaml")), resume)
+            return
         folder = RunFolder.existing(resume)
         made = recipes.read(str(folder.recipe))
         if folder.finished:
@@ -36,8 +51,21 @@ def run_command(recipe: str | None, overrides: tuple[str, ...], out: Path | None
     elif recipe is None:
         raise ZooError("say which recipe: zoo run dtnet_total (zoo recipes lists them)")
     else:
-        made = recipes.read(recipe, overrides)
-        folder = RunFolder(out) if out is not None else RunFolder.new(made.name)
+        made = section.read(recipe, overrides)
+        name = made.base.name if isinstance(made, section.Plan) else made.name
+        folder = RunFolder(out) if out is not None else RunFolder.new(name)
         if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise ZooError(f"{out} is not empty; choose another folder, or go on with it: zoo run --resume {out}")
+        if isinstance(made, section.Plan):
+            _sweep(made, folder.path)
+            return
     report.run_and_show(made, folder)
+
+
+def _sweep(plan: Recipe | Plan, path: Path) -> None:
+    from zoo.cli import sweep
+    from zoo.sweep.folder import SweepFolder
+    from zoo.sweep.section import Plan
+
+    assert isinstance(plan, Plan), "sweep.yaml always has a sweep section"
+    sweep.run_and_show(plan, SweepFolder(path))

@@ -11,11 +11,16 @@ import click
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--uri", help="Tracking URI; default: the recipe's, else MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.")
 def track_command(run_dir: Path, uri: str | None) -> None:
-    """Send a finished run to MLflow, for instance after the server was down. Twice does no harm."""
+    """Send a finished run, or what is finished of a sweep, to MLflow, for instance after the server was down. Twice does no harm."""
     from zoo import recipe
     from zoo.run_folder import RunFolder
     from zoo.tracking.send import send
 
+    if (run_dir / "sweep.yaml").is_file():
+        from zoo.tracking.sweep import track
+
+        click.echo(f"mlflow    {track(run_dir, uri).line}")
+        return
     folder = RunFolder.existing(run_dir)
     tracking = recipe.read(str(folder.recipe)).tracking
     if uri is not None:

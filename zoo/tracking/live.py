@@ -16,7 +16,8 @@ class LiveTracking:
     What is missed is sent when the training has ended, or by `zoo track`.
     """
 
-    def __init__(self, tracking: Tracking, made: Recipe, folder: RunFolder) -> None:
+    def __init__(self, tracking: Tracking, made: Recipe, folder: RunFolder, parent: str | None = None) -> None:
+        self._parent = parent
         self._tracking = tracking
         self._made = made
         self._folder = folder
@@ -29,7 +30,7 @@ class LiveTracking:
             return
         try:
             if self._session is None:
-                self._session = Session(self._tracking, self._made, self._folder)
+                self._session = Session(self._tracking, self._made, self._folder, self._parent)
             self._session.log_epochs(seed, read_history(self._folder.seed(seed)))
         except ZooError as error:
             self._off = True

@@ -48,8 +48,8 @@ class Sent:
         return f"{self.uri}, run {self.run_id}{model}"
 
 
-def send(folder: RunFolder, tracking: Tracking | None = None) -> Sent:
-    """Send a finished run; what was sent before is not sent twice.
+def send(folder: RunFolder, tracking: Tracking | None = None, above: str | None = None) -> Sent:
+    """Send a finished run, as a child of the run `above` where one is given; what was sent before is not sent twice.
 
     Raises:
         ZooError: the run is not finished, or MLflow cannot be reached.
@@ -58,7 +58,7 @@ def send(folder: RunFolder, tracking: Tracking | None = None) -> Sent:
     tracking = tracking or made.tracking
     if not folder.finished:
         raise ZooError(f"{folder.path} is not finished; zoo run --resume {folder.path}")
-    session = Session(tracking, made, folder)
+    session = Session(tracking, made, folder, above)
     if "sent" not in session.state:
         content = read_json(folder.metrics)
         with mlflow_errors(session.uri):
@@ -90,7 +90,7 @@ def _send_seed(session: Session, folder: RunFolder, seed: int) -> None:
 
 def _send_parent(session: Session, folder: RunFolder, made: Recipe, content: dict[str, Any]) -> None:
     origin = read_json(folder.path / "run.json")
-    params = _flatten(made.model_dump(mode="json", exclude={"tracking", "description"}))
+    params = flatten(made.model_dump(mode="json", exclude={"tracking", "description"}))
     final = {
         f"{part}_{name}_{kind}": entry[kind]
         for part in ("val", "test")
@@ -118,11 +118,12 @@ def _error_table(content: dict[str, Any]) -> dict[str, list[Any]]:
     }
 
 
-def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat

@@ -24,11 +24,17 @@ class Session:
     `mlflow.json` in the run folder remembers, for each tracking URI, run ids and what was sent, so that a run that is
     tracked live, stopped, resumed and sent again is one MLflow run without doubled points.
 
+    Args:
+        tracking: where to.
+        made: the recipe.
+        folder: the run's.
+        above: id of a run that this one is a child of, as a sweep's cells are.
+
     Raises:
         ZooError: MLflow cannot be reached.
     """
 
-    def __init__(self, tracking: Tracking, made: Recipe, folder: RunFolder) -> None:
+    def __init__(self, tracking: Tracking, made: Recipe, folder: RunFolder, above: str | None = None) -> None:
         self.uri = tracking_uri(tracking.uri)
         self.made = made
         self.folder = folder
@@ -39,6 +45,10 @@ class Session:
             if not self._known():
                 self.state = {"logged": {}, "done": []}
                 self._open(tracking.experiment)
+            if above is not None and self.state.get("above") != above:
+                self.client.set_tag(self.parent, MLFLOW_PARENT_RUN_ID, above)
+                self.state["above"] = above
+                self.remember()
         self.set_status("RUNNING" if "sent" not in self.state else "FINISHED")
 
     def _known(self) -> bool:

@@ -1,0 +1,119 @@
+"""What varies in a sweep, and how one choice of it changes a recipe."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.errors import ZooError
+from zoo.recipe import PLUGIN_SECTIONS, put
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One value of an axis.
+
+    Attributes:
+        label: in tables and in the names of folders.
+        value: where the axis is a list of values.
+        sets: dotted keys of the recipe and what they become.
+    """
+
+    label: str
+    value: Any
+    sets: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A key of the recipe with a list of values, or a free name with named choices that set several keys each."""
+
+    name: str
+    choices: tuple[Choice, ...]
+
+    @property
+    def numeric(self) -> bool:
+        """Whether it can be the axis of a plot."""
+        return all(isinstance(c.value, int | float) and not isinstance(c.value, bool) for c in self.choices)
+
+
+def axis(name: str, content: Any) -> Axis:
+    """An axis from what the recipe says.
+
+    Raises:
+        ZooError: neither a list of values nor named choices that map keys to values; two choices look the same.
+    """
+    if isinstance(content, list):
+        choices = tuple(Choice(label(value), value, _flatten(name, value)) for value in content)
+    elif isinstance(content, dict) and all(isinstance(sets, dict) for sets in content.values()):
+        choices = tuple(
+            Choice(str(key), None, {k: v for part, inner in sets.items() for k, v in _flatten(part, inner).items()})
+            for key, sets in content.items()
+        )
+    else:
+        raise ZooError(
+            f"sweep axis '{name}' must be a list of values of that key, or named choices that each map keys to values"
+        )
+    labels = [choice.label for choice in choices]
+    if not labels:
+        raise ZooError(f"sweep axis '{name}' has no values")
+    twice = [text for text in labels if labels.count(text) > 1]
+    if twice:
+        raise ZooError(f"sweep axis '{name}' has '{twice[0]}' twice")
+    return Axis(name, choices)
+
+
+def label(value: Any) -> str:
+    """A value in a few characters: `0.001`, `true`, `1+2+3`, `sevennet layer=4`."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return "+".join(map(label, value))
+    if isinstance(value, dict):
+        words = [str(value["name"])] if "name" in value else []
+        return " ".join([*words, *(f"{key}={label(inner)}" for key, inner in value.items() if key != "name")])
+    return str(value)
+
+
+def refuse_conflicts(axes: Sequence[Axis]) -> None:
+    """Axes change the recipe in their order; none may undo what an earlier one did.
+
+    Raises:
+        ZooError: one does.
+    """
+    for earlier, later in itertools.combinations(axes, 2):
+        before = {key for choice in earlier.choices for key in choice.sets}
+        for key in sorted({key for choice in later.choices for key in choice.sets}):
+            undone = [known for known in before if known == key or known.startswith(f"{key}.")]
+            if undone:
+                raise ZooError(
+                    f"sweep axis '{later.name}' sets '{key}' and undoes '{undone[0]}' of the axis '{earlier.name}' before"
+                    " it; put it first, or leave one out"
+                )
+
+
+def changed(content: dict[str, Any], choices: Sequence[Choice]) -> dict[str, Any]:
+    """A recipe's content with the choices made.
+
+    Raises:
+        ZooError: a key leads through a value.
+    """
+    content = copy.deepcopy(content)
+    for choice in choices:
+        for key, value in choice.sets.items():
+            put(content, key, copy.deepcopy(value))
+    return content
+
+
+def _flatten(key: str, value: Any) -> dict[str, Any]:
+    """Dotted keys and values. A plugin that is named is a value: it takes the whole section's place, so that no setting
+    of the plugin that was there before reaches it. What a plugin's own settings hold is a value too."""
+    top, _, rest = key.partition(".")
+    if not isinstance(value, dict) or (top in PLUGIN_SECTIONS and (rest or "name" in value)):
+        return {key: value}
+    return {k: v for part, inner in value.items() for k, v in _flatten(f"{key}.{part}", inner).items()}
