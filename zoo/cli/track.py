@@ -11,7 +11,7 @@ import click
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--uri", help="Tracking URI; default: the recipe's, else MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.")
 def track_command(run_dir: Path, uri: str | None) -> None:
-    """Send a finished run, or what is finished of a sweep, to MLflow, for instance after the server was down. Twice does no harm."""
+    """Send a finished run, or a sweep, to MLflow, for instance after the server was down. Twice does no harm."""
     from zoo import recipe
     from zoo.run_folder import RunFolder
     from zoo.tracking.send import send

@@ -92,8 +92,8 @@ def refuse_conflicts(axes: Sequence[Axis]) -> None:
             undone = [known for known in before if known == key or known.startswith(f"{key}.")]
             if undone:
                 raise ZooError(
-                    f"sweep axis '{later.name}' sets '{key}' and undoes '{undone[0]}' of the axis '{earlier.name}' before"
-                    " it; put it first, or leave one out"
+                    f"sweep axis '{later.name}' sets '{key}' and undoes '{undone[0]}' of axis '{earlier.name}'; "
+                    "put it first, or leave one out"
                 )
 
 

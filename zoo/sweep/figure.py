@@ -79,7 +79,9 @@ def _lines(panels: list[list[Outcome]], targets: list[str], x_axis: Axis, rest: 
         handles, names = figure.axes[0].get_legend_handles_labels()
         shown = [(h, n) for h, n in zip(handles, names, strict=True) if n]
         if len(shown) > 1 or any(n != "predicting the mean" for _, n in shown):
-            figure.legend([h for h, _ in shown], [n for _, n in shown], loc="outside upper center", ncols=min(4, len(shown)))
+            figure.legend(
+                [h for h, _ in shown], [n for _, n in shown], loc="outside upper center", ncols=min(4, len(shown))
+            )
         return _save(figure, path)
 
 
@@ -113,7 +115,12 @@ def _points(panels: list[list[Outcome]], targets: list[str], rest: list[Axis], p
                     names.append(name)
         order = sorted(range(len(names)), key=lambda i: [*groups, names[i]].index(names[i]))
         if names:
-            figure.legend([handles[i] for i in order], [names[i] for i in order], loc="outside upper center", ncols=min(4, len(names)))
+            figure.legend(
+                [handles[i] for i in order],
+                [names[i] for i in order],
+                loc="outside upper center",
+                ncols=min(4, len(names)),
+            )
         return _save(figure, path)
 
 
@@ -123,16 +130,26 @@ def _point(axes: Axes, one: Outcome, y: float, k: int, label: str) -> None:
     each = [value for value in entry["each"] if value is not None]
     axes.plot(each, [y] * len(each), "o", color=colour, markersize=3.2, alpha=0.4, markeredgewidth=0)
     axes.errorbar(
-        entry["mean"], y, xerr=entry["std"] or None, color=colour, marker=marker, markersize=6, capsize=3, linewidth=1.4,
-        linestyle="", label=label,
+        entry["mean"],
+        y,
+        xerr=entry["std"] or None,
+        color=colour,
+        marker=marker,
+        markersize=6,
+        capsize=3,
+        linewidth=1.4,
+        linestyle="",
+        label=label,
     )
     right = max([entry["mean"] + (entry["std"] or 0.0), *each])
-    axes.annotate(f"{entry['mean']:.3g}", (right, y), (5, 0), textcoords="offset points", va="center", fontsize=8, color=colour)
+    axes.annotate(
+        f"{entry['mean']:.3g}", (right, y), (5, 0), textcoords="offset points", va="center", fontsize=8, color=colour
+    )
 
 
 def _search(done: list[Outcome], axes: Sequence[Axis], path: Path) -> Path:
     """The objective of each trial and the best so far, then the objective over each searched key."""
-    keys = [one for one in axes][:7]
+    keys = list(axes)[:7]
     columns = min(4, 1 + len(keys))
     lines = -(-(1 + len(keys)) // columns)
     objective = np.array([one.content["val"][one.metric]["mean"] for one in done if one.content])
@@ -144,7 +161,12 @@ def _search(done: list[Outcome], axes: Sequence[Axis], path: Path) -> Path:
         panels = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
         order = np.argsort(number)
         panels[0].step(
-            number[order], np.minimum.accumulate(objective[order]), where="post", color=_GREY, linewidth=1.2, label="best so far"
+            number[order],
+            np.minimum.accumulate(objective[order]),
+            where="post",
+            color=_GREY,
+            linewidth=1.2,
+            label="best so far",
         )
         panels[0].set(xlabel="trial")
         panels[0].legend(loc="upper right")
@@ -164,7 +186,9 @@ def _search(done: list[Outcome], axes: Sequence[Axis], path: Path) -> Path:
                 panel.set_xlim(-0.6, len(names) - 0.4)
             panel.plot(x[best], objective[best], "o", markersize=11, markerfacecolor="none", color="#D55E00", zorder=4)
             panel.set(xlabel=key.name)
-        panels[0].plot(number[best], objective[best], "o", markersize=11, markerfacecolor="none", color="#D55E00", zorder=4)
+        panels[0].plot(
+            number[best], objective[best], "o", markersize=11, markerfacecolor="none", color="#D55E00", zorder=4
+        )
         for k, panel in enumerate(panels):
             panel.set_visible(k <= len(keys))
             if k % columns == 0:

@@ -41,7 +41,9 @@ def check_all(cells: Sequence[Cell]) -> dict[str, str]:
 
 
 def _hint(cell: Cell) -> str:
-    named = [name.removesuffix(".name") for name in cell.labels if name in ("dataset.name", "encoder.name", "readout.name")]
+    named = [
+        name.removesuffix(".name") for name in cell.labels if name in ("dataset.name", "encoder.name", "readout.name")
+    ]
     if not named:
         return ""
     section = named[0]

@@ -150,7 +150,9 @@ def _make_paths_absolute(grid: Any) -> None:
                 recipe.make_path_absolute(box)
             grid[name] = [box["path"] for box in boxes]
         for choice in choices.values() if isinstance(choices, dict) else choices if isinstance(choices, list) else ():
-            recipe.make_path_absolute(choice if name == "dataset" else choice.get("dataset") if isinstance(choice, dict) else None)
+            recipe.make_path_absolute(
+                choice if name == "dataset" else choice.get("dataset") if isinstance(choice, dict) else None
+            )
 
 
 def _check(plan: Plan, where: str) -> None:

@@ -1,0 +1,155 @@
+"""From a sweep section to the cells' recipes, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from cli import refused, zoo
+
+from zoo import recipe
+from zoo.errors import ZooError
+from zoo.sweep import section
+from zoo.sweep.cells import expand
+from zoo.sweep.run import check_all
+
+
+def test_a_cell_for_each_combination_the_first_axis_slowest(plan_of) -> None:
+    cells = expand(plan_of({"grid": {"target": ["total", "ionic"], "training.batch_size": [8, 16]}}))
+    chosen = [(cell.made.target, cell.made.training.batch_size) for cell in cells]
+    assert chosen == [("total", 8), ("total", 16), ("ionic", 8), ("ionic", 16)]
+    assert [cell.slug for cell in cells][:2] == ["total-batch_size-8", "total-batch_size-16"]
+    assert cells[0].made.name == "small-total-batch_size-8"
+    assert not any(cell.made.tracking.register_model for cell in cells)
+    assert cells[0].made.training.learning_rate == 0.01, "what no axis sets stays as it is"
+
+
+def test_a_plugin_given_whole_leaves_no_setting_of_another_behind(plan_of) -> None:
+    model = {
+        "ours": {"encoder": {"name": "nequip"}, "training": {"learning_rate": 0.5}},
+        "theirs": {"encoder": {"name": "sevennet", "layer": 2}, "readout": {"name": "dtnet-simple"}},
+        "as it is": {},
+        "deeper": {"encoder": {"layers": 2}},
+    }
+    ours, theirs, same, deeper = (cell.made for cell in expand(plan_of({"grid": {"model": model}})))
+    assert ours.encoder.settings == {}
+    assert (ours.readout.settings, ours.training.learning_rate) == ({"width": 8, "blocks": 1}, 0.5)
+    assert ours.training.batch_size == 16, "a section that is no plugin's is changed, not replaced"
+    assert (theirs.encoder.settings, theirs.readout.settings) == ({"layer": 2}, {})
+    assert same.encoder.settings == {"cutoff": 3.0, "layers": 1, "channels": 4}
+    assert deeper.encoder.settings == {"cutoff": 3.0, "layers": 2, "channels": 4}
+
+
+def test_a_list_of_whole_sections_does_the_same(plan_of) -> None:
+    cells = expand(plan_of({"grid": {"encoder": [{"name": "nequip"}, {"name": "sevennet", "layer": [1, 2]}]}}))
+    assert [cell.made.encoder.settings for cell in cells] == [{}, {"layer": [1, 2]}]
+    assert [cell.slug for cell in cells] == ["nequip", "sevennet-layer-1-2"]
+
+
+def test_folders_differ_where_labels_look_alike(plan_of) -> None:
+    choices = {"a b": {}, "a-b": {}, "A-B": {}}
+    slugs = [cell.slug for cell in expand(plan_of({"grid": {"model": choices}}))]
+    assert slugs == ["a-b", "a-b-2", "A-B-3"]
+
+
+def test_axes_on_the_command_line(plan_of, small: dict, tmp_path: Path) -> None:
+    grid = {"target": ["total", "ionic"], "model": {"a": {}, "b": {"training": {"max_epochs": 4}}}}
+    changes = (
+        "sweep.grid.target=null",
+        "sweep.grid.model.a=null",
+        "sweep.grid.model.b.training.max_epochs=7",
+        "sweep.grid.training.batch_size=[4, 8]",
+        "training.gradient_clip=1",
+    )
+    cells = expand(plan_of({"grid": grid}, *changes))
+    assert [cell.slug for cell in cells] == ["b-batch_size-4", "b-batch_size-8"]
+    assert {(cell.made.training.max_epochs, cell.made.training.gradient_clip) for cell in cells} == {(7, 1.0)}
+    plain = tmp_path / "plain.yaml"
+    plain.write_text(yaml.safe_dump(small))
+    assert isinstance(section.read(str(plain)), recipe.Recipe)
+    made = section.read(str(plain), ("sweep.grid.readout.width=[4, 8]",))
+    assert isinstance(made, section.Plan)
+    assert [cell.made.readout.settings["width"] for cell in expand(made)] == [4, 8]
+
+
+def test_the_plan_reads_back(plan_of, tmp_path: Path) -> None:
+    plan = plan_of({"grid": {"target": ["total", "ionic"]}, "compare": {"target": "total"}})
+    (tmp_path / "sweep.yaml").write_text(plan.dump())
+    again = section.read(str(tmp_path / "sweep.yaml"))
+    assert isinstance(again, section.Plan)
+    assert expand(again) == expand(plan)
+    assert recipe.read(str(tmp_path / "sweep.yaml")) == plan.base
+
+
+def test_a_path_of_the_data_becomes_absolute(plan_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    for grid in ({"dataset": [{"name": "file", "path": "mine.json"}]}, {"dataset.path": ["mine.json"]}):
+        assert expand(plan_of({"grid": grid}))[0].made.dataset.settings["path"] == str(tmp_path / "mine.json")
+    named = {"data": {"mine": {"dataset": {"name": "file", "path": "mine.json"}}}}
+    assert expand(plan_of({"grid": named}))[0].made.dataset.settings["path"] == str(tmp_path / "mine.json")
+
+
+@pytest.mark.parametrize(
+    ("sweep", "words"),
+    {
+        "typo in a key": ({"grid": {"traget": ["total"]}}, "Did you mean 'target'"),
+        "typo in a section": ({"grid": {"training.max_epoch": [1]}}, "Did you mean 'max_epochs'"),
+        "typo in the sweep": ({"gird": {}}, "Did you mean 'grid'"),
+        "bad value": ({"grid": {"training.batch_size": [8, 0]}}, "got 0"),
+        "neither": ({}, "needs 'grid' or 'optuna'"),
+        "no list": ({"grid": {"target": "total"}}, "must be a list of values"),
+        "empty": ({"grid": {"target": []}}, "has no values"),
+        "twice": ({"grid": {"target": ["total", "total"]}}, "twice"),
+        "undone": ({"grid": {"encoder.layers": [1, 2], "encoder": [{"name": "nequip"}]}}, "undoes"),
+        "no such axis": ({"grid": {"target": ["total"]}, "compare": {"taget": "total"}}, "Did you mean 'target'"),
+        "no such value": ({"grid": {"target": ["total"]}, "compare": {"target": "totl"}}, "Did you mean 'total'"),
+        "plugin's setting": ({"grid": {"readout.widht": [4, 8]}}, "Did you mean 'width'"),
+        "target": ({"grid": {"target": ["totl"]}}, "Did you mean 'total'"),
+        "all blocked": ({"grid": {"encoder": [{"name": "no-such"}]}}, "no cell of the sweep can work"),
+        "settings left behind": ({"grid": {"encoder.name": ["nequip", "sevennet"]}}, "leaves the base recipe's settings"),
+        "password": (
+            {"optuna": {"search": {"target": {"choices": ["total"]}}, "storage": "mysql://me:secret@db/x"}},
+            "holds a password",
+        ),
+    }.values(),
+)  # fmt: skip
+def test_what_is_wrong_in_the_recipe_is_refused_before_anything_runs(
+    small: dict, tmp_path: Path, sweep: dict, words: str
+) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**small, "sweep": sweep}))
+    result = zoo("run", "mine.yaml", "--out", "out", cwd=tmp_path)
+    refused(result, words)
+    assert not (tmp_path / "out").exists()
+    assert "secret" not in result.stderr
+
+
+def test_what_cannot_work_here_is_the_cells_own_failure(plan_of) -> None:
+    choices = [{"name": "nequip"}, {"name": "no-such-encoder"}]
+    cells = expand(plan_of({"grid": {"encoder": choices}}))
+    blocked = check_all(cells)
+    assert list(blocked) == ["no-such-encoder"]
+    assert "there is no encoder 'no-such-encoder'" in blocked["no-such-encoder"]
+
+
+def test_the_shipped_sweeps_expand_and_are_listed(tmp_path: Path) -> None:
+    plans = {name: section.read(name) for name in recipe.shipped()}
+    counts = {name: len(expand(plan)) for name, plan in plans.items() if isinstance(plan, section.Plan)}
+    assert counts == {
+        "ablation_bonds": 6, "ablation_layers": 5, "ablation_models": 15, "ablation_pretrained": 2, "ablation_size": 5,
+    }  # fmt: skip
+    shown = zoo("recipes", cwd=tmp_path).stdout
+    assert "sweep of 15 cells" in " ".join(shown.split())
+
+
+def test_a_missing_optuna_names_the_extra(plan_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from zoo.sweep.folder import SweepFolder
+    from zoo.sweep.study import Search
+
+    plan = plan_of({"optuna": {"search": {"training.learning_rate": {"low": 1e-4, "high": 1e-2}}}})
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ZooError, match=r'pip install "crystal-tensor-zoo\[optuna\]"'):
+        Search(plan, SweepFolder(tmp_path / "out"))

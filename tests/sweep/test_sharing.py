@@ -1,0 +1,161 @@
+"""Who trains which cell: after a failure, a stop, and beside other processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import stand_in
+
+from zoo.run_folder import read_json
+from zoo.sweep import section, table
+from zoo.sweep.cells import Cell, expand
+from zoo.sweep.folder import SweepFolder
+from zoo.sweep.run import run_grid
+from zoo.sweep.study import Search
+
+GRID = {"grid": {"training.learning_rate": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}}
+SEARCH = {
+    "optuna": {
+        "trials": 8,
+        "search": {
+            "training.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+            "training.batch_size": {"low": 4, "high": 64, "step": 4},
+            "size": {"choices": {"small": {"readout": {"width": 4}}, "large": {"readout": {"width": 16}}}},
+        },
+    }
+}
+
+
+def trained(folder: SweepFolder) -> list[str]:
+    return (folder.path / "trained.log").read_text().split()
+
+
+def run_it(plan: section.Plan, folder: SweepFolder, train: Any, said: list[str] | None = None) -> None:
+    run_grid(expand(plan), {}, folder, train, lambda: None, (said if said is not None else []).append)
+
+
+def test_a_failed_cell_does_not_stop_the_others_and_is_tried_again(plan_of, tmp_path: Path) -> None:
+    plan, folder = plan_of(GRID), SweepFolder(tmp_path / "out")
+    errors = [RuntimeError("out of\nmemory"), MemoryError()]
+
+    def failing(cell: Cell, run: Any, on_epoch: Any) -> dict:
+        if cell.slug.endswith(("0.2", "0.4")) and errors:
+            raise errors.pop(0)
+        return stand_in(cell, run, on_epoch)
+
+    said: list[str] = []
+    run_it(plan, folder, failing, said)
+    found = table.outcomes(expand(plan), folder)
+    assert [one.status for one in found] == ["done", "failed", "done", "failed", "done", "done"]
+    assert [one.reason for one in found if one.reason] == ["RuntimeError: out of memory", "MemoryError"]
+    assert "failed    RuntimeError: out of memory" in said
+    assert "Traceback" in read_json(folder.cell("learning_rate-0.2").failed)["traceback"]
+    text = table.markdown(found)
+    assert "learning_rate-0.2 failed: RuntimeError: out of memory" in text
+
+    run_it(plan, folder, failing)
+    assert all(one.status == "done" for one in table.outcomes(expand(plan), folder))
+    assert max(Counter(trained(folder)).values()) == 1, "a finished cell is trained again"
+
+
+def test_ctrl_c_is_no_failure_and_the_rest_comes_later(plan_of, tmp_path: Path) -> None:
+    plan, folder = plan_of(GRID), SweepFolder(tmp_path / "out")
+
+    def stopped(cell: Cell, run: Any, on_epoch: Any) -> dict:
+        if cell.slug.endswith("0.3"):
+            raise KeyboardInterrupt
+        return stand_in(cell, run, on_epoch)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_it(plan, folder, stopped)
+    status = [one.status for one in table.outcomes(expand(plan), folder)]
+    assert status == ["done", "done", *["not finished"] * 4]
+    run_it(plan, folder, stand_in)
+    assert sorted(trained(folder)) == sorted(cell.slug for cell in expand(plan))
+
+
+def _grid(plan: section.Plan, folder: SweepFolder) -> None:
+    run_it(plan, folder, stand_in)
+
+
+def _search(plan: section.Plan, folder: SweepFolder) -> None:
+    Search(plan, folder).run(stand_in, lambda: None, lambda line: None)
+
+
+def two_processes(target: Any, *arguments: Any) -> None:
+    workers = [multiprocessing.get_context("fork").Process(target=target, args=arguments) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+
+
+def test_two_processes_share_a_grid_and_train_no_cell_twice(plan_of, tmp_path: Path) -> None:
+    plan, folder = plan_of(GRID), SweepFolder(tmp_path / "out")
+    two_processes(_grid, plan, folder)
+    assert sorted(trained(folder)) == sorted(cell.slug for cell in expand(plan))
+
+
+def test_a_cell_in_other_hands_is_left_alone(plan_of, tmp_path: Path) -> None:
+    plan, folder = plan_of(GRID), SweepFolder(tmp_path / "out")
+    said: list[str] = []
+    with folder.cell("learning_rate-0.2").claimed() as mine:
+        assert mine
+        run_it(plan, folder, stand_in, said)
+    assert "learning_rate-0.2" not in trained(folder)
+    assert len(trained(folder)) == 5
+    assert said[-1].startswith("1 of 6 cells are in the hands of other processes")
+
+
+def test_two_processes_share_a_study(plan_of, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    plan, folder = plan_of(SEARCH), SweepFolder(tmp_path / "out")
+    two_processes(_search, plan, folder)
+    assert sorted(trained(folder)) == [f"trial-{number:03d}" for number in range(1, 9)]
+    search = Search(plan, folder)
+    assert [trial.state.name for trial in search.study.trials] == ["COMPLETE"] * 8
+    rates = [cell.made.training.learning_rate for cell in search.cells()]
+    assert len(set(rates)) == 8, "two processes asked for the same numbers"
+    assert search.study.best_value == pytest.approx(min(rates), abs=1e-9)
+    for cell in search.cells():
+        assert cell.made.training.batch_size % 4 == 0
+        assert cell.made.readout.settings["width"] == {"small": 4, "large": 16}[cell.labels["size"]]
+
+
+def test_a_stopped_search_ends_as_one_that_was_not(plan_of, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    plan, whole, parts = plan_of(SEARCH), SweepFolder(tmp_path / "whole"), SweepFolder(tmp_path / "parts")
+    _search(plan, whole)
+    calls = []
+
+    def train(cell: Cell, run: Any, on_epoch: Any) -> dict:
+        calls.append(cell.slug)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return stand_in(cell, run, on_epoch)
+
+    with pytest.raises(KeyboardInterrupt):
+        Search(plan, parts).run(train, lambda: None, lambda line: None)
+    Search(plan, parts).run(train, lambda: None, lambda line: None)
+    assert calls[2] == calls[3] == "trial-003"
+    assert [c.made for c in Search(plan, parts).cells()] == [c.made for c in Search(plan, whole).cells()]
+
+
+def test_a_failed_trial_counts_and_the_search_goes_on(plan_of, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    plan, folder = plan_of(SEARCH), SweepFolder(tmp_path / "out")
+
+    def failing(cell: Cell, run: Any, on_epoch: Any) -> dict:
+        if cell.slug == "trial-002":
+            raise ValueError("the loss became nan")
+        return stand_in(cell, run, on_epoch)
+
+    search = Search(plan, folder)
+    search.run(failing, lambda: None, lambda line: None)
+    assert Counter(trial.state.name for trial in search.study.trials) == {"COMPLETE": 7, "FAIL": 1}
+    assert folder.cell("trial-002").failure["reason"] == "ValueError: the loss became nan"
