@@ -1,17 +1,14 @@
-"""Plans, and cells that are trained by a stand-in: what is tested is who trains what, not the training."""
+"""Plans to test with."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from zoo.run_folder import RunFolder, append_row, write_json
 from zoo.sweep import section
-from zoo.sweep.cells import Cell
 
 
 @pytest.fixture
@@ -20,42 +17,9 @@ def plan_of(small: dict, tmp_path: Path):
 
     def make(sweep: dict, *overrides: str, **more: Any) -> section.Plan:
         path = tmp_path / "mine.yaml"
-        path.write_text(yaml.safe_dump({**small, **more, "sweep": sweep}))
+        path.write_text(yaml.safe_dump({**small, **more, "sweep": sweep}, sort_keys=False))
         plan = section.read(str(path), overrides)
         assert isinstance(plan, section.Plan)
         return plan
 
     return make
-
-
-def stand_in(cell: Cell, folder: RunFolder, on_epoch: Any) -> dict[str, Any]:
-    """Writes what a training writes, with an error that follows from the recipe; leaves a line a call in trained.log."""
-    with (folder.path.parents[1] / "trained.log").open("a") as log:
-        log.write(f"{cell.slug}\n")
-    time.sleep(0.05)
-    error = cell.made.training.learning_rate
-    for seed in cell.made.seeds:
-        place = folder.seed(seed)
-        write_json(place.split, {"seed": seed, "train": ["a"], "val": ["b"], "test": [f"t{seed}"]})
-        for epoch in (1, 2):
-            append_row(place.history, {"epoch": epoch, "train_loss": 1.0, "val_mae_ten": error + 1 / epoch, "lr": 0.1})
-            on_epoch(seed, {"epoch": epoch})
-    write(folder, cell.made.seeds, [error + 0.1 * seed for seed in cell.made.seeds])
-    return yaml.safe_load(folder.metrics.read_text())
-
-
-def write(folder: RunFolder, seeds: Any, errors: list[float]) -> None:
-    """The results of a run with these test errors, a seed each."""
-    from zoo.metrics import over_seeds
-
-    part = over_seeds([{"n": 4, "mae_ten": error, "within_25": 0.5} for error in errors])
-    content = {
-        "target": "total", "seeds": list(seeds), "test": part, "val": part, "per_crystal_system": {"cubic": part},
-        "test_mean_baseline": part, "n_train": 1, "n_val": 1, "n_test": 1,
-        "best_epoch": [2] * len(errors), "epochs": [2] * len(errors),
-    }  # fmt: skip
-    for seed, error in zip(seeds, errors, strict=True):
-        one = {"all": {"n": 4, "mae_ten": error}, "cubic": {"n": 4, "mae_ten": error}}
-        result = {"seed": seed, "split_seed": seed, "n_train": 1, "epochs": 2, "best_epoch": 2, "test": one, "val": one}
-        write_json(folder.seed(seed).result, result)
-    write_json(folder.metrics, content)

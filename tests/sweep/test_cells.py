@@ -12,7 +12,7 @@ from zoo import recipe
 from zoo.errors import ZooError
 from zoo.sweep import section
 from zoo.sweep.cells import expand
-from zoo.sweep.run import check_all
+from zoo.sweep.check import check_all
 
 
 def test_a_cell_for_each_combination_the_first_axis_slowest(plan_of) -> None:
@@ -66,7 +66,7 @@ def test_axes_on_the_command_line(plan_of, small: dict, tmp_path: Path) -> None:
     assert [cell.slug for cell in cells] == ["b-batch_size-4", "b-batch_size-8"]
     assert {(cell.made.training.max_epochs, cell.made.training.gradient_clip) for cell in cells} == {(7, 1.0)}
     plain = tmp_path / "plain.yaml"
-    plain.write_text(yaml.safe_dump(small))
+    plain.write_text(yaml.safe_dump(small, sort_keys=False))
     assert isinstance(section.read(str(plain)), recipe.Recipe)
     made = section.read(str(plain), ("sweep.grid.readout.width=[4, 8]",))
     assert isinstance(made, section.Plan)
@@ -118,7 +118,7 @@ def test_a_path_of_the_data_becomes_absolute(plan_of, tmp_path: Path, monkeypatc
 def test_what_is_wrong_in_the_recipe_is_refused_before_anything_runs(
     small: dict, tmp_path: Path, sweep: dict, words: str
 ) -> None:
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**small, "sweep": sweep}))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**small, "sweep": sweep}, sort_keys=False))
     result = zoo("run", "mine.yaml", "--out", "out", cwd=tmp_path)
     refused(result, words)
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import stand_in
+from stand_in import stand_in
 
 from zoo.run_folder import read_json
 from zoo.sweep import section, table

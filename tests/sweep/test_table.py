@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import stand_in, write
+from stand_in import stand_in, write
 
 from zoo.run_folder import write_json
 from zoo.sweep import figure, table
@@ -98,7 +98,7 @@ def test_a_figure_shows_every_cell(plan_of, tmp_path: Path, monkeypatch: pytest.
         float(value)
         for axes in drawn[0].axes
         for line in axes.get_lines()
-        if line.get_markersize() in (5, 6)
+        if line.get_marker() in figure.MARKERS and line.get_markersize() in (5, 6)
         for value in np.atleast_1d(line.get_ydata() if "split.train" in grid else line.get_xdata())
     )
     assert means == pytest.approx([1.25 + k for k in range(len(expand(plan)))])

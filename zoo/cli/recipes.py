@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from zoo.recipe import Recipe
+    from zoo.sweep.cells import Cell
 
 
 @click.command("recipes")
 @click.argument("name", required=False)
 def recipes_command(name: str | None) -> None:
     """List the recipes that ship with the zoo, or print one: `zoo recipes dtnet_total > mine.yaml`."""
-    import yaml
     from rich.table import Table
 
     from zoo import recipe
     from zoo.cli.terminal import console
+    from zoo.sweep import section
+    from zoo.sweep.cells import expand
 
     if name is not None:
         click.echo(recipe.find(name).read_text(encoding="utf-8"), nl=False)
@@ -22,7 +29,18 @@ def recipes_command(name: str | None) -> None:
     for column in ("recipe", "encoder", "readout", "what it does"):
         table.add_column(column)
     for stem, path in recipe.shipped().items():
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        table.add_row(stem, content["encoder"]["name"], content["readout"]["name"], content.get("description", ""))
+        made = section.read(str(path))
+        if isinstance(made, section.Plan):
+            cells = expand(made) if made.sweep.grid is not None else []
+            encoders, readouts = _names(cells, "encoder", made.base), _names(cells, "readout", made.base)
+            size = f"sweep of {len(cells)} cells" if cells else "search"
+            table.add_row(stem, encoders, readouts, f"{made.base.description} ({size})")
+        else:
+            table.add_row(stem, made.encoder.name, made.readout.name, made.description)
     console().print(table)
     click.echo("\nzoo run NAME trains one; zoo recipes NAME > mine.yaml gives you a copy to change.")
+
+
+def _names(cells: list[Cell], kind: str, base: Recipe) -> str:
+    """The encoders or readouts of all cells, each once."""
+    return ", ".join(dict.fromkeys(cell.made.plugins[kind] for cell in cells) or [base.plugins[kind]])

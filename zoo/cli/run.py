@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from zoo.recipe import Recipe
-    from zoo.sweep.section import Plan
 
 
 @click.command("run")
@@ -37,35 +32,30 @@ def run_command(recipe: str | None, overrides: tuple[str, ...], out: Path | None
     from zoo.errors import ZooError
     from zoo.run_folder import RunFolder
     from zoo.sweep import section
+    from zoo.sweep.folder import SweepFolder
 
     if resume is not None:
         if recipe is not None or overrides or out is not None:
             raise ZooError("--resume takes the recipe from the run folder: give nothing else")
         if (resume / "sweep.yaml").is_file():
-            _sweep(section.read(str(resume / "sweep.yaml")), resume)
-            return
-        folder = RunFolder.existing(resume)
-        made = recipes.read(str(folder.recipe))
-        if folder.finished:
-            raise ZooError(f"{resume} is finished; zoo predict {resume} FILE asks its model")
+            made = section.read(str(resume / "sweep.yaml"))
+            folder = RunFolder(resume)
+        else:
+            folder = RunFolder.existing(resume)
+            made = recipes.read(str(folder.recipe))
+            if folder.finished:
+                raise ZooError(f"{resume} is finished; zoo predict {resume} FILE asks its model")
     elif recipe is None:
         raise ZooError("say which recipe: zoo run dtnet_total (zoo recipes lists them)")
     else:
         made = section.read(recipe, overrides)
-        name = made.base.name if isinstance(made, section.Plan) else made.name
-        folder = RunFolder(out) if out is not None else RunFolder.new(name)
         if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise ZooError(f"{out} is not empty; choose another folder, or go on with it: zoo run --resume {out}")
-        if isinstance(made, section.Plan):
-            _sweep(made, folder.path)
-            return
-    report.run_and_show(made, folder)
+        name = made.base.name if isinstance(made, section.Plan) else made.name
+        folder = RunFolder(out) if out is not None else RunFolder.new(name)
+    if isinstance(made, section.Plan):
+        from zoo.cli import sweep
 
-
-def _sweep(plan: Recipe | Plan, path: Path) -> None:
-    from zoo.cli import sweep
-    from zoo.sweep.folder import SweepFolder
-    from zoo.sweep.section import Plan
-
-    assert isinstance(plan, Plan), "sweep.yaml always has a sweep section"
-    sweep.run_and_show(plan, SweepFolder(path))
+        sweep.run_and_show(made, SweepFolder(folder.path))
+    else:
+        report.run_and_show(made, folder)

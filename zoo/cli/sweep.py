@@ -13,7 +13,8 @@ from zoo.run_folder import RunFolder, write_text
 from zoo.sweep import figure, table
 from zoo.sweep.cells import Cell, expand
 from zoo.sweep.folder import SweepFolder
-from zoo.sweep.run import EpochHook, check_all, run_grid
+from zoo.sweep.check import check_all
+from zoo.sweep.run import EpochHook, run_grid
 from zoo.sweep.section import Plan
 from zoo.sweep.study import Search
 

@@ -1,17 +1,14 @@
-"""The cells of a grid: a whole recipe each, checked before anything is trained."""
+"""The cells of a grid: a whole recipe each."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoo import model as models
-from zoo import plugins, recipe
-from zoo import run as runs
+from zoo import recipe
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 from zoo.sweep.axes import Axis, Choice, changed
@@ -74,8 +71,12 @@ def slug_of(axes: Sequence[Axis], choices: Sequence[Choice]) -> str:
     for one, choice in zip(axes, choices, strict=True):
         speaks = choice.value is None or isinstance(choice.value, str | dict)
         parts.append(choice.label if speaks else f"{one.name.rpartition('.')[2]}-{choice.label}")
-    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(parts)).strip("-.") or "cell"
-    return slug[:100]
+    return file_name("-".join(parts))
+
+
+def file_name(text: str) -> str:
+    """Of a text, what may be in the name of a folder and of a recipe."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-.")[:100] or "cell"
 
 
 def _free(slug: str, cells: Sequence[Cell]) -> str:
@@ -83,40 +84,6 @@ def _free(slug: str, cells: Sequence[Cell]) -> str:
     taken = {one.slug.lower() for one in cells}
     candidates = itertools.chain([slug], (f"{slug}-{number}" for number in itertools.count(2)))
     return next(name for name in candidates if name.lower() not in taken)
-
-
-class Check:
-    """Whether a recipe can work, as far as that can be known without data; remembers what it has built."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, str | None] = {}
-
-    def __call__(self, made: Recipe) -> str | None:
-        """Why it cannot work here (a plugin that is not installed, a missing extra, a pair that does not fit), or None.
-
-        Raises:
-            ZooError: the recipe is wrong (an unknown setting of a plugin, a bad value, an unknown target).
-        """
-        try:
-            for kind, name in made.plugins.items():
-                plugins.load(kind, name)
-        except ZooError as error:
-            return str(error)
-        target = runs.target_of(made)
-        plugins.hypers("encoder", made.encoder.name, made.encoder.settings)
-        plugins.hypers("readout", made.readout.name, made.readout.settings)
-        key = json.dumps([made.encoder.model_dump(), made.readout.model_dump(), repr(target)], default=str)
-        if key not in self._known:
-            self._known[key] = self._built(made, target)
-        return self._known[key]
-
-    @staticmethod
-    def _built(made: Recipe, target: Any) -> str | None:
-        try:
-            models.build(made.encoder.name, made.encoder.settings, made.readout.name, made.readout.settings, target)
-        except Exception as error:  # a stranger's plugin may raise anything; the cell's failure, not the sweep's
-            return one_line(error)
-        return None
 
 
 def one_line(error: BaseException) -> str:

@@ -128,7 +128,7 @@ def _point(axes: Axes, one: Outcome, y: float, k: int, label: str) -> None:
     entry = _entry(one)
     colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
     each = [value for value in entry["each"] if value is not None]
-    axes.plot(each, [y] * len(each), "o", color=colour, markersize=3.2, alpha=0.4, markeredgewidth=0)
+    axes.plot(each, [y + 0.09] * len(each), "o", color=colour, markersize=3.5, alpha=0.55, markeredgewidth=0)
     axes.errorbar(
         entry["mean"],
         y,
@@ -143,7 +143,8 @@ def _point(axes: Axes, one: Outcome, y: float, k: int, label: str) -> None:
     )
     right = max([entry["mean"] + (entry["std"] or 0.0), *each])
     axes.annotate(
-        f"{entry['mean']:.3g}", (right, y), (5, 0), textcoords="offset points", va="center", fontsize=8, color=colour
+        f"{entry['mean']:#.3g}", (right, y), (5, 0), textcoords="offset points", va="center", fontsize=8,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}, color=colour
     )
 
 

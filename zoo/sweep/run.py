@@ -9,45 +9,14 @@ from typing import Any
 
 import torch
 
-from zoo.errors import ZooError
 from zoo.run_folder import RunFolder, read_json
-from zoo.sweep.cells import Cell, Check, one_line
+from zoo.sweep.cells import Cell, one_line
 from zoo.sweep.folder import CellFolder, SweepFolder
 
 Echo = Callable[[str], None]
 EpochHook = Callable[[int, dict[str, float]], None]
 Train = Callable[[Cell, RunFolder, EpochHook], dict[str, Any]]
 """Trains a cell in its folder, telling of every epoch: (cell, folder, on_epoch) -> metrics.json."""
-
-
-def check_all(cells: Sequence[Cell]) -> dict[str, str]:
-    """Slug -> why a cell cannot work here, of those that cannot.
-
-    Raises:
-        ZooError: a recipe is wrong, or no cell can work.
-    """
-    check = Check()
-    reasons: dict[str, str] = {}
-    for cell in cells:
-        try:
-            reason = check(cell.made)
-        except ZooError as error:
-            raise ZooError(f"sweep cell '{cell.slug}': {error}{_hint(cell)}") from None
-        if reason is not None:
-            reasons[cell.slug] = reason
-    if len(reasons) == len(cells):
-        raise ZooError(f"no cell of the sweep can work; the first, '{cells[0].slug}': {reasons[cells[0].slug]}")
-    return reasons
-
-
-def _hint(cell: Cell) -> str:
-    named = [
-        name.removesuffix(".name") for name in cell.labels if name in ("dataset.name", "encoder.name", "readout.name")
-    ]
-    if not named:
-        return ""
-    section = named[0]
-    return f" (an axis '{section}' of whole sections, [{{name: ...}}, ...], leaves the base recipe's settings behind)"
 
 
 def run_grid(
@@ -65,7 +34,7 @@ def run_grid(
 
     Args:
         cells: all of the grid.
-        blocked: what `check_all` found.
+        blocked: what `zoo.sweep.check.check_all` found.
         folder: of the sweep.
         train: see `Train`.
         after: called after each cell, for the table.
@@ -106,13 +75,14 @@ def attempt(
     begin = time.monotonic()
     try:
         done = place.run.finished  # but not told of: stopped in between
-        content = read_json(place.run.metrics) if done else train(cell, place.run, Stopwatch(place))
+        content: dict[str, Any] | None = read_json(place.run.metrics) if done else train(cell, place.run, Stopwatch(place))
     except Exception as error:  # of any kind: an hour's work of other cells does not go down with it
         place.fail_with(error)
         echo(f"failed    {one_line(error)}")
         content = None
     else:
         place.failed.unlink(missing_ok=True)
+        assert content is not None
         echo(f"done      {outcome(content)}, {time.monotonic() - begin:.0f} s")
     gc.collect()  # what a cell of a large model held is free for the next one
     if torch.cuda.is_available():

@@ -10,9 +10,10 @@ from typing import Any
 from zoo.errors import ZooError
 from zoo.run_folder import write_text
 from zoo.sweep.axes import Axis, Choice, axis, label
-from zoo.sweep.cells import Cell, cell
+from zoo.sweep.cells import Cell, cell, file_name
 from zoo.sweep.folder import CellFolder, SweepFolder
-from zoo.sweep.run import Echo, Train, attempt, check_all, primary
+from zoo.sweep.check import check_all
+from zoo.sweep.run import Echo, Train, attempt, primary
 from zoo.sweep.section import Choices, Optuna, Plan, Range
 
 OWNER = "zoo_sweep"  # attribute of a trial: which sweep folder trains it
@@ -90,7 +91,7 @@ class Search:
         first = {key: self._options(key)[0] for key in self.space}
         for key in self.space:
             for option in self._options(key):
-                yield cell(self.plan, f"{key}={option.label}", {**first, key: option})
+                yield cell(self.plan, file_name(f"{key} {option.label}"), {**first, key: option})
 
     def _options(self, key: str) -> list[Choice]:
         if key in self.named:

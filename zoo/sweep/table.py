@@ -98,13 +98,13 @@ def paired_differences(one: Outcome, baseline: Outcome) -> dict[str, Entry]:
         mine, theirs = (read_json(o.folder.seed(seed).split)["test"] for o in (one, baseline))
         if mine != theirs:
             return {}
-    rows = []
+    rows: list[dict[str, float | None]] = []
     for k in range(len(one.content["seeds"])):
         row: dict[str, float | None] = {}
         for name in one.content["test"]:
             pair = [o.content["test"].get(name, {"each": []})["each"] for o in (one, baseline) if o.content]
-            values = [each[k] if k < len(each) else None for each in pair]
-            row[name] = None if None in values else values[0] - values[1]
+            my_value, base = (each[k] if k < len(each) else None for each in pair)
+            row[name] = None if my_value is None or base is None else my_value - base
         rows.append(row)
     return metrics.over_seeds(rows)
 
