@@ -12,8 +12,8 @@ from zoo.errors import ZooError, clear_disk_errors
 from zoo.run_folder import RunFolder, write_text
 from zoo.sweep import figure, table
 from zoo.sweep.cells import Cell, expand
-from zoo.sweep.folder import SweepFolder
 from zoo.sweep.check import check_all
+from zoo.sweep.folder import SweepFolder
 from zoo.sweep.run import EpochHook, run_grid
 from zoo.sweep.section import Plan
 from zoo.sweep.study import Search

@@ -143,8 +143,14 @@ def _point(axes: Axes, one: Outcome, y: float, k: int, label: str) -> None:
     )
     right = max([entry["mean"] + (entry["std"] or 0.0), *each])
     axes.annotate(
-        f"{entry['mean']:#.3g}", (right, y), (5, 0), textcoords="offset points", va="center", fontsize=8,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}, color=colour
+        f"{entry['mean']:#.3g}",
+        (right, y),
+        (5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
+        color=colour,
     )
 
 

@@ -75,7 +75,9 @@ def attempt(
     begin = time.monotonic()
     try:
         done = place.run.finished  # but not told of: stopped in between
-        content: dict[str, Any] | None = read_json(place.run.metrics) if done else train(cell, place.run, Stopwatch(place))
+        content: dict[str, Any] | None = (
+            read_json(place.run.metrics) if done else train(cell, place.run, Stopwatch(place))
+        )
     except Exception as error:  # of any kind: an hour's work of other cells does not go down with it
         place.fail_with(error)
         echo(f"failed    {one_line(error)}")

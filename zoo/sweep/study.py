@@ -11,8 +11,8 @@ from zoo.errors import ZooError
 from zoo.run_folder import write_text
 from zoo.sweep.axes import Axis, Choice, axis, label
 from zoo.sweep.cells import Cell, cell, file_name
-from zoo.sweep.folder import CellFolder, SweepFolder
 from zoo.sweep.check import check_all
+from zoo.sweep.folder import CellFolder, SweepFolder
 from zoo.sweep.run import Echo, Train, attempt, primary
 from zoo.sweep.section import Choices, Optuna, Plan, Range
 
