@@ -13,7 +13,7 @@ from zoo.sweep.cells import Cell
 
 
 def stand_in(cell: Cell, folder: RunFolder, on_epoch: Any) -> dict[str, Any]:
-    """Writes what a training writes, with an error that follows from the recipe; leaves a line a call in trained.log."""
+    """Writes what a training writes, with an error that follows from the recipe; a line a call in trained.log."""
     with (folder.path.parents[1] / "trained.log").open("a") as log:
         log.write(f"{cell.slug}\n")
     time.sleep(0.05)

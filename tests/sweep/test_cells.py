@@ -108,7 +108,7 @@ def test_a_path_of_the_data_becomes_absolute(plan_of, tmp_path: Path, monkeypatc
         "plugin's setting": ({"grid": {"readout.widht": [4, 8]}}, "Did you mean 'width'"),
         "target": ({"grid": {"target": ["totl"]}}, "Did you mean 'total'"),
         "all blocked": ({"grid": {"encoder": [{"name": "no-such"}]}}, "no cell of the sweep can work"),
-        "settings left behind": ({"grid": {"encoder.name": ["nequip", "sevennet"]}}, "leaves the base recipe's settings"),
+        "settings left behind": ({"grid": {"encoder.name": ["nequip", "sevennet"]}}, "leaves the base recipe"),
         "password": (
             {"optuna": {"search": {"target": {"choices": ["total"]}}, "storage": "mysql://me:secret@db/x"}},
             "holds a password",

@@ -84,7 +84,14 @@ def test_what_still_improves(errors: list[float], improving: bool) -> None:
     assert table.still_improving(history) is improving
 
 
-@pytest.mark.parametrize("grid", [{"split.train": [4, 8, 16], "target": ["total", "ionic"]}, {"model": {"a": {}, "b": {}}, "target": ["total"], "readout.blocks": [1, 2]}])  # fmt: skip
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"split.train": [4, 8, 16], "target": ["total", "ionic"]},
+        {"model": {"a": {}, "b": {}}, "target": ["total"], "readout.blocks": [1, 2]},
+    ],
+    ids=["lines", "points"],
+)
 def test_a_figure_shows_every_cell(plan_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: dict) -> None:
     plan, folder = plan_of({"grid": grid}, seeds=[0, 1]), SweepFolder(tmp_path / "out")
     drawn = []
