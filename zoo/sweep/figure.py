@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from zoo.plots import STYLE
 from zoo.sweep.axes import Axis
@@ -176,6 +176,7 @@ def _search(done: list[Outcome], axes: Sequence[Axis], path: Path) -> Path:
             label="best so far",
         )
         panels[0].set(xlabel="trial")
+        panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
         panels[0].legend(loc="upper right")
         shades: Any = {"c": number, "cmap": "viridis", "s": 26, "zorder": 3}
         points = panels[0].scatter(number, objective, **shades)
