@@ -72,7 +72,7 @@ class Check:
     @staticmethod
     def _built(made: Recipe, target: TensorTarget) -> str | None:
         try:
-            models.build(made.encoder.name, made.encoder.settings, made.readout.name, made.readout.settings, target)
+            models.build(made.encoder, made.readout, target)
         except Exception as error:  # a stranger's plugin may raise anything; the cell's failure, not the sweep's
             return one_line(error)
         return None
