@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -75,6 +76,34 @@ def fetch(name: str) -> None:
     _, dataset, _ = open_source(name, None, "ij=ji")
     place = dataset.fetch()
     click.echo(f"{name} is at {place}" if place is not None else f"{name} needs no download")
+
+
+@data_command.command("export")
+@click.argument("source")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many records, by key.")
+def export(source: str, folder: Path, limit: int | None) -> None:
+    """Write a dataset as a folder of CIFs and a CSV of tensors.
+
+    SOURCE is the name of a dataset, a file of your own, or a recipe. The tensors are turned into the frame in which
+    the CIFs are read: c along z, a in the xz plane.
+
+    \b
+    zoo data export petousis2017 my_data --limit 200
+    """
+    from zoo.cli.source import open_source
+    from zoo.contract.plugin import BadRecord
+    from zoo.data.export import export
+    from zoo.errors import ZooError
+
+    if folder.exists() and (folder.is_file() or any(folder.iterdir())):
+        raise ZooError(f"{folder} is not empty; choose another folder")
+    name, dataset, _ = open_source(source, None, "ij=ji")
+    found = list(dataset.records())
+    records = sorted((r for r in found if not isinstance(r, BadRecord)), key=lambda record: record.key)
+    table = export(records[:limit], dataset.targets().values(), folder)
+    click.echo(f"{name}: {len(records[:limit]):,} crystals are in {table} and {folder / 'cif'}")
+    _say_bad([{"key": record.key, "reason": record.reason} for record in found if isinstance(record, BadRecord)])
 
 
 @data_command.command("check")
