@@ -15,7 +15,7 @@ from pymatgen.core import Lattice, Structure
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SLICE = ["data.limit=24", "training.max_epochs=1", "readout.width=8"]
+SLICE = ["data.limit=24", "training.max_epochs=1"]
 
 
 def blocks(text: str) -> list[str]:
@@ -50,25 +50,34 @@ def test_the_commands_of_the_readme_run(folder: Path) -> None:
     """In the order of the page, for later ones need what earlier ones made."""
     for words in commands(README):
         arguments = words[1:]
-        if any(word == "data" for word in arguments) and "fetch" in arguments:
+        if arguments[:2] == ["data", "fetch"]:
             continue  # downloads: tested against a local server in tests/data/test_download.py
+        if arguments[0] == "convert":
+            continue  # needs the published weights: tests/test_convert.py has files made by the packages
         if ">" in arguments:
             arguments, target = arguments[: arguments.index(">")], arguments[-1]
         else:
             target = None
         if "*.cif" in arguments:
             arguments[arguments.index("*.cif")] = "quartz.cif"
-        runs = sorted((folder / "runs").glob("dtnet_total-*"), key=lambda path: path.stat().st_mtime)
-        arguments = [str(runs[-1]) if word == "runs/dtnet_total-..." else word for word in arguments]
+        arguments = [str(latest(folder, word)) if word.endswith("-...") else word for word in arguments]
         if "--resume" in arguments:
-            (runs[-1] / "metrics.json").unlink()  # as if it had been stopped before the end
+            (Path(arguments[-1]) / "metrics.json").unlink(missing_ok=True)  # as if it had been stopped before the end
         elif arguments[0] == "run":
-            arguments += SLICE
+            is_sweep = arguments[1].startswith("ablation") or any(word.startswith("sweep.") for word in arguments)
+            arguments += [*SLICE, "seeds=[0]"] if is_sweep else SLICE
         result = zoo(*arguments, cwd=folder)
         assert result.returncode == 0, f"zoo {' '.join(arguments)}: {result.stderr}"
         if target is not None:
             assert result.stdout
             (folder / target).write_text(result.stdout)
+
+
+def latest(folder: Path, shown: str) -> Path:
+    """What `runs/NAME-...` stands for: the newest run of that name."""
+    name = shown.removeprefix("runs/").removesuffix("...")
+    found = [path for path in (folder / "runs").iterdir() if path.name.startswith(name)]
+    return max(found, key=lambda path: path.stat().st_mtime)
 
 
 def test_the_yaml_of_the_readme_is_a_recipe(folder: Path, small: dict) -> None:
