@@ -98,7 +98,7 @@ def test_lists_for_scripts(tmp_path: Path) -> None:
     plugins = json.loads(zoo("list", "--json", cwd=tmp_path).stdout)
     assert {"nequip", "sevennet", "dtnet", "petousis2017"} <= {plugin["name"] for plugin in plugins}
     pairs = json.loads(zoo("compat", "--json", cwd=tmp_path).stdout)
-    assert {"encoder": "nequip", "readout": "dtnet", "works": True, "reason": None} in pairs
+    assert {"encoder": "nequip", "readout": "dtnet", "works": True, "reason": None, "caveat": None} in pairs
 
 
 BAD = {

@@ -98,6 +98,11 @@ def test_a_stopped_one_is_gone_on_with(done: Path) -> None:
     assert zoo("matbench", "best_electronic", *arguments, cwd=done).returncode == 0
     assert read_json(run / "metrics.json") == before
     assert (run / "fold_0" / "best.pt").stat().st_mtime_ns == untouched
+    origin = read_json(run / "run.json")
+    assert origin["data"] == "petousis2017"
+    (run / "run.json").write_text(json.dumps(origin | {"folds": "of other crystals"}))
+    refused(zoo("matbench", "best_electronic", *arguments, cwd=done), "begun with folds of petousis2017", "others")
+    (run / "run.json").write_text(json.dumps(origin))
     other = (*QUICK, "data.limit=61", "--data", "petousis2017", "--out", "run")
     refused(zoo("matbench", "best_electronic", *other, cwd=done), "begun with another recipe", "--out")
 

@@ -15,6 +15,11 @@ from zoo.cli.new import RUN
 LEAST = {"encoder": 40, "readout": 15, "dataset": 4}  # tests that pass, of the suites in the template
 
 
+@pytest.mark.parametrize("name", ["tests", "true", "none", "class"])
+def test_names_that_cannot_be(name: str, tmp_path: Path) -> None:
+    refused(zoo("new", "encoder", name, cwd=tmp_path), f"'{name}'")
+
+
 @pytest.mark.parametrize("kind", RUN)
 def test_what_is_generated_passes_its_tests_and_trains(kind: str, tmp_path: Path) -> None:
     result = zoo("new", kind, f"rather-{kind}9", cwd=tmp_path)

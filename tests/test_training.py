@@ -193,3 +193,13 @@ def test_mae_of_components_counts_six() -> None:
     true = torch.zeros(1, 3, 3)
     predicted = torch.tensor([[[1.0, 2, 0], [2, 0, 0], [0, 0, 0]]])
     assert trainer.mae_of_components(predicted, true, TensorTarget("total")).item() == pytest.approx(3 / 6)
+
+
+def test_an_extensive_target_is_not_shifted() -> None:
+    """A supercell of two cells must have twice the tensor, not twice less a shift."""
+    one = torch.eye(3).expand(5, 3, 3) * torch.tensor([1.0, 2, 3, 4, 5])[:, None, None]
+    for intensive in (True, False):
+        normaliser = Normaliser(TensorTarget("total", intensive=intensive))
+        normaliser.fit(one)
+        cell, supercell = normaliser(0.1 * torch.eye(3)[None]), normaliser(0.2 * torch.eye(3)[None])
+        assert torch.allclose(supercell, 2 * cell) is not intensive

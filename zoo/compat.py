@@ -42,6 +42,8 @@ def _why_not(encoder: str, readout: str, target: TensorTarget) -> str | None:
         return model.mismatch(encoder, hypers, readout, target) or plugins.load("encoder", encoder).missing(hypers)
     except ZooError as error:
         return str(error)
+    except Exception as error:  # a stranger's plugin may raise anything; the other pairs are not its fault
+        return f"{type(error).__name__}: {error}"
 
 
 def _caveat(readout: str) -> str | None:

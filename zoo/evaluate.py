@@ -119,7 +119,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None)
         rows=[
             {
                 "key": key,
-                "formula": formulas[key.partition("#")[0] if target.per_atom else key],
+                "formula": formulas[key.rpartition("#")[0] if target.per_atom else key],
                 "crystal_system": system,
                 **{f"true_{name}": f"{t.flat[index]:.5g}" for name, index in component_names(target)},
                 **{f"predicted_{name}": f"{p.flat[index]:.5g}" for name, index in component_names(target)},

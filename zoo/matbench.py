@@ -21,6 +21,7 @@ from sklearn.model_selection import KFold, train_test_split
 from torch import Tensor
 
 from zoo import model as models
+from zoo.cache import content_key
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.pipeline import prepare
 from zoo.data.tensors import DIELECTRIC
@@ -87,12 +88,13 @@ def error_of_index(tensors: Tensor, indices: Tensor) -> Tensor:
     return (index + below - below.detach() - indices).abs().mean()
 
 
-def open_folds(source: Source, limit: int | None = None) -> Folds:
+def open_folds(source: Source, limit: int | None = None, echo: Callable[[str], None] = lambda line: None) -> Folds:
     """Matbench's own folds where package and data are at hand, else five folds of `petousis2017`.
 
     Args:
         source: `auto` takes Matbench's where it can.
         limit: only the first so many crystals, to try something out; such folds make no submission.
+        echo: takes the line that says why Matbench's could not be had.
 
     Raises:
         ZooError: Matbench's are asked for and cannot be had.
@@ -100,9 +102,10 @@ def open_folds(source: Source, limit: int | None = None) -> Folds:
     if source != "petousis2017":
         try:
             return _limited(_matbench(), limit)
-        except ZooError:
+        except ZooError as error:
             if source == "matbench":
                 raise
+            echo(f"not Matbench's own folds: {error}")
     return _limited(_petousis(), limit)
 
 
@@ -201,10 +204,26 @@ def run(
         device = choose_device(made.device)
         folder.path.mkdir(parents=True, exist_ok=True)
         with only_one(folder):
+            _same_as_before(folds, folder)
             ready = _Ready(made, folds, first, _samples(made, folds, first, device, echo), device)
             for number in range(len(folds.folds)):
                 _train_fold(ready, number, _fold_folder(folder, number), on_epoch)
             return _finish(ready, folder)
+
+
+def _same_as_before(folds: Folds, folder: RunFolder) -> None:
+    """Remember which crystals and folds a folder is about; at a resumption, see that they are still the same.
+
+    Raises:
+        ZooError: they are not: Matbench's data have come or gone in between.
+    """
+    crystals = folds.crystals
+    key = content_key(folds.name, crystals.keys, crystals.indices, [[train, test] for train, test in folds.folds])
+    if not folder.provenance.is_file():
+        write_json(folder.provenance, {"data": folds.name, "folds": key})
+    elif read_json(folder.provenance)["folds"] != key:
+        before = read_json(folder.provenance)["data"]
+        raise ZooError(f"{folder.path} was begun with folds of {before}, these are others: choose another folder")
 
 
 def _fold_folder(folder: RunFolder, number: int) -> SeedFolder:

@@ -21,7 +21,8 @@ class Normaliser(nn.Module):
     """From a readout's numbers of order one to physical units, without breaking equivariance.
 
     In the irreps of the target: one scale for each of them (for an elasticity's 2x0e+2x2e+1x4e five), and a shift of
-    the invariant ones (0e) alone. An element-wise mean and scale would depend on the frame.
+    the invariant ones (0e) alone. An element-wise mean and scale would depend on the frame. A tensor that grows with
+    the crystal is not shifted: a supercell would get the shift once.
     """
 
     def __init__(self, target: TensorTarget) -> None:
@@ -41,7 +42,7 @@ class Normaliser(nn.Module):
             where = slice(start, start + irrep.dim)
             start += irrep.dim
             part = values[:, where]
-            if irrep.is_scalar():
+            if irrep.is_scalar() and (self.target.intensive or self.target.per_atom):
                 self.shift[where] = part.mean(0).to(self.shift)
                 part = part - part.mean(0)
             rms = part.pow(2).mean().sqrt()

@@ -14,7 +14,7 @@ from zoo_m3gnet.many_body import ManyBodyToBond, ShortBonds
 from zoo_m3gnet.radial import smooth_basis
 
 Positive = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class M3GNetHypers(Hypers):

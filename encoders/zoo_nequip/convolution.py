@@ -24,12 +24,13 @@ def _coupling(
     In float64 until the end, so that a model changed to that precision is exact in it.
     """
     blocks = []
-    for l2, l3 in paths:
-        block = torch.zeros((l_max + 1) ** 2, 2 * l3 + 1, 2 * l1 + 1, dtype=torch.float64)
-        symbol = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
-        block[l2**2 : (l2 + 1) ** 2] = symbol.permute(1, 2, 0)
-        blocks.append(block)
-    return torch.cat(blocks, dim=1).flatten(1).to(dtype).to(device)
+    with torch.inference_mode(False):  # it is kept: a later training could not differentiate through it
+        for l2, l3 in paths:
+            block = torch.zeros((l_max + 1) ** 2, 2 * l3 + 1, 2 * l1 + 1, dtype=torch.float64)
+            symbol = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
+            block[l2**2 : (l2 + 1) ** 2] = symbol.permute(1, 2, 0)
+            blocks.append(block)
+        return torch.cat(blocks, dim=1).flatten(1).to(dtype).to(device)
 
 
 class Convolution(nn.Module):

@@ -23,7 +23,7 @@ from zoo_nequip.interaction import Interaction
 from zoo_nequip.paths import after_each_layer, natural
 
 Positive = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class NequIPHypers(Hypers):

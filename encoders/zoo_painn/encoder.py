@@ -21,7 +21,7 @@ from zoo.api import (
 from zoo_painn.blocks import Message, Update
 
 Positive = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class PaiNNHypers(Hypers):
@@ -36,7 +36,7 @@ class PaiNNHypers(Hypers):
     layer: Positive | None = None
     """The layer L_n whose features are given, 1 to `layers`; later ones are not built. Unset: the last."""
 
-    channels: Positive = 64
+    channels: Annotated[int, Field(ge=2)] = 64
     """Scalars, and vectors, of an atom; the paper has 128."""
 
     num_bessel: Positive = 8

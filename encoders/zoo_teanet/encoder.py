@@ -16,7 +16,7 @@ from zoo_teanet.geometry import Geometry, neighbours
 from zoo_teanet.layer import TENSOR, VECTOR, Layer, linear
 
 Positive = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class TeaNetHypers(Hypers):

@@ -78,3 +78,18 @@ def test_what_is_refused(tmp_path: Path) -> None:
         export([], [TensorTarget("born", "ij", per_atom=True)], tmp_path / "a")
     with pytest.raises(ZooError, match="no record holds total"):
         export([], [TensorTarget("total")], tmp_path / "b")
+
+
+def test_keys_that_make_the_same_file_name(tmp_path: Path) -> None:
+    """Each tensor stays beside its own crystal."""
+    target = TensorTarget("total")
+    keys = ["Na/1", "Na_1", "na_1", "x" * 300]
+    records = [
+        Record(key, Structure(Lattice.cubic(3 + i), ["Ti"], [[0, 0, 0]]), {"total": (i + 1) * np.eye(3)})
+        for i, key in enumerate(keys)
+    ]
+    found = read_back(export(records, [target], tmp_path), {"total": {}})
+    assert list(found) == keys
+    for i, key in enumerate(keys):
+        assert found[key].structure.lattice.a == pytest.approx(3 + i)
+        assert found[key].targets["total"][0, 0] == pytest.approx(i + 1)

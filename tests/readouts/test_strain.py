@@ -13,6 +13,7 @@ from pymatgen.core import Lattice, Structure
 from zoo.api import CrystalBatch, Embedding, Features, Provides, TensorTarget
 from zoo.graphs.graph import collate, crystal_graph
 from zoo.model import TensorModel, build
+from zoo.recipe import EncoderChoice, Plugin
 from zoo_strain import Strain, StrainHypers
 
 TOTAL = TensorTarget("total")
@@ -23,9 +24,13 @@ ENCODERS = {
 }
 
 
+def made(encoder: str, width: int = 16, **hypers: object) -> TensorModel:
+    return build(EncoderChoice(name=encoder, **hypers), Plugin(name="strain", width=width), TOTAL)
+
+
 def model_of(encoder: str) -> TensorModel:
     torch.manual_seed(0)
-    return build(encoder, ENCODERS[encoder], "strain", {"width": 16}, TOTAL).double().eval()
+    return made(encoder, **ENCODERS[encoder]).double().eval()
 
 
 def triclinic() -> Structure:
@@ -147,7 +152,7 @@ def test_gradients_of_training_against_differences() -> None:
 @pytest.mark.sevennet
 def test_a_frozen_encoder_runs_uncached_and_takes_no_gradient() -> None:
     torch.manual_seed(0)
-    model = build("sevennet", {"layer": 2}, "strain", {"width": 16}, TOTAL).train()
+    model = made("sevennet", layer=2).train()
     assert not model.caches_embeddings
     batch = collate([crystal_graph(s, model.encoder.cutoff) for s in (triclinic(), rutile())])
     tensor = model(batch)
@@ -161,9 +166,7 @@ def test_order_one_before_training() -> None:
     """What the normaliser behind it expects."""
     torch.manual_seed(0)
     for encoder in ENCODERS:
-        model = build(
-            encoder, {"cutoff": 4.5, **({"threebody_cutoff": 4.0} if encoder == "m3gnet" else {})}, "strain", {}, TOTAL
-        )
+        model = made(encoder, width=64, cutoff=4.5, **({"threebody_cutoff": 4.0} if encoder == "m3gnet" else {}))
         tensors = model(batch_of(triclinic(), rutile(), dtype=torch.float32))
         assert 0.05 < tensors.flatten(1).norm(dim=1).mean() < 5
 

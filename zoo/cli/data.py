@@ -81,8 +81,10 @@ def fetch(name: str) -> None:
 @data_command.command("export")
 @click.argument("source")
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--target", help="The tensor in a file of your own; by default total.")
+@click.option("--formula", default="ij=ji", show_default=True, help="Index symmetry of the tensor in a file.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many records, by key.")
-def export(source: str, folder: Path, limit: int | None) -> None:
+def export(source: str, folder: Path, target: str | None, formula: str, limit: int | None) -> None:
     """Write a dataset as a folder of CIFs and a CSV of tensors.
 
     SOURCE is the name of a dataset, a file of your own, or a recipe. The tensors are turned into the frame in which
@@ -94,15 +96,16 @@ def export(source: str, folder: Path, limit: int | None) -> None:
     from zoo.cli.source import open_source
     from zoo.contract.plugin import BadRecord
     from zoo.data.export import export
-    from zoo.errors import ZooError
+    from zoo.errors import ZooError, clear_disk_errors
 
     if folder.exists() and (folder.is_file() or any(folder.iterdir())):
         raise ZooError(f"{folder} is not empty; choose another folder")
-    name, dataset, _ = open_source(source, None, "ij=ji")
+    name, dataset, _ = open_source(source, target, formula)
     found = list(dataset.records())
     records = sorted((r for r in found if not isinstance(r, BadRecord)), key=lambda record: record.key)
-    table = export(records[:limit], dataset.targets().values(), folder)
-    click.echo(f"{name}: {len(records[:limit]):,} crystals are in {table} and {folder / 'cif'}")
+    with clear_disk_errors(folder, fix="choose another folder"):
+        table = export(records[:limit], dataset.targets().values(), folder)
+    click.echo(f"{name}: {len(list((folder / 'cif').iterdir())):,} crystals are in {table} and {folder / 'cif'}")
     _say_bad([{"key": record.key, "reason": record.reason} for record in found if isinstance(record, BadRecord)])
 
 

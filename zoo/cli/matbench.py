@@ -50,7 +50,7 @@ def matbench_command(
         raise ZooError(f"{folder.path} was begun with another recipe; choose another folder with --out")
     if out is not None and out.exists() and not folder.recipe.is_file() and (out.is_file() or any(out.iterdir())):
         raise ZooError(f"{out} is not empty; choose another folder with --out")
-    folds = matbench.open_folds(source, made.data.limit)
+    folds = matbench.open_folds(source, made.data.limit, click.echo)
     write_text(folder.recipe, text)
     click.echo(f"matbench: {made.encoder.name} + {made.readout.name}, everything goes to {folder.path}")
     begin = time.monotonic()

@@ -36,8 +36,8 @@ def new_command(kind: str, name: str) -> None:
 
     package, cls = _names(kind, name)
     folder = Path(name)
-    words = {"MyPlugin": cls, "my_plugin": package, "KIND": kind, "ZOO_VERSION": __version__}
-    run = RUN[kind].replace("my-plugin", name)
+    meant = {"my-plugin": name, "MyPlugin": cls, "my_plugin": package, "KIND": kind, "zoo>=0": f"zoo>={__version__}"}
+    run = meant["RUN"] = RUN[kind].replace("my-plugin", name)
     written = {
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",
@@ -47,8 +47,8 @@ def new_command(kind: str, name: str) -> None:
     with clear_disk_errors(folder, "go to another folder"):
         for template, target in written.items():
             text = _template(template)
-            for word, meant in {"RUN": run, "my-plugin": name, **words}.items():
-                text = text.replace(word, meant)
+            # In one pass: a name may hold one of the words.
+            text = re.sub("|".join(map(re.escape, meant)), lambda word: meant[word[0]], text)
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             (folder / target).write_text(text, encoding="utf-8")
     click.echo(f"wrote {name}/: {', '.join(written.values())}")
@@ -76,7 +76,7 @@ def _names(kind: str, name: str) -> tuple[str, str]:
         raise ZooError(f"'{name}' is the name of an installed {kind} (zoo list): choose another one")
     if Path(name).exists():
         raise ZooError(f"{name} exists already: choose another name, or go to another folder")
-    if keyword.iskeyword(package) or find_spec(package) is not None:
+    if package == "tests" or any(map(keyword.iskeyword, (package, cls))) or find_spec(package) is not None:
         raise ZooError(f"Python has a module '{package}' already: choose another name, as zoo-{name}")
     if re.search(rf"\b({cls}|{cls}Hypers)\b", _template(f"{kind}/plugin.py")):
         raise ZooError(f"the class would be called {cls}, which the code uses for something else: as my-{name}")

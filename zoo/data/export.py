@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -42,7 +43,9 @@ def export(records: Iterable[Record], targets: Iterable[TensorTarget], folder: P
         if target.per_atom:
             raise ZooError(f"'{target.name}' is one tensor an atom: CIFs do not keep the order of the atoms, JSON does")
     (folder / "cif").mkdir(parents=True, exist_ok=True)
-    rows = [row for record in records if (row := _row(record, wanted, folder)) is not None]
+    held = [record for record in records if any(target.name in record.targets for target in wanted)]
+    places = (Path("cif") / f"{name}.cif" for name in _file_names(record.key for record in held))
+    rows = [_row(record, wanted, folder, place) for record, place in zip(held, places, strict=True)]
     if not rows:
         raise ZooError(f"no record holds {' or '.join(target.name for target in wanted)}")
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -50,11 +53,19 @@ def export(records: Iterable[Record], targets: Iterable[TensorTarget], folder: P
     return folder / TABLE
 
 
-def _row(record: Record, targets: list[TensorTarget], folder: Path) -> dict[str, Any] | None:
+def _file_names(keys: Iterable[str]) -> Iterator[str]:
+    """Keys as names of files: no other characters, not too long, no two alike, whatever the case."""
+    taken: set[str] = set()
+    for key in keys:
+        plain = re.sub(r"[^A-Za-z0-9_-]", "_", key)[:100]
+        numbered = (f"{plain}-{i}" for i in itertools.count(2))
+        name = next(n for n in itertools.chain([plain], numbered) if n.lower() not in taken)
+        taken.add(name.lower())
+        yield name
+
+
+def _row(record: Record, targets: list[TensorTarget], folder: Path, place: Path) -> dict[str, Any]:
     present = [target for target in targets if target.name in record.targets]
-    if not present:
-        return None
-    place = Path("cif") / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', record.key)}.cif"
     (folder / place).write_text(str(CifWriter(record.structure)), encoding="utf-8")
     # Row vectors: v in the old frame is v @ turn in the CIF's.
     turn = np.linalg.solve(record.structure.lattice.matrix, structure_from_file(folder / place).lattice.matrix)

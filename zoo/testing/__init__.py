@@ -15,6 +15,7 @@ from zoo.testing.behaviour import (
     check_one_atom,
     check_save_and_load,
     check_smooth_at_cutoff,
+    check_trains_after_inference,
 )
 from zoo.testing.conformance import ConformanceTests
 from zoo.testing.crystals import Prototype, point_operations, prototypes
@@ -72,6 +73,7 @@ __all__ = [
     "check_smooth_at_cutoff",
     "check_smooth_energy",
     "check_supercell",
+    "check_trains_after_inference",
     "check_zero_pattern",
     "point_operations",
     "prototypes",

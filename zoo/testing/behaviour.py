@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
+import sys
 
 import numpy as np
 import safetensors.torch
@@ -134,6 +136,36 @@ def _gradients(pair: Pair, structures: list[Structure]) -> dict[str, Tensor | No
     weights = torch.randn(tensor.shape, dtype=tensor.dtype, generator=torch.Generator().manual_seed(4))
     found = torch.autograd.grad((tensor * weights).sum(), list(parameters.values()), allow_unused=True)
     return dict(zip(parameters, found, strict=True))
+
+
+def check_trains_after_inference(pair: Pair) -> None:
+    """A model that has answered under inference mode can still be trained: nothing that is kept was made there."""
+    for plugin in (pair.encoder_class, pair.readout_class):
+        _forget(plugin.__module__.split(".")[0])
+    model, batch = pair.model, pair.batch(varied())
+    if not model.readout.needs_grad:
+        with torch.inference_mode():
+            model(batch)
+    else:
+        with torch.inference_mode():
+            model.encoder(batch)
+    try:
+        gradients = _gradients(pair, varied())
+    except RuntimeError as error:
+        raise AssertionError(
+            f"after an inference it cannot be trained ({error}). "
+            "Make what is kept (lru_cache) under torch.inference_mode(False)"
+        ) from None
+    assert any(gradient is not None for gradient in gradients.values())
+
+
+def _forget(package: str) -> None:
+    """Clear the functions of a package that keep what they made."""
+    for name, module in list(sys.modules.items()):
+        if name == package or name.startswith(f"{package}."):
+            for value in list(vars(module).values()):
+                if isinstance(value, functools._lru_cache_wrapper):
+                    value.cache_clear()
 
 
 def check_save_and_load(pair: Pair) -> None:

@@ -82,6 +82,9 @@ class ConformanceTests:
     def test_gradients_finite(self) -> None:
         behaviour.check_gradients_finite(self.pair)
 
+    def test_trains_after_inference(self) -> None:
+        behaviour.check_trains_after_inference(self.pair)
+
     def test_save_and_load(self) -> None:
         behaviour.check_save_and_load(self.pair)
 
