@@ -14,9 +14,13 @@ import numpy as np
 import pytest
 import torch
 from cli import zoo
+from safetensors.torch import save_file
 from torch import nn
 
+from zoo import api as zoo_api
+from zoo import plugins
 from zoo.api import PublicWeights, Weights, ZooError, load_weights, read_metadata, read_pickled_module
+from zoo.cli.convert import convert_command
 from zoo.weights import default_path, save_weights
 
 DATA = Path(__file__).parent / "encoders" / "data"
@@ -191,6 +195,69 @@ class TestCommand:
         assert done.returncode == 2
         assert "not of a MACE potential" in done.stderr
 
+    def test_a_module_that_contains_itself(self, tmp_path: Path) -> None:
+        module = nn.Module()
+        module._modules["self"] = module
+        path = save(module, tmp_path / "loop.pt")
+        done = zoo("convert", "mace", "loop.pt", "--sha256", checksum(path), cwd=tmp_path)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+        assert "a module that contains itself" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("failure", "reason"),
+        [
+            (RecursionError("too deep"), "RecursionError: too deep"),
+            (MemoryError(), "MemoryError: "),
+            (RuntimeError("one\ntwo"), "RuntimeError: one"),
+            (KeyError("x"), "KeyError: 'x'"),
+        ],
+    )
+    def test_whatever_fails_in_a_plugin(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception, reason: str
+    ) -> None:
+        class Encoder(zoo_api.Encoder):  # a stranger's, by the name of the zoo's own class
+            @classmethod
+            def convert(cls, source: Path) -> Weights:
+                raise failure
+
+        monkeypatch.setattr(plugins, "load", lambda kind, name: Encoder)
+        path = save(Block(), tmp_path / "block.pt")
+        with pytest.raises(ZooError) as caught:
+            convert_command.main(["own", str(path), "--sha256", checksum(path)], standalone_mode=False)
+        assert str(caught.value) == f"{path} is no own file that can be converted ({reason})"
+
+    def test_tensors_that_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """safetensors refuses two names of one tensor."""
+
+        class Encoder(zoo_api.Encoder):
+            @classmethod
+            def convert(cls, source: Path) -> Weights:
+                shared = torch.zeros(3)
+                return Weights({"a": shared, "b": shared}, {})
+
+        monkeypatch.setattr(plugins, "load", lambda kind, name: Encoder)
+        path = save(Block(), tmp_path / "block.pt")
+        arguments = ["own", str(path), "--sha256", checksum(path), "--out", str(tmp_path / "a.safetensors")]
+        with pytest.raises(ZooError, match="is no own file that can be converted"):
+            convert_command.main(arguments, standalone_mode=False)
+        assert not (tmp_path / "a.safetensors").exists()
+
+    def test_the_encoder_of_a_stranger_may_be_called_encoder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Encoder(zoo_api.Encoder):
+            @classmethod
+            def convert(cls, source: Path) -> Weights:
+                return Weights({"a": torch.zeros(3)}, {})
+
+        Encoder.convert.__func__.__qualname__ = "Encoder.convert"  # as at the top of the stranger's module
+        monkeypatch.setattr(plugins, "load", lambda kind, name: Encoder)
+        path = save(Block(), tmp_path / "block.pt")
+        out = tmp_path / "a.safetensors"
+        arguments = ["own", str(path), "--sha256", checksum(path), "--out", str(out)]
+        convert_command.main(arguments, standalone_mode=False)
+        assert load_weights("own", out).tensors["a"].shape == (3,)
+
 
 class TestFiles:
     def test_they_come_back(self, tmp_path: Path) -> None:
@@ -208,6 +275,22 @@ class TestFiles:
         path.write_bytes(b"nonsense")
         with pytest.raises(ZooError, match="damaged"):
             load_weights("mace", path)
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            {"encoder": "mace"},
+            {"encoder": "mace", "format": "1"},
+            {"encoder": "mace", "format": "1", "metadata": "{"},
+            {"encoder": "mace", "format": "1", "metadata": "[" * 100_000},
+            {"encoder": "mace", "format": "1", "metadata": "[]"},
+        ],
+        ids=["no format", "no metadata", "cut", "deep", "a list"],
+    )
+    def test_an_odd_header(self, tmp_path: Path, header: dict[str, str]) -> None:
+        save_file({"a": torch.zeros(3)}, tmp_path / "w.safetensors", header)
+        with pytest.raises(ZooError, match="convert it anew"):
+            read_metadata("mace", tmp_path / "w.safetensors")
 
     def test_the_public_table(self) -> None:
         """No checksum was typed twice, none is cut short."""

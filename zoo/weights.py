@@ -114,9 +114,14 @@ def read_metadata(encoder: str, path: Path) -> dict[str, Any]:
         raise ZooError(f"{path} is damaged or no safetensors file ({error}): convert it anew") from error
     if header.get("encoder") != encoder:
         raise ZooError(f"{path} is not from `zoo convert {encoder}`")
-    if header["format"] != str(FORMAT):
-        raise ZooError(f"{path} has format {header['format']}, this zoo reads {FORMAT}: convert it anew")
-    metadata: dict[str, Any] = json.loads(header["metadata"])
+    if header.get("format") != str(FORMAT):
+        raise ZooError(f"{path} has format {header.get('format')}, this zoo reads {FORMAT}: convert it anew")
+    try:
+        metadata = json.loads(header.get("metadata", ""))
+    except (ValueError, RecursionError) as error:
+        raise ZooError(f"{path} has a damaged header ({type(error).__name__}): convert it anew") from error
+    if not isinstance(metadata, dict):
+        raise ZooError(f"{path} has a damaged header (a {type(metadata).__name__}): convert it anew")
     return metadata
 
 

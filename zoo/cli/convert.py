@@ -23,11 +23,12 @@ def convert_command(encoder: str, file: Path, sha256: str | None, out: Path | No
     zoo convert mace mine.model --sha256 $(sha256sum mine.model | cut -d' ' -f1) --out mine.safetensors
     """
     from zoo import plugins
+    from zoo.contract.plugin import Encoder
     from zoo.errors import ZooError
     from zoo.weights import SUFFIX, Weights, default_path, save_weights, sha256_of
 
     cls = plugins.load("encoder", encoder)
-    if cls.convert.__qualname__ == "Encoder.convert":
+    if getattr(cls.convert, "__func__", None) is Encoder.convert.__func__:  # type: ignore[attr-defined]
         raise ZooError(f"the encoder {encoder} has nothing to convert")
     if file.is_dir() or not file.exists():
         raise ZooError(f"{file} is no file")
@@ -47,7 +48,14 @@ def convert_command(encoder: str, file: Path, sha256: str | None, out: Path | No
         out = default_path(encoder, name or file.stem)
     elif out.suffix != SUFFIX:
         raise ZooError(f"--out {out}: the file must end in {SUFFIX}")
-    made = cls.convert(file)
-    save_weights(encoder, Weights(made.tensors, {**made.metadata, "source": file.name, "source_sha256": found}), out)
+    try:
+        made = cls.convert(file)
+        metadata = {**made.metadata, "source": file.name, "source_sha256": found}
+        save_weights(encoder, Weights(made.tensors, metadata), out)
+    except ZooError:
+        raise
+    except Exception as error:  # what is in a damaged or hostile file can fail anywhere
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ZooError(f"{file} is no {encoder} file that can be converted ({reason})") from error
     click.echo(f"{sum(t.numel() for t in made.tensors.values()):,} numbers in {out}")
     click.echo(f"in a recipe: encoder: {{name: {encoder}, weights: {name or out}}}")
