@@ -40,13 +40,14 @@ def paths(degree_in: int, degree: int) -> tuple[Path, ...]:
 @functools.lru_cache(maxsize=32)
 def _coupling(degree_in: int, degree: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Spherical harmonics -> the matrices that couple features with them, ((L+1)^2, K (l+1)^2), K = Σ 2l3+1."""
-    blocks = []
-    for l1, l2, l3 in paths(degree_in, degree):
-        block = torch.zeros((degree + 1) ** 2, 2 * l3 + 1, (degree_in + 1) ** 2, dtype=torch.float64)
-        symbol = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
-        block[l2**2 : (l2 + 1) ** 2, :, l1**2 : (l1 + 1) ** 2] = symbol.permute(1, 2, 0)
-        blocks.append(block)
-    return torch.cat(blocks, dim=1).flatten(1).to(dtype).to(device)
+    with torch.inference_mode(False):  # it is kept: a later training could not differentiate through it
+        blocks = []
+        for l1, l2, l3 in paths(degree_in, degree):
+            block = torch.zeros((degree + 1) ** 2, 2 * l3 + 1, (degree_in + 1) ** 2, dtype=torch.float64)
+            symbol = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
+            block[l2**2 : (l2 + 1) ** 2, :, l1**2 : (l1 + 1) ** 2] = symbol.permute(1, 2, 0)
+            blocks.append(block)
+        return torch.cat(blocks, dim=1).flatten(1).to(dtype).to(device)
 
 
 class Linear(nn.Module):
@@ -152,7 +153,7 @@ class Interaction(nn.Module):
             matrices = (harmonics[some] @ coupling).view(len(some), sum(sizes), sent.shape[1])
             messages = torch.bmm(matrices, sent[src[some]])
             messages = messages * weights.view(len(some), len(sizes), self.channels)[:, each]
-            total = total.index_add(0, dst[some], messages)
+            total.index_add_(0, dst[some], messages)
         return total
 
     def _by_degree(self, total: Tensor) -> list[Tensor]:

@@ -68,7 +68,7 @@ class Edges:
         total = self.radial.new_zeros(self.n_atoms, 9, channels)
         chunk = CHUNK if self.src.device.type == "cpu" else max(len(self.src), 1)
         for some in torch.arange(len(self.src), device=self.src.device).split(chunk):
-            total = total.index_add(0, self.dst[some], message(some))
+            total.index_add_(0, self.dst[some], message(some))
         return total
 
 
