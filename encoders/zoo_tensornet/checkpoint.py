@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import pickle
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from pymatgen.core import Element
-from torch import nn
+from torch import Tensor, nn
 
-from zoo.api import PublicWeights, Weights, ZooError
+from zoo.api import PublicWeights, Weights, ZooError, sha256_of
+from zoo_tensornet.network import Network
+from zoo_tensornet.radial import Gaussians, SmoothBessel
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "swish": nn.SiLU,
@@ -20,6 +24,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "softplus": nn.Softplus,
 }
+
+BASES: dict[str, Literal["bessel", "gaussian"]] = {"SphericalBessel": "bessel", "Gaussian": "gaussian"}
+"""matgl's name -> the zoo's."""
 
 BASIS = "bond_expansion.rbf."
 """How the names of the radial basis' tensors begin."""
@@ -47,7 +54,7 @@ class Architecture(BaseModel):
     units: int
     layers: int
     cutoff: float
-    basis: str
+    basis: Literal["bessel", "gaussian"]
     radial: int
     width: float
     activation: str
@@ -78,41 +85,89 @@ PUBLIC = {
 }
 
 
+def build(architecture: Architecture, tensors: Mapping[str, Tensor], layers: int) -> tuple[nn.Module, Network]:
+    """The radial basis, and the embedding with the first layers, from the tensors of `convert`.
+
+    Raises:
+        RuntimeError: the tensors are not those of the architecture.
+    """
+    basis: nn.Module = (
+        SmoothBessel(architecture.radial, architecture.cutoff)
+        if architecture.basis == "bessel"
+        else Gaussians(architecture.radial, architecture.width)
+    )
+    basis.load_state_dict({k.removeprefix(BASIS): v for k, v in tensors.items() if k.startswith(BASIS)}, strict=True)
+    activation = ACTIVATIONS[architecture.activation]()
+    network = Network(len(architecture.elements), architecture.units, layers, architecture.radial, activation)
+    # Layers beyond the wanted ones stay out; those beyond the architecture's are an error.
+    unwanted = tuple(f"layers.{n}." for n in range(layers, architecture.layers))
+    state = {k: v for k, v in tensors.items() if not k.startswith((BASIS, *unwanted))}
+    network.load_state_dict(state, strict=True)
+    return basis, network
+
+
 def convert(source: Path) -> Weights:
     """The embedding and the interaction layers of a model in matgl's files `state.pt` and, beside it, `model.json`.
 
     Raises:
-        ZooError: it is no TensorNet that the zoo can run.
+        ZooError: it is no TensorNet that the zoo can run, or a published one with another `model.json`.
     """
-    settings = _settings(source.with_name("model.json"))
+    described = source.with_name("model.json")
+    try:
+        architecture = architecture_of(_settings(described), described)
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        raise ZooError(f"{described} lacks what the zoo must know of a TensorNet ({_reason(error)})") from error
+    _check_published(source, architecture)
+    tensors = _tensors(source)
+    try:
+        build(architecture, tensors, architecture.layers)
+    except RuntimeError as error:
+        raise ZooError(f"{source} is not of the model in {described} ({_reason(error)})") from error
+    return Weights(tensors, architecture.model_dump())
+
+
+def _reason(error: Exception) -> str:
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 240)
+
+
+def _check_published(source: Path, architecture: Architecture) -> None:
+    """The checksum is of the weights alone; what `model.json` says of published ones is known too."""
+    checksum = sha256_of(source)
+    for name, published in PUBLIC.items():
+        if published.sha256 == checksum and architecture != KNOWN[name]:
+            wrong = [key for key, value in KNOWN[name] if getattr(architecture, key) != value]
+            raise ZooError(
+                f"{source.with_name('model.json')} is not the one published with {name}: it has another "
+                f"{', '.join(wrong)}; get it anew from {published.page}"
+            )
+
+
+def _tensors(source: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(source, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise ZooError(f"{source} is no state.pt of matgl ({str(error).splitlines()[0]})") from error
-    state = {name.removeprefix("model."): value for name, value in state.items()}
-    kept = {
+        named = {name.removeprefix("model."): value for name, value in state.items()}
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, AttributeError, TypeError) as error:
+        raise ZooError(f"{source} is no state.pt of matgl ({_reason(error)})") from error
+    return {
         name: value
-        for name, value in state.items()
+        for name, value in named.items()
         # emb3: in files of matgl's DGL models; it makes edge features that no layer reads.
         if (name.startswith(("tensor_embedding.", "layers.")) and ".emb3." not in name) or name == f"{BASIS}centers"
     }
-    return Weights(kept, architecture_of(settings, source).model_dump())
 
 
 def _settings(path: Path) -> dict[str, Any]:
+    """The constructor's arguments that matgl keeps."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ZooError(f"matgl's model.json must be beside state.pt ({path}: {error})") from error
+    arguments = "kwargs"
     if content.get("@class") == "Potential":  # a model with reference energies around it
-        content = content["kwargs"]["model"]
-        return _only_tensornet(content, content.get("init_args"), path)
-    return _only_tensornet(content, content.get("kwargs"), path)
-
-
-def _only_tensornet(content: dict[str, Any], settings: Any, path: Path) -> dict[str, Any]:
-    if content.get("@class") != "TensorNet" or not isinstance(settings, dict):
+        content, arguments = content["kwargs"]["model"], "init_args"
+    if content.get("@class") != "TensorNet":
         raise ZooError(f"{path} is of a {content.get('@class')}, not of a TensorNet")
+    settings: dict[str, Any] = content[arguments]
     return settings
 
 
@@ -121,24 +176,26 @@ def architecture_of(settings: dict[str, Any], source: Path) -> Architecture:
 
     Raises:
         ZooError: one that the zoo does not run.
+        KeyError, ValueError, TypeError: something is missing, or is not what it should be.
     """
-    group, basis = settings["equivariance_invariance_group"], settings["rbf_type"]
+    group, basis, activation = (
+        settings[name] for name in ("equivariance_invariance_group", "rbf_type", "activation_type")
+    )
     if group != "O(3)":
         raise ZooError(f"{source} was trained with the group {group}: its features are not tensors under inversion")
+    if basis not in BASES:
+        raise ZooError(f"{source} has the radial basis {basis}; known: {', '.join(BASES)}")
     if basis == "SphericalBessel" and not settings["use_smooth"]:
         raise ZooError(f"{source} was trained with spherical Bessel functions that are not smooth at the cutoff")
-    if settings["activation_type"] not in ACTIVATIONS:
-        raise ZooError(f"{source} has the activation {settings['activation_type']}; known: {', '.join(ACTIVATIONS)}")
-    try:
-        return Architecture(
-            elements=tuple(Element(symbol).Z for symbol in settings["element_types"]),
-            units=settings["units"],
-            layers=settings["nblocks"],
-            cutoff=settings["cutoff"],
-            basis="bessel" if basis == "SphericalBessel" else "gaussian",
-            radial=settings["max_n"] if basis == "SphericalBessel" else settings["num_rbf"],
-            width=settings["width"],
-            activation=settings["activation_type"],
-        )
-    except (KeyError, ValidationError) as error:
-        raise ZooError(f"{source}: model.json lacks what the zoo must know of a TensorNet ({error})") from error
+    if activation not in ACTIVATIONS:
+        raise ZooError(f"{source} has the activation {activation}; known: {', '.join(ACTIVATIONS)}")
+    return Architecture(
+        elements=tuple(Element(symbol).Z for symbol in settings["element_types"]),
+        units=settings["units"],
+        layers=settings["nblocks"],
+        cutoff=settings["cutoff"],
+        basis=BASES[basis],
+        radial=settings["max_n" if basis == "SphericalBessel" else "num_rbf"],
+        width=settings["width"],
+        activation=activation,
+    )

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from e3nn import o3
-from pydantic import field_validator
+from pydantic import StrictInt, field_validator
 from pymatgen.core import Element
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.api import (
     CrystalBatch,
@@ -30,9 +30,9 @@ from zoo.api import (
     sha256_of,
 )
 from zoo_tensornet import checkpoint
-from zoo_tensornet.checkpoint import ACTIVATIONS, BASIS, KNOWN, PUBLIC, Architecture
-from zoo_tensornet.network import SIZES, Edges, Network
-from zoo_tensornet.radial import Gaussians, SmoothBessel, cosine_envelope
+from zoo_tensornet.checkpoint import KNOWN, PUBLIC, Architecture
+from zoo_tensornet.network import SIZES, Edges
+from zoo_tensornet.radial import cosine_envelope
 
 NAME = "tensornet"
 # Raise it whenever the same weights and layers come to give other numbers: caches are then made anew.
@@ -45,7 +45,7 @@ class TensorNetHypers(Hypers):
     weights: str = "MatPES-PBE-2025.1"
     """MatPES-PBE-2025.1, MatPES-r2SCAN-2025.1, or a file that `zoo convert tensornet` wrote (*.safetensors)."""
 
-    layer: int | tuple[int, ...] = 2
+    layer: StrictInt | tuple[StrictInt, ...] = 2
     """The layer L_n whose features are given, from 1, or a list of layers whose features are concatenated."""
 
     @field_validator("weights")
@@ -109,19 +109,7 @@ class TensorNet(Encoder):
         self.cutoff = found.cutoff
         self.wanted = hypers.wanted
         self.provided = self.provides(hypers)
-        layers = max(self.wanted)
-        self.radial_basis: nn.Module = (
-            SmoothBessel(found.radial, found.cutoff)
-            if found.basis == "bessel"
-            else Gaussians(found.radial, found.width)
-        )
-        basis = {k.removeprefix(BASIS): v for k, v in weights.tensors.items() if k.startswith(BASIS)}
-        self.radial_basis.load_state_dict(basis, strict=True)
-        activation = ACTIVATIONS[found.activation]()
-        self.network = Network(len(found.elements), found.units, layers, found.radial, activation)
-        built = tuple(f"layers.{n}." for n in range(layers))
-        state = {k: v for k, v in weights.tensors.items() if k.startswith(("tensor_embedding.", *built))}
-        self.network.load_state_dict(state, strict=True)
+        self.radial_basis, self.network = checkpoint.build(found, weights.tensors, max(self.wanted))
         index = torch.full((119,), -1)
         index[list(found.elements)] = torch.arange(len(found.elements))
         self.register_buffer("species", index)

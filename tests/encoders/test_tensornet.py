@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -6,14 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from golden import DATA, batch_of, build, error, golden
+from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 from safetensors.torch import load_file
 
-from zoo.api import Features, ZooError, matrix_to_spherical
+from zoo.api import Features, PublicWeights, ZooError, sha256_of
+from zoo.contract import features
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal
 from zoo.weights import save_weights
-from zoo_tensornet import TensorNet
-from zoo_tensornet.checkpoint import KNOWN
+from zoo_tensornet import TensorNet, checkpoint
+from zoo_tensornet.checkpoint import KNOWN, Architecture
 from zoo_tensornet.radial import SmoothBessel
 
 FOLDER = DATA / "tensornet"
@@ -77,12 +80,32 @@ class TestFeatures:
                 wanted = rotate_block(before.block(irrep), irrep, matrix)
                 assert (after.block(irrep) - wanted).norm() < 1e-10 * before.values.norm()
 
-    def test_vectors_point_as_matgls_do(self):
-        """The vector is v of A_ij = -ε_ijk v_k, up to the factor of the isometry."""
-        skew = torch.tensor([[0.0, -3, 2], [3, 0, -1], [-2, 1, 0]])
-        vector = matrix_to_spherical(skew, 1)
-        assert torch.allclose(vector.abs(), 2**0.5 * torch.tensor([1.0, 2, 3]))
-        assert torch.allclose(vector / vector[0], torch.tensor([1.0, 2, 3]))
+    def test_vectors_point_against_the_rotation_vector(self):
+        """The 1o block is -sqrt(2) v of matgl's antisymmetric part A_ij = -ε_ijk v_k; no detour over matrices()."""
+        encoder = build(TensorNet, weights=WEIGHTS, layer=2)
+        for crystal in golden(FOLDER / "features.safetensors"):
+            x = crystal.features["2"]
+            skew = (x - x.transpose(-1, -2)) / 2
+            vector = torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], dim=-1)
+            got = encoder(batch_of(encoder, crystal.structure)).atoms.block("1o")
+            assert (got + 2**0.5 * vector).norm() < 1e-12 * x.norm()
+
+    def test_can_be_trained_and_strained_after_an_inference(self):
+        """What is kept from pass to pass must not have been made under inference_mode."""
+        features._coupling.cache_clear()
+        encoder = build(TensorNet, weights=WEIGHTS)
+        batch = batch_of(encoder, next(golden(FOLDER / "features.safetensors")).structure)
+        with torch.inference_mode():
+            encoder(batch)
+        strain = torch.zeros_like(batch.cell, requires_grad=True)
+        encoder(dataclasses.replace(batch, strain=strain)).atoms.values.sum().backward()
+        assert strain.grad.norm() > 0
+        assert next(encoder.network.parameters()).grad.norm() > 0
+
+    @pytest.mark.parametrize("layer", [True, 1.0, [True]])
+    def test_a_layer_is_a_whole_number(self, layer):
+        with pytest.raises(ValidationError, match="valid integer"):
+            TensorNet.Hypers(weights=WEIGHTS, layer=layer)
 
     def test_an_atom_without_neighbours(self):
         encoder = build(TensorNet, weights=WEIGHTS)
@@ -130,18 +153,87 @@ class TestWeights:
         assert one.fingerprint() != two.fingerprint()
         assert one.fingerprint() == build(TensorNet, weights=WEIGHTS, layer=1).fingerprint()
 
+
+class TestConversion:
+    """Other models, published ones with another model.json, and files that are damaged: one line, no traceback."""
+
+    @staticmethod
+    def convert(folder: Path, content: object, state: object = None) -> str:
+        (folder / "model.json").write_text(json.dumps(content))
+        shutil.copy(FOLDER / "state.pt", folder) if state is None else torch.save(state, folder / "state.pt")
+        with pytest.raises(ZooError) as caught:
+            TensorNet.convert(folder / "state.pt")
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    @staticmethod
+    def content(**changed: object) -> dict:
+        content = json.loads((FOLDER / "model.json").read_text())
+        content["kwargs"] |= changed
+        return content
+
     @pytest.mark.parametrize(
         ("key", "value", "complaint"),
         [
             ("equivariance_invariance_group", "SO(3)", "not tensors under inversion"),
             ("use_smooth", False, "not smooth"),
             ("activation_type", "softexp", "activation softexp"),
+            ("rbf_type", "ExpNorm", "radial basis ExpNorm"),
+            ("rbf_type", [], "TypeError"),
+            ("units", 16, "not of the model in"),
+            ("units", "many", "units"),
+            ("nblocks", 1, "not of the model in"),
+            ("nblocks", 3, "not of the model in"),
+            ("element_types", ["H", "Qq"], "Qq"),
+            ("element_types", ["H"], "not of the model in"),
+            ("rbf_type", "Gaussian", "centers"),
         ],
     )
     def test_models_that_are_refused(self, tmp_path, key, value, complaint):
-        content = json.loads((FOLDER / "model.json").read_text())
-        content["kwargs"][key] = value
-        (tmp_path / "model.json").write_text(json.dumps(content))
-        shutil.copy(FOLDER / "state.pt", tmp_path)
-        with pytest.raises(ZooError, match=complaint):
-            TensorNet.convert(tmp_path / "state.pt")
+        assert complaint in self.convert(tmp_path, self.content(**{key: value}))
+
+    @pytest.mark.parametrize(
+        "key", ["rbf_type", "use_smooth", "activation_type", "equivariance_invariance_group", "element_types", "width"]
+    )
+    def test_a_setting_that_is_missing(self, tmp_path, key):
+        content = self.content()
+        del content["kwargs"][key]
+        told = self.convert(tmp_path, content)
+        assert "model.json lacks" in told
+        assert f"KeyError: '{key}'" in told
+
+    @pytest.mark.parametrize(
+        "content", [[], 1, {"@class": "Potential"}, {"@class": "TensorNet"}, {"@class": "TensorNet", "kwargs": []}]
+    )
+    def test_a_model_json_of_something_else(self, tmp_path, content):
+        assert "model.json lacks" in self.convert(tmp_path, content)
+
+    def test_of_another_model(self, tmp_path):
+        assert "is of a M3GNet" in self.convert(tmp_path, {"@class": "M3GNet"})
+
+    @pytest.mark.parametrize(
+        ("state", "complaint"),
+        [
+            ([1], "no state.pt of matgl"),
+            ({1: 2}, "no state.pt of matgl"),
+            ({}, "Missing key"),
+            ({"model.layers.0.linears_tensor.0.weight": 1.0}, "not of the model in"),
+        ],
+    )
+    def test_another_state(self, tmp_path, state, complaint):
+        assert complaint in self.convert(tmp_path, self.content(), state)
+
+    @pytest.mark.parametrize(
+        ("key", "value", "wrong"),
+        [("cutoff", 4.5, "cutoff"), ("activation_type", "tanh", "activation"), ("element_types", None, "elements")],
+    )
+    def test_published_weights_with_another_model_json(self, monkeypatch, tmp_path, key, value, wrong):
+        """The checksum is of state.pt alone."""
+        found = Architecture(**TensorNet.convert(FOLDER / "state.pt").metadata)
+        published = PublicWeights(file="state.pt", page="there", sha256=sha256_of(FOLDER / "state.pt"))
+        monkeypatch.setitem(checkpoint.PUBLIC, "small", published)
+        monkeypatch.setitem(checkpoint.KNOWN, "small", found)
+        assert TensorNet.convert(FOLDER / "state.pt").metadata == found.model_dump()
+        value = value or self.content()["kwargs"]["element_types"][::-1]
+        told = self.convert(tmp_path, self.content(**{key: value}))
+        assert f"not the one published with small: it has another {wrong}; get it anew" in told
