@@ -39,7 +39,7 @@ for package in "$@"; do
     case $package in
         mace)
             environment mace torch==2.13.0 mace-torch==0.3.16 e3nn==0.4.4
-            make_models mace make_mace.py residual density third-order agnostic ;;
+            make_models mace make_mace.py residual density third-order public agnostic ;;
         tensornet)
             environment tensornet torch==2.13.0 matgl==4.1.2
             make_models tensornet make_tensornet.py bessel gaussian ;;

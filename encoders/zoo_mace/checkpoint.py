@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from zoo.api import PickledObject, PublicWeights, Weights, ZooError, read_pickled_module
@@ -80,8 +80,9 @@ def convert(source: Path) -> Weights:
         raise ZooError(f"{source} is of {model.module}.{model.name}, not of a MACE potential")
     try:
         return _convert(model, source)
-    except (KeyError, AttributeError, IndexError, TypeError, ValidationError) as error:
-        raise ZooError(f"{source} lacks what the zoo must know of a MACE model ({error!r})") from error
+    except (KeyError, AttributeError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 240)
+        raise ZooError(f"{source} lacks what the zoo must know of a MACE model ({reason})") from error
 
 
 def _convert(model: PickledObject, source: Path) -> Weights:
@@ -162,12 +163,13 @@ def _contraction(state: Mapping[str, Tensor], degree: int, source: Path) -> tupl
         coupling = state[f"U_matrix_{order}"]
         coupling = coupling if degree > 0 else coupling.unsqueeze(0)
         symmetric = symmetric_part(coupling, order)
-        if not symmetric.any():  # the symmetry allows no path; mace keeps one of zeros
+        some = symmetric.abs() > 1e-6 * coupling.abs().max()  # more than rounding
+        if not some.any():  # the symmetry allows no path; mace keeps one of zeros
             counts.append(0)
             continue
         degrees = torch.tensor([d for d in range(math.isqrt(coupling.shape[1])) for _ in range(2 * d + 1)])
         odd = (degrees[monomials(len(degrees), order)].sum(1) + degree) % 2 == 1
-        if symmetric[odd].any():
+        if some[odd].any():
             raise ZooError(f"{source} mixes tensors and pseudotensors: the zoo runs models of natural parity alone")
         made[f"coupling_{order}"] = symmetric
         made[f"weights.{order}"] = state["weights_max" if order == highest else f"weights.{highest - 1 - order}"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from e3nn import o3
-from pydantic import field_validator
+from pydantic import StrictInt, field_validator
 from pymatgen.core import Element
 from torch import Tensor
 
@@ -45,7 +45,7 @@ class MACEHypers(Hypers):
     weights: str = "mp-0a-large"
     """mp-0a-small, -medium, -large, mp-0b3-medium, mpa-0-medium, or a file of `zoo convert mace` (*.safetensors)."""
 
-    layer: int | tuple[int, ...] = 2
+    layer: StrictInt | tuple[StrictInt, ...] = 2
     """The layer L_n whose features are given, from 1, or a list of layers whose features are concatenated."""
 
     atomic_basis: bool = False
@@ -105,7 +105,9 @@ def _architecture(metadata: Mapping[str, Any]) -> Architecture:
 
 
 class MACE(Encoder):
-    """MACE-MP-0 and its kin, pretrained on MPtrj: Batatia et al., NeurIPS 2022 and arXiv:2401.00096.
+    """MACE-MP-0 and its kin, universal potentials: Batatia et al., NeurIPS 2022 and arXiv:2401.00096.
+
+    The mp-0 models were trained on MPtrj, mpa-0-medium on MPtrj and a part of Alexandria.
 
     Bonds: radial basis × envelope, and these × Y_1 of the direction. The forward pass is the zoo's own: mace-torch need
     not be installed, and cannot be beside the zoo (it wants e3nn 0.4.4).

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from e3nn import o3
-from pydantic import ValidationInfo, field_validator
+from pydantic import StrictInt, ValidationInfo, field_validator
 from pymatgen.core import Element
 from torch import Tensor
 
@@ -30,7 +30,7 @@ class FeaturesHypers(Hypers):
     checkpoint: Literal["SevenNet-0", "SevenNet-0_22May2024", "SevenNet-l3i5", "SevenNet-MF-0"] = "SevenNet-0"
     """SevenNet-0 (11 July 2024), its predecessor of 22 May, l3i5 (has l = 3 too), MF-0 (several levels of theory)."""
 
-    layer: int | tuple[int, ...] = 4
+    layer: StrictInt | tuple[StrictInt, ...] = 4
     """The layer L_n whose features are given, 1 to 5, or a list of layers whose features are concatenated."""
 
     pseudotensors: bool = False

@@ -1,3 +1,4 @@
+import dataclasses
 import lzma
 import os
 from pathlib import Path
@@ -5,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from golden import DATA, batch_of, build, error, golden
+from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 
-from zoo.api import ZooError
+from zoo.api import PickledObject, ZooError, read_pickled_module
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal
 from zoo.weights import save_weights
-from zoo_mace import MACE
+from zoo_mace import MACE, checkpoint, network
 from zoo_mace.checkpoint import KNOWN
 from zoo_mace.product import monomials, symmetric_part
 
@@ -48,11 +50,11 @@ def check_against(features: Path, weights: str, tolerance: float = 1e-12) -> Non
 
 class TestAgainstMaceTorch:
     def test_residual_interactions(self, residual):
-        """The architecture of MACE-MP-0a."""
+        """The blocks of MACE-MP-0a, its degree 3 and order 3 aside: `public` of the models made just now has these."""
         check_against(FOLDER / "residual.features.safetensors", residual)
 
     def test_density_normalised_interactions(self):
-        """The architecture of MACE-MP-0b3 and MPA-0, the transformed distance too."""
+        """The blocks of MACE-MP-0b3 and MPA-0, the transformed distance too; degree and order as above."""
         check_against(FOLDER / "density.features.safetensors", WEIGHTS)
 
     def test_what_the_encoder_gives(self):
@@ -80,7 +82,7 @@ class TestAgainstMaceTorch:
             assert error(made.block(irrep)[:, 4:], basis) < 1e-12
 
     @pytest.mark.mace
-    @pytest.mark.parametrize("variant", ["residual", "density", "third-order", "agnostic"])
+    @pytest.mark.parametrize("variant", ["residual", "density", "third-order", "public", "agnostic"])
     def test_models_made_just_now(self, tmp_path, variant):
         folder = Path(os.environ["ZOO_FOREIGN"]) / "mace" / variant
         save_weights("mace", MACE.convert(folder / "mace.model"), tmp_path / "made.safetensors")
@@ -116,6 +118,18 @@ class TestFeatures:
         encoder = build(MACE, weights=WEIGHTS)
         near = Structure(Lattice.cubic(encoder.cutoff - 1e-3), ["Si"], [[0, 0, 0]])
         assert encoder(batch_of(encoder, near)).bonds.values.abs().max() < 1e-6
+
+    def test_can_be_trained_and_strained_after_an_inference(self):
+        """What is kept from pass to pass must not have been made under inference_mode."""
+        network._coupling.cache_clear()
+        encoder = build(MACE, weights=WEIGHTS)
+        batch = batch_of(encoder, next(golden(FOLDER / "density.features.safetensors")).structure)
+        with torch.inference_mode():
+            encoder(batch)
+        strain = torch.zeros_like(batch.cell, requires_grad=True)
+        encoder(dataclasses.replace(batch, strain=strain)).atoms.values.sum().backward()
+        assert strain.grad.norm() > 0
+        assert next(encoder.network.parameters()).grad.norm() > 0
 
 
 class TestWeights:
@@ -155,9 +169,61 @@ class TestWeights:
         with pytest.raises(ZooError, match="layer is a number from 1 to 2"):
             MACE.provides(MACE.Hypers(weights=WEIGHTS, layer=layer))
 
+    @pytest.mark.parametrize("layer", [True, 1.0, [True]])
+    def test_a_layer_is_a_whole_number(self, layer):
+        with pytest.raises(ValidationError, match="valid integer"):
+            MACE.Hypers(weights=WEIGHTS, layer=layer)
+
     def test_the_fingerprint_tells_choices_apart(self):
         made = {
             build(MACE, weights=WEIGHTS, **choice).fingerprint()
             for choice in ({}, {"layer": 1}, {"atomic_basis": True})
         }
         assert len(made) == 3
+
+
+class TestConversion:
+    @pytest.fixture
+    def pickled(self, tmp_path) -> Path:
+        path = tmp_path / "residual.model"
+        path.write_bytes(lzma.decompress((FOLDER / "residual.model.xz").read_bytes()))
+        return path
+
+    @staticmethod
+    def no_products(model: PickledObject) -> None:
+        model.children()["products"].state["_modules"].clear()
+
+    @staticmethod
+    def other_elements(model: PickledObject) -> None:
+        model.state["_buffers"]["atomic_numbers"] = torch.arange(1, 6)
+
+    @pytest.mark.parametrize(("damage", "kind"), [(no_products, "ValueError"), (other_elements, "RuntimeError")])
+    def test_a_model_that_is_damaged(self, monkeypatch, pickled, damage, kind):
+        model = read_pickled_module(pickled)
+        damage(model)
+        monkeypatch.setattr(checkpoint, "read_pickled_module", lambda _: model)
+        with pytest.raises(ZooError, match=f"lacks what the zoo must know of a MACE model .{kind}") as caught:
+            MACE.convert(pickled)
+        assert "\n" not in str(caught.value)
+
+    def test_couplings_with_rounding(self, monkeypatch, pickled):
+        """A path of zeros, and parts that symmetry forbids, need not be zero to the last digit."""
+        exact, model = MACE.convert(pickled), read_pickled_module(pickled)
+        generator = torch.Generator().manual_seed(0)
+        for product in model.children()["products"].children().values():
+            for contraction in checkpoint._contractions(product):
+                for name, value in contraction.state_dict().items():
+                    if name.startswith("U_matrix"):
+                        noise = torch.randn(value.shape, generator=generator, dtype=value.dtype)
+                        value += 1e-9 * value.abs().max() * noise
+        monkeypatch.setattr(checkpoint, "read_pickled_module", lambda _: model)
+        assert MACE.convert(pickled).metadata == exact.metadata
+
+    def test_a_pseudotensor_is_seen(self, monkeypatch, pickled):
+        model = read_pickled_module(pickled)
+        product = next(iter(model.children()["products"].children().values()))
+        vectors = checkpoint._contractions(product)[1].state_dict()["U_matrix_1"]
+        vectors[0, 0] = vectors.abs().max()  # a scalar in the place of a vector's component
+        monkeypatch.setattr(checkpoint, "read_pickled_module", lambda _: model)
+        with pytest.raises(ZooError, match="mixes tensors and pseudotensors"):
+            MACE.convert(pickled)

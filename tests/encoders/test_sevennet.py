@@ -436,6 +436,11 @@ class TestSafety:
             SevenNet(SevenNet.Hypers())
         assert SevenNet.provides(SevenNet.Hypers(layer=3)).atoms == o3.Irreps("128x0e+64x1o+32x2e")
 
+    @pytest.mark.parametrize("layer", [True, 1.0, [True]])
+    def test_a_layer_is_a_whole_number(self, layer):
+        with pytest.raises(ValidationError, match="valid integer"):
+            SevenNet.Hypers(layer=layer)
+
     @pytest.mark.parametrize("layer", [0, 6, [], [1, 7], [2, 2]])
     def test_layers_that_do_not_exist(self, layer):
         with pytest.raises(ValidationError, match="layer is a number from 1 to 5, or a list of different ones"):

@@ -24,7 +24,7 @@ from safetensors.torch import save_file  # noqa: E402
 os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # mace sets it on import
 
 NUMBERS = [1, 6, 7, 8, 9, 11, 14, 16, 17, 20, 22, 29]
-# As MACE-MP-0a, as 0b3 and MPA-0, and what differs in others.
+# The blocks of MACE-MP-0a, those of 0b3 and MPA-0, the public models' degree and order, and what differs in others.
 VARIANTS: dict[str, dict[str, object]] = {
     "residual": {},
     "density": {
@@ -34,6 +34,7 @@ VARIANTS: dict[str, dict[str, object]] = {
         "pair_repulsion": True,
     },
     "third-order": {"correlation": 3},
+    "public": {"max_ell": 3, "correlation": 3},
     "agnostic": {
         "interaction_cls_first": "RealAgnosticInteractionBlock",
         "hidden_irreps": "4x0e+4x1o",
