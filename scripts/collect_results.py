@@ -2,6 +2,7 @@
 
     python scripts/collect_results.py runs/dtnet_total runs/best_total ... > docs/results/petousis2017.csv
     python scripts/collect_results.py --markdown runs/dtnet_total runs/best_total ...
+    python scripts/collect_results.py runs/elastic > docs/results/elastic2015.csv
     python scripts/collect_results.py evaluation.json ... > docs/results/other_origin.csv
 
 A folder is a run's; a .json file is what `zoo evaluate --format json` printed.
@@ -19,6 +20,8 @@ from typing import Any
 import yaml
 
 METRICS = ("mae_ten", "mae_mean_diag", "mae_diag", "mae_off_diag", "frobenius", "within_25", "within_10", "n")
+ELASTIC = ("mae_bulk_modulus", "mae_shear_modulus", "n_bulk_modulus_undefined")
+ELASTIC += ("frobenius_0e", "frobenius_2e", "frobenius_4e")
 
 
 def rows(folder: Path) -> Iterator[dict[str, Any]]:
@@ -33,7 +36,7 @@ def rows(folder: Path) -> Iterator[dict[str, Any]]:
     }
     for part, values in parts.items():
         row: dict[str, Any] = {"recipe": name, "crystals": part, "seeds": len(content["seeds"])}
-        for metric in METRICS:
+        for metric in (*METRICS, *(name for name in ELASTIC if name in content["test"])):
             entry = values.get(metric) or {}
             for kind in ("mean", "std"):
                 number = entry.get(kind)
