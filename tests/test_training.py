@@ -43,6 +43,21 @@ def kill_at(epoch: int):
     return kill
 
 
+def test_a_folder_goes_on_with_its_own_recipe_only(small: dict, tmp_path) -> None:
+    small["training"] |= {"max_epochs": 2}
+    with pytest.raises(Killed):
+        train(small, tmp_path / "run", kill_at(2))
+    other = {**small, "training": {**small["training"], "learning_rate": 0.5}}
+    with pytest.raises(ZooError, match="was begun with another recipe; choose another folder with --out"):
+        train(other, tmp_path / "run")
+    # Tracking does not change what is trained; nor does it matter that an earlier zoo did not write every key.
+    begun = RunFolder(tmp_path / "run").recipe
+    lines = [line for line in begun.read_text().splitlines() if "weight_average:" not in line]
+    begun.write_text("\n".join(lines))
+    train({**small, "tracking": {"enabled": False, "experiment": "other"}}, tmp_path / "run")
+    assert RunFolder(tmp_path / "run").finished
+
+
 @pytest.mark.parametrize("average", [None, 0.1])
 def test_a_kill_changes_nothing(small: dict, tmp_path, average: float | None) -> None:
     small["training"] |= {"max_epochs": 6, "weight_average": average}

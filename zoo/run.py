@@ -110,6 +110,7 @@ def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, Ep
         device = choose_device(made.device)
         folder.path.mkdir(parents=True, exist_ok=True)
         with only_one(folder):
+            refuse_another_recipe(made, folder)
             if not folder.recipe.is_file():
                 write_text(folder.recipe, recipe.dump(made))
             prepared = prepare(made, target, first, device, folder, echo)
@@ -136,6 +137,23 @@ def only_one(folder: RunFolder) -> Iterator[None]:
             yield
     except Timeout:
         raise ZooError(f"another process is training in {folder.path}; choose another folder with --out") from None
+
+
+def refuse_another_recipe(made: Recipe, folder: RunFolder) -> None:
+    """See that a folder was begun, if it was, with the same recipe: what two recipes trained must not be mixed.
+
+    Raises:
+        ZooError: it was not.
+    """
+    # Read, not compared as text: one of an earlier zoo lacks the keys that came later, which then have their defaults.
+    if folder.recipe.is_file() and _what_is_trained(recipe.read(str(folder.recipe))) != _what_is_trained(made):
+        raise ZooError(f"{folder.path} was begun with another recipe; choose another folder with --out")
+
+
+def _what_is_trained(made: Recipe) -> dict[str, Any]:
+    content = recipe.resolved(made)
+    recipe.make_path_absolute(content["dataset"])
+    return {key: value for key, value in content.items() if key not in ("tracking", "description")}
 
 
 def remember(prepared: Prepared, folder: RunFolder) -> None:

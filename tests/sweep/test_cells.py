@@ -91,6 +91,17 @@ def test_a_path_of_the_data_becomes_absolute(plan_of, tmp_path: Path, monkeypatc
     assert expand(plan_of({"grid": named}))[0].made.dataset.settings["path"] == str(tmp_path / "mine.json")
 
 
+@pytest.mark.parametrize("driver", ["sqlite", "sqlite+pysqlite"])
+def test_the_database_of_a_study_becomes_absolute(plan_of, tmp_path: Path, monkeypatch, driver: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    search = {"target": {"choices": ["total"]}}
+    for given, there in (
+        ("mine.db?timeout=9", f"{tmp_path}/mine.db?timeout=9"), ("/a/b.db", "/a/b.db"), (":memory:", ":memory:"),
+    ):  # fmt: skip
+        plan = plan_of({"optuna": {"search": search, "storage": f"{driver}:///{given}"}})
+        assert plan.sweep.optuna.storage == f"{driver}:///{there}"
+
+
 @pytest.mark.parametrize(
     ("sweep", "words"),
     {

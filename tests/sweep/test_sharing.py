@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from stand_in import stand_in
 
+from zoo import recipe
+from zoo.errors import ZooError
 from zoo.run_folder import read_json
 from zoo.sweep import section, table
 from zoo.sweep.cells import Cell, expand
@@ -76,6 +78,38 @@ def test_ctrl_c_is_no_failure_and_the_rest_comes_later(plan_of, tmp_path: Path) 
     assert status == ["done", "done", *["not finished"] * 4]
     run_it(plan, folder, stand_in)
     assert sorted(trained(folder)) == sorted(cell.slug for cell in expand(plan))
+
+
+def with_recipe(cell: Cell, run: Any, on_epoch: Any) -> dict:
+    """As a real training, it writes the recipe first."""
+    run.recipe.write_text(recipe.dump(cell.made))
+    return stand_in(cell, run, on_epoch)
+
+
+def test_cells_of_another_recipe_are_not_mixed_with_new_ones(plan_of, tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "out")
+    run_it(plan_of(GRID), folder, with_recipe)
+    folder.cell("learning_rate-0.6").run.metrics.unlink()
+    before = trained(folder)
+    with pytest.raises(ZooError, match=r"learning_rate-0\.1 was begun with another recipe"):
+        run_it(plan_of(GRID, "training.max_epochs=99"), folder, with_recipe)
+    assert trained(folder) == before
+    assert not folder.cell("learning_rate-0.1").failed.exists()
+    # Where it is sent, and more cells beside those there are, change no result.
+    more = {"grid": {"training.learning_rate": [*GRID["grid"]["training.learning_rate"], 0.7]}}
+    run_it(plan_of(more, "tracking.experiment=other"), folder, with_recipe)
+    assert trained(folder) == [*before, "learning_rate-0.6", "learning_rate-0.7"]
+
+
+def test_a_lost_journal_tells_no_old_result_to_a_new_study(plan_of, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    folder = SweepFolder(tmp_path / "out")
+    Search(plan_of(SEARCH), folder).run(with_recipe, lambda: None, lambda line: None)
+    (folder.path / "study.journal").unlink()
+    again = Search(plan_of(SEARCH, "sweep.optuna.seed=5"), folder)
+    with pytest.raises(ZooError, match="trial-001 was begun with another recipe"):
+        again.run(with_recipe, lambda: None, lambda line: None)
+    assert not [trial for trial in again.study.trials if trial.value is not None]
 
 
 def _grid(plan: section.Plan, folder: SweepFolder) -> None:

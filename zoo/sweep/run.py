@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from zoo.run import refuse_another_recipe
 from zoo.run_folder import RunFolder, read_json
 from zoo.sweep.cells import Cell, one_line
 from zoo.sweep.folder import CellFolder, SweepFolder
@@ -39,7 +40,12 @@ def run_grid(
         train: see `Train`.
         after: called after each cell, for the table.
         echo: takes the lines that tell what is going on.
+
+    Raises:
+        ZooError: a cell's folder was begun with another recipe; nothing is trained then, and no table written.
     """
+    for cell in cells:
+        refuse_another_recipe(cell.made, folder.cell(cell.slug).run)
     began = time.time()
     for slug, reason in blocked.items():
         echo(f"cannot    {slug}: {reason}")
@@ -66,7 +72,12 @@ def run_grid(
 def attempt(
     cell: Cell, place: CellFolder, train: Train, blocked: str | None, title: str, echo: Echo
 ) -> dict[str, Any] | None:
-    """Train one cell; None, and the reason in its folder, where that fails. Ctrl-C is no failure."""
+    """Train one cell; None, and the reason in its folder, where that fails. Ctrl-C is no failure.
+
+    Raises:
+        ZooError: the folder was begun with another recipe, as where a search's journal is lost and its folders are not.
+    """
+    refuse_another_recipe(cell.made, place.run)
     place.begin(cell)
     if blocked is not None:
         place.fail(blocked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -103,6 +104,7 @@ def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe | Plan:
     for override in ours:
         _override(sweep, *recipe.parse_override(override.removeprefix("sweep.")))
     _make_paths_absolute(sweep.get("grid"))
+    _make_storage_absolute(sweep.get("optuna"))
     base = recipe.parse(content, where)
     try:
         section = Sweep(**sweep)
@@ -153,6 +155,16 @@ def _make_paths_absolute(grid: Any) -> None:
             recipe.make_path_absolute(
                 choice if name == "dataset" else choice.get("dataset") if isinstance(choice, dict) else None
             )
+
+
+def _make_storage_absolute(optuna: Any) -> None:
+    """`sqlite:///mine.db` is a file of this folder; resumed from another one, it must be the same study."""
+    storage = optuna.get("storage") if isinstance(optuna, dict) else None
+    if isinstance(storage, str) and storage.startswith("sqlite"):
+        driver, _, path = storage.partition(":///")
+        if path and not path.startswith((":memory:", "file:")):
+            name, mark, options = path.partition("?")
+            optuna["storage"] = f"{driver}:///{Path(name).resolve().as_posix()}{mark}{options}"
 
 
 def _check(plan: Plan, where: str) -> None:
