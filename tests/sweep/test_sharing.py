@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -101,17 +102,6 @@ def test_cells_of_another_recipe_are_not_mixed_with_new_ones(plan_of, tmp_path: 
     assert trained(folder) == [*before, "learning_rate-0.6", "learning_rate-0.7"]
 
 
-def test_a_lost_journal_tells_no_old_result_to_a_new_study(plan_of, tmp_path: Path) -> None:
-    pytest.importorskip("optuna")
-    folder = SweepFolder(tmp_path / "out")
-    Search(plan_of(SEARCH), folder).run(with_recipe, lambda: None, lambda line: None)
-    (folder.path / "study.journal").unlink()
-    again = Search(plan_of(SEARCH, "sweep.optuna.seed=5"), folder)
-    with pytest.raises(ZooError, match="trial-001 was begun with another recipe"):
-        again.run(with_recipe, lambda: None, lambda line: None)
-    assert not [trial for trial in again.study.trials if trial.value is not None]
-
-
 def _grid(plan: section.Plan, folder: SweepFolder) -> None:
     run_it(plan, folder, stand_in)
 
@@ -193,3 +183,44 @@ def test_a_failed_trial_counts_and_the_search_goes_on(plan_of, tmp_path: Path) -
     search.run(failing, lambda: None, lambda line: None)
     assert Counter(trial.state.name for trial in search.study.trials) == {"COMPLETE": 7, "FAIL": 1}
     assert folder.cell("trial-002").failure["reason"] == "ValueError: the loss became nan"
+
+
+def test_a_lost_journal_tells_no_old_result_to_a_new_study(plan_of, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    folder = SweepFolder(tmp_path / "out")
+    Search(plan_of(SEARCH), folder).run(with_recipe, lambda: None, lambda line: None)
+    (folder.path / "study.journal").unlink()
+    again = Search(plan_of(SEARCH, "sweep.optuna.seed=5"), folder)
+    with pytest.raises(ZooError, match="trial-001 was begun with another recipe"):
+        again.run(with_recipe, lambda: None, lambda line: None)
+    assert not [trial for trial in again.study.trials if trial.value is not None]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "training.max_epochs=99",
+        "sweep.optuna.search.training.learning_rate={low: 1.0e-3, high: 1.0e-1}",
+        "sweep.optuna.search.size.choices.small.readout.width=8",
+    ],
+)
+def test_a_study_of_another_recipe_is_not_joined(plan_of, tmp_path: Path, change: str) -> None:
+    pytest.importorskip("optuna")
+    shared = f"sweep.optuna.storage=sqlite:///{tmp_path}/study.db"
+    Search(plan_of(SEARCH, shared), SweepFolder(tmp_path / "a"))
+    with pytest.raises(ZooError, match="the study 'small' was begun with another recipe or search space"):
+        Search(plan_of(SEARCH, shared, change), SweepFolder(tmp_path / "b"))
+    Search(plan_of(SEARCH, shared, change, "sweep.optuna.study=other"), SweepFolder(tmp_path / "b"))
+    Search(plan_of(SEARCH, shared, "device=cpu", "sweep.optuna.trials=50"), SweepFolder(tmp_path / "c"))
+
+
+def test_the_overrides_of_the_best_trial_make_its_recipe(plan_of, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    plan = plan_of(SEARCH, "sweep.optuna.trials=3")
+    search = Search(plan, SweepFolder(tmp_path / "out"))
+    search.run(stand_in, lambda: None, lambda line: None)
+    assert search.best is not None
+    overrides = tuple(shlex.split(search.best.partition(": ")[2]))
+    best = min((cell.made for cell in search.cells()), key=lambda made: made.training.learning_rate)
+    again = recipe.read(str(tmp_path / "mine.yaml"), overrides)
+    assert (again.training, again.readout) == (best.training, best.readout)

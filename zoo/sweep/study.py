@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import PurePath
 from typing import Any
 
+import yaml
+
+from zoo.cache import content_key
 from zoo.errors import ZooError
 from zoo.run_folder import write_text
 from zoo.sweep.axes import Axis, Choice, axis, label
@@ -17,13 +23,15 @@ from zoo.sweep.run import Echo, Train, attempt, primary
 from zoo.sweep.section import Choices, Optuna, Plan, Range
 
 OWNER = "zoo_sweep"  # attribute of a trial: which sweep folder trains it
+QUESTION = "zoo_question"  # attribute of a study: key of what its trials vary, and how
 
 
 class Search:
     """The study of a plan.
 
     Raises:
-        ZooError: Optuna is missing, the storage cannot be opened, a range is empty.
+        ZooError: Optuna is missing, the storage cannot be opened, a range is empty; the study was begun with another
+            recipe or search space.
     """
 
     def __init__(self, plan: Plan, folder: SweepFolder) -> None:
@@ -43,6 +51,7 @@ class Search:
         with folder.alone():
             self.owner = self._owner()
             self.study = self._open()
+            self._refuse_another_question()
 
     def _distribution(self, key: str, at: Range | Choices) -> Any:
         kinds = self._optuna.distributions
@@ -80,6 +89,25 @@ class Search:
         except Exception as error:  # of the database's driver
             reason = (str(error).splitlines() or [""])[0]
             raise ZooError(f"the study cannot be opened at {storage} ({type(error).__name__}: {reason})") from None
+
+    def _refuse_another_question(self) -> None:
+        """A study is found by its name alone; objectives of two recipes must not be ranked together."""
+        content = self.plan.content
+        for key in ("name", "description", "device", "cache", "tracking"):  # may differ between those who share it
+            del content[key]
+        if isinstance(content["dataset"].get("path"), str):  # the same file may lie elsewhere on another machine
+            content["dataset"]["path"] = PurePath(content["dataset"]["path"]).name
+        space = {key: self._optuna.distributions.distribution_to_json(at) for key, at in self.space.items()}
+        named = {key: [(choice.label, choice.sets) for choice in one.choices] for key, one in self.named.items()}
+        mine = content_key(json.dumps([content, space, named], sort_keys=True, default=str))
+        known = self.study.user_attrs.get(QUESTION)
+        if known is None:
+            self.study.set_user_attr(QUESTION, mine)
+        elif known != mine:
+            raise ZooError(
+                f"the study '{self.study.study_name}' was begun with another recipe or search space; "
+                "choose another one with sweep.optuna.study=NAME, or another folder with --out"
+            )
 
     def _choice(self, key: str, value: Any) -> Choice:
         if key in self.named:
@@ -164,13 +192,20 @@ class Search:
 
     @property
     def best(self) -> str | None:
-        """The best trial of the study in one line, None before the first is done."""
+        """The best trial of the study in one line, as overrides that make its recipe; None before the first is done."""
         try:
             trial = self.study.best_trial
         except ValueError:
             return None
-        overrides = " ".join(f"{key}={self._choice(key, trial.params[key]).label}" for key in self.space)
+        sets = [pair for key in self.space for pair in self._choice(key, trial.params[key]).sets.items()]
+        overrides = " ".join(shlex.quote(f"{key}={_yaml(value)}") for key, value in sets)
         return f"trial {trial.number + 1}, objective {trial.value:.4g}: {overrides}"
+
+
+def _yaml(value: Any) -> str:
+    """A value in full, in one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1_000_000)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def slug(trial: Any) -> str:
