@@ -91,6 +91,14 @@ def test_a_path_of_the_data_becomes_absolute(plan_of, tmp_path: Path, monkeypatc
     assert expand(plan_of({"grid": named}))[0].made.dataset.settings["path"] == str(tmp_path / "mine.json")
 
 
+@pytest.mark.parametrize("sweep", [{"grid": [1, 2]}, {"optuna": 3}, {"grid": {1: [2]}}])
+def test_an_axis_is_added_to_a_section_only(plan_of, sweep: dict) -> None:
+    place = "optuna.search" if "optuna" in sweep else "grid"
+    with pytest.raises(ZooError, match="must map keys of the recipe"):
+        plan_of(sweep, f"sweep.{place}.target=[total]")
+    assert len(expand(plan_of({"grid": None}, "sweep.grid.target=[total]"))) == 1
+
+
 @pytest.mark.parametrize("driver", ["sqlite", "sqlite+pysqlite"])
 def test_the_database_of_a_study_becomes_absolute(plan_of, tmp_path: Path, monkeypatch, driver: str) -> None:
     monkeypatch.chdir(tmp_path)
@@ -122,6 +130,12 @@ def test_the_database_of_a_study_becomes_absolute(plan_of, tmp_path: Path, monke
         "settings left behind": ({"grid": {"encoder.name": ["nequip", "sevennet"]}}, "leaves the base recipe"),
         "password": (
             {"optuna": {"search": {"target": {"choices": ["total"]}}, "storage": "mysql://me:secret@db/x"}},
+            "holds a password",
+        ),
+        "number as a key": ({1: 2}, "must be a text"),
+        "number as a choice's key": ({"grid": {"model": {"A": {1: 2}}}}, "must be a text"),
+        "password in the query": (
+            {"optuna": {"search": {"target": {"choices": ["total"]}}, "storage": "mysql://db/x?user=u&passwd=secret"}},
             "holds a password",
         ),
     }.values(),

@@ -13,6 +13,7 @@ from zoo.run_folder import write_json
 from zoo.sweep import figure, table
 from zoo.sweep.cells import expand
 from zoo.sweep.folder import SweepFolder
+from zoo.tracking.sweep import best_of
 
 
 @pytest.fixture
@@ -110,6 +111,15 @@ def test_a_figure_shows_every_cell(plan_of, tmp_path: Path, monkeypatch: pytest.
     )
     assert means == pytest.approx([1.25 + k for k in range(len(expand(plan)))])
     assert [axes.get_title() for axes in drawn[0].axes] == grid["target"]
+
+
+def test_the_best_cell_is_one_of_the_same_target(compared, plan_of) -> None:
+    plan, folder = compared
+    found = table.outcomes(expand(plan), folder)
+    best = best_of(found)
+    assert best is not None and best.cell.slug == "dtnet"
+    other = expand(plan_of({"grid": {"target": ["ionic"]}}))
+    assert best_of([*found, *table.outcomes(other, folder)]) is None
 
 
 def test_a_markdown_table_lines_up() -> None:

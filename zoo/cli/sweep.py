@@ -103,9 +103,9 @@ def cells_of(plan: Plan, search: Search | None) -> list[Cell]:
 
 def write_results(plan: Plan, folder: SweepFolder, search: Search | None) -> None:
     """Tables and figure of what is there by now."""
-    found = table.outcomes(cells_of(plan, search), folder, plan.sweep.compare)
     axes = search.axes if search is not None else plan.axes
-    with folder.alone():
+    with folder.alone():  # read in here too: else the slower of two processes leaves the other's last cell out
+        found = table.outcomes(cells_of(plan, search), folder, plan.sweep.compare)
         if not any(one.content for one in found):
             return
         table.write_csv(folder.table, table.rows(found))

@@ -49,6 +49,8 @@ def axis(name: str, content: Any) -> Axis:
     if isinstance(content, list):
         choices = tuple(Choice(label(value), value, _flatten(name, value)) for value in content)
     elif isinstance(content, dict) and all(isinstance(sets, dict) for sets in content.values()):
+        if not all(isinstance(key, str) for sets in content.values() for key in sets):
+            raise ZooError(f"sweep axis '{name}': every key that a choice sets must be a text")
         choices = tuple(
             Choice(str(key), None, {k: v for part, inner in sets.items() for k, v in _flatten(part, inner).items()})
             for key, sets in content.items()

@@ -101,6 +101,8 @@ def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe | Plan:
     sweep = content.pop("sweep", None) or {}
     if not isinstance(sweep, dict):
         raise ZooError(f"{where}: 'sweep' must be a section with 'grid' or 'optuna'")
+    if not all(isinstance(key, str) for key in sweep):
+        raise ZooError(f"{where}: every key of 'sweep' must be a text")
     for override in ours:
         _override(sweep, *recipe.parse_override(override.removeprefix("sweep.")))
     _make_paths_absolute(sweep.get("grid"))
@@ -122,7 +124,10 @@ def _override(sweep: dict[str, Any], dotted: str, value: Any) -> None:
             continue
         axes = sweep
         for part in place.split("."):
-            axes = axes.setdefault(part, {})
+            axes[part] = {} if axes.get(part) is None else axes[part]
+            axes = axes[part]
+            if not isinstance(axes, dict) or not all(isinstance(name, str) for name in axes):
+                raise ZooError(f"'sweep.{place}' must map keys of the recipe to values, so that '{dotted}' can be set")
         key = dotted.removeprefix(f"{place}.")
         known = max((name for name in axes if key == name or key.startswith(f"{name}.")), key=len, default=key)
         if key != known:
@@ -174,7 +179,7 @@ def _check(plan: Plan, where: str) -> None:
     if sweep.optuna is not None:
         if sweep.compare is not None:
             raise ZooError(f"{where}: 'sweep.compare' goes with a grid")
-        if sweep.optuna.storage is not None and "@" in sweep.optuna.storage and _has_password(sweep.optuna.storage):
+        if sweep.optuna.storage is not None and _has_password(sweep.optuna.storage):
             raise ZooError(
                 f"{where}: 'sweep.optuna.storage' holds a password, which would be written into the run folder; "
                 "leave it to the database's own means (PGPASSWORD or .pgpass, .my.cnf)"
@@ -195,4 +200,6 @@ def _check(plan: Plan, where: str) -> None:
 
 
 def _has_password(url: str) -> bool:
-    return ":" in url.partition("//")[2].rpartition("@")[0]
+    options = url.partition("?")[2].split("&")
+    named = any(option.partition("=")[0].lower() in ("password", "passwd") for option in options)
+    return named or ":" in url.partition("//")[2].rpartition("@")[0]

@@ -90,7 +90,7 @@ def send_sweep(plan: Plan, folder: SweepFolder, tracking: Tracking | None = None
         for name, value in params.items():
             if name not in known:
                 client.log_param(parent, name, str(value)[:6000])
-        best = min(done, key=lambda one: one.content["val"][one.metric]["mean"], default=None)  # type: ignore[index]
+        best = best_of(found)
         if best is not None and best.content is not None:
             client.log_metric(parent, f"best_val_{best.metric}_mean", best.content["val"][best.metric]["mean"])
             client.set_tag(parent, "zoo.sweep.best", best.cell.slug)
@@ -102,6 +102,14 @@ def send_sweep(plan: Plan, folder: SweepFolder, tracking: Tracking | None = None
                 client.log_artifact(parent, str(path))
         client.update_run(parent, status="FINISHED")
     return SentSweep(without_password(uri), parent, len(done))
+
+
+def best_of(found: list[table.Outcome]) -> table.Outcome | None:
+    """The cell with the lowest validation error; None where targets or datasets differ: such errors do not compare."""
+    if len({(one.cell.made.dataset.name, one.cell.made.target) for one in found}) != 1:
+        return None
+    done = [one for one in found if one.content is not None]
+    return min(done, key=lambda one: one.content["val"][one.metric]["mean"], default=None)  # type: ignore[index]
 
 
 def track(path: Path, uri: str | None) -> SentSweep:
