@@ -201,7 +201,7 @@ def test_a_lost_journal_tells_no_old_result_to_a_new_study(plan_of, tmp_path: Pa
     [
         "training.max_epochs=99",
         "sweep.optuna.search.training.learning_rate={low: 1.0e-3, high: 1.0e-1}",
-        "sweep.optuna.search.size.choices.small.readout.width=8",
+        "sweep.optuna.search.size={choices: {small: {readout: {width: 8}}, large: {readout: {width: 16}}}}",
     ],
 )
 def test_a_study_of_another_recipe_is_not_joined(plan_of, tmp_path: Path, change: str) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 from stand_in import stand_in, write
 
+from zoo.cli.sweep import write_results
 from zoo.run_folder import write_json
 from zoo.sweep import figure, table
 from zoo.sweep.cells import expand
@@ -120,6 +122,23 @@ def test_the_best_cell_is_one_of_the_same_target(compared, plan_of) -> None:
     assert best is not None and best.cell.slug == "dtnet"
     other = expand(plan_of({"grid": {"target": ["ionic"]}}))
     assert best_of([*found, *table.outcomes(other, folder)]) is None
+
+
+def test_results_are_read_by_who_may_write_the_table(compared, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, folder = compared
+    read, free = table.outcomes, []
+
+    def watched(*arguments) -> list[table.Outcome]:
+        try:
+            with FileLock(folder.path / ".lock", blocking=False):
+                free.append(True)
+        except Timeout:
+            free.append(False)
+        return read(*arguments)
+
+    monkeypatch.setattr(table, "outcomes", watched)
+    write_results(plan, folder, None)
+    assert free == [False]
 
 
 def test_a_markdown_table_lines_up() -> None:
