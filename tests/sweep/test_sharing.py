@@ -111,7 +111,9 @@ def _search(plan: section.Plan, folder: SweepFolder) -> None:
 
 
 def two_processes(target: Any, *arguments: Any) -> None:
-    workers = [multiprocessing.get_context("fork").Process(target=target, args=arguments) for _ in range(2)]
+    # Daemons: one that hangs ends with the test session instead of keeping it.
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=target, args=arguments, daemon=True) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
