@@ -19,9 +19,9 @@ from torch import nn
 
 from zoo import api as zoo_api
 from zoo import plugins
-from zoo.api import PublicWeights, Weights, ZooError, load_weights, read_metadata, read_pickled_module
+from zoo.api import PublicWeights, Weights, ZooError, read_pickled_module
 from zoo.cli.convert import convert_command
-from zoo.weights import default_path, save_weights
+from zoo.weights import default_path, load_weights, read_metadata, save_weights
 
 DATA = Path(__file__).parent / "encoders" / "data"
 

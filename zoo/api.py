@@ -13,14 +13,17 @@ from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding, Features, matrix_to_spherical, spherical_to_matrix
 from zoo.contract.plugin import BadRecord, Dataset, Encoder, Hypers, Needs, Provides, Readout, Record
 from zoo.contract.potential import Potential, PotentialOutput
-from zoo.contract.radial import bessel_basis, polynomial_envelope
+from zoo.contract.pretrained import ConvertedEncoder, ConvertedHypers, PretrainedEncoder, choose_layers
+from zoo.contract.radial import bessel_basis, bond_features, polynomial_envelope
 from zoo.contract.target import TensorTarget, only_symmetric_rank_2
 from zoo.errors import ZooError
 from zoo.pickled import PickledObject, read_pickled_module
-from zoo.weights import PublicWeights, Weights, default_path, load_weights, locate_weights, read_metadata, sha256_of
+from zoo.weights import PublicWeights, Weights, sha256_of
 
 __all__ = [
     "BadRecord",
+    "ConvertedEncoder",
+    "ConvertedHypers",
     "CrystalBatch",
     "Dataset",
     "Embedding",
@@ -31,6 +34,7 @@ __all__ = [
     "PickledObject",
     "Potential",
     "PotentialOutput",
+    "PretrainedEncoder",
     "Provides",
     "PublicWeights",
     "Readout",
@@ -39,13 +43,11 @@ __all__ = [
     "Weights",
     "ZooError",
     "bessel_basis",
-    "default_path",
-    "load_weights",
-    "locate_weights",
+    "bond_features",
+    "choose_layers",
     "matrix_to_spherical",
     "only_symmetric_rank_2",
     "polynomial_envelope",
-    "read_metadata",
     "read_pickled_module",
     "sha256_of",
     "spherical_to_matrix",

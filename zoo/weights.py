@@ -66,8 +66,10 @@ def default_path(encoder: str, name: str) -> Path:
     return cache_root() / "weights" / encoder / f"{name}{SUFFIX}"
 
 
-def locate_weights(encoder: str, weights: str, public: Mapping[str, PublicWeights]) -> Path:
+def locate_weights(encoder: str, weights: str, public: Mapping[str, PublicWeights], package: str = "") -> Path:
     """The converted file that a recipe means: one of one's own (`*.safetensors`), or public weights by their name.
+
+    `package` is what there is to say of the package that they come from.
 
     Raises:
         ZooError: it is not there; the line says where the original is to be had and how to convert it.
@@ -82,7 +84,7 @@ def locate_weights(encoder: str, weights: str, public: Mapping[str, PublicWeight
         known = public[weights]
         raise ZooError(
             f"the weights {weights} of the encoder {encoder} are not here yet: get {known.file} from {known.page}, "
-            f"then: zoo convert {encoder} {known.file}"
+            f"then: zoo convert {encoder} {known.file}{f' ({package})' if package else ''}"
         )
     return path
 

@@ -19,7 +19,7 @@ class Layer(BaseModel):
         paths: numbers of many-body paths of order 1, 2, ... to each degree that comes out.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     residual: bool
     density: bool
@@ -47,7 +47,7 @@ class Architecture(BaseModel):
         transform: what is done to the distance before the basis.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     elements: tuple[int, ...]
     channels: int

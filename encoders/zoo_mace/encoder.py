@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from e3nn import o3
-from pydantic import StrictInt, field_validator
-from pymatgen.core import Element
-from torch import Tensor
+from pydantic import StrictInt
 
 from zoo.api import (
+    ConvertedEncoder,
+    ConvertedHypers,
     CrystalBatch,
     Embedding,
-    Encoder,
     Features,
-    Hypers,
     Provides,
     Weights,
-    ZooError,
-    default_path,
-    load_weights,
-    locate_weights,
-    read_metadata,
-    sha256_of,
+    bond_features,
 )
 from zoo_mace import checkpoint
 from zoo_mace.architecture import Architecture, Outline
 from zoo_mace.checkpoint import KNOWN, PUBLIC
 from zoo_mace.network import Network
 
-NAME = "mace"
 # Raise it whenever the same weights and layers come to give other numbers: caches are then made anew.
 VERSION = 1
 
 
-class MACEHypers(Hypers):
+class MACEHypers(ConvertedHypers):
     """Hyperparameters of `MACE`."""
+
+    encoder = "mace"
+    public = PUBLIC
+    package = "mace-torch is not needed, and cannot live in one environment with the zoo: it pins e3nn 0.4.4"
 
     weights: str = "mp-0a-large"
     """mp-0a-small, -medium, -large, mp-0b3-medium, mpa-0-medium, or a file of `zoo convert mace` (*.safetensors)."""
@@ -51,13 +43,6 @@ class MACEHypers(Hypers):
     atomic_basis: bool = False
     """Also give the atomic basis A of these layers, of higher degree: what the messages bring before the products."""
 
-    @field_validator("weights")
-    @classmethod
-    def _known(cls, weights: str) -> str:
-        if weights not in KNOWN and not weights.endswith(".safetensors"):
-            raise ValueError(f"weights is one of {', '.join(KNOWN)}, or a file *.safetensors")
-        return weights
-
     @property
     def outline(self) -> Outline:
         """Of a file from its header; of public weights that are not here yet from the table.
@@ -65,8 +50,8 @@ class MACEHypers(Hypers):
         Raises:
             ZooError: a file is named that does not exist.
         """
-        path = default_path(NAME, self.weights) if self.weights in KNOWN else locate_weights(NAME, self.weights, PUBLIC)
-        return _architecture(read_metadata(NAME, path)).outline if path.is_file() else KNOWN[self.weights]
+        found = self.described(Architecture)
+        return KNOWN[self.weights] if found is None else found.outline
 
     @property
     def wanted(self) -> list[int]:
@@ -75,11 +60,7 @@ class MACEHypers(Hypers):
         Raises:
             ZooError: the model has no such layer.
         """
-        layers = self.layer if isinstance(self.layer, tuple) else (self.layer,)
-        last = len(self.outline.degrees)
-        if not layers or len(set(layers)) < len(layers) or not all(1 <= n <= last for n in layers):
-            raise ZooError(f"encoder 'mace': layer is a number from 1 to {last}, or a list of different ones")
-        return sorted(layers)
+        return self.chosen(len(self.outline.degrees))
 
     def sources(self) -> list[tuple[int, list[tuple[str, int]]]]:
         """Each degree to be given, and what it is taken from: ("h" features or "A" atomic basis, layer).
@@ -100,11 +81,7 @@ class MACEHypers(Hypers):
         return out
 
 
-def _architecture(metadata: Mapping[str, Any]) -> Architecture:
-    return Architecture(**{key: value for key, value in metadata.items() if key in Architecture.model_fields})
-
-
-class MACE(Encoder):
+class MACE(ConvertedEncoder):
     """MACE-MP-0 and its kin, universal potentials: Batatia et al., NeurIPS 2022 and arXiv:2401.00096.
 
     The mp-0 models were trained on MPtrj, mpa-0-medium on MPtrj and a part of Alexandria.
@@ -117,29 +94,22 @@ class MACE(Encoder):
     """
 
     Hypers = MACEHypers
-    pretrained = True
     bonds_from_geometry = True
     public_weights = PUBLIC
 
     hypers: MACEHypers
-    species: Tensor
 
     def __init__(self, hypers: MACEHypers) -> None:
-        super().__init__(hypers)
-        self.path = locate_weights(NAME, hypers.weights, PUBLIC)
-        weights = load_weights(NAME, self.path)
-        architecture = _architecture(weights.metadata)
+        architecture = hypers.described(Architecture)
+        tensors = hypers.tensors()
+        assert architecture is not None  # else there would be no tensors
+        super().__init__(hypers, architecture.elements)
         self.cutoff = architecture.cutoff
         self.sources = hypers.sources()
         self.provided = self.provides(hypers)
         self.network = Network(architecture, layers=max(hypers.wanted))
         own = self.network.state_dict()
-        self.network.load_state_dict(
-            {name: value for name, value in weights.tensors.items() if name in own}, strict=True
-        )
-        index = torch.full((119,), -1)
-        index[list(architecture.elements)] = torch.arange(len(architecture.elements))
-        self.register_buffer("species", index)
+        self.network.load_state_dict({name: value for name, value in tensors.items() if name in own}, strict=True)
 
     @classmethod
     def provides(cls, hypers: MACEHypers) -> Provides:
@@ -156,27 +126,13 @@ class MACE(Encoder):
         return len(hypers.outline.degrees)
 
     @classmethod
-    def missing(cls, hypers: MACEHypers) -> str | None:
-        """The converted weights."""
-        try:
-            locate_weights(NAME, hypers.weights, PUBLIC)
-        except ZooError as error:
-            return str(error)
-        return None
-
-    @classmethod
     def convert(cls, source: Path) -> Weights:
         """From a model that mace pickled (*.model). Nothing of it is executed."""
         return checkpoint.convert(source)
 
-    def elements(self) -> frozenset[int]:
-        """89 elements for the public models."""
-        return frozenset((self.species >= 0).nonzero().flatten().tolist())
-
     def fingerprint(self) -> str:
         """sha256 of the weights, the layers, the choice of features and the version of this plugin."""
-        choice = [sha256_of(self.path), self.hypers.wanted, self.hypers.atomic_basis, VERSION]
-        return hashlib.sha256(json.dumps(choice).encode()).hexdigest()
+        return self.fingerprint_with(self.hypers.wanted, self.hypers.atomic_basis, VERSION)
 
     def bonds(self, batch: CrystalBatch) -> Features:
         """Radial basis × envelope (0e), and that × Y_1 (1o)."""
@@ -184,9 +140,7 @@ class MACE(Encoder):
         distance = vectors.norm(dim=-1)
         basis = self.network.radial_basis
         radial = basis(distance, batch.numbers[batch.src], batch.numbers[batch.dst]) * basis.envelope(distance)
-        direction = o3.spherical_harmonics([1], vectors, normalize=True, normalization="component")
-        values = torch.cat([radial, (radial.unsqueeze(-1) * direction.unsqueeze(1)).flatten(1)], dim=1)
-        return Features(o3.Irreps([(radial.shape[1], "0e"), (radial.shape[1], "1o")]), values)
+        return bond_features(radial, vectors)
 
     def forward(self, batch: CrystalBatch) -> Embedding:
         """Features of the chosen layers.
@@ -194,10 +148,7 @@ class MACE(Encoder):
         Raises:
             ZooError: the model does not know an element of the batch.
         """
-        species = self.species[batch.numbers]
-        if (species < 0).any():
-            unknown = ", ".join(Element.from_Z(z).symbol for z in batch.numbers[species < 0].unique().tolist())
-            raise ZooError(f"{self.hypers.weights} does not know {unknown}: leave out the crystals that hold it")
+        species = self.species_of(batch)
         # mace's vectors go the way of the messages, the zoo's against it.
         h, a = self.network(batch.numbers, species, batch.src, batch.dst, -batch.edge_vectors())
         made = {"h": h, "A": a}

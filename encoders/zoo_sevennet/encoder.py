@@ -10,10 +10,19 @@ from typing import Any, ClassVar, Literal
 import torch
 from e3nn import o3
 from pydantic import StrictInt, ValidationInfo, field_validator
-from pymatgen.core import Element
 from torch import Tensor
 
-from zoo.api import CrystalBatch, Embedding, Encoder, Features, Hypers, Provides, ZooError
+from zoo.api import (
+    CrystalBatch,
+    Embedding,
+    Features,
+    Hypers,
+    PretrainedEncoder,
+    Provides,
+    ZooError,
+    bond_features,
+    choose_layers,
+)
 from zoo_sevennet.checkpoint import CHECKPOINTS, ELEMENTS, load
 from zoo_sevennet.network import Network
 
@@ -40,10 +49,7 @@ class FeaturesHypers(Hypers):
     @classmethod
     def _exists(cls, layer: int | tuple[int, ...], info: ValidationInfo) -> int | tuple[int, ...]:
         if "checkpoint" in info.data:  # else the checkpoint is what is wrong
-            last = len(CHECKPOINTS[info.data["checkpoint"]].architecture.channels)
-            layers = layer if isinstance(layer, tuple) else (layer,)
-            if not layers or len(set(layers)) < len(layers) or not all(1 <= n <= last for n in layers):
-                raise ValueError(f"layer is a number from 1 to {last}, or a list of different ones")
+            choose_layers(layer, len(CHECKPOINTS[info.data["checkpoint"]].architecture.channels))
         return layer
 
     @property
@@ -91,7 +97,7 @@ class SevenNetHypers(FeaturesHypers):
         return self.modality or next(iter(CHECKPOINTS[self.checkpoint].modalities), None)
 
 
-class SevenNet(Encoder):
+class SevenNet(PretrainedEncoder):
     """SevenNet, pretrained on MPtrj: Park et al., J. Chem. Theory Comput. 20, 4857 (2024).
 
     SevenNet-MF-0 was trained on PBE and r2SCAN together: Kim et al., J. Am. Chem. Soc. 147, 1042 (2025).
@@ -106,20 +112,15 @@ class SevenNet(Encoder):
     """
 
     Hypers: ClassVar[type[FeaturesHypers]] = SevenNetHypers
-    pretrained = True
     bonds_from_geometry = True
 
     hypers: FeaturesHypers
-    species: Tensor
 
     def __init__(self, hypers: FeaturesHypers) -> None:
-        super().__init__(hypers)
+        super().__init__(hypers, ELEMENTS, hypers.checkpoint)
         self.checkpoint = CHECKPOINTS[hypers.checkpoint]
         self.cutoff = self.checkpoint.architecture.cutoff
         self.network = self.make_network(layers=max(hypers.wanted))
-        index = torch.full((119,), -1)
-        index[list(ELEMENTS)] = torch.arange(len(ELEMENTS))
-        self.register_buffer("species", index)
 
     def make_network(self, layers: int) -> Network:
         """The first interaction layers, with the pretrained weights."""
@@ -150,10 +151,6 @@ class SevenNet(Encoder):
             return str(error)
         return None
 
-    def elements(self) -> frozenset[int]:
-        """The 89 elements of MPtrj."""
-        return frozenset(ELEMENTS)
-
     def fingerprint(self) -> str:
         """sha256 of the checkpoint file, the layers, the parities, the modality and the version of this plugin."""
         assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
@@ -172,19 +169,13 @@ class SevenNet(Encoder):
         Raises:
             ZooError: the checkpoint does not know an element of the batch.
         """
-        species = self.species[batch.numbers]
-        if (species < 0).any():
-            unknown = ", ".join(Element.from_Z(z).symbol for z in batch.numbers[species < 0].unique().tolist())
-            raise ZooError(f"{self.hypers.checkpoint} does not know {unknown}: leave out the crystals that hold it")
-        return self.network(species, batch.src, batch.dst, batch.edge_vectors())
+        return self.network(self.species_of(batch), batch.src, batch.dst, batch.edge_vectors())
 
     def bonds(self, batch: CrystalBatch) -> Features:
         """8x0e+8x1o: radial basis × envelope, and that × Y_1."""
         vectors = batch.edge_vectors()
         radial = self.network.radial_basis(vectors.norm(dim=-1))
-        direction = o3.spherical_harmonics([1], vectors, normalize=True, normalization="component")
-        values = torch.cat([radial, (radial.unsqueeze(-1) * direction.unsqueeze(1)).flatten(1)], dim=1)
-        return Features(o3.Irreps(f"{radial.shape[1]}x0e+{radial.shape[1]}x1o"), values)
+        return bond_features(radial, vectors)
 
     def forward(self, batch: CrystalBatch) -> Embedding:
         """Features of the chosen layers, with their true parities.

@@ -48,7 +48,7 @@ class Architecture(BaseModel):
         activation: matgl's name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     elements: tuple[int, ...]
     units: int

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from pymatgen.core import Lattice, Structure
 from safetensors.torch import load_file
+from small_crystals import within
 from torch import Tensor
 
 from zoo.api import CrystalBatch, Encoder
-from zoo.graphs.graph import collate, crystal_graph
 from zoo.testing.pair import default_dtype
 
 DATA = Path(__file__).parent / "data"
@@ -42,8 +42,4 @@ def build(cls: type[Encoder], dtype: torch.dtype = torch.float64, **hypers: obje
 
 
 def batch_of(encoder: Encoder, *structures: Structure, dtype: torch.dtype = torch.float64) -> CrystalBatch:
-    return collate([crystal_graph(structure, encoder.cutoff) for structure in structures], dtype)
-
-
-def error(got: Tensor, wanted: Tensor) -> float:
-    return float((got - wanted).norm().detach() / wanted.norm())
+    return within(encoder.cutoff, *structures, dtype=dtype)

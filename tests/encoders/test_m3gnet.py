@@ -7,6 +7,7 @@ import torch
 from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 from scipy.special import spherical_jn
+from small_crystals import error, random_p1, within
 
 from zoo.api import CrystalBatch, Potential
 from zoo.graphs.graph import collate, crystal_graph
@@ -24,11 +25,6 @@ class TestPotential(PotentialTests):
     model = EncoderWithEnergy("m3gnet", SMALL)
 
 
-def random_p1() -> Structure:
-    places = [[0.02, 0.05, 0.01], [0.45, 0.55, 0.38], [0.5, 0.1, 0.72], [0.13, 0.6, 0.6], [0.7, 0.8, 0.05]]
-    return Structure(Lattice.from_parameters(4.3, 5.4, 6.1, 81, 97, 104), ["Ca", "Ti", "O", "O", "S"], places)
-
-
 def rock_salt() -> Structure:
     """Collinear bonds everywhere."""
     return Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.7), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -38,8 +34,7 @@ def lone() -> Structure:
     return Structure(Lattice.cubic(12.0), ["Cu"], [[0.1, 0.2, 0.3]])
 
 
-def batch_of(*structures: Structure, dtype: torch.dtype = torch.float64) -> CrystalBatch:
-    return collate([crystal_graph(structure, CUTOFF) for structure in structures], dtype)
+batch_of = functools.partial(within, CUTOFF)
 
 
 def build(**hypers) -> M3GNet:
@@ -51,10 +46,6 @@ def build(**hypers) -> M3GNet:
 def double(**hypers) -> M3GNet:
     """Built in float32 and then changed: constants must not stay rounded."""
     return build(**hypers).double()
-
-
-def error(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float(((got - wanted).norm() / wanted.norm()).detach())
 
 
 class TestRadial:

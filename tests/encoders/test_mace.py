@@ -1,16 +1,15 @@
-import dataclasses
 import lzma
 import os
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
-from golden import DATA, batch_of, build, error, golden
-from pydantic import ValidationError
-from pymatgen.core import Lattice, Structure
+from converted import ConvertedTests
+from golden import DATA, batch_of, build, golden
+from small_crystals import error
 
 from zoo.api import PickledObject, ZooError, read_pickled_module
-from zoo.testing.compare import orthogonal_matrices, rotate_crystal
 from zoo.weights import save_weights
 from zoo_mace import MACE, checkpoint, network
 from zoo_mace.checkpoint import KNOWN
@@ -18,7 +17,6 @@ from zoo_mace.product import monomials, symmetric_part
 
 FOLDER = DATA / "mace"
 WEIGHTS = str(FOLDER / "density.safetensors")
-INVERSION = -torch.eye(3, dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
@@ -89,17 +87,18 @@ class TestAgainstMaceTorch:
         check_against(folder / "features.safetensors", str(tmp_path / "made.safetensors"))
 
 
-class TestFeatures:
-    @pytest.mark.parametrize("matrix", [*orthogonal_matrices(2), INVERSION], ids=["proper", "improper", "inversion"])
-    def test_equivariance(self, rotate_block, matrix):
-        encoder = build(MACE, weights=WEIGHTS, layer=(1, 2), atomic_basis=True)
-        for crystal in golden(FOLDER / "density.features.safetensors"):
-            before = encoder(batch_of(encoder, crystal.structure)).atoms
-            after = encoder(batch_of(encoder, rotate_crystal(crystal.structure, matrix))).atoms
-            for _, irrep in before.irreps:
-                wanted = rotate_block(before.block(irrep), irrep, matrix)
-                assert (after.block(irrep) - wanted).norm() < 1e-10 * before.values.norm()
+class TestConverted(ConvertedTests):
+    encoder = MACE
+    weights = WEIGHTS
+    crystals = FOLDER / "density.features.safetensors"
+    most: ClassVar = {"layer": (1, 2), "atomic_basis": True}
 
+    def test_can_be_trained_and_strained_after_an_inference(self):
+        network._coupling.cache_clear()
+        super().test_can_be_trained_and_strained_after_an_inference()
+
+
+class TestFeatures:
     def test_symmetric_part(self):
         """The coefficients of monomials give what the full coupling gives of equal vectors."""
         generator = torch.Generator().manual_seed(0)
@@ -107,29 +106,6 @@ class TestFeatures:
         x = torch.randn(4, generator=generator, dtype=torch.float64)
         full = torch.einsum("lijkp,i,j,k->lp", coupling, x, x, x)
         assert torch.allclose(torch.einsum("mlp,m->lp", symmetric_part(coupling, 3), x[monomials(4, 3)].prod(1)), full)
-
-    def test_an_atom_without_neighbours(self):
-        encoder = build(MACE, weights=WEIGHTS)
-        features = encoder(batch_of(encoder, Structure(Lattice.cubic(20), ["Si"], [[0, 0, 0]])))
-        assert features.atoms.values.isfinite().all()
-        assert features.atoms.vectors().norm() == 0
-
-    def test_bonds_vanish_at_the_cutoff(self):
-        encoder = build(MACE, weights=WEIGHTS)
-        near = Structure(Lattice.cubic(encoder.cutoff - 1e-3), ["Si"], [[0, 0, 0]])
-        assert encoder(batch_of(encoder, near)).bonds.values.abs().max() < 1e-6
-
-    def test_can_be_trained_and_strained_after_an_inference(self):
-        """What is kept from pass to pass must not have been made under inference_mode."""
-        network._coupling.cache_clear()
-        encoder = build(MACE, weights=WEIGHTS)
-        batch = batch_of(encoder, next(golden(FOLDER / "density.features.safetensors")).structure)
-        with torch.inference_mode():
-            encoder(batch)
-        strain = torch.zeros_like(batch.cell, requires_grad=True)
-        encoder(dataclasses.replace(batch, strain=strain)).atoms.values.sum().backward()
-        assert strain.grad.norm() > 0
-        assert next(encoder.network.parameters()).grad.norm() > 0
 
 
 class TestWeights:
@@ -151,35 +127,8 @@ class TestWeights:
         assert more.count("0e") == 4 * 128
         assert more.count("3o") == 2 * 128
 
-    def test_what_to_do_without_the_file(self, monkeypatch, tmp_path):
-        monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
-        with pytest.raises(ZooError, match=r"get 2024-01-07-mace-128-L2_epoch-199.model .* zoo convert mace 2024"):
-            MACE(MACE.Hypers())
-        assert MACE.missing(MACE.Hypers()).startswith("the weights")
-        assert MACE.missing(MACE.Hypers(weights=WEIGHTS)) is None
+    def test_all_public_ones_are_known(self):
         assert set(KNOWN) == set(MACE.public_weights)
-
-    def test_unknown_element(self):
-        encoder = build(MACE, weights=WEIGHTS)
-        with pytest.raises(ZooError, match="does not know Cm"):
-            encoder(batch_of(encoder, Structure(Lattice.cubic(3), ["Cm"], [[0, 0, 0]])))
-
-    @pytest.mark.parametrize("layer", [0, 3, (), (1, 1)])
-    def test_layers_that_do_not_exist(self, layer):
-        with pytest.raises(ZooError, match="layer is a number from 1 to 2"):
-            MACE.provides(MACE.Hypers(weights=WEIGHTS, layer=layer))
-
-    @pytest.mark.parametrize("layer", [True, 1.0, [True]])
-    def test_a_layer_is_a_whole_number(self, layer):
-        with pytest.raises(ValidationError, match="valid integer"):
-            MACE.Hypers(weights=WEIGHTS, layer=layer)
-
-    def test_the_fingerprint_tells_choices_apart(self):
-        made = {
-            build(MACE, weights=WEIGHTS, **choice).fingerprint()
-            for choice in ({}, {"layer": 1}, {"atomic_basis": True})
-        }
-        assert len(made) == 3
 
 
 class TestConversion:

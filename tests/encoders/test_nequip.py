@@ -7,10 +7,10 @@ import torch
 from e3nn import o3
 from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
+from small_crystals import check_slope, error, quartz, random_p1, within
 
 import zoo_nequip.convolution
 from zoo.api import CrystalBatch
-from zoo.graphs.graph import collate, crystal_graph
 from zoo.testing import EncoderWithEnergy, PotentialTests
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal
 from zoo.testing.pair import default_dtype
@@ -37,18 +37,7 @@ class TestPotential(PotentialTests):
     model = EncoderWithEnergy("nequip", SMALL)
 
 
-def random_p1() -> Structure:
-    places = [[0.02, 0.05, 0.01], [0.45, 0.55, 0.38], [0.5, 0.1, 0.72], [0.13, 0.6, 0.6], [0.7, 0.8, 0.05]]
-    return Structure(Lattice.from_parameters(4.3, 5.4, 6.1, 81, 97, 104), ["Ca", "Ti", "O", "O", "S"], places)
-
-
-def quartz() -> Structure:
-    lattice = Lattice.hexagonal(4.913, 5.405)
-    return Structure.from_spacegroup("P3_121", lattice, ["Si", "O"], [[0.4697, 0, 1 / 3], [0.4135, 0.2669, 0.4533]])
-
-
-def batch_of(*structures: Structure, dtype: torch.dtype = torch.float64) -> CrystalBatch:
-    return collate([crystal_graph(structure, CUTOFF) for structure in structures], dtype)
+batch_of = functools.partial(within, CUTOFF)
 
 
 def build(**hypers) -> NequIP:
@@ -60,10 +49,6 @@ def build(**hypers) -> NequIP:
 def double(**hypers) -> NequIP:
     """Built in float32 and then changed: constants must not stay rounded."""
     return build(**hypers).double()
-
-
-def error(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float(((got - wanted).norm() / wanted.norm()).detach())
 
 
 @pytest.mark.parametrize("hypers", VARIANTS, ids=str)
@@ -184,12 +169,7 @@ class TestCrystals:
             moved = dataclasses.replace(batch, positions=batch.positions + size * shift, strain=size * strain)
             return double()(moved).atoms.values.square().sum()
 
-        size = torch.zeros((), dtype=torch.float64, requires_grad=True)
-        (derivative,) = torch.autograd.grad(total(size), size)
-        step = torch.tensor(1e-5, dtype=torch.float64)
-        with torch.no_grad():
-            difference = (total(step) - total(-step)) / (2 * step)
-        assert float(derivative) == pytest.approx(float(difference), rel=1e-6)
+        check_slope(total)
 
 
 class TestConvolution:

@@ -10,6 +10,7 @@ import torch
 from e3nn import o3
 from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
+from small_crystals import error, quartz, random_p1, within
 
 from zoo.api import CrystalBatch, polynomial_envelope
 from zoo.data.petousis2017 import Petousis2017
@@ -27,18 +28,7 @@ class TestPotential(PotentialTests):
     model = EncoderWithEnergy("painn", SMALL)
 
 
-def random_p1() -> Structure:
-    places = [[0.02, 0.05, 0.01], [0.45, 0.55, 0.38], [0.5, 0.1, 0.72], [0.13, 0.6, 0.6], [0.7, 0.8, 0.05]]
-    return Structure(Lattice.from_parameters(4.3, 5.4, 6.1, 81, 97, 104), ["Ca", "Ti", "O", "O", "S"], places)
-
-
-def quartz() -> Structure:
-    lattice = Lattice.hexagonal(4.913, 5.405)
-    return Structure.from_spacegroup("P3_121", lattice, ["Si", "O"], [[0.4697, 0, 1 / 3], [0.4135, 0.2669, 0.4533]])
-
-
-def batch_of(*structures: Structure, dtype: torch.dtype = torch.float64) -> CrystalBatch:
-    return collate([crystal_graph(structure, CUTOFF) for structure in structures], dtype)
+batch_of = functools.partial(within, CUTOFF)
 
 
 def build(**hypers) -> PaiNN:
@@ -54,10 +44,6 @@ def double(**hypers) -> PaiNN:
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
     return model
-
-
-def error(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float(((got - wanted).norm() / wanted.norm()).detach())
 
 
 class TestEquations:

@@ -11,9 +11,9 @@ from e3nn import o3
 from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
+from small_crystals import check_slope, error, quartz, random_p1, within
 
 from zoo.api import CrystalBatch, ZooError
-from zoo.graphs.graph import collate, crystal_graph
 from zoo.testing import EncoderWithEnergy, PotentialTests
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal
 from zoo_sevennet import SevenNet, SevenNetScratch, network
@@ -22,11 +22,6 @@ from zoo_sevennet import checkpoint as checkpoints
 LAYERS = (1, 2, 3, 4, 5)
 INVERSION = -torch.eye(3, dtype=torch.float64)
 MIRROR = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))
-
-
-def quartz() -> Structure:
-    lattice = Lattice.hexagonal(4.913, 5.405)
-    return Structure.from_spacegroup("P3_121", lattice, ["Si", "O"], [[0.4697, 0, 1 / 3], [0.4135, 0.2669, 0.4533]])
 
 
 def tellurium() -> Structure:
@@ -38,20 +33,11 @@ def cinnabar() -> Structure:
     return Structure.from_spacegroup("P3_221", lattice, ["Hg", "S"], [[0.7198, 0, 2 / 3], [0.4889, 0, 1 / 6]])
 
 
-def random_p1() -> Structure:
-    places = [[0.02, 0.05, 0.01], [0.45, 0.55, 0.38], [0.5, 0.1, 0.72], [0.13, 0.6, 0.6], [0.7, 0.8, 0.05]]
-    return Structure(Lattice.from_parameters(4.3, 5.4, 6.1, 81, 97, 104), ["Ca", "Ti", "O", "O", "S"], places)
-
-
 CHIRAL = [quartz, tellurium, cinnabar, random_p1]
 
 
 def batch_of(*structures: Structure, dtype: torch.dtype = torch.float32) -> CrystalBatch:
-    return collate([crystal_graph(structure, 5.0) for structure in structures], dtype)
-
-
-def error(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float((got - wanted).norm() / wanted.norm())
+    return within(5.0, *structures, dtype=dtype)
 
 
 @functools.cache
@@ -289,12 +275,7 @@ class TestSymmetry:
         def total(size: torch.Tensor) -> torch.Tensor:
             return model(dataclasses.replace(batch, strain=size * direction)).atoms.scalars().sum()
 
-        size = torch.zeros((), dtype=torch.float64, requires_grad=True)
-        (derivative,) = torch.autograd.grad(total(size), size)
-        step = torch.tensor(1e-5, dtype=torch.float64)
-        with torch.no_grad():
-            difference = (total(step) - total(-step)) / (2 * step)
-        assert float(derivative) == pytest.approx(float(difference), rel=1e-6)
+        check_slope(total)
 
 
 class TestChoices:

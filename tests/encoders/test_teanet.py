@@ -8,10 +8,10 @@ import torch
 from e3nn import o3
 from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
+from small_crystals import error, quartz, random_p1, within
 
 from zoo.api import CrystalBatch, matrix_to_spherical, spherical_to_matrix
 from zoo.data.petousis2017 import Petousis2017
-from zoo.graphs.graph import collate, crystal_graph
 from zoo.testing import EncoderWithEnergy, PotentialTests
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal
 from zoo_teanet import TeaNet
@@ -37,18 +37,8 @@ class TestPotential(PotentialTests):
     model = EncoderWithEnergy("teanet", SMALL)
 
 
-def random_p1() -> Structure:
-    places = [[0.02, 0.05, 0.01], [0.45, 0.55, 0.38], [0.5, 0.1, 0.72], [0.13, 0.6, 0.6], [0.7, 0.8, 0.05]]
-    return Structure(Lattice.from_parameters(4.3, 5.4, 6.1, 81, 97, 104), ["Ca", "Ti", "O", "O", "S"], places)
-
-
-def quartz() -> Structure:
-    lattice = Lattice.hexagonal(4.913, 5.405)
-    return Structure.from_spacegroup("P3_121", lattice, ["Si", "O"], [[0.4697, 0, 1 / 3], [0.4135, 0.2669, 0.4533]])
-
-
 def batch_of(*structures: Structure, cutoff: float = 4.5, dtype: torch.dtype = torch.float64) -> CrystalBatch:
-    return collate([crystal_graph(structure, cutoff) for structure in structures], dtype)
+    return within(cutoff, *structures, dtype=dtype)
 
 
 def build(**hypers) -> TeaNet:
@@ -60,10 +50,6 @@ def build(**hypers) -> TeaNet:
 def double(**hypers) -> TeaNet:
     """Built in float32 and then changed: constants must not stay rounded."""
     return build(**hypers).double()
-
-
-def error(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float(((got - wanted).norm() / wanted.norm()).detach())
 
 
 @pytest.mark.parametrize("hypers", VARIANTS, ids=str)

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import os
 import shutil
@@ -6,14 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden import DATA, batch_of, build, error, golden
-from pydantic import ValidationError
-from pymatgen.core import Lattice, Structure
+from converted import ConvertedTests
+from golden import DATA, batch_of, build, golden
 from safetensors.torch import load_file
+from small_crystals import error
 
 from zoo.api import Features, PublicWeights, ZooError, sha256_of
-from zoo.contract import features
-from zoo.testing.compare import orthogonal_matrices, rotate_crystal
 from zoo.weights import save_weights
 from zoo_tensornet import TensorNet, checkpoint
 from zoo_tensornet.checkpoint import KNOWN, Architecture
@@ -21,7 +18,6 @@ from zoo_tensornet.radial import SmoothBessel
 
 FOLDER = DATA / "tensornet"
 WEIGHTS = str(FOLDER / "tensornet.safetensors")
-INVERSION = -torch.eye(3, dtype=torch.float64)
 
 
 def matrices(features: Features) -> torch.Tensor:
@@ -68,18 +64,15 @@ class TestAgainstMatgl:
         check_against(folder / "features.safetensors", str(tmp_path / "made.safetensors"))
 
 
-class TestFeatures:
-    @pytest.mark.parametrize("matrix", [*orthogonal_matrices(2), INVERSION], ids=["proper", "improper", "inversion"])
-    def test_true_parities(self, rotate_block, matrix):
-        """The antisymmetric part is a polar vector, 1o: under inversion X becomes its transpose."""
-        encoder = build(TensorNet, weights=WEIGHTS, layer=(1, 2))
-        for crystal in golden(FOLDER / "features.safetensors"):
-            before = encoder(batch_of(encoder, crystal.structure)).atoms
-            after = encoder(batch_of(encoder, rotate_crystal(crystal.structure, matrix))).atoms
-            for _, irrep in before.irreps:
-                wanted = rotate_block(before.block(irrep), irrep, matrix)
-                assert (after.block(irrep) - wanted).norm() < 1e-10 * before.values.norm()
+class TestConverted(ConvertedTests):
+    """The antisymmetric part is a polar vector, 1o: under inversion X becomes its transpose."""
 
+    encoder = TensorNet
+    weights = WEIGHTS
+    crystals = FOLDER / "features.safetensors"
+
+
+class TestFeatures:
     def test_vectors_point_against_the_rotation_vector(self):
         """The 1o block is -sqrt(2) v of matgl's antisymmetric part A_ij = -ε_ijk v_k; no detour over matrices()."""
         encoder = build(TensorNet, weights=WEIGHTS, layer=2)
@@ -89,34 +82,6 @@ class TestFeatures:
             vector = torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], dim=-1)
             got = encoder(batch_of(encoder, crystal.structure)).atoms.block("1o")
             assert (got + 2**0.5 * vector).norm() < 1e-12 * x.norm()
-
-    def test_can_be_trained_and_strained_after_an_inference(self):
-        """What is kept from pass to pass must not have been made under inference_mode."""
-        features._coupling.cache_clear()
-        encoder = build(TensorNet, weights=WEIGHTS)
-        batch = batch_of(encoder, next(golden(FOLDER / "features.safetensors")).structure)
-        with torch.inference_mode():
-            encoder(batch)
-        strain = torch.zeros_like(batch.cell, requires_grad=True)
-        encoder(dataclasses.replace(batch, strain=strain)).atoms.values.sum().backward()
-        assert strain.grad.norm() > 0
-        assert next(encoder.network.parameters()).grad.norm() > 0
-
-    @pytest.mark.parametrize("layer", [True, 1.0, [True]])
-    def test_a_layer_is_a_whole_number(self, layer):
-        with pytest.raises(ValidationError, match="valid integer"):
-            TensorNet.Hypers(weights=WEIGHTS, layer=layer)
-
-    def test_an_atom_without_neighbours(self):
-        encoder = build(TensorNet, weights=WEIGHTS)
-        features = encoder(batch_of(encoder, Structure(Lattice.cubic(20), ["Si"], [[0, 0, 0]])))
-        assert features.atoms.values.isfinite().all()
-        assert features.atoms.vectors().norm() == 0
-
-    def test_bonds_vanish_at_the_cutoff(self):
-        encoder = build(TensorNet, weights=WEIGHTS)
-        near = Structure(Lattice.cubic(encoder.cutoff - 1e-4), ["Si"], [[0, 0, 0]])
-        assert encoder(batch_of(encoder, near)).bonds.values.abs().max() < 1e-6
 
     def test_the_smooth_basis_is_orthonormal(self):
         """∫ g_m g_n r² dr = δ, the property that defines it (Kocer et al.)."""
@@ -133,25 +98,6 @@ class TestWeights:
         assert str(provides.atoms) == "128x0e+128x1o+128x2e"
         assert str(provides.bonds) == "3x0e+3x1o"
         assert len(KNOWN["MatPES-PBE-2025.1"].elements) == 89
-        with pytest.raises(ZooError, match=r"zoo convert tensornet TensorNet-MatPES-PBE-v2025.1-PES/state.pt"):
-            TensorNet(TensorNet.Hypers())
-        assert TensorNet.missing(TensorNet.Hypers()).startswith("the weights")
-        assert TensorNet.missing(TensorNet.Hypers(weights=WEIGHTS)) is None
-
-    def test_unknown_element(self):
-        encoder = build(TensorNet, weights=WEIGHTS)
-        with pytest.raises(ZooError, match="does not know Cm"):
-            encoder(batch_of(encoder, Structure(Lattice.cubic(3), ["Cm"], [[0, 0, 0]])))
-
-    @pytest.mark.parametrize("layer", [0, 3, (), (1, 1)])
-    def test_layers_that_do_not_exist(self, layer):
-        with pytest.raises(ZooError, match="layer is a number from 1 to 2"):
-            TensorNet.provides(TensorNet.Hypers(weights=WEIGHTS, layer=layer))
-
-    def test_the_fingerprint_tells_layers_apart(self):
-        one, two = (build(TensorNet, weights=WEIGHTS, layer=layer) for layer in (1, 2))
-        assert one.fingerprint() != two.fingerprint()
-        assert one.fingerprint() == build(TensorNet, weights=WEIGHTS, layer=1).fingerprint()
 
 
 class TestConversion:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import torch
+from e3nn import o3
 from torch import Tensor
+
+from zoo.contract.features import Features
 
 
 def polynomial_envelope(distance: Tensor, cutoff: float, p: int = 6) -> Tensor:
@@ -25,3 +28,15 @@ def bessel_basis(distance: Tensor, cutoff: float, count: int) -> Tensor:
     k = torch.arange(1, count + 1, dtype=distance.dtype, device=distance.device)
     distance = distance.unsqueeze(-1)
     return (2 / cutoff) ** 0.5 * torch.sin(k * torch.pi * distance / cutoff) / distance
+
+
+def bond_features(radial: Tensor, vectors: Tensor) -> Features:
+    """R×0e+R×1o of E bonds: functions of the distance, and these × Y_1 of the direction.
+
+    Args:
+        radial: (E, R), zero at the cutoff.
+        vectors: (E, 3) Å.
+    """
+    direction = o3.spherical_harmonics([1], vectors, normalize=True, normalization="component")
+    values = torch.cat([radial, (radial.unsqueeze(-1) * direction.unsqueeze(1)).flatten(1)], dim=1)
+    return Features(o3.Irreps([(radial.shape[1], "0e"), (radial.shape[1], "1o")]), values)

@@ -17,6 +17,7 @@ from zoo.api import (
     Hypers,
     Provides,
     bessel_basis,
+    bond_features,
     polynomial_envelope,
 )
 
@@ -59,7 +60,4 @@ class MyPlugin(Encoder):
         harmonics = [o3.spherical_harmonics([degree], vectors, normalize=True) for degree in (0, 1, 2)]
         messages = [(weight.unsqueeze(-1) * y.unsqueeze(1)).flatten(1) for y in harmonics]
         atoms = batch.sum_to_atoms(torch.cat(messages, dim=1))
-        bonds = torch.cat([radial, (radial.unsqueeze(-1) * harmonics[1].unsqueeze(1)).flatten(1)], dim=1)
-        promised = self.provides(self.hypers)
-        assert promised.bonds is not None
-        return Embedding(Features(promised.atoms, atoms), Features(promised.bonds, bonds))
+        return Embedding(Features(self.provides(self.hypers).atoms, atoms), bond_features(radial, vectors))
