@@ -235,7 +235,7 @@ def _samples(
 ) -> Samples:
     crystals, encoder = folds.crystals, first.encoder
     echo(f"data      {folds.name}: {len(crystals.keys):,} refractive indices, {len(folds.folds)} folds")
-    graphs = GraphStore.build(crystals.structures, encoder.cutoff, crystals.keys)
+    graphs = GraphStore.build(crystals.structures, encoder.cutoff, crystals.keys, backend=made.graph.backend)
     refuse_unknown_elements(encoder, crystals.keys, graphs)
     embeddings = None
     if first.caches_embeddings:

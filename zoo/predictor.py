@@ -16,7 +16,7 @@ from zoo import derived, model_folder
 from zoo.data.symmetry import crystal_system
 from zoo.errors import ZooError
 from zoo.graphs.elements import refuse_unknown_elements
-from zoo.graphs.graph import CrystalGraph, collate, crystal_graph
+from zoo.graphs.graph import CrystalGraph, collate, crystal_graphs
 from zoo.model import TensorModel
 
 EDGES_PER_BATCH = 20_000
@@ -96,7 +96,7 @@ class Predictor:
             ZooError: a partly occupied site, an element that the encoder does not know, or atoms that overlap.
         """
         encoder = self.members[0].encoder
-        graphs = [crystal_graph(structure, encoder.cutoff) for structure in structures]
+        graphs = list(crystal_graphs(structures, encoder.cutoff))
         names = [structure.composition.reduced_formula for structure in structures]
         refuse_unknown_elements(encoder, names, graphs)
         for name, graph in zip(names, graphs, strict=True):

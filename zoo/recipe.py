@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from zoo.data.pipeline import Cleaning, FrameCheck, Splitting
 from zoo.errors import ZooError, did_you_mean, explain_validation
+from zoo.graphs import backends
 
 PLUGIN_SECTIONS = ("dataset", "encoder", "readout")
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -81,6 +82,19 @@ class Training(Section):
     """Momentum, a step, of a moving average of the weights, which is what is validated and kept; null: no average."""
 
 
+class Graph(Section):
+    """How the neighbours of the atoms are found."""
+
+    backend: str = backends.DEFAULT
+    """pymatgen or vesin: both find the same edges, each in its own time."""
+
+    @field_validator("backend")
+    @classmethod
+    def _known(cls, backend: str) -> str:
+        backends.refuse_unknown(backend)
+        return backend
+
+
 class Cache(Section):
     """Embeddings of a frozen encoder on disk."""
 
@@ -123,6 +137,7 @@ class Recipe(Section):
     """One model is trained for each; `split.seed` follows it unless it is fixed."""
     device: str = "auto"
     """auto (cuda, then mps, then cpu), or a torch device."""
+    graph: Graph = Graph()
     cache: Cache = Cache()
     tracking: Tracking = Tracking()
 

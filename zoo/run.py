@@ -153,7 +153,8 @@ def refuse_another_recipe(made: Recipe, folder: RunFolder) -> None:
 def _what_is_trained(made: Recipe) -> dict[str, Any]:
     content = recipe.resolved(made)
     recipe.make_path_absolute(content["dataset"])
-    return {key: value for key, value in content.items() if key not in ("tracking", "description")}
+    # All backends of `graph` find the same edges.
+    return {key: value for key, value in content.items() if key not in ("tracking", "description", "graph")}
 
 
 def remember(prepared: Prepared, folder: RunFolder) -> None:
@@ -205,7 +206,8 @@ def prepare(
     echo(f"data      {made.dataset.name}, {made.target}: {summary(ready.report)}{first}")
     encoder = model.encoder
     keys = [record.key for record in records]
-    graphs = GraphStore.build([record.structure for record in records], encoder.cutoff, keys)
+    structures = [record.structure for record in records]
+    graphs = GraphStore.build(structures, encoder.cutoff, keys, backend=made.graph.backend)
     echo(f"graphs    {graphs.n_atoms.sum():,} atoms, {graphs.n_edges.sum():,} edges within {encoder.cutoff:g} Å")
     refuse_unknown_elements(encoder, keys, graphs)
     embeddings = None

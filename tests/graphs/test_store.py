@@ -9,7 +9,7 @@ from pymatgen.core import Lattice, Structure
 
 from zoo.errors import ZooError
 from zoo.graphs import store as module
-from zoo.graphs.graph import collate, crystal_graph
+from zoo.graphs.graph import collate, crystal_graph, crystal_graphs
 from zoo.graphs.store import GraphStore
 
 ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0, 0]])
@@ -27,11 +27,12 @@ def builds(monkeypatch):
     """Count the graphs that are really made."""
     made = []
 
-    def counted(structure, cutoff):
-        made.append(structure)
-        return crystal_graph(structure, cutoff)
+    def counted(crystals, cutoff, backend):
+        for graph in crystal_graphs(crystals, cutoff, backend):
+            made.append(graph)
+            yield graph
 
-    monkeypatch.setattr(module, "crystal_graph", counted)
+    monkeypatch.setattr(module, "crystal_graphs", counted)
     return made
 
 
@@ -107,8 +108,17 @@ def test_the_key_is_of_all_that_changes_the_graphs(tmp_path, monkeypatch):
     ]
     assert len(set(keys)) == len(keys)
     assert key([ROCK_SALT.copy(), RUTILE.copy()]) == keys[0]
-    monkeypatch.setattr(module, "version", lambda name: "0.0.0")
-    assert key([ROCK_SALT, RUTILE]) not in keys
+
+
+def test_the_key_is_the_same_for_all_that_look_for_edges(tmp_path):
+    first = GraphStore.build(CRYSTALS, 6.0, KEYS, tmp_path / "pymatgen", backend="pymatgen")
+    second = GraphStore.build(CRYSTALS, 6.0, KEYS, tmp_path / "vesin", backend="vesin")
+    assert first.key == second.key
+    for name in module.FILES:
+        one, other = (tmp_path / b / "graphs" / first.key / f"{name}.npy" for b in ("pymatgen", "vesin"))
+        assert one.read_bytes() == other.read_bytes()
+    with pytest.raises(ZooError, match=r"no neighbour list 'vesinn'\. Did you mean 'vesin'"):
+        GraphStore.build(CRYSTALS, 5.0, KEYS, tmp_path, backend="vesinn")
 
 
 def test_a_bad_structure_is_named_and_leaves_nothing(tmp_path):

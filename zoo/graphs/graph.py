@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pymatgen.core import DummySpecies, Structure
+from pymatgen.core import Structure
 
 from zoo.contract.batch import CrystalBatch
-from zoo.errors import ZooError
-from zoo.graphs.neighbours import neighbours
+from zoo.graphs import backends
+from zoo.graphs.crystal import Crystal
+from zoo.graphs.neighbours import neighbour_lists
+
+ATOMS_AT_ONCE = 512  # when graphs are made: what is passed around then stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class CrystalGraph:
         positions: (N, 3) float64 Å.
         numbers: (N,) int.
         cell: (3, 3) float64 Å, lattice vectors as rows.
-        src, dst: (E,) int; sorted by dst.
+        src, dst: (E,) int; sorted by dst, then src, then shift.
         shift: (E, 3) int.
     """
 
@@ -34,24 +37,46 @@ class CrystalGraph:
     shift: np.ndarray
 
 
-def crystal_graph(structure: Structure, cutoff: float) -> CrystalGraph:
-    """All edges no longer than `cutoff` (Å), in the frame of the structure.
+def crystal_graph(structure: Structure | Crystal, cutoff: float) -> CrystalGraph:
+    """All edges shorter than `cutoff` (Å), in the frame of the structure.
 
     Raises:
-        ZooError: a site is partly occupied or holds no element, so it has no atomic number.
+        ZooError: as `Crystal.of`.
     """
-    if not structure.is_ordered:
-        raise ZooError(
-            f"{structure.composition.reduced_formula} has partially occupied sites; "
-            "order it first, for instance with pymatgen's OrderDisorderedStructureTransformation"
-        )
-    if any(isinstance(site.specie, DummySpecies) for site in structure):  # these have a made-up Z
-        raise ZooError(f"{structure.formula} has a site that holds no chemical element; name the element or remove it")
-    numbers = np.array([site.specie.Z for site in structure], dtype=np.int64)
-    positions = np.asarray(structure.cart_coords, dtype=np.float64)
-    cell = np.asarray(structure.lattice.matrix, dtype=np.float64)
-    src, dst, shift = neighbours(positions, cell, cutoff)
-    return CrystalGraph(positions, numbers, cell, src, dst, shift)
+    return next(crystal_graphs([structure], cutoff))
+
+
+def crystal_graphs(
+    structures: Iterable[Structure | Crystal], cutoff: float, backend: str = backends.DEFAULT
+) -> Iterator[CrystalGraph]:
+    """As `crystal_graph`, of many: made several at once, which is faster, while only these are in memory.
+
+    Args:
+        structures: in any number.
+        cutoff: Å.
+        backend: looks for the edges (`zoo.graphs.backends`).
+
+    Raises:
+        ZooError: as `Crystal.of` and `neighbour_lists`.
+    """
+    for crystals in _together(s if isinstance(s, Crystal) else Crystal.of(s) for s in structures):
+        found = neighbour_lists(crystals, cutoff, backend)
+        for crystal, edges in zip(crystals, found, strict=True):
+            yield CrystalGraph(crystal.positions, crystal.numbers, crystal.cell, *edges)
+
+
+def _together(crystals: Iterable[Crystal]) -> Iterator[list[Crystal]]:
+    """In their order, of at most `ATOMS_AT_ONCE` atoms, or of one crystal."""
+    chunk: list[Crystal] = []
+    atoms = 0
+    for crystal in crystals:
+        if chunk and atoms + len(crystal.numbers) > ATOMS_AT_ONCE:
+            yield chunk
+            chunk, atoms = [], 0
+        chunk.append(crystal)
+        atoms += len(crystal.numbers)
+    if chunk:
+        yield chunk
 
 
 def collate(graphs: Sequence[CrystalGraph], dtype: torch.dtype = torch.float32) -> CrystalBatch:

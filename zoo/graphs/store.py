@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,11 @@ from tqdm import tqdm
 
 from zoo.cache import ArrayWriter, building, cache_root, content_key, open_array
 from zoo.errors import ZooError
-from zoo.graphs.graph import CrystalGraph, crystal_graph
+from zoo.graphs import backends
+from zoo.graphs.crystal import Crystal
+from zoo.graphs.graph import CrystalGraph, crystal_graphs
 
-FORMAT = 1  # of the files: count up when they change
+FORMAT = 2  # of the files, and of the order of the edges: count up when they change
 CHUNK = 256  # crystals in memory while building
 
 # name -> dtype and shape of a row; the first three have a row a crystal, the next two one an atom, the rest one an edge
@@ -37,8 +39,8 @@ class GraphStore(Sequence[CrystalGraph]):
     Attributes:
         keys: what the crystals are called, in errors too.
         cutoff: Å.
-        key: hash of the content; the same structures (cells, positions, species; not `keys`), cutoff and version
-            of vesin have the same.
+        key: hash of the content; the same crystals (cells, positions, elements; not `keys`) and cutoff have the same,
+            whichever backend found the edges.
         n_atoms, n_edges: (n,) int64.
         atom_offsets, edge_offsets: (n + 1,) int64, the rows of crystal i being [offsets[i], offsets[i + 1]).
     """
@@ -56,31 +58,31 @@ class GraphStore(Sequence[CrystalGraph]):
     @classmethod
     def build(
         cls,
-        structures: Sequence[Structure],
+        structures: Sequence[Structure | Crystal],
         cutoff: float,
         keys: Sequence[str] | None = None,
         cache: Path | None = None,
+        backend: str = backends.DEFAULT,
     ) -> GraphStore:
         """The graphs of `structures` with all edges up to `cutoff` (Å), from `cache` where they are there.
-
-        One crystal after the other: vesin spreads a large cell over its own threads, and for small ones (0.2 to 0.5
-        ms each) a pool of threads was no faster.
 
         Args:
             structures: n crystals.
             cutoff: Å.
             keys: what to call them, n unique strings; default: their numbers.
             cache: default: `cache_root()`.
+            backend: looks for the edges (`zoo.graphs.backends`).
 
         Raises:
             ZooError: a structure cannot be made a graph (its key is named), or the disk is full.
         """
         keys = [str(i) for i in range(len(structures))] if keys is None else keys
-        key = content_key("graphs", FORMAT, version("vesin"), float(cutoff), [_content(s) for s in structures])
+        crystals = [_crystal(*named) for named in zip(structures, keys, strict=True)]
+        key = content_key("graphs", FORMAT, float(cutoff), [_content(c) for c in crystals])
         folder = (cache_root() if cache is None else cache) / "graphs" / key
         with building(folder) as partial:
             if partial is not None:
-                _write(partial, structures, cutoff, keys)
+                _write(partial, crystals, cutoff, keys, backend)
         return cls(folder, keys, float(cutoff), key)
 
     def __len__(self) -> int:
@@ -106,31 +108,28 @@ def offsets(counts: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
-def _content(structure: Structure) -> list:
-    return [structure.lattice.matrix, structure.cart_coords, [site.species_string for site in structure]]
+def _content(crystal: Crystal) -> list[np.ndarray]:
+    return [crystal.cell, crystal.positions, crystal.numbers.astype(np.int64)]
 
 
-def _graph(structure: Structure, cutoff: float, key: str) -> CrystalGraph:
+def _crystal(structure: Structure | Crystal, key: str) -> Crystal:
     try:
-        graph = crystal_graph(structure, cutoff)
+        return structure if isinstance(structure, Crystal) else Crystal.of(structure)
     except ZooError as error:
         raise ZooError(f"{key}: {error}") from error
-    if graph.shift.size and np.abs(graph.shift).max() > np.iinfo(np.int16).max:
-        raise ZooError(f"{key}: atoms lie more than 30,000 cells apart; write them within the cell")
-    return graph
 
 
-def _write(folder: Path, structures: Sequence[Structure], cutoff: float, keys: Sequence[str]) -> None:
+def _write(folder: Path, crystals: Sequence[Crystal], cutoff: float, keys: Sequence[str], backend: str) -> None:
     with ExitStack() as stack:
         files = {name: ArrayWriter(folder / f"{name}.npy", *kind) for name, kind in FILES.items()}
         for file in files.values():
             stack.callback(file.close)
-        bar = stack.enter_context(tqdm(total=len(structures), desc="graphs", unit=" crystals", disable=None))
-        for start in range(0, len(structures), CHUNK):
-            part = slice(start, start + CHUNK)
-            chunk = [
-                _graph(structure, cutoff, key) for structure, key in zip(structures[part], keys[part], strict=True)
-            ]
+        bar = stack.enter_context(tqdm(total=len(crystals), desc="graphs", unit=" crystals", disable=None))
+        graphs, named = crystal_graphs(crystals, cutoff, backend), iter(keys)
+        while chunk := list(islice(graphs, CHUNK)):
+            for graph, key in zip(chunk, named, strict=False):
+                if np.abs(graph.shift).max(initial=0) > np.iinfo(np.int16).max:
+                    raise ZooError(f"{key}: atoms lie more than 30,000 cells apart; write them within the cell")
             files["cell"].append(np.stack([g.cell for g in chunk]))
             files["n_atoms"].append(np.array([len(g.numbers) for g in chunk]))
             files["n_edges"].append(np.array([len(g.src) for g in chunk]))

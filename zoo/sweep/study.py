@@ -93,7 +93,7 @@ class Search:
     def _refuse_another_question(self) -> None:
         """A study is found by its name alone; objectives of two recipes must not be ranked together."""
         content = self.plan.content
-        for key in ("name", "description", "device", "cache", "tracking"):  # may differ between those who share it
+        for key in ("name", "description", "device", "graph", "cache", "tracking"):  # may differ between sharers
             del content[key]
         if isinstance(content["dataset"].get("path"), str):  # the same file may lie elsewhere on another machine
             content["dataset"]["path"] = PurePath(content["dataset"]["path"]).name
