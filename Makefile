@@ -4,13 +4,14 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?=
 
-.PHONY: run test test-foreign lint clean
+.PHONY: run test test-foreign bench lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    make $(VENV) and train recipes/dtnet_total.yaml (OUT=DIR for another run folder)"
 	@echo "make test   make $(VENV) and run all tests"
 	@echo "make test-foreign   mace and tensornet against their own packages, each in an environment of its own"
+	@echo "make bench  all benchmarks against their peers, and docs/benchmarks.md from them (BENCH=--quick for a check)"
 	@echo "make lint   ruff and mypy"
 	@echo "make clean  remove $(VENV)"
 
@@ -31,6 +32,9 @@ test: $(VENV)/.installed
 
 test-foreign: $(VENV)/.installed
 	PYTHON=$(BIN)/python scripts/test_foreign.sh
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/all.py $(BENCH)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

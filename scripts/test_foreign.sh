@@ -9,25 +9,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$(realpath -s "${PYTHON:-.venv/bin/python}")
-place=$(realpath -ms "${FOREIGN:-.venv/foreign}")
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 [ $# -gt 0 ] || set -- mace tensornet
 
-environment() {  # NAME REQUIREMENT...
-    local venv=$place/$1
-    [ -e "$venv/.installed" ] && return
-    echo "making $venv"
-    "$python" -m venv --clear "$venv"
-    "$python" -c 'import sys; print(*[p for p in sys.path if p.endswith("site-packages")], sep="\n")' \
-        > "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/zoo.pth"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${@:2}" 2> "$venv/pip.log" ||
-        { cat "$venv/pip.log"; exit 1; }
-    touch "$venv/.installed"
+environment() {  # NAME REQUIREMENT...: the path of its Python
+    "$python" benchmarks/environment.py "$@"
 }
 
-make_models() {  # PACKAGE SCRIPT VARIANT...
-    for variant in "${@:3}"; do
-        "$place/$1/bin/python" -W ignore "tests/encoders/data/$2" "$models/$1/$variant" 1 "$variant" > "$models/log" 2>&1 ||
+make_models() {  # PACKAGE PYTHON SCRIPT VARIANT...
+    for variant in "${@:4}"; do
+        "$2" -W ignore "tests/encoders/data/$3" "$models/$1/$variant" 1 "$variant" > "$models/log" 2>&1 ||
             { cat "$models/log"; exit 1; }
     done
 }
@@ -38,11 +29,11 @@ marks=()
 for package in "$@"; do
     case $package in
         mace)
-            environment mace torch==2.13.0 mace-torch==0.3.16 e3nn==0.4.4
-            make_models mace make_mace.py residual density third-order public agnostic ;;
+            theirs=$(environment mace mace-torch==0.3.16 e3nn==0.4.4)
+            make_models mace "$theirs" make_mace.py residual density third-order public agnostic ;;
         tensornet)
-            environment tensornet torch==2.13.0 matgl==4.1.2
-            make_models tensornet make_tensornet.py bessel gaussian ;;
+            theirs=$(environment tensornet matgl==4.1.2)
+            make_models tensornet "$theirs" make_tensornet.py bessel gaussian ;;
         *) echo "test_foreign: mace or tensornet, not $package" >&2; exit 2 ;;
     esac
     marks+=("$package")

@@ -1,0 +1,97 @@
+"""The harness of the benchmarks; what they measure is no business of the tests."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+WORKER = """
+import sys, time
+sys.path.insert(0, {workers!r})
+from serve import serve
+kept = []
+def one_pass():
+    block = bytearray(int({megabytes} * 2**20))
+    time.sleep({seconds})
+    return {{"answer": 42}}
+serve(one_pass, {{"items": 10}})
+"""
+
+
+@pytest.fixture
+def harness(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield importlib.import_module("harness")
+    for name in ("harness", "report", "environment"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def report(harness):
+    return importlib.import_module("report")
+
+
+def sleeper(tmp_path, name, seconds, megabytes=0):
+    script = tmp_path / f"{name}.py"
+    script.write_text(WORKER.format(workers=str(BENCHMARKS / "workers"), seconds=seconds, megabytes=megabytes))
+    return [sys.executable, str(script)]
+
+
+def test_passes_take_turns_and_are_compared_turn_by_turn(harness, tmp_path):
+    slow = harness.Case("slow", sleeper(tmp_path, "slow", 0.2))
+    fast = harness.Case("fast", sleeper(tmp_path, "fast", 0.05))
+    measured = harness.measure([slow, fast], repeats=3, limits=False)
+    assert [len(p.each) for p in measured.passes.values()] == [3, 3]
+    assert 1.5 < measured.ratio("slow", "fast") < 5
+    assert measured.passes["fast"].each[0]["answer"] == 42
+    assert "| slow |" in measured.table(against="fast", item="crystal")
+
+
+def test_memory_is_what_a_pass_adds(harness, tmp_path):
+    case = harness.Case("large", sleeper(tmp_path, "large", 0, megabytes=50))
+    measured = harness.measure([case], repeats=1, limits=False, memory=True)
+    assert 45 < measured.passes["large"].memory_mb < 60
+
+
+def test_a_command_is_timed_from_start_to_end(harness):
+    argv = [sys.executable, "-c", "import time; time.sleep(0.1); print('{\"seen\": 3}')"]
+    measured = harness.measure([harness.Case("whole", argv, cold=True)], repeats=2, limits=False)
+    assert all(0.1 < p["seconds"] < 5 and p["seen"] == 3 for p in measured.passes["whole"].each)
+
+
+def test_a_peer_that_fails_is_reported_and_ours_is_not_stopped(harness, tmp_path):
+    ours = harness.Case("ours", sleeper(tmp_path, "ours", 0))
+    broken = [sys.executable, "-c", "raise OSError('no such weights')"]
+    measured = harness.measure([ours, harness.Case("theirs", broken, peer=True)], repeats=2, limits=False)
+    assert measured.failed == {"theirs": "OSError: no such weights"}
+    assert measured.ratio("ours", "theirs") is None
+    assert "failed: OSError" in measured.table(against="ours")
+    with pytest.raises(harness.Failed, match="no such weights"):
+        harness.measure([harness.Case("ours", broken)], repeats=1, limits=False)
+
+
+def test_the_page_says_what_is_met_and_what_is_missed(report, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(report, "KEPT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["benchmarks/made_up.py", "--quick"])
+    goals = [
+        report.Goal("half the time", 0.4, at_most=0.5),
+        report.Goal("three times as fast", 2.0, at_least=3),
+        report.Goal("of a peer that failed", None, at_least=3),
+    ]
+    report.command(lambda options: report.Section("Made up", "| a table |", goals))
+    assert "half the time: 0.4 (goal ≤ 0.5): met" in capsys.readouterr().out
+    page = report.page(["made_up", "gone"], {"gone": "exit code 1"})
+    assert "| three times as fast | ≥ 3 | 2 | **missed** |" in page
+    assert "| of a peer that failed | ≥ 3 |  | not measured |" in page
+    assert "A quick check" in page
+    assert "- `benchmarks/gone.py`: exit code 1" in page
+    assert json.loads((tmp_path / "made_up.json").read_text())["machine"]["cores"] > 0
+
+
+def test_all_of_them_are_run(harness):
+    written = {path.stem for path in BENCHMARKS.glob("*.py") if "    command(main)" in path.read_text().splitlines()}
+    assert set(importlib.import_module("all").BENCHMARKS) == written
