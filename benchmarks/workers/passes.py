@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def passes_of(name: str, module: nn.Module, forwards: Sequence[Callable[[], Tensor]]) -> dict[str, Callable[[], None]]:
-    """The orders "NAME forward" (nothing kept for gradients) and "NAME both"; `forwards` run `module` on a batch each."""
+    """The orders "NAME forward" (nothing kept for gradients) and "NAME both"; `forwards` run `module`, a batch each."""
 
     def forward() -> None:
         with torch.no_grad():
