@@ -17,6 +17,10 @@ class ZooError(Exception):
     """Bad input or a missing part. The message is one line for the user and names the fix."""
 
 
+class LeftAlone(ZooError):
+    """Another process of the same training has ended. That one, or what started both, says why."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` or, where nothing is near, the list of what there is."""
     known = sorted(known)

@@ -25,12 +25,13 @@ from zoo.cache import content_key
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.pipeline import prepare
 from zoo.data.tensors import DIELECTRIC
+from zoo.devices import choose_device
 from zoo.embeddings import EmbeddingStore
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.store import GraphStore
 from zoo.recipe import Recipe
-from zoo.run import choose_device, only_one
+from zoo.run import only_one
 from zoo.run_folder import RunFolder, SeedFolder, append_row, keep_history, read_json, read_rows, write_json, write_rows
 from zoo.training.batches import Batches, Samples
 from zoo.training.trainer import EpochRow, Trainer, predict_all, seed_everything
@@ -264,7 +265,7 @@ def _train_fold(
     model.to(ready.device)
 
     def batches(part: np.ndarray, shuffled: bool = False) -> Batches:
-        return Batches(samples, part.tolist(), made.training.batch_size, ready.device, seed if shuffled else None)
+        return Batches(samples, part.tolist(), made.training, ready.device, seed if shuffled else None)
 
     def keep(row: EpochRow) -> None:
         append_row(place.history, row)

@@ -68,6 +68,8 @@ class Training(Section):
     """The learning rate falls to zero, along a cosine, over so many epochs."""
     batch_size: PositiveInt = 64
     """Crystals a step."""
+    batch_edges: PositiveInt | None = None
+    """Edges a step at most, in place of `batch_size`; a larger crystal is a step by itself. null: by crystals."""
     learning_rate: PositiveFloat = 1e-4
     """Of AdamW, at the start."""
     betas: tuple[Beta, Beta] = (0.9, 0.999)

@@ -19,10 +19,12 @@ from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
 from zoo.data.symmetry import crystal_system
+from zoo.devices import choose_device
 from zoo.embeddings import EmbeddingStore
 from zoo.errors import ZooError, clear_disk_errors, did_you_mean
 from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.store import GraphStore
+from zoo.processes import first_goes_first, is_first, wait
 from zoo.provenance import provenance
 from zoo.recipe import Recipe
 from zoo.run_folder import (
@@ -53,26 +55,6 @@ class Prepared:
     device: torch.device
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto`: cuda, then mps, then cpu.
-
-    Raises:
-        ZooError: torch knows no such device, or does not have it here.
-    """
-    if name.split(":")[0] not in ("auto", "cuda", "mps", "cpu"):
-        raise ZooError(f"device '{name}' is not known; there is auto, cuda, cuda:N, mps, cpu")
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ZooError(f"device '{name}' is not to be had here: {str(error).splitlines()[0]}") from None
-    return device
-
-
 def target_of(made: Recipe) -> TensorTarget:
     """The target that a recipe names, after all that can be checked without data has been checked.
 
@@ -90,6 +72,8 @@ def target_of(made: Recipe) -> TensorTarget:
 
 def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, EpochRow], None] | None = None) -> dict:
     """Train what a recipe describes, or go on where an earlier call in the same folder was stopped.
+
+    In several processes (`zoo.processes`) all call this alike; the first one writes.
 
     Args:
         made: the recipe.
@@ -110,11 +94,12 @@ def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, Ep
         device = choose_device(made.device)
         folder.path.mkdir(parents=True, exist_ok=True)
         with only_one(folder):
-            refuse_another_recipe(made, folder)
-            if not folder.recipe.is_file():
-                write_text(folder.recipe, recipe.dump(made))
-            prepared = prepare(made, target, first, device, folder, echo)
-            remember(prepared, folder)
+            with first_goes_first():
+                refuse_another_recipe(made, folder)
+                if not folder.recipe.is_file():
+                    write_text(folder.recipe, recipe.dump(made))
+                prepared = prepare(made, target, first, device, folder, echo)
+                remember(prepared, folder)
             for number, seed in enumerate(made.seeds, 1):
                 place = folder.seed(seed)
                 if place.result.is_file():
@@ -122,16 +107,21 @@ def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, Ep
                     continue
                 title = f"seed {seed}" if len(made.seeds) == 1 else f"seed {seed} ({number} of {len(made.seeds)})"
                 train_seed(prepared, first, seed, place, title, on_epoch)
-            return results.finish(made, target, first, folder)
+            content = results.finish(made, target, first, folder) if is_first() else {}
+            wait()
+            return content or read_json(folder.metrics)
 
 
 @contextmanager
 def only_one(folder: RunFolder) -> Iterator[None]:
-    """Keep two processes from training in one folder.
+    """Keep two runs from training in one folder.
 
     Raises:
         ZooError: another one does.
     """
+    if not is_first():
+        yield
+        return
     try:
         with FileLock(folder.path / ".lock", blocking=False):
             yield
@@ -173,6 +163,8 @@ def remember(prepared: Prepared, folder: RunFolder) -> None:
         raise ZooError(
             f"the data have changed since {folder.path} was begun; start anew in another folder, or bring them back"
         )
+    if not is_first():
+        return
     now = provenance(prepared.recipe)
     origin["resumed"].append({key: now[key] for key in ("zoo", "git_commit", "command", "started")})
     write_json(folder.provenance, origin)
@@ -199,7 +191,8 @@ def prepare(
         on_bad_record=data.on_bad_record,
     )
     records = ready.records[: data.limit]
-    write_json(folder.path / "data_report.json", {**ready.report, "limit": data.limit, "used": len(records)})
+    if is_first():
+        write_json(folder.path / "data_report.json", {**ready.report, "limit": data.limit, "used": len(records)})
     if len(records) < 10:
         raise ZooError(f"only {len(records)} crystals are left of dataset '{made.dataset.name}': too few to split")
     first = f"; of these the first {len(records)}" if len(records) < len(ready.records) else ""
@@ -243,7 +236,8 @@ def train_seed(
     place.path.mkdir(parents=True, exist_ok=True)
     split_seed = seed if made.split.seed is None else made.split.seed
     split = pipeline.split(prepared.records, made.split, split_seed)
-    write_json(place.split, {"seed": split_seed, "train": split.train, "val": split.val, "test": split.test})
+    if is_first():
+        write_json(place.split, {"seed": split_seed, "train": split.train, "val": split.val, "test": split.test})
     index = {record.key: i for i, record in enumerate(prepared.records)}
     parts = {name: [index[key] for key in getattr(split, name)] for name in ("train", "val", "test")}
 
@@ -259,7 +253,7 @@ def train_seed(
         samples = dataclasses.replace(samples, encoder=model.encoder, embeddings=None)
 
     def batches(part: str, shuffled: bool = False) -> Batches:
-        return Batches(samples, parts[part], made.training.batch_size, device, seed if shuffled else None)
+        return Batches(samples, parts[part], made.training, device, seed if shuffled else None)
 
     def keep(row: EpochRow) -> None:
         append_row(place.history, row)
@@ -268,8 +262,12 @@ def train_seed(
 
     train, val = batches("train", shuffled=True), batches("val")
     trainer = Trainer(model, train, val, made.training, seed, place.path, keep, title, made.encoder.learning_rate)
-    keep_history(place, trainer.epoch)
+    if is_first():
+        keep_history(place, trainer.epoch)
     trainer.run()
+    found = {part: predict_all(model, batches(part)) for part in ("val", "test")}
+    if not is_first():
+        return
 
     history = read_history(place)
     outcome: dict[str, Any] = {
@@ -281,8 +279,7 @@ def train_seed(
         "elements": sorted({int(z) for i in parts["train"] for z in samples.graphs[i].numbers}),
     }
     predictions = {}
-    for part in ("val", "test"):
-        predicted, true = predict_all(model, batches(part))
+    for part, (predicted, true) in found.items():
         records = [prepared.records[i] for i in parts[part]]
         systems = [prepared.systems[i] for i in parts[part]]
         predictions[part] = results.Predictions.of(records, systems, predicted, true, prepared.target)

@@ -40,10 +40,10 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
     from zoo.cli.report import errors_table
     from zoo.cli.source import open_source
     from zoo.cli.terminal import console
+    from zoo.devices import choose_device
     from zoo.errors import ZooError
     from zoo.evaluate import evaluate
     from zoo.predictor import Predictor
-    from zoo.run import choose_device
     from zoo.run_folder import write_rows
     from zoo.tracking.fetch import model_folder_of
 

@@ -6,12 +6,13 @@ import importlib
 import logging
 import os
 import sys
+import time
 import warnings
 
 import click
 
 from zoo import __version__
-from zoo.errors import ZooError
+from zoo.errors import LeftAlone, ZooError
 
 # command -> module that holds it under the same name
 COMMANDS = {
@@ -99,6 +100,7 @@ def main() -> None:
         code = group(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except ZooError as error:
+        give_way(error)
         fail(str(error))
     except click.ClickException as error:
         fail(error.format_message())
@@ -110,7 +112,20 @@ def main() -> None:
         sys.exit(0)
 
 
+def give_way(error: ZooError) -> None:
+    """Of the processes of one training let the one speak that knows what went wrong; of several, the first.
+
+    Whatever started them ends the others as soon as one is gone: those wait here, and are not heard.
+    """
+    if isinstance(error, LeftAlone):
+        time.sleep(3)
+    elif os.environ.get("RANK", "0") != "0":
+        time.sleep(1)
+
+
 def fail(message: str) -> None:
     """One line on stderr, exit code 2."""
-    click.echo(f"zoo: {' '.join(message.split())}", err=True)
+    rank = os.environ.get("RANK", "0")  # of the processes of one training
+    who = "" if rank == "0" else f"process {rank}: "
+    click.echo(f"zoo: {who}{' '.join(message.split())}", err=True)
     sys.exit(2)

@@ -28,8 +28,8 @@ def predict_command(model: str, files: tuple[str, ...], form: str, device: str) 
     """
     from zoo.cli.answers import rows_of, show
     from zoo.data.structures import structure_from_file
+    from zoo.devices import choose_device
     from zoo.predictor import Predictor
-    from zoo.run import choose_device
     from zoo.tracking.fetch import model_folder_of
 
     structures = [structure_from_file(Path(file)) for file in files]

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from zoo.recipe import Recipe
+    from zoo.sweep.section import Plan
 
 
 @click.command("run")
@@ -12,7 +17,10 @@ import click
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for everything; default: a new one under runs/.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN_DIR", help="Go on with a run that was stopped.")
-def run_command(recipe: str | None, overrides: tuple[str, ...], out: Path | None, resume: Path | None) -> None:
+@click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Train in N processes on this machine.")
+def run_command(
+    recipe: str | None, overrides: tuple[str, ...], out: Path | None, resume: Path | None, processes: int | None
+) -> None:
     """Train what RECIPE describes: a YAML file, or the name of one that ships (`zoo recipes`).
 
     \b
@@ -20,6 +28,7 @@ def run_command(recipe: str | None, overrides: tuple[str, ...], out: Path | None
     zoo run dtnet_total training.max_epochs=5 'seeds=[0,1,2,3,4]'
     zoo run recipes/dtnet_total.yaml --out runs/mine
     zoo run --resume runs/mine
+    zoo run nequip_dtnet_total --processes 2
 
     A recipe with a `sweep` section is run for each combination of what varies, and ends in one table and one figure:
 
@@ -27,35 +36,84 @@ def run_command(recipe: str | None, overrides: tuple[str, ...], out: Path | None
     zoo run ablation_layers
     zoo run dtnet_total 'sweep.grid.readout.width=[32,64,128]'
     """
-    from zoo import recipe as recipes
-    from zoo.cli import report
+    from zoo.devices import device_named
     from zoo.errors import ZooError
+    from zoo.processes import from_first, joined, launch, started
+    from zoo.sweep.section import Plan
+
+    if resume is not None and (recipe is not None or overrides or out is not None):
+        raise ZooError("--resume takes the recipe from the run folder: give nothing else")
+    if recipe is None and resume is None:
+        raise ZooError("say which recipe: zoo run dtnet_total (zoo recipes lists them)")
+    made = what_to_run(recipe, overrides, resume)
+    several = started() if processes is None else processes
+    if isinstance(made, Plan) and several > 1:
+        raise ZooError("a sweep trains each cell in one process; a second terminal takes its share: zoo run --resume")
+    if processes is not None and started() > 1:
+        raise ZooError("--processes starts them by itself: leave it out, or start without torchrun")
+    if processes is not None and processes > 1:
+        assert not isinstance(made, Plan)
+        device_named(made.device, processes)
+        chosen = ["--resume", str(resume)] if resume is not None else [str(recipe), *overrides]
+        launch(["run", *chosen, *(["--out", str(out)] if out is not None else [])], processes)
+    elif isinstance(made, Plan):
+        from zoo.cli import sweep
+        from zoo.sweep.folder import SweepFolder
+
+        sweep.run_and_show(made, SweepFolder(where_to(made.base.name, out, resume)))
+    else:
+        with joined(made.device):
+            train_and_show(made, Path(from_first(lambda: str(where_to(made.name, out, resume)))))
+
+
+def what_to_run(recipe: str | None, overrides: tuple[str, ...], resume: Path | None) -> Recipe | Plan:
+    """The recipe of a name or file, or of the folder of an earlier run.
+
+    Raises:
+        ZooError: it is not there or not right.
+    """
+    from zoo import recipe as recipes
     from zoo.run_folder import RunFolder
     from zoo.sweep import section
-    from zoo.sweep.folder import SweepFolder
+
+    if resume is None:
+        assert recipe is not None
+        return section.read(recipe, overrides)
+    if (resume / "sweep.yaml").is_file():
+        return section.read(str(resume / "sweep.yaml"))
+    return recipes.read(str(RunFolder.existing(resume).recipe))
+
+
+def where_to(name: str, out: Path | None, resume: Path | None) -> Path:
+    """The folder for everything.
+
+    Raises:
+        ZooError: `resume` is finished, or `out` holds something already.
+    """
+    from zoo.errors import ZooError
+    from zoo.run_folder import RunFolder
 
     if resume is not None:
-        if recipe is not None or overrides or out is not None:
-            raise ZooError("--resume takes the recipe from the run folder: give nothing else")
-        if (resume / "sweep.yaml").is_file():
-            made = section.read(str(resume / "sweep.yaml"))
-            folder = RunFolder(resume)
-        else:
-            folder = RunFolder.existing(resume)
-            made = recipes.read(str(folder.recipe))
-            if folder.finished:
-                raise ZooError(f"{resume} is finished; zoo predict {resume} FILE asks its model")
-    elif recipe is None:
-        raise ZooError("say which recipe: zoo run dtnet_total (zoo recipes lists them)")
-    else:
-        made = section.read(recipe, overrides)
-        if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ZooError(f"{out} is not empty; choose another folder, or go on with it: zoo run --resume {out}")
-        name = made.base.name if isinstance(made, section.Plan) else made.name
-        folder = RunFolder(out) if out is not None else RunFolder.new(name)
-    if isinstance(made, section.Plan):
-        from zoo.cli import sweep
+        if RunFolder(resume).finished and not (resume / "sweep.yaml").is_file():
+            raise ZooError(f"{resume} is finished; zoo predict {resume} FILE asks its model")
+        return resume
+    if out is None:
+        return RunFolder.new(name).path
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ZooError(f"{out} is not empty; choose another folder, or go on with it: zoo run --resume {out}")
+    return out
 
-        sweep.run_and_show(made, SweepFolder(folder.path))
+
+def train_and_show(made: Recipe, path: Path) -> None:
+    """One recipe; of several processes the first one alone prints, and speaks to MLflow."""
+    from zoo.processes import is_first
+    from zoo.run_folder import RunFolder
+
+    if is_first():
+        from zoo.cli import report
+
+        report.run_and_show(made, RunFolder(path))
     else:
-        report.run_and_show(made, folder)
+        from zoo import run as runs
+
+        runs.run(made, RunFolder(path), lambda line: None)

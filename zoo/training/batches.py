@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from zoo.contract.plugin import Encoder
 from zoo.embeddings import EmbeddingStore
 from zoo.graphs.graph import collate
 from zoo.graphs.store import GraphStore
+from zoo.recipe import Training
+from zoo.training.packing import Packing, shares
 
 
 @dataclass(frozen=True)
@@ -22,11 +25,18 @@ class Batch:
     """Crystals, their cached embedding (None where the encoder runs in every step) and their true tensors.
 
     The tensors are (B, *target.shape); per atom (N, *target.shape), NaN where an atom has no label.
+
+    Attributes:
+        rows: where these tensors belong among those of all crystals that are gone through, in their order.
+        weight: of the mean error of this batch, so that the sum over processes is the step's error, and the mean over
+            an epoch's steps that over its crystals. In one process 1, but for batches by edges.
     """
 
     crystals: CrystalBatch
     embedding: Embedding | None
     tensors: Tensor
+    rows: np.ndarray
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,46 +56,92 @@ class Samples:
     embeddings: EmbeddingStore | None
     per_atom: bool = False
 
-    def rows(self, indices: Sequence[int]) -> np.ndarray:
+    def rows(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Where in `tensors` those of these crystals are, crystal after crystal."""
         if not self.per_atom:
             return np.asarray(indices, dtype=np.int64)
-        offsets = self.graphs.atom_offsets
-        parts = [np.arange(offsets[i], offsets[i + 1]) for i in indices]
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+        return _concatenated_ranges(self.graphs.atom_offsets, np.asarray(indices, dtype=np.int64))
 
-    def batch(self, indices: Sequence[int], device: torch.device) -> Batch:
-        """The crystals of these indices as one batch on `device`."""
+    def labelled(self, indices: Sequence[int] | np.ndarray) -> int:
+        """The number of tensors that an error of these crystals is the mean of."""
+        if not self.per_atom:
+            return len(indices)
+        return int((~self.tensors[self.rows(indices)].flatten(1).isnan().any(dim=1)).sum())
+
+    def batch(self, indices: Sequence[int], device: torch.device, rows: np.ndarray, weight: float = 1.0) -> Batch:
+        """The crystals of these indices as one batch on `device`; see `Batch` for `rows` and `weight`."""
         crystals = collate([self.graphs[i] for i in indices]).to(device)
         embedding = None
         if self.embeddings is not None:
             embedding = self.embeddings.collate(indices, crystals, self.encoder)
-        return Batch(crystals, embedding, self.tensors[self.rows(indices)].to(device))
+        return Batch(crystals, embedding, self.tensors[self.rows(indices)].to(device), rows, weight)
+
+
+def _concatenated_ranges(offsets: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """[offsets[i], offsets[i + 1]) for each i, one after another."""
+    parts = [np.arange(offsets[i], offsets[i + 1]) for i in indices]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
 class Batches:
-    """An epoch's batches, of sizes as equal as can be (a last batch of one crystal would be mere noise).
+    """An epoch's batches, by number of crystals or by edges; of each, what falls to this process.
 
-    With a seed the order depends on it and on `epoch` alone, so that a resumed run sees the batches that an
-    uninterrupted one would have seen.
+    By number they are of sizes as equal as can be (a last batch of one crystal would be mere noise); by edges see
+    `Packing`. With a seed the batches depend on it and on `epoch` alone, so that a resumed run, and one on another
+    number of processes, sees those that an uninterrupted one would have seen. Each is divided among the processes by
+    edges; None comes where there are fewer crystals than processes.
     """
 
     def __init__(
-        self, samples: Samples, indices: Sequence[int], size: int, device: torch.device, seed: int | None = None
+        self,
+        samples: Samples,
+        indices: Sequence[int],
+        settings: Training,
+        device: torch.device,
+        seed: int | None = None,
     ) -> None:
         self.samples = samples
-        self.indices = np.asarray(indices)
-        self.count = max(1, -(-len(indices) // size))
+        self.indices = np.asarray(indices, dtype=np.int64)
         self.device = device
         self.seed = seed
         self.epoch = 0
+        self.edges = samples.graphs.n_edges[self.indices]
+        self.packing = None if settings.batch_edges is None else Packing(self.edges, settings.batch_edges)
+        self.count = max(1, -(-len(indices) // settings.batch_size)) if self.packing is None else len(self.packing)
+        counts = samples.graphs.n_atoms[self.indices] if samples.per_atom else np.ones(len(indices), dtype=np.int64)
+        self._offsets = np.concatenate([[0], np.cumsum(counts)])
+        self._labelled = samples.labelled(self.indices)
 
     def __len__(self) -> int:
         return self.count
 
-    def __iter__(self) -> Iterator[Batch]:
-        order = self.indices
-        if self.seed is not None:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
-        for chunk in np.array_split(order, self.count):
-            yield self.samples.batch(chunk.tolist(), self.device)
+    @property
+    def n_rows(self) -> int:
+        """The number of tensors of all crystals together."""
+        return int(self._offsets[-1])
+
+    def plan(self) -> list[np.ndarray]:
+        """The crystals of each batch of this epoch, over all processes, as positions among `indices`."""
+        random = None if self.seed is None else np.random.default_rng((self.seed, self.epoch))
+        if self.packing is not None:
+            return self.packing.batches(random)
+        order = np.arange(len(self.indices))
+        if random is not None:
+            order = random.permutation(order)
+        return np.array_split(order, self.count)
+
+    def __iter__(self) -> Iterator[Batch | None]:
+        rank, world = idist.get_rank(), idist.get_world_size()
+        for whole in self.plan():
+            mine = whole if world == 1 else whole[np.sort(shares(self.edges[whole], world)[rank])]
+            yield self._batch(mine, whole) if len(mine) else None
+
+    def _batch(self, mine: np.ndarray, whole: np.ndarray) -> Batch:
+        indices = self.indices[mine]
+        weight = 1.0
+        if self.packing is not None:
+            weight = self.samples.labelled(indices) * self.count / max(self._labelled, 1)
+        elif len(mine) < len(whole):
+            weight = self.samples.labelled(indices) / max(self.samples.labelled(self.indices[whole]), 1)
+        rows = _concatenated_ranges(self._offsets, mine)
+        return self.samples.batch(indices.tolist(), self.device, rows, weight)

@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
@@ -21,8 +22,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
 from zoo.model import TensorModel
+from zoo.processes import is_first, sum_over_processes, wait
 from zoo.recipe import Training
 from zoo.training.batches import Batch, Batches
+from zoo.training.gradients import sum_of_gradients
 
 EpochRow = dict[str, float]
 ErrorOf = Callable[[Tensor, Tensor], Tensor]
@@ -51,14 +54,20 @@ def mae_of_components(predicted: Tensor, true: Tensor, target: TensorTarget) -> 
 
 
 def predict_all(model: TensorModel, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted and true tensors, as the model's and the batches' are, in the order of the batches' indices."""
+    """Predicted and true tensors, as the model's and the batches' are, in the order of the batches' indices.
+
+    Each process predicts its share, and has all in the end.
+    """
     model.eval()
-    predicted, true = [], []
+    predicted = torch.zeros(batches.n_rows, *model.target.shape, device=batches.device)
     with nullcontext() if model.readout.needs_grad else torch.no_grad():
         for batch in batches:
-            predicted.append(model(batch.crystals, batch.embedding).detach().cpu().numpy())
-            true.append(batch.tensors.cpu().numpy())
-    return np.concatenate(predicted), np.concatenate(true)
+            if batch is not None:
+                rows = torch.from_numpy(batch.rows).to(batches.device)
+                predicted[rows] = model(batch.crystals, batch.embedding).detach()
+    true = batches.samples.tensors[batches.samples.rows(batches.indices)]
+    # Each row is another process's than zero in one process alone: the sum is exact.
+    return sum_over_processes(predicted).cpu().numpy(), true.numpy()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -98,6 +107,7 @@ class Trainer:
 
     A kill at any point loses at most the epoch under way: `run` goes on from `last.pt`, and since the order of the
     batches and dropout's random numbers depend on the seed and the epoch alone, the result is the same as without it.
+    In several processes all have the same weights, and the checkpoints are those of one: dropout differs, nothing else.
     """
 
     def __init__(
@@ -141,16 +151,19 @@ class Trainer:
         self._attach(on_epoch, title)
         self._resume()
 
-    def _step(self, engine: Engine, batch: Batch) -> float:
+    def _step(self, engine: Engine, batch: Batch | None) -> float:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.error(self.model(batch.crystals, batch.embedding), batch.tensors)
-        loss.backward()
+        loss = torch.zeros((), device=self.train.device)
+        if batch is not None:
+            loss = batch.weight * self.error(self.model(batch.crystals, batch.embedding), batch.tensors)
+            loss.backward()
+        total = sum_of_gradients(list(self.learned.parameters()), loss.detach())
         torch.nn.utils.clip_grad_norm_(self.learned.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.learned)
-        return loss.item()
+        return total
 
     def _attach(self, on_epoch: Callable[[EpochRow], None], title: str) -> None:
         engine, settings = self.engine, self.settings
@@ -160,7 +173,8 @@ class Trainer:
         @engine.on(Events.EPOCH_STARTED)
         def begin(engine: Engine) -> None:
             self.train.epoch = engine.state.epoch
-            seed_everything(self.seed * 1_000_003 + engine.state.epoch)
+            # In each process another dropout: they compute different crystals.
+            seed_everything(self.seed * 1_000_003 + engine.state.epoch + idist.get_rank() * 1_000_000_007)
             self._loss_sum = 0.0
 
         @engine.on(Events.ITERATION_COMPLETED)
@@ -177,7 +191,8 @@ class Trainer:
             self._val_error = error
             train_loss = self._loss_sum / len(self.train)
             engine.state.metrics.update(train=train_loss, val=error)
-            on_epoch({"epoch": engine.state.epoch, "train_loss": train_loss, "val_mae_ten": error, "lr": rate})
+            if is_first():
+                on_epoch({"epoch": engine.state.epoch, "train_loss": train_loss, "val_mae_ten": error, "lr": rate})
 
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.stopper)
         keeper: dict[str, Any] = {"model": self.average.module if self.average is not None else self.learned}
@@ -203,6 +218,8 @@ class Trainer:
         engine.add_event_handler(
             Events.EPOCH_COMPLETED, Checkpoint(self.state, self._saver(), filename_pattern="last.pt", n_saved=1)
         )
+        if not is_first():
+            return
         bar_format = "{desc} {n_fmt}/{total_fmt} epochs|{bar}|{postfix} [{elapsed}<{remaining}]"
         bar = ProgressBar(persist=True, bar_format=bar_format, desc=title, disable=None)
         bar.attach(
@@ -242,12 +259,14 @@ class Trainer:
         """Train to the end, from the last checkpoint where there is one; leaves the best weights in the model.
 
         Raises:
-            ZooError: the loss became NaN or infinite.
+            ZooError: the loss became NaN or infinite, or another process has ended.
         """
+        wait()  # until all have read the last checkpoint, which is about to be replaced
         done = self.epoch >= self.settings.max_epochs or self.stopper.counter >= self.settings.patience
         if not done:
             self.engine.run(self.train, max_epochs=self.settings.max_epochs)
             if not math.isfinite(self._loss_sum):
                 raise ZooError(f"the loss became {self._loss_sum} in epoch {self.epoch}; lower training.learning_rate")
+        wait()  # until the best one is written
         self.learned.load_state_dict(read_checkpoint(self.folder / "best.pt"))
         self.model.eval()

@@ -1,0 +1,67 @@
+"""What each of the two processes of test_processes.py does: `torchrun --nproc-per-node 2 pair.py FOLDER`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import yaml
+
+from zoo import recipe, run
+from zoo.errors import ZooError
+from zoo.processes import is_first, joined, wait
+from zoo.run_folder import RunFolder
+
+
+def train(folder: Path, name: str, on_epoch=None) -> dict:
+    made = recipe.parse(yaml.safe_load((folder / f"{name}.yaml").read_text()), name)
+    return run.run(made, RunFolder(folder / "two" / name), lambda line: None, on_epoch)
+
+
+def written_below(folder: Path) -> list[str]:
+    """Of the files below `folder`, those that this process opens to write from now on."""
+    paths: list[str] = []
+
+    def heard(event: str, arguments: tuple) -> None:
+        if event == "open" and isinstance(arguments[0], str) and str(arguments[0]).startswith(str(folder)):
+            if arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                paths.append(arguments[0])
+        elif event in ("os.rename", "os.remove") and str(arguments[0]).startswith(str(folder)):
+            paths.append(str(arguments[0]))
+
+    sys.addaudithook(heard)
+    return paths
+
+
+def end_at_two(seed: int, row: dict) -> None:
+    if row["epoch"] == 2:
+        os._exit(1)
+
+
+def main(folder: Path) -> None:
+    rank = os.environ["RANK"]
+    written = written_below(folder / "two")
+    with joined("cpu"):
+        answers = {name: train(folder, name) for name in ("whole", "edges", "begun_by_one")}
+        diverged = ""
+        try:
+            train(folder, "diverges")
+        except ZooError as error:
+            diverged = str(error)
+        told = {"metrics": answers, "diverged": diverged, "written": written}
+        (folder / f"told_{rank}.json").write_text(json.dumps(told))
+        wait()
+        if not is_first():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends the others as soon as one is gone
+        try:
+            train(folder, "ended", end_at_two)
+        except ZooError as error:
+            (folder / "left_alone.txt").write_text(str(error))
+            os._exit(2)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
