@@ -101,6 +101,16 @@ def test_lists_for_scripts(tmp_path: Path) -> None:
     assert {"encoder": "nequip", "readout": "dtnet", "works": True, "reason": None, "caveat": None} in pairs
 
 
+def test_what_a_plugin_takes(tmp_path: Path) -> None:
+    """Types as a recipe has them, brackets that are no markup, the keys inside a table, and how files are laid out."""
+    said = zoo("list", "mace", cwd=tmp_path).stdout
+    assert "int | list[int]" in said
+    said = zoo("list", "file", cwd=tmp_path).stdout
+    assert "targets.NAME.per_atom" in said and '{"total": {"quantity": "total dielectric"}}' in said
+    assert "target_xx, target_xy" in said and "Raises" not in said
+    assert "no keys of its own" in zoo("list", "petousis2017", cwd=tmp_path).stdout
+
+
 BAD = {
     "a misspelt key": (["run", "small.yaml", "training.max_epoch=3"], ["max_epoch", "Did you mean 'max_epochs'"]),
     "an unknown encoder": (["run", "small.yaml", "encoder.name=nequipp"], ["nequipp", "Did you mean 'nequip'"]),

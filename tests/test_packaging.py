@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import configparser
+import email
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from zoo.environment import E3NN
 
 ROOT = Path(__file__).parents[1]
 
@@ -81,6 +85,32 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
         assert name in names
     assert "zoo/templates/encoder/plugin.py" in names and "zoo/templates/pyproject.toml" in names
     assert any(name.endswith("LICENSE.md") for name in names), "the licence of the embedded data"
+
+
+def test_the_extras_that_are_spoken_of_are_there(wheel: Path) -> None:
+    """`pip install "crystal-tensor-zoo[mace]"` is valid, and brings nothing that could not live beside the zoo."""
+    packed = zipfile.ZipFile(wheel)
+    name = next(name for name in packed.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = email.message_from_bytes(packed.read(name))
+    extras = set(metadata.get_all("Provides-Extra", []))
+    assert {"sevennet", "mace", "tensornet", "optuna", "test", "dev"} <= extras
+    wanted = metadata.get_all("Requires-Dist", [])
+    assert "e3nn>=" + ".".join(map(str, E3NN)) in wanted
+    assert not [line for line in wanted if line.startswith(("mace-torch", "matgl"))]
+    pattern = re.compile(r"crystal-tensor-zoo\[([\w,-]+)\]|pip install -e \"\.\[([\w,-]+)\]")
+    pages = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *(ROOT / "zoo").rglob("*.py"),
+        *ROOT.glob("encoders/*/*.py"),
+    ]
+    spoken = {
+        extra
+        for page in pages
+        for found in pattern.findall(page.read_text(encoding="utf-8"))
+        for extra in "".join(found).split(",")
+    }
+    assert "sevennet" in spoken and spoken <= extras
 
 
 def test_an_installed_wheel_finds_its_recipes_and_trains(installed: Path, tmp_path: Path) -> None:

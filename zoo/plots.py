@@ -116,13 +116,15 @@ def error_by_crystal_system(
         for k, (system, group) in enumerate(groups.items()):
             if len(group):
                 whisker = group.std(ddof=1) / len(group) ** 0.5 if len(group) > 1 else 0.0
-                bar = axes.bar(k, group.mean(), yerr=whisker, width=0.7, color=COLOURS[system], alpha=0.75, capsize=4)
-                axes.bar_label(bar, fmt="%.3g", padding=2)
+                bar = axes.bar(
+                    k, group.mean(), yerr=whisker or None, width=0.7, color=COLOURS[system], alpha=0.75, capsize=4
+                )
+                axes.bar_label(bar, fmt="%.3g", padding=2, bbox={"color": "white", "alpha": 0.8, "pad": 0.5})
                 top = max(top, group.mean() + whisker)
         mean = "no crystals"
         if len(errors):
             axes.axhline(errors.mean(), color=_GREY, linestyle="--", linewidth=1, zorder=1)
-            mean = f"MAE {errors.mean():.3g} over all {len(errors)} (dashed)"
+            mean = f"MAE {errors.mean():.3g} over all {len(errors)} (dashed), whiskers: standard error"
         axes.set_title(f"{target.name}: {mean}")
         axes.set_xticks(range(len(groups)), [f"{system}\n({len(group)})" for system, group in groups.items()])
         axes.set_ylabel(f"MAE of ${_symbol(target)}_{{{'ijklmnop'[: target.rank]}}}$ ({words_of(target.unit)})")

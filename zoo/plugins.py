@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points, requires
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from pydantic import ValidationError
@@ -68,7 +67,6 @@ def versions(names: dict[str, str]) -> dict[str, str]:
 
 
 def extras_of(point: EntryPoint) -> list[str]:
-    """The extras of the distribution whose name begins like the plugin's: what `zoo list` tells to install."""
-    pattern = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
-    found = {m for line in (requires(point.dist.name) or []) for m in pattern.findall(line)} if point.dist else set()
-    return sorted(extra for extra in found if extra == point.name)
+    """The extra of the plugin's distribution that has its name: what a machine must install to run it."""
+    extras = point.dist.metadata.get_all("Provides-Extra", []) if point.dist else []
+    return [extra for extra in extras if extra == point.name]
