@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,13 @@ def crystals(count: int, seed: int = 0) -> list[Structure]:
     structures = [record.structure for record in dataset.records()]
     chosen = np.random.default_rng(seed).permutation(len(structures))[:count]
     return [structures[i] for i in chosen]
+
+
+def write_crystals(path: Path, structures: Sequence[Structure]) -> Path:
+    """JSON: numbers, positions and cell (Å) of each."""
+    parts = [(s.atomic_numbers, s.cart_coords.tolist(), s.lattice.matrix.tolist()) for s in structures]
+    path.write_text(json.dumps([dict(zip(("numbers", "positions", "cell"), part, strict=True)) for part in parts]))
+    return path
 
 
 def write_batches(folder: Path, structures: Sequence[Structure], cutoff: float, edges: int) -> Path:
