@@ -14,7 +14,7 @@ import torch
 from e3nn import o3
 from pymatgen.core import Lattice, Structure
 
-from zoo.api import CrystalBatch, Embedding, Encoder, Features, Hypers, Provides, ZooError
+from zoo.api import CrystalBatch, Embedding, Encoder, Features, Hypers, Needs, Provides, Readout, Rows, ZooError
 from zoo.embeddings import EmbeddingStore
 from zoo.graphs.graph import collate
 from zoo.graphs.store import GraphStore
@@ -263,3 +263,64 @@ def test_a_batch_that_does_not_fit_is_refused(tmp_path):
         store.collate([1], batch, encoder)
     with pytest.raises(ValueError, match="strain"):
         store.collate([0], dataclasses.replace(batch, strain=torch.zeros(1, 3, 3)), encoder)
+
+
+class Neighbours(Readout):
+    """Precomputes the sum of an atom's bonds, and the edges by their number in the crystal."""
+
+    needs = Needs(bonds=("1o",))
+
+    def __init__(self):
+        super().__init__(None, None, 4.0, None)
+
+    def precompute(self, embedding, batch):
+        assert not torch.is_grad_enabled()
+        crystal = batch.crystal[batch.dst]
+        edges = torch.arange(len(crystal))
+        edge = edges - Rows(edges, crystal).first(batch.n_crystals)[crystal]
+        return {
+            "sum": Rows(batch.sum_to_atoms(embedding.bonds.values), batch.crystal),
+            "edge": Rows(edge.int(), crystal),
+        }
+
+    def forward(self, embedding, batch):
+        raise AssertionError
+
+
+@pytest.mark.parametrize("encoder_class", [Pretrained, FromGeometry])
+def test_what_a_readout_precomputes_takes_the_place_of_the_bonds(tmp_path, monkeypatch, encoder_class):
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    monkeypatch.setattr("zoo.embeddings.EDGES_PER_BATCH", 100)
+    encoder = encoder_class()
+    store = build(encoder, tmp_path)
+    before = sorted(tmp_path.iterdir())
+    store.precompute(Neighbours(), encoder)
+    assert sorted(tmp_path.iterdir()) == before  # nothing is left behind
+    for indices in ([4, 0, 2], [3], [5, 5, 3, 1]):
+        batch = collate([store.graphs[i] for i in indices])
+        mine, true = store.collate(indices, batch, encoder), direct(encoder, store.graphs, indices)
+        assert mine.bonds is None
+        found = mine.precomputed
+        torch.testing.assert_close(found["sum"].values, batch.sum_to_atoms(true.bonds.values), rtol=1e-5, atol=1e-6)
+        assert torch.equal(found["sum"].crystal, batch.crystal)
+        edge = found["edge"].values + found["edge"].first(len(indices))[found["edge"].crystal]
+        assert found["edge"].values.dtype == torch.int32 and torch.equal(edge, torch.arange(len(batch.src)))
+        assert torch.equal(found["edge"].crystal, batch.crystal[batch.dst])
+
+
+def test_a_readout_that_precomputes_nothing_gets_the_bonds_if_it_needs_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+
+    class Plain(Neighbours):
+        precompute = Readout.precompute
+
+    class AtomsAlone(Plain):
+        needs = Needs(atoms=("0e",))
+
+    encoder = FromGeometry()
+    store = build(encoder, tmp_path)
+    batch = collate([store.graphs[0]])
+    store.precompute(AtomsAlone(), encoder)
+    assert store.collate([0], batch, encoder).bonds is None
+    store.precompute(Plain(), encoder)
+    assert store.collate([0], batch, encoder).bonds is not None

@@ -10,7 +10,7 @@ A plugin is a class registered under an entry-point group of its distribution:
 """
 
 from zoo.contract.batch import CrystalBatch
-from zoo.contract.features import Embedding, Features, matrix_to_spherical, spherical_to_matrix
+from zoo.contract.features import Embedding, Features, Rows, matrix_to_spherical, spherical_to_matrix
 from zoo.contract.plugin import BadRecord, Dataset, Encoder, Hypers, Needs, Provides, Readout, Record
 from zoo.contract.potential import Potential, PotentialOutput
 from zoo.contract.pretrained import ConvertedEncoder, ConvertedHypers, PretrainedEncoder, choose_layers
@@ -39,6 +39,7 @@ __all__ = [
     "PublicWeights",
     "Readout",
     "Record",
+    "Rows",
     "TensorTarget",
     "Weights",
     "ZooError",

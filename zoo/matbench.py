@@ -241,6 +241,7 @@ def _samples(
     embeddings = None
     if first.caches_embeddings:
         embeddings = EmbeddingStore.build(encoder, graphs, device=device, dtype=made.cache.dtype)
+        embeddings.precompute(first.readout, encoder, device)
     return Samples(graphs, torch.from_numpy(crystals.indices).float(), encoder, embeddings)
 
 

@@ -208,6 +208,7 @@ def prepare(
     if model.caches_embeddings:
         encoder.to(device)
         embeddings = EmbeddingStore.build(encoder, graphs, device=device, dtype=made.cache.dtype)
+        embeddings.precompute(model.readout, encoder, device)
         echo(f"encoder   {made.encoder.name}, frozen: {atoms}, cached")
     elif model.frozen:
         echo(

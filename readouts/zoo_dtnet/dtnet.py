@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo.api import CrystalBatch, Embedding, Hypers, Needs, Provides, Readout, TensorTarget, only_symmetric_rank_2
-from zoo_dtnet.layers import Block, BondBlock, Bonds, Embed, TensorHead, symmetrised
+from zoo.api import CrystalBatch, Embedding, Hypers, Needs, Provides, Readout, Rows, TensorTarget, only_symmetric_rank_2
+from zoo_dtnet.bonds import Bonds
+from zoo_dtnet.layers import Block, BondBlock, Embed, TensorHead, symmetrised
 
 
 class DTNetHypers(Hypers):
@@ -81,8 +83,15 @@ class DTNet(DTNetSimple):
 
     def bonds(self, embedding: Embedding, batch: CrystalBatch) -> Bonds | None:
         """The bond features under the envelope."""
+        if embedding.precomputed is not None:
+            return Bonds.joined(embedding.precomputed, batch)
         assert embedding.bonds is not None  # needs
         return Bonds.of(embedding.bonds, batch, self.cutoff)
+
+    def precompute(self, embedding: Embedding, batch: CrystalBatch) -> Mapping[str, Rows]:
+        """The sums over bonds that no parameter is in, and the bonds that differ."""
+        assert embedding.bonds is not None  # needs
+        return Bonds.of(embedding.bonds, batch, self.cutoff).merged(batch)
 
 
 class DTNetExp(DTNet):

@@ -8,12 +8,11 @@ equivariant.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
-from zoo.api import CrystalBatch, Features, Provides, polynomial_envelope, spherical_to_matrix
+from zoo.api import CrystalBatch, Features, Provides, spherical_to_matrix
+from zoo_dtnet.bonds import Bonds
 
 Ranks = tuple[Tensor, Tensor, Tensor]
 
@@ -30,32 +29,6 @@ def mlp(inputs: int, hidden: int, outputs: int, layers: int, dropout: float) -> 
         parts += [nn.Linear(inputs, hidden), nn.SiLU(), nn.Dropout(dropout)]
         inputs = hidden
     return nn.Sequential(*parts, nn.Linear(inputs, outputs))
-
-
-@dataclass(frozen=True)
-class Bonds:
-    """What all blocks want of the bonds.
-
-    Attributes:
-        envelope: (E, 1), f_c(r_ij).
-        scalars: (E, C_b).
-        envelope_sum: (N, 1), Σ_j f_c(r_ij).
-        vector_sum: (N, 3, C_b'), Σ_j f_c(r_ij) b_v. No parameter is in it: a linear map commutes with the sum.
-        batch: to sum over the edges of an atom.
-    """
-
-    envelope: Tensor
-    scalars: Tensor
-    envelope_sum: Tensor
-    vector_sum: Tensor
-    batch: CrystalBatch
-
-    @classmethod
-    def of(cls, features: Features, batch: CrystalBatch, cutoff: float) -> Bonds:
-        """From the bond features of a batch; `cutoff` in Å."""
-        envelope = polynomial_envelope(batch.edge_vectors().norm(dim=-1, keepdim=True), cutoff)
-        vectors = features.vectors() * envelope.unsqueeze(-1)
-        return cls(envelope, features.scalars(), batch.sum_to_atoms(envelope), batch.sum_to_atoms(vectors), batch=batch)
 
 
 class Embed(nn.Module):
@@ -124,7 +97,7 @@ class BondBlock(Block):
     def with_bonds(self, s1: Tensor, v1: Tensor, bonds: Bonds | None) -> tuple[Tensor, Tensor]:
         """s2, v2."""
         assert bonds is not None
-        hidden = bonds.batch.sum_to_atoms(bonds.envelope * self.bond_hidden(bonds.scalars))
+        hidden = bonds.sum_to_atoms(bonds.envelope * self.bond_hidden(bonds.scalars))
         weighted = nn.functional.linear(self.bond_dropout(hidden), self.bond_scalar.weight)
         return s1 + weighted + bonds.envelope_sum * self.bond_scalar.bias, v1 + self.bond_vector(bonds.vector_sum)
 

@@ -11,10 +11,21 @@ from e3nn import o3
 from pymatgen.core import Structure
 from torch import nn
 
-from zoo.api import CrystalBatch, Embedding, Features, Provides, TensorTarget, polynomial_envelope, spherical_to_matrix
+from zoo.api import (
+    CrystalBatch,
+    Embedding,
+    Features,
+    Provides,
+    TensorTarget,
+    bessel_basis,
+    polynomial_envelope,
+    spherical_to_matrix,
+)
 from zoo.graphs.graph import collate, crystal_graph
+from zoo.precomputed import Precomputed
 from zoo_dtnet import DTNet, DTNetExp, DTNetHypers, DTNetSimple
-from zoo_dtnet.layers import BondBlock, Bonds, safe_norm
+from zoo_dtnet.bonds import Bonds, Counts
+from zoo_dtnet.layers import BondBlock, safe_norm
 
 CUTOFF = 4.0
 TOTAL = TensorTarget("total")
@@ -242,3 +253,64 @@ def test_what_it_cannot_make(kind: type, target: TensorTarget, why: str) -> None
     reason = kind.cannot_make(target)
     assert reason is not None and why in reason
     assert kind.cannot_make(TensorTarget("electronic", "ab=ba")) is None
+
+
+SALT = Structure.from_spacegroup("Fm-3m", 5.64 * np.eye(3), ["Na", "Cl"], [[0, 0, 0], [0.5, 0, 0]])
+GRAPHS = [
+    crystal_graph(structure, CUTOFF)
+    for structure in (
+        SALT,
+        Structure(SALT.lattice, SALT.species, SALT.frac_coords + np.random.default_rng(1).normal(0, 0.02, (8, 3))),
+        Structure(9.0 * np.eye(3), ["Ar"], [[0, 0, 0]]),  # none
+        SALT.get_primitive_structure(),
+    )
+]
+
+
+def embedded(indices: np.ndarray, by_length: bool = True) -> tuple[Embedding, CrystalBatch]:
+    """Atom features by chance, the same for a crystal in any batch; bond features of the length, or by chance too."""
+    batch = collate([GRAPHS[i] for i in indices], torch.float64)
+    random = [torch.Generator().manual_seed(int(i)) for i in indices]
+    counts = [(len(GRAPHS[i].numbers), len(GRAPHS[i].src)) for i in indices]
+    draw = [
+        (torch.randn(n, PROVIDES.atoms.dim, generator=g).double(), torch.randn(e, 13, generator=g).double())
+        for (n, e), g in zip(counts, random, strict=True)
+    ]
+    atoms, bonds = (torch.cat(parts) for parts in zip(*draw, strict=True))
+    if by_length:
+        bonds[:, :4] = bessel_basis(batch.edge_vectors().norm(dim=1), CUTOFF, 4)
+    return Embedding(Features(PROVIDES.atoms, atoms), Features(PROVIDES.bonds, bonds)), batch
+
+
+@pytest.mark.parametrize("by_length", [True, False])
+def test_bonds_that_are_alike_are_read_once(by_length: bool) -> None:
+    """Tensors and gradients are those of all bonds one by one; scalars that differ at one length stay apart."""
+    readout = make(DTNet)
+    one_by_one = [np.array([i]) for i in range(len(GRAPHS))]
+    precomputed = Precomputed.build(readout, lambda piece: embedded(piece, by_length), one_by_one)
+    assert precomputed is not None
+    order = [3, 1, 0, 2, 0]
+    embedding, batch = embedded(np.array(order), by_length)
+    found = []
+    for given in (embedding, Embedding(embedding.atoms, precomputed=precomputed.rows(order, batch))):
+        tensor = readout(given, batch)
+        slopes = torch.autograd.grad(tensor.square().sum(), list(readout.parameters()))
+        found.append([tensor, *slopes])
+    for got, expected in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-7, atol=1e-9)
+    # Rock salt has two lengths within the cutoff; where the atoms are moved, i to j is as long as j to i still.
+    kinds = precomputed.rows([0, 1, 2, 3], embedded(np.arange(4))[1])["kinds"]
+    edges = [len(graph.src) for graph in GRAPHS]
+    merged = [2, edges[1] // 2, 0, 2]
+    assert torch.bincount(kinds.crystal, minlength=4).tolist() == (merged if by_length else edges)
+
+
+def test_sums_of_counted_bonds_and_all_their_derivatives() -> None:
+    atom, kind = torch.tensor([0, 0, 2, 3]), torch.tensor([1, 0, 1, 4])
+    count = torch.tensor([2.0, 1.0, 3.0, 1.0], dtype=torch.float64)
+    counts = Counts.of(atom, kind, count, n_atoms=4, n_kinds=5)
+    dense = torch.zeros(4, 5, dtype=torch.float64).index_put((atom, kind), count)
+    values = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(counts.sum(values), dense @ values)
+    torch.autograd.gradcheck(counts.sum, (values,))
+    torch.autograd.gradgradcheck(lambda x: counts.sum(x.square()), (values,))

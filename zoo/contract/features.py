@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -106,13 +107,35 @@ class Features:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Rows of numbers that belong to crystals: those of the first crystal, then those of the second, ...
+
+    Attributes:
+        values: (n, ...) numbers or indices. An index counts from the first atom (or edge, or row) of its own crystal,
+            so that it holds whatever else is in the batch.
+        crystal: (n,) int64, the crystal of each row, ascending.
+    """
+
+    values: Tensor
+    crystal: Tensor
+
+    def first(self, n_crystals: int) -> Tensor:
+        """(B,) int64: the first row of each crystal, to be added to indices that count from it."""
+        counts = torch.bincount(self.crystal, minlength=n_crystals)
+        return counts.cumsum(0) - counts
+
+
+@dataclass(frozen=True)
 class Embedding:
     """What an encoder makes of a batch.
 
     Attributes:
         atoms: features of the N atoms.
         bonds: features of the E edges, in the order of the batch's edges, or None.
+        precomputed: what `Readout.precompute` made of it, which then takes the place of `bonds`; None where it was not
+            asked.
     """
 
     atoms: Features
     bonds: Features | None = None
+    precomputed: Mapping[str, Rows] | None = None

@@ -15,7 +15,7 @@ from pymatgen.core import Structure
 from torch import Tensor, nn
 
 from zoo.contract.batch import CrystalBatch
-from zoo.contract.features import Embedding, Features
+from zoo.contract.features import Embedding, Features, Rows
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
 from zoo.weights import PublicWeights, Weights
@@ -181,6 +181,15 @@ class Readout(nn.Module, ABC):
     def prepare(self, batch: CrystalBatch) -> CrystalBatch:
         """The batch as the encoder shall see it: itself, or with a strain to differentiate by."""
         return batch
+
+    def precompute(self, embedding: Embedding, batch: CrystalBatch) -> Mapping[str, Rows] | None:
+        """What `forward` wants of the bonds and the geometry that no parameter is in: sums over neighbours, say.
+
+        For a frozen encoder it is asked once for each crystal, not in every step; `forward` then finds the answer in
+        `embedding.precomputed`, in the place of the bond features. Elsewhere (an encoder that learns, a prediction)
+        `forward` gets the bond features. None: it wants these in every step, the default where it `needs` some.
+        """
+        return None if self.needs.bonds else {}
 
     @abstractmethod
     def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding, Features
 from zoo.model import TensorModel
+from zoo.precomputed import Precomputed
 from zoo.testing.compare import FLOAT32, assert_same, norms, orthogonal_matrices, rotate_crystal, rotate_tensor
 from zoo.testing.crystals import VARIED, prototypes, varied
 from zoo.testing.pair import Pair
@@ -76,6 +77,33 @@ def check_batching(pair: Pair) -> None:
     """A crystal's tensor does not depend on what else is in its batch."""
     one_by_one = torch.cat([pair.predict([s]) for s in varied()])
     assert_same(pair, pair.of_varied, one_by_one, VARIED, "crystals of one batch influence each other")
+
+
+def check_precomputed(pair: Pair) -> None:
+    """What the readout precomputes of each crystal alone does in a batch what the bond features do.
+
+    To the accuracy of float32: it may put together what is equal to that.
+    """
+    model, structures = pair.model, varied()
+    if model.readout.needs_grad:
+        return  # nothing is cached for it
+
+    def embed(piece: np.ndarray) -> tuple[Embedding, CrystalBatch]:
+        batch = pair.batch([structures[i] for i in piece])
+        with torch.no_grad():
+            return model.encoder(batch), batch
+
+    precomputed = Precomputed.build(model.readout, embed, [np.array([i]) for i in range(len(structures))])
+    if precomputed is None:
+        return
+    order = list(reversed(range(len(structures))))
+    embedding, batch = embed(np.array(order))
+    embedding = Embedding(embedding.atoms, precomputed=precomputed.rows(order, batch))
+    with torch.no_grad():
+        got = model(batch, embedding)
+    expected = pair.predict([structures[i] for i in order])
+    claim = "what the readout precomputes is not what its bond features say"
+    assert_same(pair, got, expected, [VARIED[i] for i in order], claim, rtol=FLOAT32)
 
 
 def check_input_not_mutated(pair: Pair) -> None:

@@ -73,6 +73,9 @@ class ConformanceTests:
     def test_batching(self) -> None:
         behaviour.check_batching(self.pair)
 
+    def test_precomputed(self) -> None:
+        behaviour.check_precomputed(self.pair)
+
     def test_input_not_mutated(self) -> None:
         behaviour.check_input_not_mutated(self.pair)
 
