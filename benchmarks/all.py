@@ -21,12 +21,6 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 
 # In the order of the page; a test sees that none is forgotten.
 BENCHMARKS = ("embedding", "nequip", "teanet", "readout_epoch", "prediction")
-    "embedding",
-    "nequip",
-    "teanet",
-    "readout_epoch",
-    "prediction",
-)  # in the order of the page; a test sees that none is forgotten
 
 
 def main() -> None:

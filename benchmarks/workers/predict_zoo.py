@@ -1,4 +1,4 @@
-"""Predictions of a trained model: predict_zoo.py MODEL CRYSTALS SIZE...; a pass asks of all crystals, SIZE at a time."""
+"""Predictions of a trained model: predict_zoo.py MODEL CRYSTALS SIZE...; a pass is all crystals, SIZE at a time."""
 
 from __future__ import annotations
 
