@@ -88,7 +88,7 @@ class Graph(Section):
     """How the neighbours of the atoms are found."""
 
     backend: str = backends.DEFAULT
-    """pymatgen or vesin: both find the same edges, each in its own time."""
+    """auto, images, pymatgen, vesin or torch-cluster: all find the same edges (docs/neighbours.md)."""
 
     @field_validator("backend")
     @classmethod

@@ -22,6 +22,7 @@ from zoo.data.symmetry import crystal_system
 from zoo.devices import choose_device
 from zoo.embeddings import EmbeddingStore
 from zoo.errors import ZooError, clear_disk_errors, did_you_mean
+from zoo.graphs import backends
 from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.store import GraphStore
 from zoo.processes import first_goes_first, is_first, wait
@@ -92,6 +93,7 @@ def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, Ep
         seed_everything(made.seeds[0])
         first = models.build(made.encoder, made.readout, target)
         device = choose_device(made.device)
+        backends.choose(made.graph.backend)  # what is missing is said before any data are read
         folder.path.mkdir(parents=True, exist_ok=True)
         with only_one(folder):
             with first_goes_first():

@@ -1,6 +1,7 @@
 """Edges of every backend against a brute-force enumeration over images, in float64, that shares nothing with them."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from zoo.errors import ZooError
-from zoo.graphs import backends
+from zoo.graphs import backends, cluster
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.neighbours import neighbour_lists
 
@@ -215,3 +216,18 @@ def test_a_backend_that_there_is_not():
 def test_numbers_that_are_no_crystal(positions, cell, said):
     with pytest.raises(ZooError, match=said):
         neighbours(np.array(positions), np.asarray(cell, dtype=float), 4.0)
+
+
+def test_torch_cluster_that_is_missing_is_said_in_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_cluster", None)
+    with pytest.raises(
+        ZooError, match=r'not installed: .*--no-build-isolation "crystal-tensor-zoo\[cluster\]"'
+    ) as said:
+        neighbours(ATOMS, CELLS["cubic"], 4.0, "torch-cluster")
+    assert "\n" not in str(said.value)
+
+
+def test_more_neighbours_than_torch_cluster_is_first_asked_for(monkeypatch):
+    pytest.importorskip("torch_cluster", reason="torch-cluster is not installed")
+    monkeypatch.setattr(cluster, "FIRST_LIMIT", 3)
+    assert check(ATOMS @ CELLS["tiny"], CELLS["tiny"], 5.0, "torch-cluster") > 500

@@ -110,13 +110,17 @@ def test_the_key_is_of_all_that_changes_the_graphs(tmp_path, monkeypatch):
     assert key([ROCK_SALT.copy(), RUTILE.copy()]) == keys[0]
 
 
-def test_the_key_is_the_same_for_all_that_look_for_edges(tmp_path):
-    first = GraphStore.build(CRYSTALS, 6.0, KEYS, tmp_path / "pymatgen", backend="pymatgen")
-    second = GraphStore.build(CRYSTALS, 6.0, KEYS, tmp_path / "vesin", backend="vesin")
+@pytest.mark.parametrize("other", ["images", "pymatgen", "vesin"])
+def test_the_files_are_the_same_for_all_that_look_for_edges(tmp_path, other):
+    first = GraphStore.build(CRYSTALS, 6.0, KEYS, tmp_path / "auto")
+    second = GraphStore.build(CRYSTALS, 6.0, KEYS, tmp_path / other, backend=other)
     assert first.key == second.key
     for name in module.FILES:
-        one, other = (tmp_path / b / "graphs" / first.key / f"{name}.npy" for b in ("pymatgen", "vesin"))
-        assert one.read_bytes() == other.read_bytes()
+        mine, theirs = (tmp_path / b / "graphs" / first.key / f"{name}.npy" for b in ("auto", other))
+        assert mine.read_bytes() == theirs.read_bytes()
+
+
+def test_an_unknown_backend_leaves_nothing(tmp_path):
     with pytest.raises(ZooError, match=r"no neighbour list 'vesinn'\. Did you mean 'vesin'"):
         GraphStore.build(CRYSTALS, 5.0, KEYS, tmp_path, backend="vesinn")
 

@@ -1,57 +1,21 @@
-"""What looks for neighbours: all find the same pairs, each in its own time."""
+"""What looks for neighbours: all find the same pairs, each in its own time (docs/neighbours.md)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from pymatgen.optimization.neighbors import find_points_in_spheres
 
 from zoo.errors import ZooError, did_you_mean
+from zoo.graphs import cluster
+from zoo.graphs.atoms import Atoms, Pairs
+from zoo.graphs.images import images
 
-DEFAULT = "pymatgen"
-
-
-@dataclass(frozen=True)
-class Atoms:
-    """Those of B crystals, counted through.
-
-    Attributes:
-        positions: (N, 3) float64 Å, within the cells.
-        cells: (B, 3, 3) float64 Å, lattice vectors as rows.
-        first: (B + 1,) int64: crystal b has the atoms [first[b], first[b + 1]).
-    """
-
-    positions: np.ndarray
-    cells: np.ndarray
-    first: np.ndarray
-
-    def one_by_one(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Positions and cell of each crystal."""
-        for (start, end), cell in zip(pairwise(self.first.tolist()), self.cells, strict=True):
-            yield self.positions[start:end], cell
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Pairs of atoms.
-
-    Attributes:
-        src, dst: (E,) int64.
-        shift: (E, 3) whole numbers, int or float: the pair is dst and src moved by `shift @ cell`.
-        distance: (E,) float64 Å.
-    """
-
-    src: np.ndarray
-    dst: np.ndarray
-    shift: np.ndarray
-    distance: np.ndarray
-
+DEFAULT = "auto"
 
 Backend = Callable[[Atoms, float], Pairs]
-"""All pairs closer than a reach (Å), each once; more than these, and each atom with itself, may be among them."""
+"""All pairs closer than a reach (Å), each once; some beyond it may be among them."""
 
 _PERIODIC = np.ones(3, dtype=np.int64)
 
@@ -74,10 +38,25 @@ def _joined(atoms: Atoms, found: Sequence[Sequence[np.ndarray]]) -> Pairs:
     """From dst, src, shift and distance of each crystal by itself."""
     dst, src, shift, distance = (np.concatenate(part) for part in zip(*found, strict=True))
     offset = np.repeat(atoms.first[:-1], [len(part[0]) for part in found])
-    return Pairs(src.astype(np.int64, copy=False) + offset, dst.astype(np.int64, copy=False) + offset, shift, distance)
+    return Pairs.in_order(src + offset, dst + offset, shift, distance)
 
 
-_BACKENDS: dict[str, Backend] = {"pymatgen": pymatgen, "vesin": vesin}
+def auto(atoms: Atoms, reach: float) -> Pairs:
+    """The fastest on one thread: `images` for several small crystals, `pymatgen` for one, a large or a skewed one."""
+    n = atoms.counts
+    cells_around = (2 * reach * np.linalg.norm(atoms.inverse, axis=1) + 3).prod(axis=1)
+    several_small = len(n) >= 4 and (n * n).sum() <= 32 * n.sum() and cells_around.max() <= 4000
+    return (images if several_small else pymatgen)(atoms, reach)
+
+
+# Name -> what gives the backend, or says what has to be installed.
+_BACKENDS: dict[str, Callable[[], Backend]] = {
+    "auto": lambda: auto,
+    "images": lambda: images,
+    "pymatgen": lambda: pymatgen,
+    "vesin": lambda: vesin,
+    "torch-cluster": cluster.load,
+}
 NAMES = tuple(_BACKENDS)
 
 
@@ -98,4 +77,4 @@ def choose(name: str) -> Backend:
         ZooError: there is none of this name, or it is not installed.
     """
     refuse_unknown(name)
-    return _BACKENDS[name]
+    return _BACKENDS[name]()
