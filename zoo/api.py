@@ -16,14 +16,19 @@ from zoo.contract.potential import Potential, PotentialOutput
 from zoo.contract.pretrained import ConvertedEncoder, ConvertedHypers, PretrainedEncoder, choose_layers
 from zoo.contract.radial import bessel_basis, bond_features, polynomial_envelope
 from zoo.contract.target import TensorTarget, only_symmetric_rank_2
+from zoo.convolution.convolve import convolve
+from zoo.convolution.edges import ConvolutionEdges
+from zoo.convolution.paths import Block, Path
 from zoo.errors import ZooError
 from zoo.pickled import PickledObject, read_pickled_module
 from zoo.weights import PublicWeights, Weights, sha256_of
 
 __all__ = [
     "BadRecord",
+    "Block",
     "ConvertedEncoder",
     "ConvertedHypers",
+    "ConvolutionEdges",
     "CrystalBatch",
     "Dataset",
     "Embedding",
@@ -31,6 +36,7 @@ __all__ = [
     "Features",
     "Hypers",
     "Needs",
+    "Path",
     "PickledObject",
     "Potential",
     "PotentialOutput",
@@ -46,6 +52,7 @@ __all__ = [
     "bessel_basis",
     "bond_features",
     "choose_layers",
+    "convolve",
     "matrix_to_spherical",
     "only_symmetric_rank_2",
     "polynomial_envelope",

@@ -6,7 +6,6 @@ Every irrep has its natural parity, (-1)^l, so the degree names it. Features are
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import torch
@@ -15,17 +14,13 @@ from e3nn.nn import FullyConnectedNet
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from zoo.api import Block, ConvolutionEdges, Path, convolve
 from zoo_mace.architecture import Architecture
 from zoo_mace.product import Product
 from zoo_mace.radial import RadialBasis
 
-# Edges whose messages are made at a time on a CPU: few enough to stay in its cache.
-CHUNK = 256
 
-Path = tuple[int, int, int]
-
-
-def paths(degree_in: int, degree: int) -> tuple[Path, ...]:
+def paths(degree_in: int, degree: int) -> list[tuple[int, int, int]]:
     """All (l1, l2, l3) of feature, harmonic and message with natural parity, in the order of mace's weights."""
     found = [
         (l1, l2, l3)
@@ -34,20 +29,26 @@ def paths(degree_in: int, degree: int) -> tuple[Path, ...]:
         for l3 in range(abs(l1 - l2), min(l1 + l2, degree) + 1)
         if (l1 + l2 + l3) % 2 == 0
     ]
-    return tuple(sorted(found, key=lambda path: path[2]))
+    return sorted(found, key=lambda path: path[2])
 
 
-@functools.lru_cache(maxsize=32)
-def _coupling(degree_in: int, degree: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Spherical harmonics -> the matrices that couple features with them, ((L+1)^2, K (l+1)^2), K = Σ 2l3+1."""
-    with torch.inference_mode(False):  # it is kept: a later training could not differentiate through it
-        blocks = []
-        for l1, l2, l3 in paths(degree_in, degree):
-            block = torch.zeros((degree + 1) ** 2, 2 * l3 + 1, (degree_in + 1) ** 2, dtype=torch.float64)
-            symbol = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
-            block[l2**2 : (l2 + 1) ** 2, :, l1**2 : (l1 + 1) ** 2] = symbol.permute(1, 2, 0)
-            blocks.append(block)
-        return torch.cat(blocks, dim=1).flatten(1).to(dtype).to(device)
+class RadialNetwork(FullyConnectedNet):
+    """The radial network of mace, its weights multiplied by the envelope and in the order of the zoo's convolution.
+
+    Args:
+        radial: sizes up to the last hidden layer.
+        paths: in mace's order, sorted by what is made; the convolution takes what enters one after another.
+        channels: C.
+    """
+
+    def __init__(self, radial: Sequence[int], paths: Sequence[tuple[int, int, int]], channels: int) -> None:
+        super().__init__([*radial, len(paths) * channels], silu)
+        self.order = sorted(range(len(paths)), key=lambda number: paths[number][0])
+
+    def forward(self, radial: Tensor) -> Tensor:
+        """(u, R + 1), the last the envelope -> (u, paths · C)."""
+        weights = super().forward(radial[:, :-1]).unflatten(1, (len(self.order), -1))[:, self.order]
+        return weights.flatten(1) * radial[:, -1:]
 
 
 class Linear(nn.Module):
@@ -95,76 +96,40 @@ class Interaction(nn.Module):
         self.channels = channels
         self.residual = layer.residual
         self.neighbours = layer.neighbours
-        self.paths = paths(self.degree_in, self.degree)
-        found = [sum(l3 == degree for *_, l3 in self.paths) for degree in range(self.degree + 1)]
+        found = paths(self.degree_in, self.degree)
+        self.blocks = [
+            Block(degree, channels, tuple(Path(l2, l3, into=l3) for l1, l2, l3 in found if l1 == degree))
+            for degree in range(self.degree_in + 1)
+        ]
+        self.conv_tp_weights = RadialNetwork(architecture.radial, found, channels)
         self.linear_up = Linear([channels] * (self.degree_in + 1), channels)
-        self.conv_tp_weights = FullyConnectedNet([*architecture.radial, len(self.paths) * channels], silu)
-        self.linear = Linear([count * channels for count in found], channels)
+        counts = [sum(l3 == degree for *_, l3 in found) for degree in range(self.degree + 1)]
+        self.linear = Linear([count * channels for count in counts], channels)
         mapped = min(self.degree_in, layer.degree) if layer.residual else self.degree
         self.skip_tp = ElementLinear(mapped, channels, elements)
         self.density_fn = FullyConnectedNet([architecture.radial[0], 1], silu) if layer.density else None
 
     def forward(
-        self,
-        features: Sequence[Tensor],
-        species: Tensor,
-        src: Tensor,
-        dst: Tensor,
-        harmonics: Tensor,
-        radial: Tensor,
-        envelope: Tensor | None,
+        self, features: Sequence[Tensor], species: Tensor, edges: ConvolutionEdges, around: Tensor, envelope: Tensor
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Features (N, 2l+1, C) for each l -> A likewise, and what is to be added after the product.
 
         Args:
             features: of the layer before.
             species: (N,) element of each atom, its index.
-            src: (E,) messages come from these atoms
-            dst: (E,) and go to these.
-            harmonics: (E, (L+1)^2).
-            radial: (E, R).
-            envelope: (E, 1) to multiply the radial weights with, or None where `radial` has it.
+            edges: their radial inputs are (U, R + 1), see `RadialNetwork`.
+            around: (E, R), the radial basis of each edge.
+            envelope: (E, 1) that multiplies the density, one where `around` has it.
         """
         own = self.skip_tp(features[: self.skip_tp.shape[0]], species) if self.residual else []
-        sent = torch.cat(self.linear_up(features), dim=1)
-        total = self._messages(sent, src, dst, harmonics, radial, envelope)
-        basis = self.linear(self._by_degree(total))
+        basis = self.linear(convolve(self.linear_up(features), self.blocks, edges, self.conv_tp_weights))
         if self.density_fn is None:
             basis = [x / self.neighbours for x in basis]
         else:
-            density = torch.tanh(self.density_fn(radial) ** 2)
-            density = density if envelope is None else density * envelope
-            around = density.new_zeros(len(sent), 1).index_add(0, dst, density)
-            basis = [x / (around + 1).unsqueeze(-1) for x in basis]
+            density = torch.tanh(self.density_fn(around) ** 2) * envelope
+            total = density.new_zeros(len(species), 1).index_add(0, edges.dst, density)
+            basis = [x / (total + 1).unsqueeze(-1) for x in basis]
         return (basis, own) if self.residual else (self.skip_tp(basis, species), [])
-
-    def _messages(
-        self, sent: Tensor, src: Tensor, dst: Tensor, harmonics: Tensor, radial: Tensor, envelope: Tensor | None
-    ) -> Tensor:
-        """Σ over the neighbours of radial weight × (feature ⊗ harmonic), (N, K, C), path after path."""
-        sizes = [2 * l3 + 1 for *_, l3 in self.paths]
-        coupling = _coupling(self.degree_in, self.degree, sent.dtype, sent.device)
-        each = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(sent.device)
-        total = sent.new_zeros(len(sent), sum(sizes), self.channels)
-        chunk = CHUNK if src.device.type == "cpu" else max(len(src), 1)
-        for some in torch.arange(len(src), device=src.device).split(chunk):
-            weights = self.conv_tp_weights(radial[some])
-            weights = weights if envelope is None else weights * envelope[some]
-            matrices = (harmonics[some] @ coupling).view(len(some), sum(sizes), sent.shape[1])
-            messages = torch.bmm(matrices, sent[src[some]])
-            messages = messages * weights.view(len(some), len(sizes), self.channels)[:, each]
-            total.index_add_(0, dst[some], messages)
-        return total
-
-    def _by_degree(self, total: Tensor) -> list[Tensor]:
-        """(N, K, C) -> for each degree (N, 2l+1, paths · C)."""
-        out = []
-        counts = [sum(l3 == degree for *_, l3 in self.paths) for degree in range(self.degree + 1)]
-        blocks = total.split([count * (2 * degree + 1) for degree, count in enumerate(counts)], dim=1)
-        for degree, (count, block) in enumerate(zip(counts, blocks, strict=True)):
-            block = block.unflatten(1, (count, 2 * degree + 1))
-            out.append(block.transpose(1, 2).flatten(2))
-        return out
 
 
 class EquivariantProduct(nn.Module):
@@ -212,13 +177,17 @@ class Network(nn.Module):
         harmonics = o3.spherical_harmonics(degrees, vectors, normalize=True, normalization="component")
         distance = vectors.norm(dim=-1)
         radial = self.radial_basis(distance, numbers[src], numbers[dst])
-        envelope: Tensor | None = self.radial_basis.envelope(distance)
+        envelope = self.radial_basis.envelope(distance)
         if self.envelope_on == "basis":
-            radial, envelope = radial * envelope, None
+            radial, envelope = radial * envelope, torch.ones_like(envelope)
+        # The basis may depend on the elements too.
+        kinds = numbers[src] * 119 + numbers[dst]
+        inputs = torch.cat([radial, envelope], dim=1)
+        edges = ConvolutionEdges(src, dst, harmonics, inputs, len(numbers), distance, kinds)
         features = [self.node_embedding[species].unsqueeze(1) / len(self.node_embedding) ** 0.5]
         out, bases = [], []
         for interaction, product in zip(self.interactions, self.products, strict=True):
-            basis, own = interaction(features, species, src, dst, harmonics, radial, envelope)
+            basis, own = interaction(features, species, edges, radial, envelope)
             features = product(basis, species, own)
             out.append(features)
             bases.append(basis)

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from zoo.api import (
+    ConvolutionEdges,
     CrystalBatch,
     Embedding,
     Encoder,
@@ -146,8 +147,9 @@ class NequIP(Encoder):
         """Features of the exposed layer, and of the bonds."""
         vectors = batch.edge_vectors()
         radial, harmonics = self._radial(vectors), self._harmonics(vectors)
+        edges = ConvolutionEdges(batch.src, batch.dst, harmonics, radial, batch.n_atoms, vectors.norm(dim=-1))
         elements = self.elements_embedding(batch.numbers)
         features = self.input(elements)
         for interaction in self.interactions:
-            features = interaction(features, elements, batch.src, batch.dst, harmonics, radial)
+            features = interaction(features, elements, edges)
         return Embedding(Features(self.provides(self.hypers).atoms, features), self._bonds(radial, harmonics))

@@ -10,6 +10,7 @@ from e3nn.nn import Gate
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from zoo.api import ConvolutionEdges
 from zoo_nequip.convolution import Convolution
 
 
@@ -55,9 +56,7 @@ class Interaction(nn.Module):
         self.convolution = Convolution(irreps_in, {ir for _, ir in self.gate.irreps_in}, l_max, radial)
         self.linear_2 = o3.Linear(self.convolution.irreps_out, self.gate.irreps_in)
 
-    def forward(
-        self, features: Tensor, elements: Tensor, src: Tensor, dst: Tensor, harmonics: Tensor, radial: Tensor
-    ) -> Tensor:
-        """(N, irreps_in.dim) -> (N, irreps_out.dim); `elements` is (N, C_elements), the rest as in `Convolution`."""
-        gathered = self.convolution(self.linear_1(features), src, dst, harmonics, radial) * self.scale
+    def forward(self, features: Tensor, elements: Tensor, edges: ConvolutionEdges) -> Tensor:
+        """(N, irreps_in.dim) -> (N, irreps_out.dim); `elements` is (N, C_elements)."""
+        gathered = self.convolution(self.linear_1(features), edges) * self.scale
         return self.gate((self.linear_2(gathered) + self.self_connection(features, elements)) * 0.5**0.5)

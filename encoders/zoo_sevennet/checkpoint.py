@@ -133,9 +133,9 @@ def _renamed(state: Mapping[str, Tensor], network: Network, rows: list[int], mod
         last = max(radial)
         signs = [
             sign
-            for l1, channels in enumerate(layer.convolution.channels)
-            for l2, l3 in layer.convolution.paths[l1]
-            for sign in [_sign(state, t, l1, l2, l3)] * channels
+            for block in layer.convolution.blocks
+            for path in block.paths
+            for sign in [_sign(state, t, block.degree, path.harmonic, path.degree)] * block.channels
         ]
         radial[last] = radial[last] * torch.tensor(signs)
         out.update({f"{ours}convolution.weights.{key}": value for key, value in radial.items()})

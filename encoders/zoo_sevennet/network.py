@@ -12,7 +12,6 @@ every linear map one matrix product, and a message one small matrix product an e
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,12 +22,7 @@ from e3nn.nn import FullyConnectedNet
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from zoo.api import polynomial_envelope
-
-# Edges whose messages are made at a time on a CPU: few enough to stay in its cache, twice as fast as all at once.
-CHUNK = 256
-
-Path = tuple[int, int]
+from zoo.api import Block, ConvolutionEdges, Path, convolve, polynomial_envelope
 
 
 @dataclass(frozen=True)
@@ -55,24 +49,13 @@ class Architecture:
     biased: bool = False
 
 
-def paths(l1: int, filter_degree: int, degree_out: int) -> list[Path]:
-    """All (l2, l3) with l2 ≤ filter_degree, l3 ≤ degree_out and |l1 - l2| ≤ l3 ≤ l1 + l2, in the checkpoints' order."""
-    return [(l2, l3) for l2 in range(filter_degree + 1) for l3 in range(abs(l1 - l2), min(l1 + l2, degree_out) + 1)]
-
-
-@functools.lru_cache(maxsize=64)
-def _coupling(
-    l1: int, l1_paths: tuple[Path, ...], filter_degree: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    """Spherical harmonics -> the matrices that couple degree l1 with them, ((L+1)^2, K (2l1+1)), K = sum of 2l3+1."""
-    with torch.inference_mode(False):  # it is kept: a later training could not differentiate through it
-        blocks = []
-        for l2, l3 in l1_paths:
-            block = torch.zeros((filter_degree + 1) ** 2, 2 * l3 + 1, 2 * l1 + 1, dtype=torch.float64)
-            symbol = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
-            block[l2**2 : (l2 + 1) ** 2] = symbol.permute(1, 2, 0)
-            blocks.append(block)
-        return torch.cat(blocks, dim=1).flatten(1).to(dtype).to(device)
+def paths(l1: int, filter_degree: int, degree_out: int) -> tuple[Path, ...]:
+    """All with l2 ≤ filter_degree, l3 ≤ degree_out and |l1 - l2| ≤ l3 ≤ l1 + l2, in the checkpoints' order."""
+    return tuple(
+        Path(l2, l3, into=l3)
+        for l2 in range(filter_degree + 1)
+        for l3 in range(abs(l1 - l2), min(l1 + l2, degree_out) + 1)
+    )
 
 
 class RadialBasis(nn.Module):
@@ -117,17 +100,33 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.randn(sum(a * b for a, b in self.shapes)))
         self.bias = nn.Parameter(torch.zeros(channels_out[0])) if biased else None
 
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """(N, 2l+1, I, C_in) for each l -> (N, 2l+1, I, C_out)."""
+    def forward(self, features: Sequence[Tensor], scales: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """(N, 2l+1, I, C_in) for each l -> (N, 2l+1, I, C_out).
+
+        `scales`, (I, C_in) for each l, multiply what comes in; they are put into the weights, which are far fewer.
+        """
         weights = self.weight.split([a * b for a, b in self.shapes])
-        out = [x @ w.view(a, b) / a**0.5 for x, w, (a, b) in zip(features, weights, self.shapes, strict=False)]
+        out = []
+        for degree, (x, w, (a, b)) in enumerate(zip(features, weights, self.shapes, strict=False)):
+            matrix = w.view(a, b) / a**0.5
+            if scales is None:
+                out.append(x @ matrix)
+            else:
+                scaled = scales[degree].unsqueeze(-1) * matrix
+                images = x.expand(-1, -1, len(scaled), -1).unbind(2)
+                out.append(torch.stack([i @ m for i, m in zip(images, scaled, strict=True)], dim=2))
         if self.bias is not None:
             out[0] = out[0] + self.bias
         return out
 
 
 class Convolution(nn.Module):
-    """Sum over the neighbours of radial weight × (feature ⊗ spherical harmonic), channel by channel."""
+    """Sum over the neighbours of radial weight × (feature ⊗ spherical harmonic), channel by channel.
+
+    Attributes:
+        channels_out: of each degree.
+        odd: for each degree, which of these are made along odd paths.
+    """
 
     denominator: Tensor
 
@@ -135,58 +134,34 @@ class Convolution(nn.Module):
         self, channels: Sequence[int], filter_degree: int, degree_out: int, architecture: Architecture
     ) -> None:
         super().__init__()
-        self.channels = tuple(channels)
-        self.filter_degree = filter_degree
-        self.paths = [tuple(paths(l1, filter_degree, degree_out)) for l1 in range(len(channels))]
+        self.blocks = [Block(l1, c, paths(l1, filter_degree, degree_out)) for l1, c in enumerate(channels)]
         self.images = 1 if len(channels) == 1 else 2  # a scalar has no odd path
-        self.channels_out = tuple(
-            sum(c for c, ps in zip(channels, self.paths, strict=True) for _, l3 in ps if l3 == degree)
+        self.odd = [
+            [
+                (block.degree + path.harmonic + path.degree) % 2 == 1
+                for block in self.blocks
+                for path in block.paths
+                if path.degree == degree
+                for _ in range(block.channels)
+            ]
             for degree in range(degree_out + 1)
-        )
-        sizes = [c * len(ps) for c, ps in zip(channels, self.paths, strict=True)]
-        self.weights = FullyConnectedNet([*architecture.radial, sum(sizes)], silu)
+        ]
+        self.channels_out = tuple(len(channels) for channels in self.odd)
+        self.weights = FullyConnectedNet([*architecture.radial, sum(block.weights for block in self.blocks)], silu)
         self.register_buffer("denominator", torch.full((1,), architecture.neighbours))
 
-    def _messages(self, x: Tensor, l1: int, harmonics: Tensor, weights: Tensor) -> Tensor:
-        """What flows along e edges from features of degree l1, (e, 2l1+1, I, C) -> (e, K, I, C)."""
-        edges, components, images, channels = x.shape
-        sizes = [2 * l3 + 1 for _, l3 in self.paths[l1]]
-        coupling = _coupling(l1, self.paths[l1], self.filter_degree, x.dtype, x.device)
-        matrices = (harmonics @ coupling).view(edges, sum(sizes), components)
-        coupled = torch.bmm(matrices, x.view(edges, components, images * channels))
-        parts = coupled.view(edges, sum(sizes), images, channels).split(sizes, dim=1)
-        by_path = weights.reshape(edges, len(sizes), 1, 1, channels).unbind(1)
-        return torch.cat([part * weight for part, weight in zip(parts, by_path, strict=True)], dim=1)
-
-    def forward(
-        self, features: Sequence[Tensor], src: Tensor, dst: Tensor, harmonics: Tensor, radial: Tensor
-    ) -> list[Tensor]:
+    def forward(self, features: Sequence[Tensor], edges: ConvolutionEdges) -> list[Tensor]:
         """(N, 2l+1, I, C) for each l -> the same with all paths to l side by side in the channels.
 
-        `harmonics` are (E, (L+1)^2), `radial` is (E, R).
+        Odd paths still want their sign in the mirror image, and all sums their denominator: see `scale`.
         """
-        sums = [
-            x.new_zeros(len(x), sum(2 * l3 + 1 for _, l3 in ps), *x.shape[2:])
-            for x, ps in zip(features, self.paths, strict=True)
-        ]
-        sizes = [c * len(ps) for c, ps in zip(self.channels, self.paths, strict=True)]
-        chunk = CHUNK if src.device.type == "cpu" else max(len(src), 1)
-        chunks = zip(*(t.split(chunk) for t in (src, dst, harmonics, radial)), strict=True)
-        for chunk_src, chunk_dst, chunk_harmonics, chunk_radial in chunks:
-            weights = self.weights(chunk_radial).split(sizes, dim=1)
-            for l1, (x, w) in enumerate(zip(features, weights, strict=True)):
-                messages = self._messages(x.index_select(0, chunk_src), l1, chunk_harmonics, w)
-                sums[l1].index_add_(0, chunk_dst, messages)
-        return self._by_degree(sums)
+        return convolve(features, self.blocks, edges, self.weights)
 
-    def _by_degree(self, sums: Sequence[Tensor]) -> list[Tensor]:
-        """Sort the paths by what they make; give the odd ones their sign in the mirror image."""
-        out: list[list[Tensor]] = [[] for _ in self.channels_out]
-        for l1, (total, ps) in enumerate(zip(sums, self.paths, strict=True)):
-            for (l2, l3), part in zip(ps, total.split([2 * l3 + 1 for _, l3 in ps], dim=1), strict=True):
-                sign = part.new_tensor([1, (-1) ** (l1 + l2 + l3)][: self.images])
-                out[l3].append(part * sign.unsqueeze(-1))
-        return [torch.cat(parts, dim=-1) / self.denominator for parts in out]
+    def scale(self, degree: int) -> Tensor:
+        """(I, C): what the sums of one degree are to be multiplied with."""
+        even = self.denominator.reciprocal().expand(self.channels_out[degree])
+        odd = torch.tensor(self.odd[degree], device=even.device)
+        return torch.stack([even, torch.where(odd, -even, even)][: self.images])
 
 
 class Interaction(nn.Module):
@@ -209,12 +184,11 @@ class Interaction(nn.Module):
         self.linear_2 = Linear(self.convolution.channels_out, before_gate, biased=biased)
         self.activation = normalize2mom(silu)
 
-    def forward(
-        self, features: Sequence[Tensor], src: Tensor, dst: Tensor, harmonics: Tensor, radial: Tensor
-    ) -> list[Tensor]:
+    def forward(self, features: Sequence[Tensor], edges: ConvolutionEdges) -> list[Tensor]:
         """(N, 2l+1, I, C_in) for each l -> (N, 2l+1, I, C_out)."""
         own = self.self_connection(features)
-        x = self.linear_2(self.convolution(self.linear_1(features), src, dst, harmonics, radial))
+        scales = [self.convolution.scale(degree) for degree in range(len(self.convolution.channels_out))]
+        x = self.linear_2(self.convolution(self.linear_1(features), edges), scales)
         x = [x_l + own[degree] if degree < len(own) else x_l for degree, x_l in enumerate(x)]
         scalars, *gates = self.activation(x[0]).split([self.scalars, *self.gated], dim=-1)
         return [scalars, *(gate * x_l for gate, x_l in zip(gates, x[1:], strict=True))]
@@ -270,11 +244,12 @@ class Network(nn.Module):
             dst: (E,) int64.
             vectors: (E, 3) Å, from dst to src.
         """
-        harmonics = self.harmonics(vectors)
-        radial = self.radial_basis(vectors.norm(dim=-1))
+        length = vectors.norm(dim=-1)
+        radial = self.radial_basis(length)
+        edges = ConvolutionEdges(src, dst, self.harmonics(vectors), radial, len(species), length)
         features = [self.embedding[species][:, None, None, :]]
         out = []
         for layer in self.layers:
-            features = layer(features, src, dst, harmonics, radial)
+            features = layer(features, edges)
             out.append(features)
         return out

@@ -10,8 +10,9 @@ from golden import DATA, batch_of, build, golden
 from small_crystals import error
 
 from zoo.api import PickledObject, ZooError, read_pickled_module
+from zoo.convolution.paths import coupling
 from zoo.weights import save_weights
-from zoo_mace import MACE, checkpoint, network
+from zoo_mace import MACE, checkpoint
 from zoo_mace.checkpoint import KNOWN
 from zoo_mace.product import monomials, symmetric_part
 
@@ -94,7 +95,7 @@ class TestConverted(ConvertedTests):
     most: ClassVar = {"layer": (1, 2), "atomic_basis": True}
 
     def test_can_be_trained_and_strained_after_an_inference(self):
-        network._coupling.cache_clear()
+        coupling.cache_clear()
         super().test_can_be_trained_and_strained_after_an_inference()
 
 

@@ -9,8 +9,7 @@ from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 from small_crystals import check_slope, error, quartz, random_p1, within
 
-import zoo_nequip.convolution
-from zoo.api import CrystalBatch
+from zoo.api import ConvolutionEdges, CrystalBatch
 from zoo.testing import EncoderWithEnergy, PotentialTests
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal
 from zoo.testing.pair import default_dtype
@@ -208,18 +207,11 @@ class TestConvolution:
         radial = torch.randn(len(batch.src), 8, dtype=torch.float64)
         vectors = batch.edge_vectors()
         harmonics = o3.spherical_harmonics([0, 1, 2], vectors, normalize=True, normalization="component")
-        got = ours(x, batch.src, batch.dst, harmonics, radial)
+        got = ours(x, ConvolutionEdges(batch.src, batch.dst, harmonics, radial, batch.n_atoms))
         expected = batch.sum_to_atoms(theirs(x[batch.src], harmonics, ours.weights(radial)))
         assert error(got, expected) < 1e-12
         gradients = [torch.autograd.grad(value.square().sum(), x)[0] for value in (got, expected)]
         assert error(*gradients) < 1e-12
-
-    def test_chunks_do_not_show(self, monkeypatch):
-        batch = batch_of(quartz())
-        with torch.no_grad():
-            whole = double()(batch).atoms.values
-            monkeypatch.setattr(zoo_nequip.convolution, "CHUNK", 7)
-            assert error(double()(batch).atoms.values, whole) < 1e-12
 
 
 class TestPaths:

@@ -14,9 +14,10 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from small_crystals import check_slope, error, quartz, random_p1, within
 
 from zoo.api import CrystalBatch, ZooError
+from zoo.convolution.paths import coupling
 from zoo.testing import EncoderWithEnergy, PotentialTests
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal
-from zoo_sevennet import SevenNet, SevenNetScratch, network
+from zoo_sevennet import SevenNet, SevenNetScratch
 from zoo_sevennet import checkpoint as checkpoints
 
 LAYERS = (1, 2, 3, 4, 5)
@@ -514,7 +515,7 @@ class TestScratch:
 
     def test_can_be_trained_after_an_inference(self):
         """What is kept from pass to pass must not have been made under inference_mode."""
-        network._coupling.cache_clear()
+        coupling.cache_clear()
         model, batch = scratch(2), batch_of(quartz())
         with torch.inference_mode():
             model(batch)
