@@ -230,7 +230,7 @@ def measure(
                 turns(team, "runs", counted, [*machine, *cases])
             others = load.of_others(sum(p["cpu"] for made in passes.values() for p in made.each))
         with _Team(threads, GIVE_BACK) as team:
-            for _ in range(2 if memory else 0):  # the first pass also makes what lasts
+            for _ in range(memory * (2 if warmup else 1)):  # the first pass also makes what lasts
                 turns(team, "is sized", sized, warm)
     for case in cases:
         if case.cold and passes[case.name].each:
