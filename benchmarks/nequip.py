@@ -44,8 +44,8 @@ def main(options: Options) -> Section:
     hypers = HYPERS | ({"layers": 2, "channels": 8} if options.quick else {})
     theirs = json.dumps(hypers | {"irreps": irreps(hypers)})
     with tempfile.TemporaryDirectory() as folder:
-        structures = crystals(4 if options.quick else 12)
-        batches = write_batches(Path(folder), structures, hypers["cutoff"], 1_000 if options.quick else 8_000)
+        structures = crystals(4 if options.quick else 32)
+        batches = write_batches(Path(folder), structures, hypers["cutoff"], 16_000)
         sides = {
             ZOO: worker("nequip_zoo.py", batches, json.dumps(hypers)),
             EAGER: worker("nequip_package.py", batches, theirs, "eager", python=python),

@@ -18,8 +18,8 @@ ZOO, PEER = "zoo, teanet", "matgl, TensorNet"
 def main(options: Options) -> Section:
     python = environment("tensornet", "matgl==4.1.2")
     with tempfile.TemporaryDirectory() as folder:
-        structures = crystals(4 if options.quick else 12)
-        batches = write_batches(Path(folder), structures, CUTOFF, 1_000 if options.quick else 8_000)
+        structures = crystals(4 if options.quick else 32)
+        batches = write_batches(Path(folder), structures, CUTOFF, 16_000)
         size = (batches, 8 if options.quick else CHANNELS, LAYERS, CUTOFF)
         sides = {ZOO: worker("teanet_zoo.py", *size), PEER: worker("matgl_package.py", *size, python=python)}
         cases = [Case(f"{side}, {order}", argv, order) for order in ORDERS for side, argv in sides.items()]
