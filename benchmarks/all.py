@@ -50,7 +50,7 @@ def run(names: tuple[str, ...], quick: bool, threads: int, resume: bool) -> dict
     for n, name in enumerate(todo, 1):
         pending.write_text("\n".join(todo[n - 1 :]))
         print(f"{n} of {len(todo)}: {name}", flush=True)
-        argv = [sys.executable, HERE / f"{name}.py", "--threads", str(threads), *["--quick"] * quick]
+        argv = [sys.executable, str(HERE / f"{name}.py"), "--threads", str(threads), *["--quick"] * quick]
         code = subprocess.run(argv).returncode
         if code < 0:
             raise SystemExit(f"stopped in {name}; go on with --resume")

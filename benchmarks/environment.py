@@ -44,7 +44,7 @@ def _make(folder: Path, python: Path, requirements: tuple[str, ...]) -> None:
     seen = [path for path in sys.path if path.endswith("site-packages")]
     (Path(paths["purelib"]) / "zoo.pth").write_text("\n".join(seen))
     torch = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("torch=="))  # no other one
-    install = [python, "-m", "pip", "install", "--disable-pip-version-check", torch, *requirements]
+    install = [str(python), "-m", "pip", "install", "--disable-pip-version-check", torch, *requirements]
     pip = subprocess.run(install, capture_output=True, text=True)
     if pip.returncode:
         raise SystemExit(f"{folder}: pip failed\n{pip.stdout[-1000:]}{pip.stderr[-2000:]}")

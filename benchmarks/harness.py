@@ -138,10 +138,10 @@ class Measured:
 
     def share(self, case: str, limit: str) -> float | None:
         """Share of the machine's `limit` ("flops" or "bandwidth") that a case reaches; None if it does not count."""
-        done = self.passes[case].about.get(LIMITS[limit])
-        return (
-            None if done is None or limit not in self.limits else done / self.passes[case].median / self.limits[limit]
-        )
+        passes = self.passes[case]
+        if limit not in self.limits or LIMITS[limit] not in passes.about:
+            return None
+        return passes.about[LIMITS[limit]] / passes.median / self.limits[limit]
 
     def table(self, against: str, cases: Sequence[str] | None = None, item: str = "item") -> str:
         """Markdown: a row a case (default: all), relative to the case `against`; `item` is what throughput counts."""
@@ -186,62 +186,64 @@ def measure(
         repeats: passes of each that count.
         threads: of every process.
         warmup: passes of each before (none of cold cases).
-        memory: also measure the memory of a pass, in further processes.
+        memory: also measure the memory of a pass, in further processes (of cold cases the peak of all passes).
         limits: also measure what the machine can do.
 
     Raises:
         Failed: a case that is no peer failed.
     """
     machine = [Case(name, worker("limits.py", name)) for name in LIMITS] if limits else []
+    lasting = [case for case in cases if not case.cold]
     passes = {case.name: Passes() for case in [*machine, *cases]}
     failed: dict[str, str] = {}
     bar = tqdm(total=len(passes) * repeats, unit=" passes", disable=None)
 
-    def turns(team: _Team, what: str, keep: Callable[[Passes, dict[str, Any]], None], among: Sequence[Case]) -> None:
+    def each(among: Sequence[Case], what: str, act: Callable[[Case], object]) -> None:
         for case in among:
             if case.name not in failed:
                 bar.set_description(f"{case.name} {what}")
                 try:
-                    passes[case.name].about, found = team.turn(case)
+                    act(case)
                 except Failed as failure:
                     if not case.peer:
                         raise
                     failed[case.name] = str(failure)
-                else:
-                    keep(passes[case.name], found)
 
-    def ignored(passes: Passes, found: dict[str, Any]) -> None:
-        pass
+    with bar, _Team(threads) as team:
 
-    def counted(passes: Passes, found: dict[str, Any]) -> None:
-        passes.each.append(found)
-        bar.update()
+        def start(case: Case) -> None:
+            passes[case.name].about = team.start(case)
 
-    def sized(passes: Passes, found: dict[str, Any]) -> None:
-        passes.memory_mb = found["peak_mb"] - found["before_mb"]
+        def run(case: Case) -> None:
+            passes[case.name].each.append(team.turn(case))
+            bar.update()
 
-    warm = [case for case in cases if not case.cold]
-    with bar:
-        with _Team(threads) as team:
-            for _ in range(warmup):
-                turns(team, "warms up", ignored, [*machine, *warm])
-            load = _Load()
-            for _ in range(repeats):
-                turns(team, "runs", counted, [*machine, *cases])
-            others = load.of_others(sum(p["cpu"] for made in passes.values() for p in made.each))
+        each([*machine, *lasting], "starts", start)
+        for _ in range(warmup):
+            each([*machine, *lasting], "warms up", team.turn)
+        load = _Load()
+        for _ in range(repeats):
+            each([*machine, *cases], "runs", run)
+        others = load.of_others(sum(p["cpu"] for made in passes.values() for p in made.each))
+    if memory:
         with _Team(threads, GIVE_BACK) as team:
-            for _ in range(memory * (2 if warmup else 1)):  # the first pass also makes what lasts
-                turns(team, "is sized", sized, warm)
-    for case in cases:
-        if case.cold and passes[case.name].each:
-            passes[case.name].memory_mb = max(p["peak_mb"] for p in passes[case.name].each)
+
+            def size(case: Case) -> None:
+                if case.cold:
+                    passes[case.name].memory_mb = max(p["peak_mb"] for p in passes[case.name].each)
+                else:
+                    found = team.turn(case)
+                    passes[case.name].memory_mb = found["peak_mb"] - found["before_mb"]
+
+            for _ in range(2 if warmup else 1):  # the first pass also makes what lasts
+                each(cases, "is sized", size)
     limit = {case.name: passes[case.name].about[LIMITS[case.name]] / passes[case.name].median for case in machine}
     kept = {case.name: passes[case.name] for case in cases if case.name not in failed}
     return Measured(threads, kept, failed, limit, others)
 
 
 class _Team:
-    """The processes of a measurement: started when their first turn comes, ended together."""
+    """The processes of a measurement: each is started when it is first wanted, all are ended together."""
 
     def __init__(self, threads: int, extra: Mapping[str, str] | None = None) -> None:
         self.threads, self.extra = threads, extra or {}
@@ -254,13 +256,19 @@ class _Team:
         for process in self.processes.values():
             process.close()
 
-    def turn(self, case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What the worker says of the case, and of this pass of it."""
+    def start(self, case: Case) -> dict[str, Any]:
+        """What the worker says of the case."""
+        return self._process(case).about.get(case.order, {})
+
+    def turn(self, case: Case) -> dict[str, Any]:
+        """What it says of a pass."""
+        return self._process(case).turn(case.order)
+
+    def _process(self, case: Case) -> _Process:
         key = (*case.argv, *sorted(case.env.items()))
         if key not in self.processes:
             self.processes[key] = _Process(case, self.threads, self.extra)
-        process = self.processes[key]
-        return process.about.get(case.order, {}), process.turn(case.order)
+        return self.processes[key]
 
 
 class _Process:

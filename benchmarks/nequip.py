@@ -51,8 +51,8 @@ def main(options: Options) -> Section:
             EAGER: worker("nequip_package.py", batches, theirs, "eager", python=python),
         }
         cases = [Case(f"{side}, {order}", argv, order) for order in ORDERS for side, argv in sides.items()]
-        compiled = worker("nequip_package.py", batches, theirs, "compile", python=python)
-        cases.append(Case(f"{COMPILED}, model both", compiled, "model both", peer=True))  # compiling takes minutes
+        argv = worker("nequip_package.py", batches, theirs, "compile", python=python)
+        cases.append(Case(f"{COMPILED}, model both", argv, "model both", peer=True))  # compiling takes minutes
         measured = measure(cases, repeats=options.repeats, threads=options.threads, memory=True)
     zoo, eager, compiled = (f"{side}, model both" for side in (ZOO, EAGER, COMPILED))
     what = "`nequip` forward and backward"

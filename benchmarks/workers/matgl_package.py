@@ -33,7 +33,7 @@ for arrays in read_batches(folder):
     graph = Data(node_type=torch.tensor(elements), pos=arrays["positions"], edge_index=ends, pbc_offshift=shift)
     graphs.append(graph)
 
-passes = passes_of("model", model, [lambda g=g: model.forward_features(g)[f"gc_{blocks}"] for g in graphs])
+passes = passes_of("model", model, lambda graph: model.forward_features(graph)[f"gc_{blocks}"], graphs)
 used = [*model.tensor_embedding.parameters(), *model.layers.parameters()]
 about = {"parameters": sum(p.numel() for p in used), "matgl": matgl.__version__}
 serve(passes, {order: about | {"flops": matmul_flops(one_pass)} for order, one_pass in passes.items()})

@@ -97,7 +97,7 @@ settings = {"type_names": ELEMENTS, "r_max": hypers["cutoff"], "hypers": hypers,
 model = features(seed=0, model_dtype="float32", compile_mode=how, **settings)
 batches = [as_package(arrays) for arrays in read_batches(folder)]
 
-passes = passes_of("model", model, [lambda b=b: model(b)[FEATURES] for b in batches])
+passes = passes_of("model", model, lambda batch: model(batch)[FEATURES], batches)
 about = {"nequip": nequip.__version__, "parameters": sum(p.numel() for p in model.parameters())}
 
 if how == "eager":
@@ -109,6 +109,6 @@ if how == "eager":
             model(batch)
     hook.remove()
     calls = [(data, as_inside(data[FEATURES])) for data in inputs]
-    passes |= passes_of("layer", layer, [lambda d=d, x=x: layer({**d, FEATURES: x()})[FEATURES] for d, x in calls])
+    passes |= passes_of("layer", layer, lambda call: layer({**call[0], FEATURES: call[1]()})[FEATURES], calls)
     serve(passes, {order: {**about, "flops": matmul_flops(one_pass)} for order, one_pass in passes.items()})
 serve(passes, dict.fromkeys(passes, about))

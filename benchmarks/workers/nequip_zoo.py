@@ -30,8 +30,8 @@ hook.remove()
 calls = [(as_inside(features), rest) for features, *rest in inputs]
 
 passes = {
-    **passes_of("layer", layer, [lambda x=x, rest=rest: layer(x(), *rest) for x, rest in calls]),
-    **passes_of("model", model, [lambda b=b: model(b).atoms.values for b in batches]),
+    **passes_of("layer", layer, lambda call: layer(call[0](), *call[1]), calls),
+    **passes_of("model", model, lambda batch: model(batch).atoms.values, batches),
 }
 size = {"edges": sum(len(b.src) for b in batches), "atoms": sum(b.n_atoms for b in batches)}
 size["parameters"] = sum(p.numel() for p in model.parameters())

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+Input = TypeVar("Input")
 
-def passes_of(name: str, module: nn.Module, forwards: Sequence[Callable[[], Tensor]]) -> dict[str, Callable[[], None]]:
-    """The orders "NAME forward" (nothing kept for gradients) and "NAME both"; `forwards` run `module`, a batch each."""
+
+def passes_of(
+    name: str, module: nn.Module, run: Callable[[Input], Tensor], inputs: Sequence[Input]
+) -> dict[str, Callable[[], None]]:
+    """The orders "NAME forward" (nothing kept for gradients) and "NAME both"; `run` puts an input through `module`."""
 
     def forward() -> None:
         with torch.no_grad():
-            for run in forwards:
-                run()
+            for given in inputs:
+                run(given)
 
     def both() -> None:
-        for run in forwards:
+        for given in inputs:
             module.zero_grad(set_to_none=True)
-            run().square().mean().backward()
+            run(given).square().mean().backward()
 
     return {f"{name} forward": forward, f"{name} both": both}
 

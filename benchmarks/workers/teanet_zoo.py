@@ -18,7 +18,7 @@ torch.manual_seed(0)
 hypers = TeaNet.Hypers(channels=int(channels), cutoffs=(float(cutoff),) * int(layers))
 model = TeaNet(hypers)
 batches = [CrystalBatch(**arrays) for arrays in read_batches(folder)]
-passes = passes_of("model", model, [lambda b=b: model(b).atoms.values for b in batches])
+passes = passes_of("model", model, lambda batch: model(batch).atoms.values, batches)
 about = {
     "parameters": sum(p.numel() for p in model.parameters()),
     "edges": sum(len(b.src) for b in batches),
