@@ -120,6 +120,7 @@ def test_damaged_checkpoints_are_told(small: dict, tmp_path) -> None:
 def test_other_data_are_refused_at_a_resumption(small: dict, tmp_path, monkeypatch) -> None:
     with pytest.raises(Killed):
         train(small, tmp_path / "run", kill_at(1))
+    monkeypatch.setattr(Petousis2017, "fingerprint", lambda self: "other data")
     real = Petousis2017.records
     first = min(record.key for record in real(Petousis2017(Petousis2017.Hypers())))
     monkeypatch.setattr(Petousis2017, "records", lambda self: (r for r in real(self) if r.key != first))

@@ -7,10 +7,10 @@ import logging
 import os
 import shutil
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import platformdirs
@@ -28,7 +28,7 @@ def cache_root() -> Path:
 
 
 def content_key(*parts: Any) -> str:
-    """SHA-256 (hex) of bytes, str, bool, int, float, None, numpy arrays, and lists and mappings of these.
+    """SHA-256 (hex) of bytes, str, bool, int, float, None, numpy arrays, and sequences and mappings of these.
 
     Each part goes in with its type and length, so that different parts never give the same bytes:
     ("ab", "c") and ("a", "bc") differ, as do 1 and 1.0. Mappings count without their order.
@@ -42,29 +42,32 @@ def content_key(*parts: Any) -> str:
     return digest.hexdigest()
 
 
-def _frames(part: Any) -> Iterator[bytes]:
+def _frames(part: Any) -> Iterator[bytes | memoryview]:
     if isinstance(part, np.generic):
         part = part.item()
     if isinstance(part, np.ndarray):
         if part.dtype.kind not in "biuf":
             raise TypeError(f"cannot hash an array of {part.dtype}")
         array = np.ascontiguousarray(part, dtype=part.dtype.newbyteorder("<"))
-        kind, payload = f"array {array.dtype.str} {part.shape}", array.tobytes()
+        # Hashed where it lies: a mapped file is not read into memory as a whole.
+        yield f"array {array.dtype.str} {part.shape} {array.nbytes}\n".encode()
+        yield array.data
+        return
     elif isinstance(part, Mapping):
         yield f"map {len(part)}\n".encode()
         for key in sorted(part):
             yield from _frames(key)
             yield from _frames(part[key])
         return
-    elif isinstance(part, list | tuple):
-        yield f"list {len(part)}\n".encode()
-        for item in part:
-            yield from _frames(item)
-        return
     elif isinstance(part, bytes):
         kind, payload = "bytes", part
     elif isinstance(part, str):
         kind, payload = "str", part.encode()
+    elif isinstance(part, Sequence):
+        yield f"list {len(part)}\n".encode()
+        for item in part:
+            yield from _frames(item)
+        return
     elif part is None or isinstance(part, bool | int):
         kind, payload = type(part).__name__, str(part).encode()
     elif isinstance(part, float):
@@ -136,7 +139,7 @@ class ArrayWriter:
         rows: the number of whole rows.
     """
 
-    def __init__(self, path: Path, dtype: str, row: tuple[int, ...] = ()) -> None:
+    def __init__(self, path: Path, dtype: str | np.dtype, row: tuple[int, ...] = ()) -> None:
         self._dtype = np.dtype(dtype)
         self._row = row
         self._file = path.open("r+b" if path.exists() else "w+b")
@@ -177,9 +180,9 @@ class ArrayWriter:
         self._file.close()
 
 
-def open_array(path: Path) -> np.ndarray:
-    """An .npy file as a plain, read-only array that is mapped, not read."""
+def open_array(path: Path, mode: Literal["r", "c"] = "r") -> np.ndarray:
+    """An .npy file as a plain array that is mapped, not read; read-only or, for torch, copied where it is written."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+        return np.load(path, mmap_mode=mode, allow_pickle=False).view(np.ndarray)
     except (ValueError, FileNotFoundError) as error:
         raise ZooError(f"{path} is damaged or missing: delete {path.parent} and it is made anew") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,16 @@ import numpy as np
 from tqdm import tqdm
 
 from zoo import metrics, plugins
-from zoo.contract.plugin import Dataset, Record
+from zoo.contract.plugin import Dataset
+from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
+from zoo.data.crystals import CrystalStore
 from zoo.data.duplicates import KnownCrystals
-from zoo.data.symmetry import CRYSTAL_SYSTEMS, crystal_system
+from zoo.data.reading import read
+from zoo.data.symmetry import CRYSTAL_SYSTEMS
 from zoo.derived import is_symmetric_matrix
 from zoo.errors import ZooError
+from zoo.graphs.elements import symbols
 from zoo.predictor import Predictor
 from zoo.recipe import Recipe
 from zoo.results import Predictions, component_names
@@ -28,31 +32,49 @@ class Evaluation:
     """Errors of a model on crystals that it has not seen.
 
     Attributes:
+        target: which tensor.
         errors: "all" and each crystal system -> metric -> value.
         mean_baseline: the same for predicting the mean of the training tensors.
-        rows: one a crystal: key, formula, crystal system, true and predicted components, Frobenius error.
+        tested: predicted and true tensors.
+        formulas: reduced, by the key of the crystal.
         left_out: key, stage and reason of every record that was not tested.
     """
 
+    target: TensorTarget
     errors: dict[str, dict[str, float | None]]
     mean_baseline: dict[str, dict[str, float | None]]
-    rows: list[dict[str, Any]]
+    tested: Predictions
+    formulas: Mapping[str, str]
     left_out: list[dict[str, str]]
 
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One a crystal or labelled atom: key, formula, crystal system, true and predicted components, error."""
+        names, tested = component_names(self.target), self.tested
+        for key, system, t, p in zip(tested.keys, tested.systems, tested.true, tested.predicted, strict=True):
+            yield {
+                "key": key,
+                "formula": self.formulas[key.rpartition("#")[0] if self.target.per_atom else key],
+                "crystal_system": system,
+                **{f"true_{name}": f"{t.flat[index]:.5g}" for name, index in names},
+                **{f"predicted_{name}": f"{p.flat[index]:.5g}" for name, index in names},
+                "frobenius": f"{np.linalg.norm(p - t):.4g}",
+            }
 
-def training_records(made: Recipe, seen: Iterable[str]) -> list[Record]:
-    """The records that a model was trained and validated on, from its own dataset.
+
+def training_crystals(made: Recipe, seen: Sequence[str]) -> CrystalStore:
+    """The crystals that a model was trained and validated on, from its own dataset.
 
     Raises:
         ZooError: the dataset does not hold them any more.
     """
     settings = plugins.hypers("dataset", made.dataset.name, made.dataset.settings)
     dataset: Dataset = plugins.load("dataset", made.dataset.name)(settings)
-    by_key = {record.key: record for record in dataset.records() if isinstance(record, Record)}
-    missing = [key for key in seen if key not in by_key]
+    found, _ = read(dataset, dataset.targets()[made.target], "skip")
+    index = {key: i for i, key in enumerate(found.keys)}
+    missing = [key for key in seen if key not in index]
     if missing:
         raise ZooError(f"dataset '{made.dataset.name}' no longer holds {missing[0]}, which the model was trained on")
-    return [by_key[key] for key in seen]
+    return found.select([index[key] for key in seen])
 
 
 def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None) -> Evaluation:
@@ -77,58 +99,59 @@ def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None)
         frame=card.recipe.data.frame,
         on_bad_record="skip",
     )
-    mine = training_records(card.recipe, card.seen)
-    known = KnownCrystals(mine)
+    mine = training_crystals(card.recipe, card.seen)
+    known = KnownCrystals(mine.identity(i) for i in range(len(mine)))
     elements = predictor.members[0].encoder.elements()
     left_out: list[dict[str, str]] = list(ready.report["left_out"])
-    usable: list[Record] = []
-    for record in ready.records:
-        twin = known.same_as(record)
-        foreign = {site.specie.symbol for site in record.structure if elements and site.specie.Z not in elements}
+    usable: list[int] = []
+    for index, key in enumerate(ready.crystals.keys):
+        twin = known.same_as(ready.crystals.identity(index))
+        numbers = np.unique(ready.crystals[index].numbers)
+        foreign = symbols(np.array([z for z in numbers if z not in elements])) if elements else []
         if twin is not None:
-            left_out.append({"key": record.key, "stage": "seen", "reason": f"the model has seen it as {twin.key}"})
+            left_out.append({"key": key, "stage": "seen", "reason": f"the model has seen it as {twin}"})
         elif foreign:
             reason = f"the encoder does not know {', '.join(sorted(foreign))}"
-            left_out.append({"key": record.key, "stage": "element", "reason": reason})
-        elif below is not None and (largest := np.linalg.eigvalsh(record.targets[target.name]).max()) >= below:
-            left_out.append({"key": record.key, "stage": "below", "reason": f"an eigenvalue is {largest:.4g}"})
+            left_out.append({"key": key, "stage": "element", "reason": reason})
+        elif below is not None and (largest := np.linalg.eigvalsh(ready.crystals.tensor(index)).max()) >= below:
+            left_out.append({"key": key, "stage": "below", "reason": f"an eigenvalue is {largest:.4g}"})
         else:
-            usable.append(record)
+            usable.append(index)
     if not usable:
         raise ZooError("no crystal is left that the model has not seen")
-    predicted: list[np.ndarray] = []
-    with tqdm(total=len(usable), desc="predicting", unit=" crystals", disable=None, leave=False) as bar:
-        for start in range(0, len(usable), CHUNK):
-            part = usable[start : start + CHUNK]
-            answers = predictor.tensors([record.structure for record in part])
-            predicted += [answer.mean(0) for answer in answers]
-            bar.update(len(part))
-    join = np.concatenate if target.per_atom else np.stack
-    true = join([record.targets[target.name] for record in usable])
-    systems = [crystal_system(record) for record in usable]
-    found = Predictions.of(usable, systems, join(predicted), true, target)
-    train = join([record.targets[target.name] for record in mine])
+    crystals = ready.crystals.select(usable)
+    tested = Predictions.of(crystals, _predict(predictor, crystals), _true(crystals))
+    train = _true(mine)
     train = train[~np.isnan(train.reshape(len(train), -1)).any(axis=1)]
-    formulas = {record.key: record.structure.composition.reduced_formula for record in usable}
     return Evaluation(
-        errors=found.errors(target),
+        target=target,
+        errors=tested.errors(target),
         mean_baseline={
-            system: metrics.mean_baseline(train, found.true[chosen], target)
-            for system, chosen in _groups(found.systems).items()
+            system: metrics.mean_baseline(train, tested.true[chosen], target)
+            for system, chosen in _groups(tested.systems).items()
         },
-        rows=[
-            {
-                "key": key,
-                "formula": formulas[key.rpartition("#")[0] if target.per_atom else key],
-                "crystal_system": system,
-                **{f"true_{name}": f"{t.flat[index]:.5g}" for name, index in component_names(target)},
-                **{f"predicted_{name}": f"{p.flat[index]:.5g}" for name, index in component_names(target)},
-                "frobenius": f"{np.linalg.norm(p - t):.4g}",
-            }
-            for key, system, t, p in zip(found.keys, found.systems, found.true, found.predicted, strict=True)
-        ],
+        tested=tested,
+        formulas=dict(zip(crystals.keys, crystals.formulas, strict=True)),
         left_out=left_out,
     )
+
+
+def _predict(predictor: Predictor, crystals: CrystalStore) -> np.ndarray:
+    """(n, *shape), per atom (all atoms, *shape): the mean over the members."""
+    predicted = []
+    with tqdm(total=len(crystals), desc="predicting", unit=" crystals", disable=None, leave=False) as bar:
+        for start in range(0, len(crystals), CHUNK):
+            part = range(start, min(start + CHUNK, len(crystals)))
+            answers = [answer.mean(0) for answer in predictor.tensors([crystals.structure(i) for i in part])]
+            predicted.append(np.concatenate(answers) if crystals.target.per_atom else np.stack(answers))
+            bar.update(len(part))
+    return np.concatenate(predicted)
+
+
+def _true(crystals: CrystalStore) -> np.ndarray:
+    """As `_predict`, float64."""
+    join = np.concatenate if crystals.target.per_atom else np.stack
+    return join([crystals.tensor(i) for i in range(len(crystals))])
 
 
 def _groups(systems: list[str]) -> dict[str, list[int]]:

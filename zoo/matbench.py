@@ -28,11 +28,12 @@ from zoo.data.tensors import DIELECTRIC
 from zoo.devices import choose_device
 from zoo.embeddings import EmbeddingStore
 from zoo.errors import ZooError, clear_disk_errors
+from zoo.graphs.crystal import Crystal
 from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.store import GraphStore
 from zoo.recipe import Recipe
 from zoo.run import only_one
-from zoo.run_folder import RunFolder, SeedFolder, append_row, keep_history, read_json, read_rows, write_json, write_rows
+from zoo.run_folder import RunFolder, SeedFolder, append_row, each_row, keep_history, read_json, write_json, write_rows
 from zoo.training.batches import Batches, Samples
 from zoo.training.trainer import EpochRow, Trainer, predict_all, seed_everything
 
@@ -48,7 +49,7 @@ class Crystals:
     """Labelled crystals: keys, structures and refractive indices (n,)."""
 
     keys: list[str]
-    structures: list[Structure]
+    structures: Sequence[Structure] | Sequence[Crystal]
     indices: np.ndarray
 
 
@@ -123,9 +124,9 @@ def _petousis() -> Folds:
     """n = sqrt(tr ε∞ / 3) of the embedded table's electronic tensors."""
     dataset = Petousis2017(Petousis2017.Hypers())
     ready = prepare(dataset, "electronic", cleaning=None, deduplicate=True, frame=None, on_bad_record="stop")
-    tensors = np.stack([record.targets["electronic"] for record in ready.records])
-    indices = np.sqrt(np.trace(tensors, axis1=1, axis2=2) / 3)
-    crystals = Crystals([r.key for r in ready.records], [r.structure for r in ready.records], indices)
+    found = ready.crystals
+    traces = np.array([np.trace(found.tensor(i)) for i in range(len(found))])
+    crystals = Crystals(found.keys, found, np.sqrt(traces / 3))
     folds = KFold(5, shuffle=True, random_state=FOLD_SEED).split(crystals.keys)
     return Folds("petousis2017", crystals, list(folds))
 
@@ -330,4 +331,4 @@ def _finish(ready: _Ready, folder: RunFolder) -> dict[str, Any]:
 
 
 def _predicted(place: SeedFolder) -> Iterator[float]:
-    return (float(row["predicted_n"]) for row in read_rows(place.predictions))
+    return (float(row["predicted_n"]) for row in each_row(place.predictions))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +12,12 @@ import numpy as np
 import torch
 
 from zoo import metrics, model_folder, plots, plugins
-from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
+from zoo.data.crystals import CrystalStore
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
 from zoo.model import TensorModel
 from zoo.recipe import Recipe
-from zoo.run_folder import RunFolder, SeedFolder, read_history, read_json, read_rows, write_json, write_rows
+from zoo.run_folder import RunFolder, SeedFolder, each_row, read_history, read_json, write_json, write_rows
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,15 @@ class Predictions:
     true: np.ndarray
 
     @classmethod
-    def of(
-        cls,
-        records: Sequence[Record],
-        systems: Sequence[str],
-        predicted: np.ndarray,
-        true: np.ndarray,
-        target: TensorTarget,
-    ) -> Predictions:
-        """From what a model says of some records; `predicted` and `true` (n, *shape), per atom (all atoms, *shape)."""
-        keys = [record.key for record in records]
-        if not target.per_atom:
-            return cls(keys, list(systems), predicted, true)
+    def of(cls, crystals: CrystalStore, predicted: np.ndarray, true: np.ndarray) -> Predictions:
+        """From what a model says of some crystals; `predicted` and `true` (n, *shape), per atom (all atoms, *shape)."""
+        keys, systems = crystals.keys, crystals.systems()
+        if not crystals.target.per_atom:
+            return cls(keys, systems, predicted, true)
         labelled = ~np.isnan(true.reshape(len(true), -1)).any(axis=1)
-        atoms = [(f"{r.key}#{i}", s) for r, s in zip(records, systems, strict=True) for i in range(len(r.structure))]
-        kept = [atom for atom, has_label in zip(atoms, labelled, strict=True) if has_label]
+        atoms = zip(keys, systems, crystals.facts["n_atoms"].tolist(), strict=True)
+        names = ((f"{key}#{i}", system) for key, system, count in atoms for i in range(count))
+        kept = [name for name, has_label in zip(names, labelled, strict=True) if has_label]
         return cls([k for k, _ in kept], [s for _, s in kept], predicted[labelled], true[labelled])
 
     def errors(self, target: TensorTarget) -> dict[str, dict[str, float | None]]:
@@ -69,27 +65,32 @@ def component_names(target: TensorTarget) -> list[tuple[str, int]]:
 def write_predictions(place: SeedFolder, parts: dict[str, Predictions], target: TensorTarget) -> None:
     """All parts in one CSV: key, part, crystal system, independent components true and predicted."""
     names = component_names(target)
-    rows: list[dict[str, Any]] = []
-    for part, result in parts.items():
-        for k, key in enumerate(result.keys):
-            row: dict[str, Any] = {"key": key, "part": part, "crystal_system": result.systems[k]}
-            row |= {f"true_{name}": f"{result.true[k].flat[index]:.7g}" for name, index in names}
-            row |= {f"predicted_{name}": f"{result.predicted[k].flat[index]:.7g}" for name, index in names}
-            rows.append(row)
-    write_rows(place.predictions, rows)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for part, result in parts.items():
+            for k, key in enumerate(result.keys):
+                row: dict[str, Any] = {"key": key, "part": part, "crystal_system": result.systems[k]}
+                row |= {f"true_{name}": f"{result.true[k].flat[index]:.7g}" for name, index in names}
+                yield row | {f"predicted_{name}": f"{result.predicted[k].flat[index]:.7g}" for name, index in names}
+
+    write_rows(place.predictions, rows())
 
 
 def read_predictions(place: SeedFolder, part: str, target: TensorTarget) -> Predictions:
     """What `write_predictions` wrote of one part."""
-    rows = [row for row in read_rows(place.predictions) if row["part"] == part]
-
-    def tensors(prefix: str) -> np.ndarray:
-        values = [[float(row[f"{prefix}_{name}"]) for name, _ in component_names(target)] for row in rows]
-        return target.from_independent(torch.tensor(values, dtype=torch.float64)).numpy()
-
-    return Predictions(
-        [row["key"] for row in rows], [row["crystal_system"] for row in rows], tensors("predicted"), tensors("true")
-    )
+    names = [name for name, _ in component_names(target)]
+    columns = [f"{prefix}_{name}" for prefix in ("predicted", "true") for name in names]
+    keys: list[str] = []
+    systems: list[str] = []
+    values = array("d")
+    for row in each_row(place.predictions):
+        if row["part"] == part:
+            keys.append(row["key"])
+            systems.append(sys.intern(row["crystal_system"]))
+            values.extend(float(row[column]) for column in columns)
+    numbers = torch.from_numpy(np.array(values)).reshape(len(keys), 2, len(names))
+    predicted, true = (target.from_independent(numbers[:, k]).numpy() for k in (0, 1))
+    return Predictions(keys, systems, predicted, true)
 
 
 def finish(made: Recipe, target: TensorTarget, model: TensorModel, folder: RunFolder) -> dict[str, Any]:

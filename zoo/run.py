@@ -8,17 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
 from zoo import metrics, plugins, recipe, results
 from zoo import model as models
 from zoo.cache import content_key
-from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
-from zoo.data.symmetry import crystal_system
+from zoo.data.crystals import CrystalStore
 from zoo.devices import choose_device
 from zoo.embeddings import EmbeddingStore
 from zoo.errors import ZooError, clear_disk_errors, did_you_mean
@@ -46,12 +44,11 @@ Echo = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all seeds of a run share."""
+    """What all seeds of a run share: of each crystal its names and a few numbers, the rest is on disk."""
 
     recipe: Recipe
     target: TensorTarget
-    records: list[Record]
-    systems: list[str]
+    crystals: CrystalStore
     samples: Samples
     device: torch.device
 
@@ -180,7 +177,7 @@ def prepare(
     folder: RunFolder,
     echo: Echo,
 ) -> Prepared:
-    """Records, graphs and, for a frozen encoder, embeddings."""
+    """Crystals, graphs and, for a frozen encoder, embeddings, all on disk."""
     settings = plugins.hypers("dataset", made.dataset.name, made.dataset.settings)
     dataset = plugins.load("dataset", made.dataset.name)(settings)
     data = made.data
@@ -192,19 +189,17 @@ def prepare(
         frame=data.frame,
         on_bad_record=data.on_bad_record,
     )
-    records = ready.records[: data.limit]
+    crystals = ready.crystals.select(range(len(ready.crystals))[: data.limit])
     if is_first():
-        write_json(folder.path / "data_report.json", {**ready.report, "limit": data.limit, "used": len(records)})
-    if len(records) < 10:
-        raise ZooError(f"only {len(records)} crystals are left of dataset '{made.dataset.name}': too few to split")
-    first = f"; of these the first {len(records)}" if len(records) < len(ready.records) else ""
+        write_json(folder.path / "data_report.json", {**ready.report, "limit": data.limit, "used": len(crystals)})
+    if len(crystals) < 10:
+        raise ZooError(f"only {len(crystals)} crystals are left of dataset '{made.dataset.name}': too few to split")
+    first = f"; of these the first {len(crystals)}" if len(crystals) < len(ready.crystals) else ""
     echo(f"data      {made.dataset.name}, {made.target}: {summary(ready.report)}{first}")
     encoder = model.encoder
-    keys = [record.key for record in records]
-    structures = [record.structure for record in records]
-    graphs = GraphStore.build(structures, encoder.cutoff, keys, backend=made.graph.backend)
+    graphs = GraphStore.build(crystals, encoder.cutoff, crystals.keys, backend=made.graph.backend)
     echo(f"graphs    {graphs.n_atoms.sum():,} atoms, {graphs.n_edges.sum():,} edges within {encoder.cutoff:g} Å")
-    refuse_unknown_elements(encoder, keys, graphs)
+    refuse_unknown_elements(encoder, crystals.keys, graphs)
     embeddings = None
     atoms = f"{type(encoder).provides(encoder.hypers).atoms} an atom"
     if model.caches_embeddings:
@@ -219,11 +214,8 @@ def prepare(
     else:
         words = "fine-tuned" if encoder.pretrained else "trained from a random start"
         echo(f"encoder   {made.encoder.name}, {words}: {atoms}")
-    join = np.concatenate if target.per_atom else np.stack
-    tensors = torch.from_numpy(join([record.targets[made.target] for record in records])).float()
-    systems = [crystal_system(record) for record in records]
-    samples = Samples(graphs, tensors, encoder, embeddings, target.per_atom)
-    return Prepared(made, target, records, systems, samples, device)
+    samples = Samples(graphs, crystals.tensors(), encoder, embeddings, target.per_atom)
+    return Prepared(made, target, crystals, samples, device)
 
 
 def train_seed(
@@ -235,13 +227,13 @@ def train_seed(
     on_epoch: Callable[[int, EpochRow], None] | None,
 ) -> None:
     """One model: split, train, predict the test part. A frozen encoder is taken over from the model `first`."""
-    made, samples, device = prepared.recipe, prepared.samples, prepared.device
+    made, crystals, samples, device = prepared.recipe, prepared.crystals, prepared.samples, prepared.device
     place.path.mkdir(parents=True, exist_ok=True)
     split_seed = seed if made.split.seed is None else made.split.seed
-    split = pipeline.split(prepared.records, made.split, split_seed)
+    split = pipeline.split(crystals.keys, crystals.formulas, made.split, split_seed)
     if is_first():
         write_json(place.split, {"seed": split_seed, "train": split.train, "val": split.val, "test": split.test})
-    index = {record.key: i for i, record in enumerate(prepared.records)}
+    index = {key: i for i, key in enumerate(crystals.keys)}
     parts = {name: [index[key] for key in getattr(split, name)] for name in ("train", "val", "test")}
 
     seed_everything(seed)
@@ -283,9 +275,7 @@ def train_seed(
     }
     predictions = {}
     for part, (predicted, true) in found.items():
-        records = [prepared.records[i] for i in parts[part]]
-        systems = [prepared.systems[i] for i in parts[part]]
-        predictions[part] = results.Predictions.of(records, systems, predicted, true, prepared.target)
+        predictions[part] = results.Predictions.of(crystals.select(parts[part]), predicted, true)
         outcome[part] = predictions[part].errors(prepared.target)
         outcome[f"{part}_undefined"] = predictions[part].undefined(prepared.target)
     outcome["test_mean_baseline"] = metrics.mean_baseline(known.numpy(), predictions["test"].true, prepared.target)

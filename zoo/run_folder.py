@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -157,21 +156,37 @@ def read_json(path: Path) -> Any:
         raise ZooError(f"{path} cannot be read: {error}") from None
 
 
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """A CSV file with the keys of the first row as its header, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """A CSV file with the keys of the first row as its header, whole or not at all, one row after another.
+
+    Raises:
+        ValueError: there is no row.
+    """
+    following = iter(rows)
+    first = next(following, None)
+    if first is None:
+        raise ValueError(f"{path}: no rows")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(first), lineterminator="\n")
+        writer.writeheader()
+        writer.writerow(first)
+        writer.writerows(following)
+    partial.replace(path)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file; none where it is not there."""
+    return list(each_row(path))
+
+
+def each_row(path: Path) -> Iterator[dict[str, str]]:
+    """As `read_rows`, one after another."""
     if not path.is_file():
-        return []
+        return
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        yield from csv.DictReader(file)
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:

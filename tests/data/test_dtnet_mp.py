@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 from zoo.contract.plugin import BadRecord, Record
 from zoo.data import dtnet_mp
 from zoo.data.dtnet_mp import DTNetMP
-from zoo.data.duplicates import KnownCrystals
+from zoo.data.duplicates import Identity, KnownCrystals
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.pipeline import Cleaning, FrameCheck, prepare
 from zoo.errors import ZooError
@@ -84,12 +84,12 @@ class TestReal:
 
     def test_prepared(self, real):
         result = prepare(real, "total", cleaning=Cleaning(), deduplicate=True, frame=FrameCheck(), on_bad_record="stop")
-        assert len(result.records) + sum(result.report["counts"].values()) == 614
+        assert len(result.crystals) + sum(result.report["counts"].values()) == 614
         over = result.report["frame"]["over_tolerance"]
         assert {m["key"] for m in over} == {"mpd-0046", "mpd-0265"}
 
     def test_some_crystals_are_also_in_petousis2017(self, real):
         """Of 128 with a formula in common; a test on these crystals must leave them out."""
-        known = KnownCrystals(r for r in Petousis2017(Petousis2017.Hypers()).records() if isinstance(r, Record))
-        both = [r for r in real.records() if isinstance(r, Record) and known.same_as(r) is not None]
+        known = KnownCrystals(Identity.of(r) for r in Petousis2017(Petousis2017.Hypers()).records())
+        both = [r for r in real.records() if known.same_as(Identity.of(r)) is not None]
         assert len(both) == 104

@@ -227,3 +227,39 @@ def test_missing_path(tmp_path):
         File(File.Hypers())
     with pytest.raises(ZooError, match="no such file"):
         records(tmp_path / "none.json")
+
+
+def test_extxyz_and_csv_are_read_as_they_are_asked_for(tmp_path):
+    """What comes before a break in a packed file is there before the break is found."""
+    frame = '2\nLattice="4 0 0 0 4 0 0 0 4" pbc="T T T" total="2 0 0 0 2 0 0 0 2" key={}\nMg 0 0 0\nO 2 2 2\n'
+    text = {
+        "a.extxyz.gz": "".join(frame.format(f"k{i}") for i in range(2_000)),
+        "a.csv.gz": "key,cif,total\n" + "".join(f"k{i},lost.cif,[]\n" for i in range(8_000)),
+    }
+    for name, content in text.items():
+        packed = gzip.compress(content.encode())
+        (tmp_path / name).write_bytes(packed[: len(packed) // 2])
+        found = File(File.Hypers(path=str(tmp_path / name))).records()
+        assert next(found).key == "k0"
+        with pytest.raises(ZooError, match=f"{name}: cannot be read"):
+            for _ in found:
+                pass
+
+
+def test_the_fingerprint_is_of_all_that_is_read(tmp_path):
+    def fingerprint(name):
+        return File(File.Hypers(path=str(tmp_path / name))).fingerprint()
+
+    (tmp_path / "a.csv").write_text("key,cif,total\na,a.cif,1\nb,b.cif,2\n")
+    (tmp_path / "a.cif").write_text("one")
+    marks = [fingerprint("a.csv")]
+    (tmp_path / "a.cif").write_text("two")
+    marks.append(fingerprint("a.csv"))
+    (tmp_path / "b.cif").write_text("two")
+    marks.append(fingerprint("a.csv"))
+    (tmp_path / "a.csv").write_text("key,cif,total\na,a.cif,1\nb,b.cif,3\n")
+    marks.append(fingerprint("a.csv"))
+    assert len(set(marks)) == 4 and marks[-1] == fingerprint("a.csv")
+    for name in ("none.json", "none.csv"):
+        with pytest.raises(ZooError, match=name):
+            fingerprint(name)

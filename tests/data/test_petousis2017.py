@@ -71,7 +71,7 @@ def test_prepared_as_the_paper_does():
         on_bad_record="stop",
     )
     assert prepared.report["counts"] == {"read": 0, "target": 0, "clean": 15, "frame": 0, "duplicate": 14}
-    assert len(prepared.records) == prepared.report["used"] == 1027
+    assert len(prepared.crystals) == prepared.report["used"] == 1027
     # All are noise of the ionic part: the electronic tensors of the same crystals are in order.
     over = {entry["key"]: entry["residual"] for entry in prepared.report["frame"]["over_tolerance"]}
     assert set(over) == {"mp-1634", "mp-8147", "mp-866818", "mp-570172", "mp-11327", "mp-7505"}
@@ -85,4 +85,4 @@ def test_cleaning_goes_by_the_total_tensor(target):
         Petousis2017(Petousis2017.Hypers()), target, cleaning=Cleaning(), deduplicate=False, frame=None,
         on_bad_record="stop",
     )  # fmt: skip
-    assert len(prepared.records) == 1041
+    assert len(prepared.crystals) == 1041

@@ -6,8 +6,7 @@ from pymatgen.core import Lattice, Structure, SymmOp
 
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
 from zoo.contract.target import TensorTarget
-from zoo.data import duplicates, symmetry
-from zoo.data.duplicates import KnownCrystals
+from zoo.data.duplicates import Identity, KnownCrystals
 from zoo.data.pipeline import Cleaning, FrameCheck, prepare
 from zoo.errors import ZooError
 
@@ -47,7 +46,7 @@ def prepared(*records, target="total", cleaning=None, deduplicate=False, frame=N
 
 
 def keys(result):
-    return [r.key for r in result.records]
+    return result.crystals.keys
 
 
 def test_sorted_by_key_as_text():
@@ -115,7 +114,8 @@ def test_the_same_key_twice():
     with pytest.raises(ZooError, match="record a: a second record with this key"):
         prepared(*twice)
     result = prepared(*twice, bad="skip")
-    assert result.records == twice[:1]
+    assert keys(result) == ["a"]
+    np.testing.assert_array_equal(result.crystals.tensor(0), np.eye(3))
     assert result.report["counts"]["read"] == 1
 
 
@@ -196,30 +196,20 @@ def test_of_duplicates_the_lowest_key_stays():
     ],
 )
 def test_duplicates_by_formula_space_group_and_volume(other, same):
-    known = KnownCrystals([record("a")])
-    twin = known.same_as(record("b", other))
-    assert (twin is not None and twin.key == "a") is same
-
-
-def test_space_groups_are_looked_for_only_where_needed(monkeypatch):
-    calls = []
-
-    def counted(crystal):
-        calls.append(crystal.key)
-        return symmetry.space_group(crystal)
-
-    monkeypatch.setattr(duplicates, "space_group", counted)
-    known = KnownCrystals([record("a"), record("far", rock_salt(7)), record("other", rock_salt(5.6, ("K", "Cl")))])
-    assert known.same_as(record("b", rock_salt(5.5))) is None  # 5 % in volume
-    assert calls == []
-    assert known.same_as(record("c")).key == "a"
-    assert sorted(calls) == ["a", "c"]
+    known = KnownCrystals([Identity.of(record("a"))])
+    assert known.same_as(Identity.of(record("b", other))) == ("a" if same else None)
 
 
 def test_recorded_space_groups_count():
-    known = KnownCrystals([record("a", properties={"space_group": 225})])
-    assert known.same_as(record("b", properties={"space_group": 225})) is not None
-    assert known.same_as(record("b", properties={"space_group": 216})) is None
+    known = KnownCrystals([Identity.of(record("a", properties={"space_group": 225}))])
+    assert known.same_as(Identity.of(record("b", properties={"space_group": 225}))) == "a"
+    assert known.same_as(Identity.of(record("b", properties={"space_group": 216}))) is None
+
+
+def test_a_crystal_without_a_space_group_equals_none():
+    twins = Structure(Lattice.cubic(4), ["H", "H"], [[0] * 3, [0] * 3])  # spglib refuses two atoms in one place
+    known = KnownCrystals([Identity.of(record("a", twins))])
+    assert known.same_as(Identity.of(record("b", twins))) is None
 
 
 def test_settings_refuse_nonsense():

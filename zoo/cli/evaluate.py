@@ -54,7 +54,7 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
     _, dataset, _ = open_source(source, target)
     result = evaluate(predictor, dataset, below)
     if out is not None:
-        write_rows(out, result.rows)
+        write_rows(out, result.rows())
     if form == "json":
         content = {
             "model": model,
@@ -71,5 +71,6 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
     counts = Counter(item["stage"] for item in result.left_out)
     lost = [f"{count} {WORDS[stage]}" for stage, count in counts.items()]
     click.echo(
-        f"{len(result.rows)} crystals" + (f"; left out: {', '.join(lost)} (--format json names them)" if lost else "")
+        f"{len(result.tested.keys)} crystals"
+        + (f"; left out: {', '.join(lost)} (--format json names them)" if lost else "")
     )

@@ -243,6 +243,16 @@ class Dataset(ABC):
         """Download what is not here yet, for `zoo data fetch`; None where nothing has to be downloaded."""
         return None
 
+    def fingerprint(self) -> str | None:
+        """Identifies, beside the hyperparameters, what `records` yields: a hash of the files that it reads, say.
+
+        With one, the records are read once and kept in the cache until it changes. None: they are read in every run.
+
+        Raises:
+            ZooError: the files cannot be had, or read.
+        """
+        return None
+
     @abstractmethod
     def targets(self) -> Mapping[str, TensorTarget]:
         """The tensor properties that the records may hold, by name."""

@@ -12,6 +12,7 @@ from zoo.contract.target import TensorTarget
 from zoo.data.download import download
 from zoo.data.formats import json_entries, records_of
 from zoo.data.tensors import DIELECTRIC
+from zoo.weights import sha256_of
 
 URL = (
     "https://raw.githubusercontent.com/pfnet-research/dielectric-pred/"
@@ -53,6 +54,14 @@ class DTNetMP(Dataset):
         if self.hypers.path is not None:
             return Path(self.hypers.path).expanduser()
         return download(URL, SHA256, cache_root() / "datasets" / "dtnet-mp" / "mp_dielectric.json")
+
+    def fingerprint(self) -> str:
+        """Of the file.
+
+        Raises:
+            ZooError: the file cannot be had, or read.
+        """
+        return sha256_of(self.fetch())
 
     def records(self) -> Iterator[Record | BadRecord]:
         """In the order of the file.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import cached_property
+from dataclasses import dataclass
 
 from zoo.contract.plugin import Record
 from zoo.data.symmetry import space_group
@@ -12,39 +12,48 @@ from zoo.data.symmetry import space_group
 VOLUME_TOLERANCE = 0.02
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What of a crystal is compared.
+
+    Attributes:
+        key: its name.
+        formula: reduced.
+        volume: Å³ a formula unit.
+        space_group: its number; None where spglib finds none: such a crystal equals no other.
+    """
+
+    key: str
+    formula: str
+    volume: float
+    space_group: int | None
+
+    @classmethod
+    def of(cls, record: Record) -> Identity:
+        """Of a record; the space group is the one that it holds, else spglib's."""
+        formula, units = record.structure.composition.get_reduced_formula_and_factor()
+        return cls(record.key, formula, record.structure.volume / units, space_group(record))
+
+
 class KnownCrystals:
-    """Crystals to compare with. Space groups are determined only where formula and volume already agree."""
+    """Crystals to compare with."""
 
-    def __init__(self, records: Iterable[Record] = ()) -> None:
-        self._by_formula: dict[str, list[_Crystal]] = defaultdict(list)
-        for record in records:
-            self.add(record)
+    def __init__(self, crystals: Iterable[Identity] = ()) -> None:
+        self._alike: dict[tuple[str, int], list[Identity]] = defaultdict(list)
+        for crystal in crystals:
+            self.add(crystal)
 
-    def add(self, record: Record) -> None:
+    def add(self, crystal: Identity) -> None:
         """Let it be known from now on."""
-        crystal = _Crystal(record)
-        self._by_formula[crystal.formula].append(crystal)
+        if crystal.space_group is not None:
+            self._alike[crystal.formula, crystal.space_group].append(crystal)
 
-    def same_as(self, record: Record) -> Record | None:
-        """The first one added that this is a duplicate of, else None. An unknown space group equals none."""
-        crystal = _Crystal(record)
-        for known in self._by_formula.get(crystal.formula, ()):
+    def same_as(self, crystal: Identity) -> str | None:
+        """The key of the first one added that this is a duplicate of, else None."""
+        if crystal.space_group is None:
+            return None
+        for known in self._alike.get((crystal.formula, crystal.space_group), ()):
             volumes = (crystal.volume, known.volume)
-            if max(volumes) - min(volumes) > VOLUME_TOLERANCE * max(volumes):
-                continue
-            if crystal.space_group is not None and crystal.space_group == known.space_group:
-                return known.record
+            if max(volumes) - min(volumes) <= VOLUME_TOLERANCE * max(volumes):
+                return known.key
         return None
-
-
-class _Crystal:
-    """What is compared; volume in Å³ a formula unit."""
-
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        self.formula, units = record.structure.composition.get_reduced_formula_and_factor()
-        self.volume = record.structure.volume / units
-
-    @cached_property
-    def space_group(self) -> int | None:
-        return space_group(self.record)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pymatgen.core import Structure
 
+from zoo.cache import content_key
 from zoo.contract.plugin import BadRecord, Dataset, Record
 from zoo.data.structures import checked_structure
 from zoo.errors import ZooError
@@ -32,6 +33,10 @@ class Embedded(Dataset):
     def packed(cls) -> bytes:
         """The file as it is."""
         return resources.files(cls.__module__).joinpath(cls.file).read_bytes()
+
+    def fingerprint(self) -> str:
+        """Of the file."""
+        return content_key(self.packed())
 
     def records(self) -> Iterator[Record | BadRecord]:
         """All of them, sorted by key as strings."""

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
 from zoo.contract.target import TensorTarget
-from zoo.data.formats import csv_entries, extxyz_entries, json_entries, records_of
+from zoo.data.formats import csv_entries, csv_fingerprint, extxyz_entries, json_entries, records_of
 from zoo.errors import ZooError
+from zoo.weights import sha256_of
 
 
 class TargetHypers(BaseModel):
@@ -80,19 +81,34 @@ class File(Dataset):
         """As the hyperparameters declare them."""
         return self._targets
 
+    def fingerprint(self) -> str:
+        """Of the file and, for a CSV, of the structure files that it names.
+
+        Raises:
+            ZooError: the file as a whole cannot be read.
+        """
+        if self._format == "csv":
+            return csv_fingerprint(self.path, self.hypers.structure)
+        return sha256_of(self.path)
+
     def records(self) -> Iterator[Record | BadRecord]:
         """In the order of the file.
 
         Raises:
             ZooError: the file as a whole cannot be read.
         """
-        name = self.path.name.lower().removesuffix(".gz")
-        if name.endswith(".json"):
+        if self._format == "json":
             entries = json_entries(self.path, self.hypers.key)
-        elif name.endswith((".extxyz", ".xyz")):
+        elif self._format == "extxyz":
             entries = extxyz_entries(self.path, self.hypers.key)
-        elif name.endswith(".csv"):
-            entries = csv_entries(self.path, self._targets, self.hypers.key, self.hypers.structure)
         else:
-            raise ZooError(f"{self.path}: unknown format; there is JSON (.json), extxyz (.extxyz, .xyz), CSV (.csv)")
+            entries = csv_entries(self.path, self._targets, self.hypers.key, self.hypers.structure)
         yield from records_of(entries, self._targets, self.path.name)
+
+    @property
+    def _format(self) -> str:
+        name = self.path.name.lower().removesuffix(".gz")
+        for ending, kind in ((".json", "json"), (".extxyz", "extxyz"), (".xyz", "extxyz"), (".csv", "csv")):
+            if name.endswith(ending):
+                return kind
+        raise ZooError(f"{self.path}: unknown format; there is JSON (.json), extxyz (.extxyz, .xyz), CSV (.csv)")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import itertools
 import json
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import ase.io
 import numpy as np
@@ -22,6 +25,7 @@ from zoo.contract.target import TensorTarget
 from zoo.data.structures import checked_structure, structure_from_dict, structure_from_file
 from zoo.data.tensors import read_target
 from zoo.errors import ZooError, did_you_mean
+from zoo.weights import sha256_of
 
 
 @dataclass(frozen=True)
@@ -59,29 +63,37 @@ def records_of(
         yield Record(entry.key, entry.structure, tensors, {"source": source, **plain})
 
 
-def read_text(path: Path) -> str:
-    """A text file, unpacked where its name ends in .gz.
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """A text file, line by line, unpacked where its name ends in .gz.
 
     Raises:
         ZooError: no such file, or it cannot be read.
     """
     try:
-        packed = path.read_bytes()
-        return (gzip.decompress(packed) if path.suffix == ".gz" else packed).decode("utf-8-sig")
+        with (
+            gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8-sig", newline="") as file
+        ):
+            yield cast(TextIO, file)
     except FileNotFoundError:
         raise ZooError(f"{path}: no such file") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise ZooError(f"{path}: cannot be read ({error})") from None
 
 
 def json_entries(path: Path, key_field: str = "key") -> Iterator[Entry]:
     """{key: {"structure": pymatgen's dict, field: value, ...}, ...} or a list of such objects, with key fields.
 
+    The file is read as a whole; for more crystals than fit in memory there are the other formats.
+
     Raises:
         ZooError: no JSON, neither object nor list, or an object that has a key twice (one would be lost).
     """
     try:
-        content = json.loads(read_text(path), object_pairs_hook=_no_key_twice)
+        with open_text(path) as file:
+            content = json.load(file, object_pairs_hook=_no_key_twice)
     except (ValueError, RecursionError) as error:
         raise ZooError(f"{path}: is no valid JSON ({error})") from None
     except _KeyTwiceError as error:
@@ -129,17 +141,17 @@ def extxyz_entries(path: Path, key_field: str = "key") -> Iterator[Entry]:
     Raises:
         ZooError: a frame does not begin with its number of atoms, so that what follows cannot be parted.
     """
-    lines = iter(read_text(path).splitlines(keepends=True))
-    for number in itertools.count():
-        head = next((line for line in lines if line.strip()), None)
-        if head is None:
-            return
-        if not head.strip().isdecimal():
-            raise ZooError(
-                f"{path}: frame {number + 1} must begin with its number of atoms, it begins '{head.strip()}'"
-            )
-        frame = head + "".join(itertools.islice(lines, int(head) + 1))
-        yield _extxyz_entry(frame, key_field, number)
+    with open_text(path) as lines:
+        for number in itertools.count():
+            head = next((line for line in lines if line.strip()), None)
+            if head is None:
+                return
+            if not head.strip().isdecimal():
+                raise ZooError(
+                    f"{path}: frame {number + 1} must begin with its number of atoms, it begins '{head.strip()}'"
+                )
+            frame = head + "".join(itertools.islice(lines, int(head) + 1))
+            yield _extxyz_entry(frame, key_field, number)
 
 
 def _extxyz_entry(frame: str, key_field: str, number: int) -> Entry:
@@ -173,23 +185,42 @@ def csv_entries(
     Raises:
         ZooError: the CSV has no such column.
     """
-    rows = csv.DictReader(io.StringIO(read_text(path)))
-    columns = [name for name in rows.fieldnames or () if name]
-    if structure_column not in columns:
-        raise ZooError(f"{path}: has no column '{structure_column}'.{did_you_mean(structure_column, columns)}")
-    for number, row in enumerate(rows):
-        given = {name: text for name, text in row.items() if isinstance(name, str) and text not in (None, "")}
-        fields: dict[str, Any] = {name: _value(text) for name, text in given.items()}
+    for number, row in enumerate(_rows(path, structure_column)):
+        fields: dict[str, Any] = {name: _value(text) for name, text in row.items()}
         for target in targets.values():
             if target.name not in fields:
                 fields[target.name] = _from_components(fields, target)
-        key = given.get(key_field) or given.get(structure_column) or _key(None, key_field, number)
+        key = row.get(key_field) or row.get(structure_column) or _key(None, key_field, number)
         try:
-            if structure_column not in given:
+            if structure_column not in row:
                 raise ZooError(f"row {number + 2} has no '{structure_column}'")
-            yield Entry(key, fields, structure_from_file(path.parent / given[structure_column]))
+            yield Entry(key, fields, structure_from_file(path.parent / row[structure_column]))
         except ZooError as error:
             yield Entry(key, fields, error)
+
+
+def csv_fingerprint(path: Path, structure_column: str = "cif") -> str:
+    """Hash of a CSV and of the structure files that it names.
+
+    Raises:
+        ZooError: as `csv_entries`.
+    """
+    digest = hashlib.sha256(sha256_of(path).encode())
+    for row in _rows(path, structure_column):
+        place = path.parent / row.get(structure_column, "")
+        digest.update(sha256_of(place).encode() if place.is_file() else b"none")
+    return digest.hexdigest()
+
+
+def _rows(path: Path, structure_column: str) -> Iterator[dict[str, str]]:
+    """The cells of each row that hold something, by column."""
+    with open_text(path) as file:
+        rows = csv.DictReader(file)
+        columns = [name for name in rows.fieldnames or () if name]
+        if structure_column not in columns:
+            raise ZooError(f"{path}: has no column '{structure_column}'.{did_you_mean(structure_column, columns)}")
+        for row in rows:
+            yield {name: text for name, text in row.items() if isinstance(name, str) and text not in (None, "")}
 
 
 def _value(text: str) -> Any:

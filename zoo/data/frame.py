@@ -7,11 +7,12 @@ calculation was not converged, which this check finds as well).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+from pymatgen.core import Structure
 
 from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
@@ -71,23 +72,43 @@ def misfit(record: Record, target: TensorTarget, symprec: float) -> Misfit:
         ZooError: the target is one tensor an atom.
     """
     _one_a_crystal(target)
-    found = symmetry(record.structure, symprec)
     tensor = np.asarray(record.targets[target.name], dtype=np.float64)
-    value = None if found is None or _negligible(record, target) else residual(tensor, found.rotations)
-    formula = record.structure.composition.reduced_formula
-    return Misfit(record.key, formula, crystal_system(found.number if found else 1), value)
+    return measure(record.key, record.structure, tensor, symprec, is_negligible(record, target))
 
 
-def offenders(records: Sequence[Record], target: TensorTarget, check: FrameCheck) -> list[Misfit]:
+def measure(key: str, structure: Structure, tensor: np.ndarray, symprec: float, negligible: bool) -> Misfit:
+    """Measure the tensor of one crystal; of a negligible one there is no residual."""
+    found = symmetry(structure, symprec)
+    value = None if found is None or negligible else residual(tensor, found.rotations)
+    formula = structure.composition.reduced_formula
+    return Misfit(key, formula, crystal_system(found.number if found else 1), value)
+
+
+def offender(
+    key: str, structure: Callable[[], Structure], tensor: np.ndarray, negligible: bool, check: FrameCheck
+) -> Misfit | None:
+    """The misfit of one crystal, if it is above the tolerance or without a defined residual.
+
+    `structure` gives the crystal; it is not asked where the tensor alone says that all is well.
+    """
+    if not negligible and _largest_residual(tensor) <= check.tolerance:
+        return None
+    found = measure(key, structure(), tensor, check.symprec, negligible)
+    return found if found.residual is None or found.residual > check.tolerance else None
+
+
+def offenders(records: Iterable[Record], target: TensorTarget, check: FrameCheck) -> list[Misfit]:
     """Those above the tolerance and those without a defined residual, in the order of the records.
 
     Raises:
         ZooError: the target is one tensor an atom.
     """
     _one_a_crystal(target)
-    suspects = (r for r in records if _negligible(r, target) or _largest_residual(r, target) > check.tolerance)
-    measured = (misfit(record, target, check.symprec) for record in suspects)
-    return [m for m in measured if m.residual is None or m.residual > check.tolerance]
+    found = (
+        offender(r.key, lambda r=r: r.structure, r.targets[target.name], is_negligible(r, target), check)  # type: ignore[misc]
+        for r in records
+    )
+    return [m for m in found if m is not None]
 
 
 def _one_a_crystal(target: TensorTarget) -> None:
@@ -95,21 +116,21 @@ def _one_a_crystal(target: TensorTarget) -> None:
         raise ZooError(f"'{target.name}' is one tensor an atom, the frame check is for one a crystal")
 
 
-def _negligible(record: Record, target: TensorTarget) -> bool:
+def is_negligible(record: Record, target: TensorTarget) -> bool:
+    """Whether a tensor is nothing, or noise beside the largest one of its record of the same shape."""
     norm = float(np.linalg.norm(record.targets[target.name]))
     shape = record.targets[target.name].shape
     largest = max(float(np.linalg.norm(t)) for t in record.targets.values() if t.shape == shape)
     return norm == 0 or norm < NEGLIGIBLE * largest
 
 
-def _largest_residual(record: Record, target: TensorTarget) -> float:
+def _largest_residual(tensor: np.ndarray) -> float:
     """A bound that no orientation exceeds: for rank 2 no rotation moves more than the anisotropic part, twice.
 
     It spares the symmetry search for nearly isotropic tensors: the cubic crystals, where that takes longest.
     """
-    if target.rank != 2:
+    if tensor.ndim != 2:
         return np.inf
-    tensor = record.targets[target.name]
     anisotropic = tensor - np.trace(tensor) / 3 * np.eye(3)
     return 2 * float(np.linalg.norm(anisotropic) / np.linalg.norm(tensor))
 

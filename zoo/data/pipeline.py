@@ -1,26 +1,35 @@
-"""From a dataset to the records that a model sees: read, clean, frame check, deduplicate, split."""
+"""From a dataset to the crystals that a model sees: read, clean, frame check, deduplicate, split.
+
+Of each crystal a few numbers are in memory; structures and tensors are in mapped files (`zoo.data.crystals`).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
+from tqdm import tqdm
 
-from zoo.contract.plugin import BadRecord, Dataset, Record
-from zoo.contract.target import TensorTarget
+from zoo.cache import building, cache_root, content_key
+from zoo.contract.plugin import Dataset
+from zoo.data.crystals import CrystalStore
 from zoo.data.duplicates import KnownCrystals
-from zoo.data.frame import FrameCheck, Misfit, offenders
+from zoo.data.frame import FrameCheck, Misfit, offender
+from zoo.data.reading import LeftOut, read
 from zoo.data.splits import Split, Splitting, split
 from zoo.errors import ZooError, did_you_mean
+from zoo.run_folder import read_json, write_json
 
 __all__ = ["Cleaning", "FrameCheck", "LeftOut", "Prepared", "Split", "Splitting", "prepare", "split"]
 
 STAGES = ("read", "target", "clean", "frame", "duplicate")
+FRAME_FORMAT = 1  # of what the cache keeps of a frame check: count up when it, or the check, changes
 
 
 class Cleaning(BaseModel):
@@ -41,32 +50,18 @@ class Cleaning(BaseModel):
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A record that did not come through.
-
-    Attributes:
-        stage: one of `STAGES`.
-        reason: in words.
-    """
-
-    key: str
-    stage: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Prepared:
     """What is left of a dataset, and an account of the rest.
 
     Attributes:
-        records: sorted by key as strings; each holds the target.
+        crystals: sorted by key as strings.
         left_out: all others, in the order of the stages.
         misfits: crystals above the tolerance of the frame check (used all the same unless it drops them) or without a
             defined residual; None where there was no check (tensors of atoms have none).
         report: the same for a JSON file: {"used", "counts": {stage: n}, "left_out": [...], "frame": {...} or None}.
     """
 
-    records: list[Record]
+    crystals: CrystalStore
     left_out: list[LeftOut]
     misfits: list[Misfit] | None
     report: dict[str, Any]
@@ -93,101 +88,83 @@ def prepare(
     if target not in known:
         raise ZooError(f"the dataset has no target '{target}'.{did_you_mean(target, known)}")
     wanted = known[target]
-    records, left_out = _read(dataset, wanted, on_bad_record)
+    found, left_out = read(dataset, wanted, on_bad_record)
+    crystals = found.select(sorted(range(len(found)), key=found.keys.__getitem__))
     if cleaning is not None:
-        records = _sift(records, left_out, "clean", (_out_of_range(r, wanted, known, cleaning) for r in records))
+        crystals = _without(crystals, left_out, "clean", _out_of_range(crystals, cleaning))
     misfits = None
     if frame is not None and not wanted.per_atom:
-        misfits = offenders(records, wanted, frame)
+        misfits = _offenders(crystals, frame)
         if frame.drop:
             above = {
                 m.key: f"residual {m.residual:.3f} under its point group" for m in misfits if m.residual is not None
             }
-            records = _sift(records, left_out, "frame", [above.get(r.key) for r in records])
+            crystals = _without(crystals, left_out, "frame", above)
     if deduplicate:
-        records = _sift(records, left_out, "duplicate", _duplicates(records))
+        crystals = _without(crystals, left_out, "duplicate", _duplicates(crystals))
     counts = Counter(item.stage for item in left_out)
-    if not records:
+    if not len(crystals):
         stages = ", ".join(f"{stage}: {counts[stage]}" for stage in STAGES if counts[stage])
         first = f"; the first: {left_out[0].key}, {left_out[0].reason}" if left_out else ""
         raise ZooError(f"no record with a usable '{target}' is left ({stages or 'the dataset is empty'}{first})")
     report = {
-        "used": len(records),
+        "used": len(crystals),
         "counts": {stage: counts[stage] for stage in STAGES},
         "left_out": [dataclasses.asdict(item) for item in left_out],
         "frame": _frame_report(misfits, frame) if frame is not None and misfits is not None else None,
     }
-    return Prepared(records, left_out, misfits, report)
+    return Prepared(crystals, left_out, misfits, report)
 
 
-def _read(dataset: Dataset, target: TensorTarget, on_bad_record: str) -> tuple[list[Record], list[LeftOut]]:
-    records: dict[str, Record] = {}
-    bad: list[LeftOut] = []
-    without: list[LeftOut] = []
-    seen: set[str] = set()
-    for record in dataset.records():
-        reason = record.reason if isinstance(record, BadRecord) else _defect(record, target, seen)
-        seen.add(record.key)
-        if reason is not None:
-            bad.append(LeftOut(record.key, "read", reason))
-        elif isinstance(record, Record) and not _labelled(record, target):
-            without.append(LeftOut(record.key, "target", f"has no '{target.name}'"))
-        elif isinstance(record, Record):
-            records[record.key] = record
-    if bad and on_bad_record == "stop":
-        more = f" (and {len(bad) - 1} more bad records)" if len(bad) > 1 else ""
-        raise ZooError(f"record {bad[0].key}: {bad[0].reason}{more}; mend it or set data.on_bad_record: skip")
-    return [records[key] for key in sorted(records)], bad + without
+def _out_of_range(crystals: CrystalStore, cleaning: Cleaning) -> dict[str, str]:
+    """Key -> why; the smallest element is looked at before the largest."""
+    low, high = crystals.facts["low"], crystals.facts["high"]
+    reasons = {}
+    for i in np.flatnonzero((low < cleaning.min) | (high > cleaning.max)):
+        value = low[i] if not cleaning.min <= low[i] <= cleaning.max else high[i]
+        name = "total" if crystals.facts["of_total"][i] else crystals.target.name
+        reasons[crystals.keys[i]] = (
+            f"an element of '{name}' is {value:.4g}, outside [{cleaning.min:g}, {cleaning.max:g}]"
+        )
+    return reasons
 
 
-def _defect(record: Record, target: TensorTarget, seen: set[str]) -> str | None:
-    """What any dataset can get wrong."""
-    if record.key in seen:
-        return "a second record with this key"
-    if target.name not in record.targets:
-        return None
-    tensor = np.asarray(record.targets[target.name])
-    shape = (len(record.structure), *target.shape) if target.per_atom else target.shape
-    if tensor.shape != shape:
-        return f"'{target.name}' must be of shape {shape}, it is {tensor.shape}"
-    if target.per_atom:
-        # NaN in all components: an atom without a label.
-        tensor = tensor[~np.isnan(tensor.reshape(len(tensor), -1)).all(axis=1)]
-    return None if np.isfinite(tensor).all() else f"'{target.name}' holds NaN or infinite numbers"
+def _offenders(crystals: CrystalStore, check: FrameCheck) -> list[Misfit]:
+    """As `zoo.data.frame.offenders`; measured once for the same crystals and check, and kept in the cache."""
+    key = content_key("frame", FRAME_FORMAT, version("spglib"), check.tolerance, check.symprec, crystals.key)
+    folder = cache_root() / "frame" / key
+    with building(folder) as partial:
+        if partial is not None:
+            bar = tqdm(range(len(crystals)), desc="symmetry", unit=" crystals", disable=None)
+            found = (_offender(crystals, i, check) for i in bar)
+            write_json(partial / "misfits.json", [dataclasses.asdict(m) for m in found if m is not None])
+    return [Misfit(**item) for item in read_json(folder / "misfits.json")]
 
 
-def _labelled(record: Record, target: TensorTarget) -> bool:
-    """Whether the record holds the target: of one atom at least, where it is one tensor an atom."""
-    return target.name in record.targets and not np.isnan(record.targets[target.name]).all()
+def _offender(crystals: CrystalStore, index: int, check: FrameCheck) -> Misfit | None:
+    negligible = bool(crystals.facts["negligible"][index])
+    tensor = crystals.tensor(index)
+    return offender(crystals.keys[index], lambda: crystals.structure(index), tensor, negligible, check)
 
 
-def _out_of_range(record: Record, target: TensorTarget, known: Iterable[str], cleaning: Cleaning) -> str | None:
-    name = "total" if "total" in known and "total" in record.targets else target.name
-    tensor = record.targets[name]
-    for value in (np.nanmin(tensor), np.nanmax(tensor)):
-        if not cleaning.min <= value <= cleaning.max:
-            return f"an element of '{name}' is {value:.4g}, outside [{cleaning.min:g}, {cleaning.max:g}]"
-    return None
-
-
-def _duplicates(records: Iterable[Record]) -> Iterable[str | None]:
+def _duplicates(crystals: CrystalStore) -> dict[str, str]:
+    """Key -> of what."""
     known = KnownCrystals()
-    for record in records:
-        twin = known.same_as(record)
+    reasons = {}
+    for index, key in enumerate(crystals.keys):
+        identity = crystals.identity(index)
+        twin = known.same_as(identity)
         if twin is None:
-            known.add(record)
-        yield f"the same crystal as {twin.key}" if twin else None
-
-
-def _sift(records: list[Record], left_out: list[LeftOut], stage: str, reasons: Iterable[str | None]) -> list[Record]:
-    """Those without a reason to leave them out; the others go to `left_out`."""
-    kept = []
-    for record, reason in zip(records, reasons, strict=True):
-        if reason is None:
-            kept.append(record)
+            known.add(identity)
         else:
-            left_out.append(LeftOut(record.key, stage, reason))
-    return kept
+            reasons[key] = f"the same crystal as {twin}"
+    return reasons
+
+
+def _without(crystals: CrystalStore, left_out: list[LeftOut], stage: str, reasons: Mapping[str, str]) -> CrystalStore:
+    """Those without a reason to leave them out; the others go to `left_out`."""
+    left_out += [LeftOut(key, stage, reasons[key]) for key in crystals.keys if key in reasons]
+    return crystals.select([i for i, key in enumerate(crystals.keys) if key not in reasons])
 
 
 def _frame_report(misfits: list[Misfit], check: FrameCheck) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from zoo.contract.plugin import Record
 from zoo.errors import ZooError
 
 
@@ -48,8 +47,10 @@ class Split:
     test: list[str]
 
 
-def split(records: Sequence[Record], splitting: Splitting, seed: int) -> Split:
-    """Split by `splitting.seed` or, where that is None, by `seed`; the order of the records does not matter.
+def split(keys: Sequence[str], formulas: Sequence[str], splitting: Splitting, seed: int) -> Split:
+    """Split n records, of which keys and reduced formulas are told; their order does not matter.
+
+    By `splitting.seed` or, where that is None, by `seed`.
 
     random is the DTNet paper's (npj Comput. Mater. 10, 265): keys sorted as strings, then scikit-learn's
     train_test_split twice. formula fills test, then validation, with whole formulas in random order to the same sizes.
@@ -58,14 +59,14 @@ def split(records: Sequence[Record], splitting: Splitting, seed: int) -> Split:
         ZooError: so few records that a part would be empty, or fewer in the training part than `splitting.train`.
     """
     chosen = seed if splitting.seed is None else splitting.seed
-    n_test = math.ceil(splitting.test * len(records))
-    n_val = math.ceil(splitting.val / (1 - splitting.test) * (len(records) - n_test))
-    if n_test + n_val >= len(records):
-        raise ZooError(f"{len(records)} records are too few to split into training, validation and test part")
+    n_test = math.ceil(splitting.test * len(keys))
+    n_val = math.ceil(splitting.val / (1 - splitting.test) * (len(keys) - n_test))
+    if n_test + n_val >= len(keys):
+        raise ZooError(f"{len(keys)} records are too few to split into training, validation and test part")
     if splitting.kind == "random":
-        parts = _random(sorted(record.key for record in records), splitting, chosen)
+        parts = _random(sorted(keys), splitting, chosen)
     else:
-        parts = _by_formula(records, n_test, n_val, chosen)
+        parts = _by_formula(keys, formulas, n_test, n_val, chosen)
         if not (parts.train and parts.val and parts.test):
             raise ZooError("too few different formulas to split by formula; set split.kind: random")
     return parts if splitting.train is None else replace(parts, train=_first(parts.train, splitting.train, chosen))
@@ -88,13 +89,13 @@ def _random(keys: list[str], splitting: Splitting, seed: int) -> Split:
     return Split(train, val, test)
 
 
-def _by_formula(records: Sequence[Record], n_test: int, n_val: int, seed: int) -> Split:
+def _by_formula(keys: Sequence[str], formulas: Sequence[str], n_test: int, n_val: int, seed: int) -> Split:
     groups: dict[str, list[str]] = defaultdict(list)
-    for record in sorted(records, key=lambda record: record.key):
-        groups[record.structure.composition.reduced_formula].append(record.key)
-    formulas = sorted(groups)
-    order = np.random.default_rng(seed).permutation(len(formulas))
-    left = [groups[formulas[i]] for i in order]
+    for key, formula in sorted(zip(keys, formulas, strict=True)):
+        groups[formula].append(key)
+    names = sorted(groups)
+    order = np.random.default_rng(seed).permutation(len(names))
+    left = [groups[names[i]] for i in order]
     test, left = _fill(left, n_test)
     val, left = _fill(left, n_val)
     return Split([key for group in left for key in group], val, test)

@@ -1,8 +1,9 @@
-"""Crystals that hold an element which an encoder does not know."""
+"""Atomic numbers and symbols; crystals that hold an element which an encoder does not know."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import numpy as np
 from pymatgen.core import Element
@@ -10,6 +11,17 @@ from pymatgen.core import Element
 from zoo.contract.plugin import Encoder
 from zoo.errors import ZooError
 from zoo.graphs.graph import CrystalGraph
+
+
+@cache
+def _table() -> dict[int, str]:
+    return {number: Element.from_Z(number).symbol for number in range(1, 119)}
+
+
+def symbols(numbers: np.ndarray) -> list[str]:
+    """Of atomic numbers (N,): `["Na", "Cl"]`."""
+    table = _table()
+    return [table[number] for number in numbers.tolist()]
 
 
 def refuse_unknown_elements(encoder: Encoder, keys: Iterable[str], graphs: Iterable[CrystalGraph]) -> None:
@@ -34,9 +46,9 @@ def refuse_unknown_elements(encoder: Encoder, keys: Iterable[str], graphs: Itera
             unknown |= missing
             crystals.append(key)
     if crystals:
-        symbols = ", ".join(Element.from_Z(number).symbol for number in sorted(unknown))
+        lacking = ", ".join(symbols(np.array(sorted(unknown))))
         names = ", ".join(crystals[:5]) + (f" and {len(crystals) - 5} more" if len(crystals) > 5 else "")
         raise ZooError(
-            f"the encoder {type(encoder).__name__} does not know {symbols} (in {names}): "
+            f"the encoder {type(encoder).__name__} does not know {lacking} (in {names}): "
             "take these crystals out or choose another encoder"
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from pymatgen.core import Structure
@@ -58,7 +59,7 @@ class GraphStore(Sequence[CrystalGraph]):
     @classmethod
     def build(
         cls,
-        structures: Sequence[Structure | Crystal],
+        structures: Sequence[Structure] | Sequence[Crystal],
         cutoff: float,
         keys: Sequence[str] | None = None,
         cache: Path | None = None,
@@ -67,7 +68,7 @@ class GraphStore(Sequence[CrystalGraph]):
         """The graphs of `structures` with all edges up to `cutoff` (Å), from `cache` where they are there.
 
         Args:
-            structures: n crystals.
+            structures: n crystals. `Crystal`s are asked for when their turn comes, twice: they need not be in memory.
             cutoff: Å.
             keys: what to call them, n unique strings; default: their numbers.
             cache: default: `cache_root()`.
@@ -77,8 +78,8 @@ class GraphStore(Sequence[CrystalGraph]):
             ZooError: a structure cannot be made a graph (its key is named), or the disk is full.
         """
         keys = [str(i) for i in range(len(structures))] if keys is None else keys
-        crystals = [_crystal(*named) for named in zip(structures, keys, strict=True)]
-        key = content_key("graphs", FORMAT, float(cutoff), [_content(c) for c in crystals])
+        crystals = _crystals(structures, keys)
+        key = content_key("graphs", FORMAT, float(cutoff), _Contents(crystals))
         folder = (cache_root() if cache is None else cache) / "graphs" / key
         with building(folder) as partial:
             if partial is not None:
@@ -108,15 +109,30 @@ def offsets(counts: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
-def _content(crystal: Crystal) -> list[np.ndarray]:
-    return [crystal.cell, crystal.positions, crystal.numbers.astype(np.int64)]
+def _crystals(structures: Sequence[Structure] | Sequence[Crystal], keys: Sequence[str]) -> Sequence[Crystal]:
+    if len(structures) and isinstance(structures[0], Crystal):
+        return cast(Sequence[Crystal], structures)
+    crystals = []
+    for structure, key in zip(cast(Sequence[Structure], structures), keys, strict=True):
+        try:
+            crystals.append(Crystal.of(structure))
+        except ZooError as error:
+            raise ZooError(f"{key}: {error}") from error
+    return crystals
 
 
-def _crystal(structure: Structure | Crystal, key: str) -> Crystal:
-    try:
-        return structure if isinstance(structure, Crystal) else Crystal.of(structure)
-    except ZooError as error:
-        raise ZooError(f"{key}: {error}") from error
+class _Contents(Sequence[list[np.ndarray]]):
+    """What of each crystal the graphs follow from, made when it is asked for."""
+
+    def __init__(self, crystals: Sequence[Crystal]) -> None:
+        self._crystals = crystals
+
+    def __len__(self) -> int:
+        return len(self._crystals)
+
+    def __getitem__(self, index: int) -> list[np.ndarray]:  # type: ignore[override]
+        crystal = self._crystals[index]
+        return [crystal.cell, crystal.positions, crystal.numbers.astype(np.int64)]
 
 
 def _write(folder: Path, crystals: Sequence[Crystal], cutoff: float, keys: Sequence[str], backend: str) -> None:

@@ -1,0 +1,233 @@
+"""Crystals with one tensor property on disk: written down as a dataset yields them, mapped, never all in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from pymatgen.core import Lattice, Structure
+from torch import Tensor
+
+from zoo.cache import ArrayWriter, building, cache_root, content_key, open_array
+from zoo.contract.plugin import Record
+from zoo.contract.target import TensorTarget
+from zoo.data.duplicates import Identity
+from zoo.data.frame import is_negligible
+from zoo.data.symmetry import crystal_system
+from zoo.errors import ZooError
+from zoo.graphs.crystal import Crystal
+from zoo.graphs.elements import symbols
+from zoo.graphs.store import offsets
+
+FORMAT = 1  # of the files: count up when they change, or what is written into them
+CHUNK = 256  # crystals in memory while writing
+
+FACTS = np.dtype(
+    [
+        ("n_atoms", "<i8"),
+        ("volume", "<f8"),
+        ("space_group", "<i2"),
+        ("low", "<f8"),
+        ("high", "<f8"),
+        ("of_total", "?"),
+        ("negligible", "?"),
+    ]
+)
+# name -> dtype and shape of a row: one a crystal, then one an atom
+GEOMETRY: dict[str, tuple[str, tuple[int, ...]]] = {
+    "cell": ("<f8", (3, 3)),
+    "positions": ("<f8", (3,)),
+    "fractional": ("<f8", (3,)),
+    "numbers": ("|u1", ()),
+}
+
+
+@dataclass(frozen=True)
+class CrystalStore(Sequence[Crystal]):
+    """n crystals and their tensors: `store[i]`, `structure(i)` and `tensor(i)` read from mapped files.
+
+    In memory are names and a few numbers of each.
+
+    Attributes:
+        target: which tensor the crystals hold.
+        key: hash of the content.
+        keys, formulas: n strings: their names, their reduced formulas.
+        facts: (n,) of `FACTS`: `n_atoms`; `volume`, Å³ a formula unit; `space_group`, 0 where spglib finds none; `low`
+            and `high`, smallest and largest element of the tensor that cleaning goes by: the record's `total` where
+            `of_total`, else the target; whether the target is `negligible` beside another tensor of its record.
+        files: the arrays on disk: `GEOMETRY` and `tensors`.
+        row, atom: (n,) where in `files` the crystals, and their first atoms, are.
+        folder: what keeps the files from being deleted, where they are temporary.
+    """
+
+    target: TensorTarget
+    key: str
+    keys: list[str]
+    formulas: list[str]
+    facts: np.ndarray
+    files: Mapping[str, np.ndarray]
+    row: np.ndarray
+    atom: np.ndarray
+    folder: Any = None
+
+    @classmethod
+    def open(cls, path: Path, target: TensorTarget, folder: Any = None) -> CrystalStore:
+        """What a `CrystalWriter` wrote.
+
+        Raises:
+            ZooError: a file is damaged.
+        """
+        keys, formulas = _read_names(path / "names.jsonl")
+        facts = np.array(open_array(path / "facts.npy"))
+        files = {name: open_array(path / f"{name}.npy") for name in [*GEOMETRY, "tensors"]}
+        key = content_key("crystals", FORMAT, keys, formulas, facts.view(np.uint8), files)
+        atom = offsets(facts["n_atoms"])[:-1]
+        return cls(target, key, keys, formulas, facts, files, np.arange(len(keys)), atom, folder)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def _atoms(self, index: int) -> slice:
+        return slice(self.atom[index], self.atom[index] + self.facts["n_atoms"][index])
+
+    def __getitem__(self, index: int) -> Crystal:  # type: ignore[override]
+        index = range(len(self))[index]
+        files, atoms = self.files, self._atoms(index)
+        return Crystal(files["positions"][atoms], files["numbers"][atoms], files["cell"][self.row[index]])
+
+    def structure(self, index: int) -> Structure:
+        """As pymatgen's, without what the record's may have had beside lattice, elements and coordinates."""
+        files, atoms = self.files, self._atoms(index)
+        lattice = Lattice(files["cell"][self.row[index]])
+        return Structure(lattice, symbols(files["numbers"][atoms]), files["fractional"][atoms])
+
+    def tensor(self, index: int) -> np.ndarray:
+        """(*target.shape), or per atom (n_atoms, *target.shape), float64."""
+        rows = self.files["tensors"]
+        return rows[self._atoms(index)] if self.target.per_atom else rows[self.row[index]]
+
+    def identity(self, index: int) -> Identity:
+        """What duplicates agree in."""
+        group = int(self.facts["space_group"][index]) or None
+        return Identity(self.keys[index], self.formulas[index], float(self.facts["volume"][index]), group)
+
+    def systems(self) -> list[str]:
+        """Crystal systems; where there is no symmetry at all, triclinic."""
+        return [crystal_system(int(number) or 1) for number in self.facts["space_group"]]
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> CrystalStore:
+        """Some of the crystals, in the order of `indices`; they share the files."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        return dataclasses.replace(
+            self,
+            key=content_key("selection", self.key, chosen),
+            keys=[self.keys[i] for i in chosen],
+            formulas=[self.formulas[i] for i in chosen],
+            facts=self.facts[chosen],
+            row=self.row[chosen],
+            atom=self.atom[chosen],
+        )
+
+    def tensors(self) -> Tensor:
+        """All of them, float32, mapped from a file in the cache: (n, *target.shape), per atom (all atoms, *shape).
+
+        Raises:
+            ZooError: the disk is full.
+        """
+        path = cache_root() / "tensors" / content_key("tensors", FORMAT, self.key)
+        with building(path) as partial:
+            if partial is not None:
+                file = ArrayWriter(partial / "tensors.npy", "<f4", self.target.shape)
+                for start in range(0, len(self), CHUNK):
+                    part = [self.tensor(i) for i in range(start, min(start + CHUNK, len(self)))]
+                    file.append(np.concatenate(part) if self.target.per_atom else np.stack(part))
+                file.close()
+        return torch.from_numpy(open_array(path / "tensors.npy", "c"))
+
+
+def _read_names(path: Path) -> tuple[list[str], list[str]]:
+    keys: list[str] = []
+    formulas: list[str] = []
+    once: dict[str, str] = {}  # a formula is one string, however many crystals have it
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for key, formula in map(json.loads, lines):
+                keys.append(key)
+                formulas.append(once.setdefault(formula, formula))
+    except (OSError, ValueError) as error:
+        raise ZooError(f"{path} is damaged or missing: delete {path.parent} and it is made anew") from error
+    return keys, formulas
+
+
+class CrystalWriter:
+    """Writes records that hold the target into a folder, for `CrystalStore.open`."""
+
+    def __init__(self, folder: Path, target: TensorTarget, by_total: bool) -> None:
+        """`by_total`: cleaning goes by the `total` tensor of a record that has one."""
+        self.target = target
+        self._by_total = by_total
+        self._waiting: list[dict[str, Any]] = []
+        with ExitStack() as stack:
+            self._names = stack.enter_context((folder / "names.jsonl").open("w", encoding="utf-8"))
+            kinds: dict[str, tuple[Any, tuple[int, ...]]] = {"facts": (FACTS, ()), **GEOMETRY}
+            kinds["tensors"] = ("<f8", target.shape)
+            self._files = {name: ArrayWriter(folder / f"{name}.npy", *kind) for name, kind in kinds.items()}
+            for file in self._files.values():
+                stack.callback(file.close)
+            self._stack = stack.pop_all()
+        self._per_atom = {"positions", "fractional", "numbers"} | ({"tensors"} if target.per_atom else set())
+
+    def __enter__(self) -> CrystalWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack:
+            if error is None:
+                self._write()
+
+    def add(self, record: Record, crystal: Crystal) -> None:
+        """One more; `crystal` is its structure."""
+        tensor = np.asarray(record.targets[self.target.name], dtype=np.float64)
+        identity = Identity.of(record)
+        total = record.targets.get("total") if self._by_total else None
+        cleaned_by = tensor if total is None else np.asarray(total)
+        facts = (
+            len(crystal.numbers),
+            identity.volume,
+            identity.space_group or 0,
+            np.nanmin(cleaned_by),
+            np.nanmax(cleaned_by),
+            total is not None,
+            not self.target.per_atom and is_negligible(record, self.target),
+        )
+        row = {
+            "names": [identity.key, identity.formula],
+            "facts": np.array(facts, dtype=FACTS),
+            "cell": crystal.cell,
+            "positions": crystal.positions,
+            "fractional": record.structure.frac_coords,
+            "numbers": crystal.numbers,
+            "tensors": tensor,
+        }
+        self._waiting.append(row)
+        if len(self._waiting) == CHUNK:
+            self._write()
+
+    def _write(self) -> None:
+        if not self._waiting:
+            return
+        self._names.writelines(json.dumps(row["names"]) + "\n" for row in self._waiting)
+        for name, file in self._files.items():
+            rows = [row[name] for row in self._waiting]
+            file.append(np.concatenate(rows) if name in self._per_atom else np.stack(rows))
+        self._waiting.clear()

@@ -1,0 +1,126 @@
+"""From a dataset to a `CrystalStore`: each record is read, looked at and written down before the next one is."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from zoo import __version__
+from zoo.cache import building, cache_root, content_key
+from zoo.contract.plugin import BadRecord, Dataset, Record
+from zoo.contract.target import TensorTarget
+from zoo.data.crystals import FORMAT, CrystalStore, CrystalWriter
+from zoo.errors import ZooError, clear_disk_errors
+from zoo.graphs.crystal import Crystal
+from zoo.run_folder import read_json, write_json
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A record that did not come through.
+
+    Attributes:
+        stage: of the pipeline, at which it was left out.
+        reason: in words.
+    """
+
+    key: str
+    stage: str
+    reason: str
+
+
+def read(
+    dataset: Dataset, target: TensorTarget, on_bad_record: Literal["stop", "skip"]
+) -> tuple[CrystalStore, list[LeftOut]]:
+    """All records that hold `target`, in the order of the dataset, and those left out: first the bad ones.
+
+    They are read once where the dataset has a fingerprint, and kept in the cache; else into a folder that is deleted
+    when the last `CrystalStore` on it is.
+
+    Raises:
+        ZooError: a bad record (with stop), or the disk is full.
+    """
+    fingerprint, stop = dataset.fingerprint(), on_bad_record == "stop"
+    cache = cache_root() / "crystals"
+    if fingerprint is None:
+        with clear_disk_errors(cache, fix="set ZOO_CACHE to another folder"):
+            cache.mkdir(parents=True, exist_ok=True)
+            temporary = tempfile.TemporaryDirectory(prefix="once-", dir=cache, ignore_cleanup_errors=True)
+            path = Path(temporary.name)
+            _write(path, dataset, target, stop)
+        return CrystalStore.open(path, target, temporary), _left_out(path, stop)
+    cls = type(dataset)
+    path = cache / content_key(
+        ("crystals", FORMAT, __version__, *(version(name) for name in ("ase", "pymatgen", "spglib"))),
+        (f"{cls.__module__}.{cls.__qualname__}", dataset.hypers.model_dump(mode="json"), fingerprint),
+        dataclasses.asdict(target),
+    )
+    with building(path) as partial:
+        if partial is not None:
+            _write(partial, dataset, target, stop)
+    return CrystalStore.open(path, target), _left_out(path, stop)
+
+
+def _write(folder: Path, dataset: Dataset, target: TensorTarget, stop: bool) -> None:
+    bad: list[LeftOut] = []
+    without: list[LeftOut] = []
+    seen: set[str] = set()
+    with CrystalWriter(folder, target, by_total="total" in dataset.targets()) as writer:
+        for record in tqdm(dataset.records(), desc="reading", unit=" crystals", disable=None):
+            again = record.key in seen
+            seen.add(record.key)
+            if again:
+                bad.append(LeftOut(record.key, "read", "a second record with this key"))
+            elif isinstance(record, BadRecord):
+                bad.append(LeftOut(record.key, "read", record.reason))
+            elif (reason := _defect(record, target)) is not None:
+                bad.append(LeftOut(record.key, "read", reason))
+            elif not _labelled(record, target):
+                without.append(LeftOut(record.key, "target", f"has no '{target.name}'"))
+            elif not (stop and bad):  # they are only counted from then on
+                try:
+                    writer.add(record, Crystal.of(record.structure))
+                except ZooError as error:
+                    bad.append(LeftOut(record.key, "read", str(error)))
+    if stop:
+        _refuse(bad)
+    write_json(folder / "left_out.json", [dataclasses.asdict(item) for item in bad + without])
+
+
+def _left_out(folder: Path, stop: bool) -> list[LeftOut]:
+    items = [LeftOut(**item) for item in read_json(folder / "left_out.json")]
+    if stop:
+        _refuse([item for item in items if item.stage == "read"])
+    return items
+
+
+def _refuse(bad: list[LeftOut]) -> None:
+    if bad:
+        more = f" (and {len(bad) - 1} more bad records)" if len(bad) > 1 else ""
+        raise ZooError(f"record {bad[0].key}: {bad[0].reason}{more}; mend it or set data.on_bad_record: skip")
+
+
+def _defect(record: Record, target: TensorTarget) -> str | None:
+    """What any dataset can get wrong."""
+    if target.name not in record.targets:
+        return None
+    tensor = np.asarray(record.targets[target.name])
+    shape = (len(record.structure), *target.shape) if target.per_atom else target.shape
+    if tensor.shape != shape:
+        return f"'{target.name}' must be of shape {shape}, it is {tensor.shape}"
+    if target.per_atom:
+        # NaN in all components: an atom without a label.
+        tensor = tensor[~np.isnan(tensor.reshape(len(tensor), -1)).all(axis=1)]
+    return None if np.isfinite(tensor).all() else f"'{target.name}' holds NaN or infinite numbers"
+
+
+def _labelled(record: Record, target: TensorTarget) -> bool:
+    """Whether the record holds the target: of one atom at least, where it is one tensor an atom."""
+    return target.name in record.targets and not np.isnan(record.targets[target.name]).all()
