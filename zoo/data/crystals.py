@@ -65,7 +65,6 @@ class CrystalStore(Sequence[Crystal]):
             `of_total`, else the target; whether the target is `negligible` beside another tensor of its record.
         files: the arrays on disk: `GEOMETRY` and `tensors`.
         row, atom: (n,) where in `files` the crystals, and their first atoms, are.
-        folder: what keeps the files from being deleted, where they are temporary.
     """
 
     target: TensorTarget
@@ -76,10 +75,9 @@ class CrystalStore(Sequence[Crystal]):
     files: Mapping[str, np.ndarray]
     row: np.ndarray
     atom: np.ndarray
-    folder: Any = None
 
     @classmethod
-    def open(cls, path: Path, target: TensorTarget, folder: Any = None) -> CrystalStore:
+    def open(cls, path: Path, target: TensorTarget) -> CrystalStore:
         """What a `CrystalWriter` wrote.
 
         Raises:
@@ -90,7 +88,7 @@ class CrystalStore(Sequence[Crystal]):
         files = {name: open_array(path / f"{name}.npy") for name in [*GEOMETRY, "tensors"]}
         key = content_key("crystals", FORMAT, keys, formulas, facts.view(np.uint8), files)
         atom = offsets(facts["n_atoms"])[:-1]
-        return cls(target, key, keys, formulas, facts, files, np.arange(len(keys)), atom, folder)
+        return cls(target, key, keys, formulas, facts, files, np.arange(len(keys)), atom)
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -41,8 +41,7 @@ def read(
 ) -> tuple[CrystalStore, list[LeftOut]]:
     """All records that hold `target`, in the order of the dataset, and those left out: first the bad ones.
 
-    They are read once where the dataset has a fingerprint, and kept in the cache; else into a folder that is deleted
-    when the last `CrystalStore` on it is.
+    They are read once where the dataset has a fingerprint, and kept in the cache; else in every run.
 
     Raises:
         ZooError: a bad record (with stop), or the disk is full.
@@ -52,10 +51,10 @@ def read(
     if fingerprint is None:
         with clear_disk_errors(cache, fix="set ZOO_CACHE to another folder"):
             cache.mkdir(parents=True, exist_ok=True)
-            temporary = tempfile.TemporaryDirectory(prefix="once-", dir=cache, ignore_cleanup_errors=True)
-            path = Path(temporary.name)
-            _write(path, dataset, target, stop)
-        return CrystalStore.open(path, target, temporary), _left_out(path, stop)
+            # Mapped files stay readable when their names are gone: nothing is left behind.
+            with tempfile.TemporaryDirectory(dir=cache, prefix="once-", ignore_cleanup_errors=True) as folder:
+                _write(Path(folder), dataset, target, stop)
+                return CrystalStore.open(Path(folder), target), _left_out(Path(folder), stop)
     cls = type(dataset)
     path = cache / content_key(
         ("crystals", FORMAT, __version__, *(version(name) for name in ("ase", "pymatgen", "spglib"))),
