@@ -13,20 +13,16 @@ from torch import Tensor, nn
 
 from zoo.api import CrystalBatch, Features, Provides, spherical_to_matrix
 from zoo_dtnet.bonds import Bonds
+from zoo_dtnet.elementwise import Dropout, gated, safe_norm
 
 Ranks = tuple[Tensor, Tensor, Tensor]
-
-
-def safe_norm(x: Tensor) -> Tensor:
-    """(N, components, C) -> (N, C), up to 1e-6; its gradient at zero is zero, not NaN (cubic sites have v = t = 0)."""
-    return torch.sqrt(x.square().sum(dim=1) + 1e-12)
 
 
 def mlp(inputs: int, hidden: int, outputs: int, layers: int, dropout: float) -> nn.Sequential:
     """`layers` hidden layers (linear, SiLU, dropout), then a linear map."""
     parts: list[nn.Module] = []
     for _ in range(layers):
-        parts += [nn.Linear(inputs, hidden), nn.SiLU(), nn.Dropout(dropout)]
+        parts += [nn.Linear(inputs, hidden), nn.SiLU(), Dropout(dropout)]
         inputs = hidden
     return nn.Sequential(*parts, nn.Linear(inputs, outputs))
 
@@ -68,9 +64,7 @@ class Block(nn.Module):
         s1, v1 = self.with_bonds(self.scalar(s), self.vector(v), bonds)
         t1 = self.tensor(t)
         s4, g_v, g_t = self.gates(torch.cat([s1, safe_norm(v1), safe_norm(t1)], dim=-1)).chunk(3, dim=-1)
-        v4 = torch.sigmoid(g_v).unsqueeze(1) * self.vector_out(v1)
-        t4 = torch.sigmoid(g_t).unsqueeze(1) * self.tensor_out(t1)
-        return s + s4, v + v4, t + t4
+        return s + s4, gated(v, g_v, self.vector_out(v1)), gated(t, g_t, self.tensor_out(t1))
 
     def with_bonds(self, s1: Tensor, v1: Tensor, bonds: Bonds | None) -> tuple[Tensor, Tensor]:
         """s2, v2: the same, for here no bond is read."""
@@ -90,7 +84,7 @@ class BondBlock(Block):
         super().__init__(width, layers, dropout)
         assert provides.bonds is not None  # DTNet.needs
         self.bond_hidden = nn.Sequential(nn.Linear(provides.bonds.count("0e"), width), nn.SiLU())
-        self.bond_dropout = nn.Dropout(dropout)
+        self.bond_dropout = Dropout(dropout)
         self.bond_scalar = nn.Linear(width, width)
         self.bond_vector = nn.Linear(provides.bonds.count("1o"), width, bias=False)
 

@@ -25,7 +25,8 @@ from zoo.graphs.graph import collate, crystal_graph
 from zoo.precomputed import Precomputed
 from zoo_dtnet import DTNet, DTNetExp, DTNetHypers, DTNetSimple
 from zoo_dtnet.bonds import Bonds, Counts
-from zoo_dtnet.layers import BondBlock, safe_norm
+from zoo_dtnet.elementwise import Dropout, gated, safe_norm
+from zoo_dtnet.layers import BondBlock
 
 CUTOFF = 4.0
 TOTAL = TensorTarget("total")
@@ -184,6 +185,34 @@ def test_safe_norm() -> None:
     zero = torch.zeros(1, 3, 1, requires_grad=True)
     safe_norm(zero).sum().backward()
     assert zero.grad is not None and (zero.grad == 0).all()
+
+
+def test_hand_written_derivatives() -> None:
+    x, y = (torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    gate = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(gated(x, gate, y), x + torch.sigmoid(gate)[:, None] * y)
+    for function, inputs in ((gated, (x, gate, y)), (safe_norm, (x,))):
+        assert torch.autograd.gradcheck(function, inputs)
+        assert torch.autograd.gradgradcheck(function, inputs)
+
+
+@pytest.mark.parametrize("p", [0.2, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(p: float) -> None:
+    layer = Dropout(p)
+    x = torch.ones(1001, 301, requires_grad=True)  # no multiple of four
+    torch.manual_seed(1)
+    dropped = layer(x)
+    values = dropped.unique()
+    assert values[0] == 0 and values[1:].tolist() == pytest.approx([1 / (1 - p)], rel=1e-4)
+    deviation = (p * (1 - p) / x.numel()) ** 0.5
+    assert (dropped == 0).double().mean().item() == pytest.approx(p, abs=5 * deviation)
+    by_row = (dropped == 0).double().mean(dim=1)
+    assert by_row.std().item() == pytest.approx((p * (1 - p) / 301) ** 0.5, rel=0.1)  # as independent draws have it
+    dropped.sum().backward()
+    assert torch.equal(x.grad, dropped.detach())
+    torch.manual_seed(1)
+    assert torch.equal(layer(x), dropped)
+    assert torch.equal(layer.eval()(x), x)
 
 
 def test_a_bond_at_the_cutoff_counts_nothing() -> None:
