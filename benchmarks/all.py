@@ -51,9 +51,10 @@ def run(names: tuple[str, ...], quick: bool, threads: int, resume: bool) -> dict
         pending.write_text("\n".join(todo[n - 1 :]))
         print(f"{n} of {len(todo)}: {name}", flush=True)
         argv = [sys.executable, str(HERE / f"{name}.py"), "--threads", str(threads), *["--quick"] * quick]
-        code = subprocess.run(argv).returncode
-        if code < 0:
-            raise SystemExit(f"stopped in {name}; go on with --resume")
+        try:
+            code = subprocess.run(argv).returncode
+        except KeyboardInterrupt:
+            raise SystemExit(f"stopped in {name}; go on with --resume") from None
         if code:
             failed[name] = f"exit code {code}; what it said is above"
     pending.unlink(missing_ok=True)

@@ -143,10 +143,16 @@ class Measured:
             return None
         return passes.about[LIMITS[limit]] / passes.median / self.limits[limit]
 
-    def table(self, against: str, cases: Sequence[str] | None = None, item: str = "item") -> str:
-        """Markdown: a row a case (default: all), relative to the case `against`; `item` is what throughput counts."""
-        named = list(cases or [*self.passes, *self.failed])
-        shown = {name: self.passes[name] for name in named if name in self.passes}
+    def table(self, against: str, cases: Mapping[str, str] | None = None, item: str = "item") -> str:
+        """Markdown, a row a case, relative to the case `against`.
+
+        Args:
+            against: a case.
+            cases: the cases to show, by what to call them there; default: all.
+            item: what throughput counts.
+        """
+        named = cases or {name: name for name in [*self.passes, *self.failed]}
+        shown = {label: self.passes[name] for label, name in named.items() if name in self.passes}
         throughput = any("items" in p.about for p in shown.values())
         memory = any(p.memory_mb is not None for p in shown.values())
         counted = [k for k in LIMITS if k in self.limits and any(LIMITS[k] in p.about for p in shown.values())]
@@ -154,14 +160,16 @@ class Measured:
         head += [f"{item}s/s"] * throughput + ["memory MB", "relative memory"] * memory
         head += [f"share of {'FLOP/s' if k == 'flops' else k}" for k in counted]
         rows = [head, ["---"] * len(head)]
-        for name, p in shown.items():
-            row = [name, f"{p.median:.3g}", "{:.3g} – {:.3g}".format(*p.quartiles), _number(self.ratio(name, against))]
+        for label, p in shown.items():
+            name = named[label]
+            row = [label, f"{p.median:.3g}", "{:.3g} – {:.3g}".format(*p.quartiles), _number(self.ratio(name, against))]
             row += [_number(p.about["items"] / p.median if "items" in p.about else None)] * throughput
-            row += [_number(p.memory_mb), _number(self.memory_ratio(name, against))] * memory if memory else []
+            row += [_number(p.memory_mb), _number(self.memory_ratio(name, against))] if memory else []
             row += [_percent(self.share(name, k)) for k in counted]
             rows.append(row)
-        for name in [name for name in named if name in self.failed]:
-            rows.append([name, f"failed: {self.failed[name]}", *[""] * (len(head) - 2)])
+        for label, name in named.items():
+            if name in self.failed:
+                rows.append([label, f"failed: {self.failed[name]}", *[""] * (len(head) - 2)])
         return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
     def as_dict(self) -> dict[str, Any]:

@@ -37,8 +37,8 @@ def body(measured: Measured, channels: int) -> str:
         "layers the first is its embedding. Backward is the gradient of the parameters.",
     ]
     for order, title in ORDERS.items():
-        rows = [f"{side}, {order}" for side in (ZOO, PEER)]
-        lines += ["", f"{title}:", "", measured.table(rows[1], rows)]
+        rows = {side: f"{side}, {order}" for side in (ZOO, PEER)}
+        lines += ["", f"{title}:", "", measured.table(rows[PEER], rows)]
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from flops import matmul_flops
 from pymatgen.core import Structure
 from serve import serve
 
@@ -26,4 +27,4 @@ def ask(size: int) -> None:
 
 passes = {size: (lambda size=size: ask(int(size))) for size in sizes}
 about = {"items": len(structures), "atoms": sum(map(len, structures))}
-serve(passes, dict.fromkeys(passes, about))
+serve(passes, {order: about | {"flops": matmul_flops(one_pass)} for order, one_pass in passes.items()})

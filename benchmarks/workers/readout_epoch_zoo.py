@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from flops import matmul_flops
 from serve import serve
 
 from zoo import model as models
@@ -47,4 +48,4 @@ with tempfile.TemporaryDirectory() as name:
     embeddings.precompute(model.readout, model.encoder)
     size = {"items": len(records), "atoms": int(graphs.n_atoms.sum()), "edges": int(graphs.n_edges.sum())}
     passes = {"cached": lambda: epoch(embeddings), "encoder": lambda: epoch(None)}
-    serve(passes, dict.fromkeys(passes, size))
+    serve(passes, {order: size | {"flops": matmul_flops(one_pass)} for order, one_pass in passes.items()})
