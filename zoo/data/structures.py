@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pymatgen.core import Element, Lattice, Structure
+from pymatgen.core import Composition, Element, Lattice, Structure
 from pymatgen.io.cif import CifParser
 from pymatgen.io.vasp import Poscar
 
@@ -58,10 +59,15 @@ def checked_structure(matrix: np.ndarray, species: list[str], frac_coords: np.nd
     lengths = np.linalg.norm(matrix, axis=1)
     if abs(np.linalg.det(matrix)) <= 1e-6 * lengths.prod():
         raise ZooError("the lattice vectors span no volume")
-    unknown = sorted({symbol for symbol in species if not Element.is_valid_symbol(symbol)})
-    if unknown:
-        raise ZooError(f"'{unknown[0]}' is no chemical element")
-    return Structure(Lattice(matrix), species, frac_coords)
+    return Structure(Lattice(matrix), [_composition(symbol) for symbol in species], frac_coords)
+
+
+@lru_cache(maxsize=256)
+def _composition(symbol: str) -> Composition:
+    """Of a site; sites share it, as nothing changes one. Made anew for each, these were half of a structure's cost."""
+    if not Element.is_valid_symbol(symbol):
+        raise ZooError(f"'{symbol}' is no chemical element")
+    return Composition({Element(symbol): 1})
 
 
 def structure_from_file(path: Path) -> Structure:

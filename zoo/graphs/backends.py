@@ -44,9 +44,10 @@ def _joined(atoms: Atoms, found: Sequence[Sequence[np.ndarray]]) -> Pairs:
 def auto(atoms: Atoms, reach: float) -> Pairs:
     """The fastest on one thread: `images` for several small crystals, `pymatgen` for one, a large or a skewed one."""
     n = atoms.counts
+    if len(n) < 4 or (n * n).sum() > 32 * n.sum():
+        return pymatgen(atoms, reach)
     cells_around = (2 * reach * np.linalg.norm(atoms.inverse, axis=1) + 3).prod(axis=1)
-    several_small = len(n) >= 4 and (n * n).sum() <= 32 * n.sum() and cells_around.max() <= 4000
-    return (images if several_small else pymatgen)(atoms, reach)
+    return (images if cells_around.max() <= 4000 else pymatgen)(atoms, reach)
 
 
 # Name -> what gives the backend, or says what has to be installed.

@@ -56,8 +56,9 @@ class Crystal:
             raise ZooError(
                 f"{structure.formula} has a site that holds no chemical element; name the element or remove it"
             )
+        cell = structure.lattice.matrix
         return cls(
-            positions=structure.cart_coords,
+            positions=structure.frac_coords @ cell,  # `cart_coords`, for all sites at once
             numbers=np.array([element.Z for element in elements], dtype=np.int64),
-            cell=structure.lattice.matrix,
+            cell=cell,
         )
