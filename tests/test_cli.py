@@ -111,6 +111,20 @@ def test_what_a_plugin_takes(tmp_path: Path) -> None:
     assert "no keys of its own" in zoo("list", "petousis2017", cwd=tmp_path).stdout
 
 
+def test_predict_names_the_files_that_it_cannot_answer(trained: Path) -> None:
+    """A thousand files are not refused for one."""
+    (trained / "cut.cif").write_text((trained / "NaCl.cif").read_text()[:200])
+    dimer = Structure(Lattice.cubic(3.0), ["Cu", "Cu"], [[0, 0, 0], [0.1, 0, 0]])
+    dimer.to(str(trained / "POSCAR_close"), fmt="poscar")
+    result = zoo("predict", "run", "cut.cif", "NaCl.cif", "POSCAR_close", "--format", "csv", cwd=trained)
+    assert [row["file"] for row in csv.DictReader(io.StringIO(result.stdout))] == ["NaCl.cif"]
+    refused(result, "no answer for 2 of 3 files")
+    assert "warning: cut.cif: " in result.stderr and "warning: POSCAR_close: Cu: two atoms" in result.stderr
+    nothing = zoo("predict", "run", "cut.cif", "missing.cif", cwd=trained)
+    assert nothing.stdout == ""
+    refused(nothing, "no answer for 2 of 2 files")
+
+
 BAD = {
     "a misspelt key": (["run", "small.yaml", "training.max_epoch=3"], ["max_epoch", "Did you mean 'max_epochs'"]),
     "an unknown encoder": (["run", "small.yaml", "encoder.name=nequipp"], ["nequipp", "Did you mean 'nequip'"]),
@@ -130,7 +144,9 @@ BAD = {
     "partial occupancies": (["predict", "run", "partial.cif"], ["partial.cif", "partly occupied"]),
     "overlapping atoms": (["predict", "run", "overlap.cif"], ["Cu", "0.5 Å apart"]),
     "no element": (["predict", "run", "dummy.cif"], ["dummy.cif", "no chemical element"]),
-    "no such model": (["predict", "no-such-model", "NaCl.cif"], ["no-such-model"]),
+    "a folder of files": (["predict", "run", "run/figures"], ["run/figures: is a folder", "figures/*.cif"]),
+    "no file": (["predict", "run"], ["zoo predict --help"]),
+    "no such model": (["predict", "small-totl", "NaCl.cif"], ["no folder and no model", "Did you mean 'small-total'"]),
     "no option": (["predict", "run", "NaCl.cif", "--fromat", "json"], ["--fromat", "--format"]),
 }
 

@@ -87,6 +87,32 @@ def test_its_numbers_are_those_of_the_predictions(done: Path) -> None:
     assert "do not compare with its leaderboard" in said
 
 
+def test_it_is_in_mlflow(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run with the means, a child for each fold with its epochs; sent once."""
+    from mlflow import MlflowClient
+
+    monkeypatch.chdir(done)
+    client = MlflowClient(tracking_uri=f"sqlite:///{done}/mlflow.db")
+    content = read_json(done / "run" / "metrics.json")
+    (state,) = read_json(done / "run" / "mlflow.json").values()
+    parent = client.get_run(state["parent"])
+    assert parent.info.run_name == "best_electronic_matbench" and parent.info.status == "FINISHED"
+    assert parent.data.metrics["test_mae_mean"] == content["mae"]["mean"]
+    assert parent.data.params["encoder.name"] == "nequip" and parent.data.tags["zoo.folds"] == "petousis2017"
+    assert "metrics.json" in {file.path for file in client.list_artifacts(state["parent"])}
+    assert sorted(state["seeds"]) == ["0", "1", "2", "3", "4"]
+    child = client.get_run(state["seeds"]["3"])
+    assert child.info.run_name == "best_electronic_matbench fold 3"
+    assert child.data.metrics["test_mae"] == content["folds"][3]["mae"]
+    assert [point.step for point in client.get_metric_history(child.info.run_id, "train_loss")] == [1, 2]
+    count = len(client.search_runs([parent.info.experiment_id]))
+    again = zoo("track", "run", cwd=done)
+    assert (
+        again.returncode == 0 and state["parent"] in again.stdout and state["parent"] in (done / "stdout").read_text()
+    )
+    assert len(client.search_runs([parent.info.experiment_id])) == count == 6
+
+
 def test_a_stopped_one_is_gone_on_with(done: Path) -> None:
     run = done / "run"
     before = read_json(run / "metrics.json")
@@ -161,7 +187,7 @@ def test_matbenchs_own_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "matbench", types.ModuleType("matbench"))
     monkeypatch.setitem(sys.modules, "matbench.bench", module)
     monkeypatch.setattr(matbench.importlib.util, "find_spec", lambda name: True)
-    result = zoo("matbench", "best_electronic", *QUICK, "--out", "run", cwd=tmp_path)
+    result = zoo("matbench", "best_electronic", *QUICK, "tracking.enabled=false", "--out", "run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "for the leaderboard: run/results.json.gz" in result.stdout
     assert sorted(task.recorded) == task.folds

@@ -38,6 +38,8 @@ from zoo.training.batches import Batches, Samples
 from zoo.training.trainer import EpochRow, Trainer, predict_all, seed_everything
 
 TASK = "matbench_dielectric"
+# Of a fold, and with mean and standard deviation of all; the last is that of predicting the mean.
+ERRORS = ("mae", "rmse", "max_error", "mae_of_mean")
 FOLD_SEED = 18012019
 """Of the five folds where Matbench's own are not at hand; Matbench's were drawn with the same one."""
 
@@ -209,7 +211,7 @@ def run(
             _same_as_before(folds, folder)
             ready = _Ready(made, folds, first, _samples(made, folds, first, device, echo), device)
             for number in range(len(folds.folds)):
-                _train_fold(ready, number, _fold_folder(folder, number), on_epoch)
+                _train_fold(ready, number, fold_folder(folder, number), on_epoch)
             return _finish(ready, folder)
 
 
@@ -228,7 +230,8 @@ def _same_as_before(folds: Folds, folder: RunFolder) -> None:
         raise ZooError(f"{folder.path} was begun with folds of {before}, these are others: choose another folder")
 
 
-def _fold_folder(folder: RunFolder, number: int) -> SeedFolder:
+def fold_folder(folder: RunFolder, number: int) -> SeedFolder:
+    """Where everything of one fold is."""
     return SeedFolder(folder.path / f"fold_{number}")
 
 
@@ -311,7 +314,7 @@ def _errors(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
 
 
 def _finish(ready: _Ready, folder: RunFolder) -> dict[str, Any]:
-    places = [_fold_folder(folder, number) for number in range(len(ready.folds.folds))]
+    places = [fold_folder(folder, number) for number in range(len(ready.folds.folds))]
     results = [read_json(place.result) for place in places]
     write_rows(folder.path / "folds.csv", results)
     content: dict[str, Any] = {
@@ -320,7 +323,7 @@ def _finish(ready: _Ready, folder: RunFolder) -> dict[str, Any]:
         "readout": ready.made.readout.name,
         "folds": results,
     }
-    for name in ("mae", "rmse", "max_error", "mae_of_mean"):
+    for name in ERRORS:
         values = [result[name] for result in results]
         content[name] = {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1))}
     if ready.folds.submit is not None:

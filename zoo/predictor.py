@@ -16,7 +16,7 @@ from zoo import derived, model_folder
 from zoo.data.symmetry import crystal_system
 from zoo.errors import ZooError
 from zoo.graphs.elements import refuse_unknown_elements
-from zoo.graphs.graph import CrystalGraph, collate, crystal_graphs
+from zoo.graphs.graph import CrystalGraph, collate, crystal_graph, crystal_graphs
 from zoo.model import TensorModel
 
 EDGES_PER_BATCH = 20_000
@@ -98,10 +98,7 @@ class Predictor:
         encoder = self.members[0].encoder
         graphs = list(crystal_graphs(structures, encoder.cutoff))
         names = [structure.composition.reduced_formula for structure in structures]
-        refuse_unknown_elements(encoder, names, graphs)
-        for name, graph in zip(names, graphs, strict=True):
-            if shortest_edge(graph) < TOO_CLOSE:
-                raise ZooError(f"{name}: two atoms are less than {TOO_CLOSE} Å apart; mend the structure")
+        self._refuse(names, graphs)
         answers: dict[int, np.ndarray] = {}
         for chosen in size_sorted(graphs, EDGES_PER_BATCH):
             answers |= zip(chosen, self._forward([graphs[i] for i in chosen]), strict=True)
@@ -110,6 +107,21 @@ class Predictor:
         if broken:
             raise ZooError(f"no finite answer for {', '.join(broken)}: are two of its atoms at one place?")
         return tensors
+
+    def refuse(self, structure: Structure) -> None:
+        """See that a structure can be asked about.
+
+        Raises:
+            ZooError: as `tensors`.
+        """
+        graph = crystal_graph(structure, self.members[0].encoder.cutoff)
+        self._refuse([structure.composition.reduced_formula], [graph])
+
+    def _refuse(self, names: Sequence[str], graphs: Sequence[CrystalGraph]) -> None:
+        refuse_unknown_elements(self.members[0].encoder, names, graphs)
+        for name, graph in zip(names, graphs, strict=True):
+            if shortest_edge(graph) < TOO_CLOSE:
+                raise ZooError(f"{name}: two atoms are less than {TOO_CLOSE} Å apart; mend the structure")
 
     def _forward(self, graphs: list[CrystalGraph]) -> list[np.ndarray]:
         """As `tensors`, of one batch; a frozen encoder runs once for all members."""

@@ -115,6 +115,19 @@ def test_a_figure_shows_every_cell(plan_of, tmp_path: Path, monkeypatch: pytest.
     assert [axes.get_title() for axes in drawn[0].axes] == grid["target"]
 
 
+def test_a_number_is_told_with_its_key(plan_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "2" alone says nothing; the name of a plugin does."""
+    plan, folder = plan_of({"grid": {"readout.width": [8, 16], "target": ["total"]}}), SweepFolder(tmp_path / "out")
+    cells, drawn = expand(plan), []
+    assert [cell.title for cell in cells] == ["readout.width 8, total", "readout.width 16, total"]
+    monkeypatch.setattr(figure, "_save", lambda made, path: drawn.append(made))
+    for cell in cells:
+        folder.cell(cell.slug).begin(cell)
+        stand_in(cell, folder.cell(cell.slug).run, lambda seed, row: None)
+    figure.draw(table.outcomes(cells, folder), plan.axes, folder.figure)
+    assert drawn[0].axes[0].get_ylabel() == "readout.width"
+
+
 def test_the_best_cell_is_one_of_the_same_target(compared, plan_of) -> None:
     plan, folder = compared
     found = table.outcomes(expand(plan), folder)

@@ -102,6 +102,8 @@ def main() -> None:
     except ZooError as error:
         give_way(error)
         fail(str(error))
+    except click.UsageError as error:
+        fail(error.format_message() + (f" ({error.ctx.command_path} --help)" if error.ctx else ""))
     except click.ClickException as error:
         fail(error.format_message())
     except (KeyboardInterrupt, click.Abort):

@@ -70,7 +70,7 @@ def matbench_command(
     table = Table(title=f"refractive index, folds of {content['data']}", title_justify="left", box=None)
     for column in ("fold", "train", "test", "MAE", "RMSE", "largest", "MAE of the mean"):
         table.add_column(column, justify="right")
-    names = ("mae", "rmse", "max_error", "mae_of_mean")
+    names = matbench.ERRORS
     for fold in content["folds"]:
         counts = [str(fold[name]) for name in ("fold", "n_train", "n_test")]
         table.add_row(*counts, *[f"{fold[name]:.4f}" for name in names])
@@ -82,3 +82,10 @@ def matbench_command(
         click.echo(f"for the leaderboard: {folder.path / content['submission']}")
     else:
         click.echo("These are not Matbench's crystals: the numbers do not compare with its leaderboard.")
+    if made.tracking.enabled:
+        from zoo.tracking.matbench import send_folds
+
+        try:
+            click.echo(f"mlflow    {send_folds(folder, made.tracking).line}")
+        except ZooError as error:
+            raise ZooError(f"{error}; nothing is lost, send it later: zoo track {folder.path}") from error

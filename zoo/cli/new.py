@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 RUN = {
-    "encoder": "zoo run nequip_dtnet_total 'encoder={name: my-plugin}'",
-    "readout": "zoo run nequip_dtnet_total 'readout={name: my-plugin}'",
-    "dataset": "zoo run nequip_dtnet_total 'dataset={name: my-plugin}' target=total",
+    "encoder": "zoo run nequip_dtnet_total name=my-plugin 'encoder={name: my-plugin}'",
+    "readout": "zoo run nequip_dtnet_total name=my-plugin 'readout={name: my-plugin}'",
+    "dataset": "zoo run nequip_dtnet_total name=my-plugin 'dataset={name: my-plugin}' target=total",
 }
 
 

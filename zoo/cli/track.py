@@ -11,9 +11,10 @@ import click
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--uri", help="Tracking URI; default: the recipe's, else MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.")
 def track_command(run_dir: Path, uri: str | None) -> None:
-    """Send a finished run, or a sweep, to MLflow, for instance after the server was down. Twice does no harm."""
+    """Send a finished run, sweep or `zoo matbench` to MLflow, as after the server was down. Twice does no harm."""
     from zoo import recipe
     from zoo.run_folder import RunFolder
+    from zoo.tracking.matbench import is_matbench, send_folds
     from zoo.tracking.send import send
 
     if (run_dir / "sweep.yaml").is_file():
@@ -25,4 +26,5 @@ def track_command(run_dir: Path, uri: str | None) -> None:
     tracking = recipe.read(str(folder.recipe)).tracking
     if uri is not None:
         tracking = tracking.model_copy(update={"uri": uri})
-    click.echo(f"mlflow    {send(folder, tracking).line}")
+    sent = send_folds(folder, tracking) if is_matbench(folder) else send(folder, tracking)
+    click.echo(f"mlflow    {sent.line}")

@@ -9,7 +9,7 @@ import io
 import itertools
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,9 +183,9 @@ def csv_entries(
     index symmetry says so, one of xy and yx is enough. Without a key column the structure's path is the key.
 
     Raises:
-        ZooError: the CSV has no such column.
+        ZooError: the CSV has no such column, or only some of a tensor's.
     """
-    for number, row in enumerate(_rows(path, structure_column)):
+    for number, row in enumerate(_rows(path, structure_column, tuple(targets.values()))):
         fields: dict[str, Any] = {name: _value(text) for name, text in row.items()}
         for target in targets.values():
             if target.name not in fields:
@@ -212,13 +212,21 @@ def csv_fingerprint(path: Path, structure_column: str = "cif") -> str:
     return digest.hexdigest()
 
 
-def _rows(path: Path, structure_column: str) -> Iterator[dict[str, str]]:
-    """The cells of each row that hold something, by column."""
+def _rows(path: Path, structure_column: str, targets: Sequence[TensorTarget] = ()) -> Iterator[dict[str, str]]:
+    """The cells of each row that hold something, by column; first the columns that there must be are looked for."""
     with open_text(path) as file:
         rows = csv.DictReader(file)
         columns = [name for name in rows.fieldnames or () if name]
+        if not columns:
+            raise ZooError(f"{path}: is empty")
         if structure_column not in columns:
-            raise ZooError(f"{path}: has no column '{structure_column}'.{did_you_mean(structure_column, columns)}")
+            other = "; dataset.structure names another one" if len(columns) > 1 else "; are the columns parted by commas?"
+            nearest = did_you_mean(structure_column, columns)
+            raise ZooError(f"{path}: has no column '{structure_column}'{other}.{nearest}")
+        for target in targets:
+            missing = _missing_component(columns, target)
+            if missing is not None:
+                raise ZooError(f"{path}: has no column '{missing}', though others of the tensor '{target.name}'")
         for row in rows:
             yield {name: text for name, text in row.items() if isinstance(name, str) and text not in (None, "")}
 
@@ -229,6 +237,17 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _missing_component(columns: Sequence[str], target: TensorTarget) -> str | None:
+    """The first of the columns target_xx, ... that is not there though others are."""
+    if target.rank != 2 or target.name in columns:
+        return None
+    names = {f"{target.name}_{i}{j}": f"{target.name}_{j}{i}" for i in "xyz" for j in "xyz"}
+    there = {name for name in names if name in columns}
+    if target.formula == "ij=ji":
+        there |= {names[name] for name in there}
+    return next((name for name in names if name not in there), None) if there else None
 
 
 def _from_components(fields: Mapping[str, Any], target: TensorTarget) -> list[list[Any]] | None:

@@ -80,6 +80,8 @@ def structure_from_file(path: Path) -> Structure:
         ZooError: no such file, another format, broken, several crystals in it, or partly occupied sites.
     """
     name = path.name.lower()
+    if path.is_dir():
+        raise ZooError(f"{path}: is a folder; name the files in it, such as {path / '*.cif'}")
     if not path.is_file():
         raise ZooError(f"{path}: no such file")
     if name.endswith(".cif"):

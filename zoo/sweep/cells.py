@@ -34,7 +34,12 @@ class Cell:
     @property
     def title(self) -> str:
         """For people."""
-        return ", ".join(self.labels.values())
+        return ", ".join(self.says(name) for name in self.labels)
+
+    def says(self, name: str) -> str:
+        """What was chosen on an axis: a name speaks for itself, a number or a list does not."""
+        speaks = self.values[name] is None or isinstance(self.values[name], str)
+        return self.labels[name] if speaks else f"{name} {self.labels[name]}"
 
 
 def expand(plan: Plan) -> list[Cell]:

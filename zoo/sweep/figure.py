@@ -107,6 +107,8 @@ def _points(panels: list[list[Outcome]], targets: list[str], rest: list[Axis], p
             axes.tick_params(axis="y", length=0)
             for border in np.arange(len(rows) - 1) + 0.5:
                 axes.axhline(border, color="#e6e6e6", linewidth=0.6, zorder=0)
+        if rest and not all(choice.value is None or isinstance(choice.value, str) for choice in rest[0].choices):
+            all_axes[0].set_ylabel(_axis_title(rest[0].name))
         handles, names = [], []
         for axes in all_axes:
             for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -216,7 +218,7 @@ def _row(one: Outcome, rest: list[Axis]) -> str:
 
 
 def _group(one: Outcome, axes: Sequence[Axis]) -> str:
-    return ", ".join(one.cell.labels[axis.name] for axis in axes)
+    return ", ".join(one.cell.says(axis.name) for axis in axes)
 
 
 def _labels(panels: list[list[Outcome]], axes: Sequence[Axis]) -> list[str]:

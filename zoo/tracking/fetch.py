@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo.errors import ZooError
-from zoo.tracking.connect import mlflow_errors, tracking_uri, using
+from zoo.errors import ZooError, did_you_mean
+from zoo.tracking.connect import mlflow_errors, tracking_uri, using, without_password
 
 
 def model_folder_of(name: str) -> Path:
@@ -36,7 +36,16 @@ def model_folder_of(name: str) -> Path:
 
         place = name if ":" in name else f"models:/{name}@champion"
         with using(uri):
-            folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=place))
+            try:
+                folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=place))
+            except mlflow.MlflowException as error:
+                if ":" in name or error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                known = [model.name for model in mlflow.MlflowClient().search_registered_models()]
+                where = without_password(uri)
+                raise ZooError(
+                    f"no folder and no model in {where} is called '{name}'.{did_you_mean(name, known)}"
+                ) from None
     found = sorted(folder.rglob("model.json"))
     if not found:
         raise ZooError(f"{name} is no model of the zoo: it holds no model.json")

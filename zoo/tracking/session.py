@@ -1,4 +1,4 @@
-"""The MLflow runs that belong to a run folder: one parent and, where there are several seeds, a child for each."""
+"""The MLflow runs that belong to a run folder: one parent and, where there are several seeds (folds), a child each."""
 
 from __future__ import annotations
 
@@ -29,13 +29,17 @@ class Session:
         made: the recipe.
         folder: the run's.
         above: id of a run that this one is a child of, as a sweep's cells are.
+        part: what the recipe's seeds are called, `seed` or `fold`.
 
     Raises:
         ZooError: MLflow cannot be reached.
     """
 
-    def __init__(self, tracking: Tracking, made: Recipe, folder: RunFolder, above: str | None = None) -> None:
+    def __init__(
+        self, tracking: Tracking, made: Recipe, folder: RunFolder, above: str | None = None, part: str = "seed"
+    ) -> None:
         self.uri = tracking_uri(tracking.uri)
+        self._part = part
         self.made = made
         self.folder = folder
         self._servers: dict[str, Any] = read_json(folder.tracked) if folder.tracked.is_file() else {}
@@ -70,7 +74,7 @@ class Session:
         self.state["seeds"] = {
             str(seed): self.state["parent"]
             if len(self.made.seeds) == 1
-            else self._create(f"{self.made.name} seed {seed}", self.state["parent"])
+            else self._create(f"{self.made.name} {self._part} {seed}", self.state["parent"])
             for seed in self.made.seeds
         }
         self.remember()
