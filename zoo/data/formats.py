@@ -220,9 +220,9 @@ def _rows(path: Path, structure_column: str, targets: Sequence[TensorTarget] = (
         if not columns:
             raise ZooError(f"{path}: is empty")
         if structure_column not in columns:
-            other = "; dataset.structure names another one" if len(columns) > 1 else "; are the columns parted by commas?"
+            hint = "dataset.structure names another one" if len(columns) > 1 else "are the columns parted by commas?"
             nearest = did_you_mean(structure_column, columns)
-            raise ZooError(f"{path}: has no column '{structure_column}'{other}.{nearest}")
+            raise ZooError(f"{path}: has no column '{structure_column}'; {hint}.{nearest}")
         for target in targets:
             missing = _missing_component(columns, target)
             if missing is not None:
