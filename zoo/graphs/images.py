@@ -58,8 +58,8 @@ def extent(values: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def images(atoms: Atoms, reach: float) -> Pairs:
     """Every pair with every image, |d + t|² = |d|² + 2 d·t + |t|² as a product of matrices.
 
-    The work grows as the square of the number of atoms in a cell; up to some thirty nothing is faster, where one call is
-    for four crystals or more.
+    The work grows as the square of the number of atoms in a cell; up to some thirty nothing is faster, where one call
+    is for four crystals or more.
     """
     around = periodic_images(atoms, reach)
     n, t = atoms.counts, np.diff(around.first)
