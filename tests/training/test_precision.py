@@ -87,6 +87,7 @@ def test_float16_goes_on_with_its_scale(small: dict, tmp_path: Path) -> None:
         if row["epoch"] == 2:
             raise Killed
 
+    small["data"]["limit"] = 20
     small["training"]["precision"] = "float16"
     whole = train("whole")
     with pytest.raises(Killed):
