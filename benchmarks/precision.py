@@ -16,7 +16,7 @@ COLUMNS = {
 
 
 def main(options: Options) -> Section:
-    argv = worker("precision.py", 2 if options.quick else 100)
+    argv = worker("rounding.py", 2 if options.quick else 100)
     measured = measure(
         [Case(name, argv, name) for name in PRECISIONS],
         repeats=options.repeats,

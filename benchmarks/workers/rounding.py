@@ -1,4 +1,4 @@
-"""A training step of nequip_dtnet_total on 32 crystals, by precision: precision.py STEPS.
+"""A training step of nequip_dtnet_total on 32 crystals, by precision: rounding.py STEPS.
 
 The model is trained for so many steps in float32 first: an untrained tensor is nearly isotropic. `about` holds, for
 each part of the model that is rounded, what that does to the tensors, their equivariance and the gradients.
