@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
 
-from zoo.data.pipeline import Cleaning, FrameCheck, Splitting
+from zoo.data.settings import Cleaning, FrameCheck, Splitting
 from zoo.errors import ZooError, did_you_mean, explain_validation
 from zoo.graphs import backends
 
@@ -80,8 +80,6 @@ class Training(Section):
     """Largest norm of the gradient."""
     patience: PositiveInt = 200
     """Stop after so many epochs without a lower validation error."""
-    precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
-    """Of linear maps and perceptrons in training steps (tf32: of all matrix products); all else is float32."""
     weight_average: float | None = Field(default=None, gt=0, lt=1)
     """Momentum, a step, of a moving average of the weights, which is what is validated and kept; null: no average."""
 

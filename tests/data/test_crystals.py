@@ -13,8 +13,9 @@ from zoo.contract.target import TensorTarget
 from zoo.data import frame, reading
 from zoo.data.crystals import CHUNK
 from zoo.data.petousis2017 import Petousis2017
-from zoo.data.pipeline import FrameCheck, prepare
+from zoo.data.pipeline import prepare
 from zoo.data.reading import read
+from zoo.data.settings import FrameCheck
 from zoo.data.symmetry import crystal_system
 from zoo.errors import ZooError
 from zoo.graphs.store import GraphStore

@@ -7,7 +7,8 @@ from data.embedded import assert_same_structures, assert_script_makes, entries, 
 
 from zoo.contract.plugin import Record
 from zoo.data.petousis2017 import Petousis2017
-from zoo.data.pipeline import Cleaning, FrameCheck, prepare
+from zoo.data.pipeline import prepare
+from zoo.data.settings import Cleaning, FrameCheck
 
 
 @pytest.fixture(scope="module")

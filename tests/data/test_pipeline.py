@@ -7,7 +7,8 @@ from pymatgen.core import Lattice, Structure, SymmOp
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
 from zoo.contract.target import TensorTarget
 from zoo.data.duplicates import Identity, KnownCrystals
-from zoo.data.pipeline import Cleaning, FrameCheck, prepare
+from zoo.data.pipeline import prepare
+from zoo.data.settings import Cleaning, FrameCheck
 from zoo.errors import ZooError
 
 TARGETS = {name: TensorTarget(name=name) for name in ("electronic", "total")}

@@ -7,22 +7,21 @@ from dataclasses import dataclass
 
 import torch
 from e3nn import o3
-from e3nn.io import CartesianTensor
 from torch import Tensor
 
 
 @functools.lru_cache(maxsize=32)
 def _basis(formula: str) -> tuple[o3.Irreps, Tensor]:
     """Irreps of a tensor and its (dim, 3, 3, ...) orthonormal change of basis, float64."""
-    tensor = CartesianTensor(formula)
     previous = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)  # e3nn makes the basis in the default dtype
     try:
         with torch.inference_mode(False):  # it is kept, see features._coupling
-            basis = tensor.reduced_tensor_products().change_of_basis.to(torch.float64)
+            # As e3nn.io.CartesianTensor, whose import takes a second (scipy.signal).
+            products = o3.ReducedTensorProducts(formula, **dict.fromkeys(formula.split("=")[0].strip("-"), "1o"))
     finally:
         torch.set_default_dtype(previous)
-    return o3.Irreps(tensor), basis
+    return products.irreps_out, products.change_of_basis.to(torch.float64)
 
 
 @functools.lru_cache(maxsize=32)

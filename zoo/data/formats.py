@@ -13,11 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
-import ase.io
 import numpy as np
-from ase import Atoms
 from pymatgen.core import Structure
 
 from zoo.contract.plugin import BadRecord, Record
@@ -26,6 +24,9 @@ from zoo.data.structures import checked_structure, structure_from_dict, structur
 from zoo.data.tensors import read_target
 from zoo.errors import ZooError, did_you_mean
 from zoo.weights import sha256_of
+
+if TYPE_CHECKING:  # half a second to import, for one of the formats
+    from ase import Atoms
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,10 @@ def extxyz_entries(path: Path, key_field: str = "key") -> Iterator[Entry]:
 
 
 def _extxyz_entry(frame: str, key_field: str, number: int) -> Entry:
+    import ase.io
+
     try:
-        atoms = cast(Atoms, ase.io.read(io.StringIO(frame), format="extxyz", index=0))
+        atoms = cast("Atoms", ase.io.read(io.StringIO(frame), format="extxyz", index=0))
     except Exception as error:  # ASE raises whatever its inner code does
         reason = " ".join(str(error).split()) or type(error).__name__
         return Entry(_key(None, key_field, number), {}, ZooError(f"is no valid extxyz frame ({reason})"))

@@ -11,29 +11,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 from pymatgen.core import Structure
 
 from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
+from zoo.data.settings import FrameCheck
 from zoo.data.symmetry import CRYSTAL_SYSTEMS, crystal_system, symmetry
 from zoo.errors import ZooError
 
 NEGLIGIBLE = 0.01
 """A tensor smaller than this share of the record's largest one of the same unit is noise: no residual is defined."""
-
-
-class FrameCheck(BaseModel):
-    """When a tensor is not invariant under the point group of its own structure."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    tolerance: float = Field(default=0.05, gt=0)
-    """Largest relative residual, max ‖R·T - T‖ / ‖T‖ over the operations R of the point group."""
-    drop: bool = False
-    """Leave offenders out; false: they are reported and used."""
-    symprec: float = Field(default=0.01, gt=0)
-    """Å; tolerance of the symmetry search. A loose one finds symmetry in distorted crystals that their tensors lack."""
 
 
 @dataclass(frozen=True)

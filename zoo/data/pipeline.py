@@ -13,16 +13,16 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, model_validator
 from tqdm import tqdm
 
 from zoo.cache import building, cache_root, content_key
 from zoo.contract.plugin import Dataset
 from zoo.data.crystals import CrystalStore
 from zoo.data.duplicates import KnownCrystals
-from zoo.data.frame import FrameCheck, Misfit, offender
+from zoo.data.frame import Misfit, offender
 from zoo.data.reading import LeftOut, read
-from zoo.data.splits import Split, Splitting, split
+from zoo.data.settings import Cleaning, FrameCheck, Splitting
+from zoo.data.splits import Split, split
 from zoo.errors import ZooError, did_you_mean
 from zoo.run_folder import read_json, write_json
 
@@ -30,23 +30,6 @@ __all__ = ["Cleaning", "FrameCheck", "LeftOut", "Prepared", "Split", "Splitting"
 
 STAGES = ("read", "target", "clean", "frame", "duplicate")
 FRAME_FORMAT = 1  # of what the cache keeps of a frame check: count up when it, or the check, changes
-
-
-class Cleaning(BaseModel):
-    """The range that every element of a tensor must lie in."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    min: float = -10.0
-    """Smallest element, of the total tensor where the dataset has one, else of the target; in the target's unit."""
-    max: float = 100.0
-    """Largest element, likewise."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Cleaning:
-        if self.min >= self.max:
-            raise ValueError("min must be less than max")
-        return self
 
 
 @dataclass(frozen=True)

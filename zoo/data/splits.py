@@ -6,36 +6,11 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from zoo.data.settings import Splitting
 from zoo.errors import ZooError
-
-
-class Splitting(BaseModel):
-    """How the records are split."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    kind: Literal["random", "formula"] = "random"
-    """random: as in the DTNet paper; formula: one reduced formula stays in one part, so that polymorphs do not leak."""
-    test: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the test part."""
-    val: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the validation part."""
-    seed: int | None = Field(default=None, ge=0, lt=2**32)
-    """Seed of the split; null: the seed of the training, so that each seed has its own split."""
-    train: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] | None = None
-    """Use only so many crystals of the training part (an integer), or such a share of it (0.5, 1.0), for a learning
-    curve: validation and test part stay the same, and a smaller set is part of a larger one. null: all."""
-
-    @model_validator(mode="after")
-    def _something_left(self) -> Splitting:
-        if self.test + self.val >= 1:
-            raise ValueError("test and val together must be less than 1")
-        return self
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Composition, Element, Lattice, Structure
 from pymatgen.io.cif import CifParser
-from pymatgen.io.vasp import Poscar
 
 from zoo.errors import ZooError
 
@@ -87,6 +86,8 @@ def structure_from_file(path: Path) -> Structure:
     if name.endswith(".cif"):
         return _parsed(str(path), lambda: CifParser(path).parse_structures(primitive=False))
     if name.startswith(("poscar", "contcar")) or name.endswith((".vasp", ".poscar")):
+        from pymatgen.io.vasp import Poscar  # half a second to import
+
         return _parsed(str(path), lambda: [Poscar.from_file(path, check_for_potcar=False).structure])
     raise ZooError(f"{path}: neither a CIF (.cif) nor a VASP file (POSCAR, .vasp)")
 

@@ -8,7 +8,6 @@ import numpy as np
 from pymatgen.optimization.neighbors import find_points_in_spheres
 
 from zoo.errors import ZooError, did_you_mean
-from zoo.graphs import cluster
 from zoo.graphs.atoms import Atoms, Pairs
 from zoo.graphs.images import images
 
@@ -50,13 +49,19 @@ def auto(atoms: Atoms, reach: float) -> Pairs:
     return (images if cells_around.max() <= 4000 else pymatgen)(atoms, reach)
 
 
+def _torch_cluster() -> Backend:
+    from zoo.graphs import cluster  # it imports torch: a recipe is read without
+
+    return cluster.load()
+
+
 # Name -> what gives the backend, or says what has to be installed.
 _BACKENDS: dict[str, Callable[[], Backend]] = {
     "auto": lambda: auto,
     "images": lambda: images,
     "pymatgen": lambda: pymatgen,
     "vesin": lambda: vesin,
-    "torch-cluster": cluster.load,
+    "torch-cluster": _torch_cluster,
 }
 NAMES = tuple(_BACKENDS)
 

@@ -98,8 +98,7 @@ def check_precomputed(pair: Pair) -> None:
         return
     order = list(reversed(range(len(structures))))
     embedding, batch = embed(np.array(order))
-    rows = Embedding(embedding.atoms, precomputed=precomputed.rows(order))
-    embedding = rows.to(batch.positions.device, batch.positions.dtype)
+    embedding = Embedding(embedding.atoms, precomputed=precomputed.rows(order, batch))
     with torch.no_grad():
         got = model(batch, embedding)
     expected = pair.predict([structures[i] for i in order])

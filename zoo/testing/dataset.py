@@ -12,7 +12,8 @@ import torch
 from zoo import plugins
 from zoo.contract.plugin import BadRecord, Dataset, Record
 from zoo.contract.target import TensorTarget
-from zoo.data.frame import FrameCheck, offenders
+from zoo.data.frame import offenders
+from zoo.data.settings import FrameCheck
 from zoo.graphs.graph import crystal_graph
 
 

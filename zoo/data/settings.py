@@ -1,0 +1,61 @@
+"""What a recipe may say of the data. Nothing heavy is imported here: recipes are read before torch is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Cleaning(BaseModel):
+    """The range that every element of a tensor must lie in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    min: float = -10.0
+    """Smallest element, of the total tensor where the dataset has one, else of the target; in the target's unit."""
+    max: float = 100.0
+    """Largest element, likewise."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Cleaning:
+        if self.min >= self.max:
+            raise ValueError("min must be less than max")
+        return self
+
+
+class FrameCheck(BaseModel):
+    """When a tensor is not invariant under the point group of its own structure."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    tolerance: float = Field(default=0.05, gt=0)
+    """Largest relative residual, max ‖R·T - T‖ / ‖T‖ over the operations R of the point group."""
+    drop: bool = False
+    """Leave offenders out; false: they are reported and used."""
+    symprec: float = Field(default=0.01, gt=0)
+    """Å; tolerance of the symmetry search. A loose one finds symmetry in distorted crystals that their tensors lack."""
+
+
+class Splitting(BaseModel):
+    """How the records are split."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    kind: Literal["random", "formula"] = "random"
+    """random: as in the DTNet paper; formula: one reduced formula stays in one part, so that polymorphs do not leak."""
+    test: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the test part."""
+    val: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the validation part."""
+    seed: int | None = Field(default=None, ge=0, lt=2**32)
+    """Seed of the split; null: the seed of the training, so that each seed has its own split."""
+    train: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] | None = None
+    """Use only so many crystals of the training part (an integer), or such a share of it (0.5, 1.0), for a learning
+    curve: validation and test part stay the same, and a smaller set is part of a larger one. null: all."""
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Splitting:
+        if self.test + self.val >= 1:
+            raise ValueError("test and val together must be less than 1")
+        return self
