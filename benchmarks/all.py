@@ -20,7 +20,18 @@ HERE = Path(__file__).parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 
 # In the order of the page; a test sees that none is forgotten.
-BENCHMARKS = ("neighbours", "embedding", "nequip", "teanet", "readout_epoch", "prediction", "cold_run", "size")
+BENCHMARKS = (
+    "neighbours",
+    "embedding",
+    "nequip",
+    "teanet",
+    "readout_epoch",
+    "prediction",
+    "cold_run",
+    "size",
+    "processes",
+    "precision",
+)
 
 
 def main() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import yaml
 from cli import zoo
 from test_readme import blocks, commands
 
+from zoo import recipe
 from zoo.data.elastic2015 import Elastic2015
 from zoo.data.petousis2017 import Petousis2017
 from zoo.run_folder import RunFolder, read_json
@@ -78,8 +82,42 @@ def test_the_other_sections_are_recipes(folder: Path) -> None:
     (folder / "my_data" / "born.json").write_text(json.dumps(born))
     assert len(RECIPES) == 3
     for number, section in enumerate(RECIPES[1:]):
-        recipe = RECIPES[0] | section
-        (folder / "other.yaml").write_text(yaml.safe_dump(recipe))
+        content = RECIPES[0] | section
+        (folder / "other.yaml").write_text(yaml.safe_dump(content))
         result = zoo("run", "other.yaml", "--out", f"runs/{number}", *QUICK, cwd=folder)
         assert result.returncode == 0, result.stderr
         assert (folder / f"runs/{number}/metrics.json").is_file()
+
+
+PROCESSES = (Path(__file__).parents[1] / "docs" / "guides" / "gpus_and_processes.md").read_text(encoding="utf-8")
+TINY = ["training.max_epochs=2", "data.limit=20", *QUICK[2:], "readout.width=8", "tracking.enabled=false"]
+
+
+def test_one_run_in_two_processes_and_on_with_it_in_one(folder: Path) -> None:
+    """In the order of the page; the run is stopped in between, as far as its folder can tell."""
+    begin, go_on = commands(PROCESSES)
+    begun = zoo(*begin[1:], *TINY, cwd=folder)
+    assert begun.returncode == 0, begun.stderr
+    run = RunFolder(folder / go_on[-1])
+    before = read_json(run.metrics)
+    for path in (run.metrics, run.seed(0).result):
+        path.unlink()
+    resumed = zoo(*go_on[1:], cwd=folder)
+    assert resumed.returncode == 0, resumed.stderr
+    assert read_json(run.metrics)["test"]["mae_ten"]["mean"] == pytest.approx(
+        before["test"]["mae_ten"]["mean"], rel=1e-4
+    )
+
+
+def test_the_line_for_torchrun(folder: Path) -> None:
+    """What stands before -m is torchrun's, and tests/training/test_processes.py starts its processes with it."""
+    (line,) = [shlex.split(block) for block in blocks(PROCESSES) if block.startswith("torchrun")]
+    _, command, *arguments = line[line.index("-m") :]
+    asked = [sys.executable, "-m", command, *arguments, *TINY, "training.precision=bfloat17"]
+    done = subprocess.run(asked, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 2 and "training.precision" in done.stderr, done.stderr
+
+
+def test_its_yaml_is_of_a_recipe() -> None:
+    (section,) = [yaml.safe_load(block) for block in blocks(PROCESSES) if block.startswith("training:")]
+    assert recipe.Training(**section["training"]).batch_edges == 20000

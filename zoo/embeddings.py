@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -115,23 +116,32 @@ class EmbeddingStore:
 
         On the device and in the dtype of the batch; bonds that follow from the geometry are made anew.
         """
+        return self.complete(self.read(indices), batch, encoder)
+
+    def read(self, indices: Sequence[int]) -> Embedding:
+        """What is in the files for these crystals, one after another: on the CPU, in the dtype of the files."""
+        atoms = self._joined(self._atoms, indices, self.provides.atoms)
+        if self._precomputed is not None:
+            return Embedding(atoms, precomputed=self._precomputed.rows(indices))
+        if self.provides.bonds is None or self._bonds is None:
+            return Embedding(atoms)
+        return Embedding(atoms, self._joined(self._bonds, indices, self.provides.bonds))
+
+    def complete(self, stored: Embedding, batch: CrystalBatch, encoder: Encoder) -> Embedding:
+        """What `read` gave of the crystals of `batch`, as `collate` says."""
         if batch.strain is not None:
             raise ValueError("a cached embedding does not follow a strain")
-        atoms = self._joined(self._atoms, indices, self.provides.atoms, batch)
-        if len(atoms.values) != batch.n_atoms:
-            raise ValueError(f"the batch has {batch.n_atoms} atoms, the crystals {len(atoms.values)}")
-        if self._precomputed is not None:
-            return Embedding(atoms, precomputed=self._precomputed.rows(indices, batch))
-        if self.provides.bonds is None:
-            return Embedding(atoms)
-        if self._bonds is None:
-            return Embedding(atoms, encoder.bonds(batch))
-        return Embedding(atoms, self._joined(self._bonds, indices, self.provides.bonds, batch))
+        if len(stored.atoms.values) != batch.n_atoms:
+            raise ValueError(f"the batch has {batch.n_atoms} atoms, the crystals {len(stored.atoms.values)}")
+        positions = batch.positions
+        embedding = stored.to(positions.device, positions.dtype, non_blocking=positions.is_cuda)
+        if self.provides.bonds is None or self._precomputed is not None or self._bonds is not None:
+            return embedding
+        return replace(embedding, bonds=encoder.bonds(batch))
 
     @staticmethod
-    def _joined(rows: _Rows, indices: Sequence[int], irreps: o3.Irreps, batch: CrystalBatch) -> Features:
-        values = torch.from_numpy(np.concatenate([rows[i] for i in indices]))
-        return Features(irreps, values.to(batch.positions))
+    def _joined(rows: _Rows, indices: Sequence[int], irreps: o3.Irreps) -> Features:
+        return Features(irreps, torch.from_numpy(np.concatenate([rows[i] for i in indices])))
 
 
 class _Rows:

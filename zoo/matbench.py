@@ -35,6 +35,7 @@ from zoo.recipe import Recipe
 from zoo.run import only_one
 from zoo.run_folder import RunFolder, SeedFolder, append_row, each_row, keep_history, read_json, write_json, write_rows
 from zoo.training.batches import Batches, Samples
+from zoo.training.precision import refuse_precision
 from zoo.training.trainer import EpochRow, Trainer, predict_all, seed_everything
 
 TASK = "matbench_dielectric"
@@ -206,6 +207,7 @@ def run(
         seed_everything(made.seeds[0])
         first = models.build(made.encoder, made.readout, DIELECTRIC["electronic"])
         device = choose_device(made.device)
+        refuse_precision(made.training.precision, device)
         folder.path.mkdir(parents=True, exist_ok=True)
         with only_one(folder):
             _same_as_before(folds, folder)

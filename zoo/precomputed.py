@@ -56,17 +56,14 @@ class Precomputed:
                     return None
                 return cls({name: open_array(Path(folder) / f"{name}.npy") for name in counts}, counts)
 
-    def rows(self, indices: Sequence[int], batch: CrystalBatch) -> dict[str, Rows]:
-        """Those of a batch of the crystals `indices`, in this order, on its device and in its dtype."""
+    def rows(self, indices: Sequence[int]) -> dict[str, Rows]:
+        """Those of the crystals `indices`, in this order, on the CPU."""
         chosen = np.asarray(indices, dtype=np.int64)
-        device = batch.positions.device
         out = {}
         for name, array in self._arrays.items():
             counts, starts = self._counts[name], self._starts[name]
             values = torch.from_numpy(np.concatenate([array[starts[i] : starts[i + 1]] for i in chosen]))
-            crystal = torch.from_numpy(np.repeat(np.arange(len(chosen)), counts[chosen]))
-            values = values.to(device, batch.positions.dtype if values.is_floating_point() else None)
-            out[name] = Rows(values, crystal.to(device))
+            out[name] = Rows(values, torch.from_numpy(np.repeat(np.arange(len(chosen)), counts[chosen])))
         return out
 
 

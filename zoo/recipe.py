@@ -80,6 +80,8 @@ class Training(Section):
     """Largest norm of the gradient."""
     patience: PositiveInt = 200
     """Stop after so many epochs without a lower validation error."""
+    precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
+    """Of linear maps and perceptrons in training steps (tf32: of all matrix products); all else is float32."""
     weight_average: float | None = Field(default=None, gt=0, lt=1)
     """Momentum, a step, of a moving average of the weights, which is what is validated and kept; null: no average."""
 

@@ -37,6 +37,7 @@ from zoo.run_folder import (
     write_text,
 )
 from zoo.training.batches import Batches, Samples
+from zoo.training.precision import refuse_precision
 from zoo.training.trainer import EpochRow, Trainer, predict_all, seed_everything
 
 Echo = Callable[[str], None]
@@ -90,6 +91,7 @@ def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, Ep
         seed_everything(made.seeds[0])
         first = models.build(made.encoder, made.readout, target)
         device = choose_device(made.device)
+        refuse_precision(made.training.precision, device)
         backends.choose(made.graph.backend)  # what is missing is said before any data are read
         folder.path.mkdir(parents=True, exist_ok=True)
         with only_one(folder):

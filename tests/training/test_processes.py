@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,14 @@ import pytest
 import torch
 import yaml
 from cli import refused, zoo
+from test_readme import blocks
 
 from zoo import recipe, run
 from zoo.data.petousis2017 import Petousis2017
 from zoo.run_folder import RunFolder, read_history, read_json
 
 PAIR = Path(__file__).with_name("pair.py")
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "gpus_and_processes.md"
 SMALL = {
     "name": "small",
     "dataset": {"name": "file", "path": "crystals.json", "targets": {"total": {}}},
@@ -70,7 +73,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train(folder / "one", name)
     with pytest.raises(Killed):
         train(folder / "two", "begun_by_one", kill_at_two)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    (line,) = [shlex.split(block) for block in blocks(GUIDE.read_text()) if block.startswith("torchrun")]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *line[1 : line.index("-m")]]
     ended = subprocess.run([*torchrun, str(PAIR), str(folder)], capture_output=True, text=True, timeout=300)
     assert (folder / "left_alone.txt").is_file(), ended.stderr
     return folder

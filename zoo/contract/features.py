@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -139,3 +139,26 @@ class Embedding:
     atoms: Features
     bonds: Features | None = None
     precomputed: Mapping[str, Rows] | None = None
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None, non_blocking: bool = False
+    ) -> Embedding:
+        """Move all to `device`; `dtype` is for the floating-point tensors alone; `non_blocking` as torch's."""
+        return self._each(
+            lambda t: t.to(device=device, dtype=dtype if t.is_floating_point() else None, non_blocking=non_blocking)
+        )
+
+    def pin_memory(self) -> Embedding:
+        """All where a GPU fetches it from while the processor goes on."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Embedding:
+        def of(features: Features) -> Features:
+            return Features(features.irreps, change(features.values))
+
+        rows = self.precomputed
+        return Embedding(
+            of(self.atoms),
+            None if self.bonds is None else of(self.bonds),
+            None if rows is None else {k: Rows(change(r.values), change(r.crystal)) for k, r in rows.items()},
+        )

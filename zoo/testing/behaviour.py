@@ -98,7 +98,8 @@ def check_precomputed(pair: Pair) -> None:
         return
     order = list(reversed(range(len(structures))))
     embedding, batch = embed(np.array(order))
-    embedding = Embedding(embedding.atoms, precomputed=precomputed.rows(order, batch))
+    rows = Embedding(embedding.atoms, precomputed=precomputed.rows(order))
+    embedding = rows.to(batch.positions.device, batch.positions.dtype)
     with torch.no_grad():
         got = model(batch, embedding)
     expected = pair.predict([structures[i] for i in order])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import ignite.distributed as idist
 import numpy as np
@@ -17,6 +17,7 @@ from zoo.embeddings import EmbeddingStore
 from zoo.graphs.graph import collate
 from zoo.graphs.store import GraphStore
 from zoo.recipe import Training
+from zoo.training.ahead import ahead
 from zoo.training.packing import Packing, shares
 
 
@@ -37,6 +38,24 @@ class Batch:
     tensors: Tensor
     rows: np.ndarray
     weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A batch before it is where the model is: of the embedding what is in files."""
+
+    crystals: CrystalBatch
+    embedding: Embedding | None
+    tensors: Tensor
+    rows: np.ndarray
+    weight: float
+
+    def pinned(self) -> Loaded:
+        """In memory from which a GPU fetches it while the processor goes on."""
+        embedding = None if self.embedding is None else self.embedding.pin_memory()
+        return replace(
+            self, crystals=self.crystals.pin_memory(), embedding=embedding, tensors=self.tensors.pin_memory()
+        )
 
 
 @dataclass(frozen=True)
@@ -68,13 +87,22 @@ class Samples:
             return len(indices)
         return int((~self.tensors[self.rows(indices)].flatten(1).isnan().any(dim=1)).sum())
 
-    def batch(self, indices: Sequence[int], device: torch.device, rows: np.ndarray, weight: float = 1.0) -> Batch:
-        """The crystals of these indices as one batch on `device`; see `Batch` for `rows` and `weight`."""
-        crystals = collate([self.graphs[i] for i in indices]).to(device)
+    def load(self, indices: Sequence[int], rows: np.ndarray, weight: float) -> Loaded:
+        """The crystals of these indices from the files; see `Batch` for `rows` and `weight`."""
+        embedding = None if self.embeddings is None else self.embeddings.read(indices)
+        crystals = collate([self.graphs[i] for i in indices])
+        return Loaded(crystals, embedding, self.tensors[self.rows(indices)], rows, weight)
+
+    def batch(self, loaded: Loaded, device: torch.device) -> Batch:
+        """What was loaded, on `device`."""
+        pinned = device.type == "cuda"
+        crystals = loaded.crystals.to(device, non_blocking=pinned)
         embedding = None
         if self.embeddings is not None:
-            embedding = self.embeddings.collate(indices, crystals, self.encoder)
-        return Batch(crystals, embedding, self.tensors[self.rows(indices)].to(device), rows, weight)
+            assert loaded.embedding is not None
+            embedding = self.embeddings.complete(loaded.embedding, crystals, self.encoder)
+        tensors = loaded.tensors.to(device, non_blocking=pinned)
+        return Batch(crystals, embedding, tensors, loaded.rows, loaded.weight)
 
 
 def _concatenated_ranges(offsets: np.ndarray, indices: np.ndarray) -> np.ndarray:
@@ -90,6 +118,10 @@ class Batches:
     `Packing`. With a seed the batches depend on it and on `epoch` alone, so that a resumed run, and one on another
     number of processes, sees those that an uninterrupted one would have seen. Each is divided among the processes by
     edges; None comes where there are fewer crystals than processes.
+
+    Attributes:
+        ahead: load the next batches while one is computed. On a GPU, which leaves the processor idle; on a CPU the
+            thread would take its time from the model's.
     """
 
     def __init__(
@@ -105,6 +137,7 @@ class Batches:
         self.device = device
         self.seed = seed
         self.epoch = 0
+        self.ahead = device.type == "cuda"
         self.edges = samples.graphs.n_edges[self.indices]
         self.packing = None if settings.batch_edges is None else Packing(self.edges, settings.batch_edges)
         self.count = max(1, -(-len(indices) // settings.batch_size)) if self.packing is None else len(self.packing)
@@ -131,17 +164,23 @@ class Batches:
         return np.array_split(order, self.count)
 
     def __iter__(self) -> Iterator[Batch | None]:
+        loaded: Iterable[Loaded | None] = self._load()
+        if self.ahead:
+            loaded = ahead(part.pinned() if part is not None else None for part in self._load())
+        for part in loaded:
+            yield None if part is None else self.samples.batch(part, self.device)
+
+    def _load(self) -> Iterator[Loaded | None]:
         rank, world = idist.get_rank(), idist.get_world_size()
         for whole in self.plan():
             mine = whole if world == 1 else whole[np.sort(shares(self.edges[whole], world)[rank])]
-            yield self._batch(mine, whole) if len(mine) else None
+            yield self._share(mine, whole) if len(mine) else None
 
-    def _batch(self, mine: np.ndarray, whole: np.ndarray) -> Batch:
+    def _share(self, mine: np.ndarray, whole: np.ndarray) -> Loaded:
         indices = self.indices[mine]
         weight = 1.0
         if self.packing is not None:
             weight = self.samples.labelled(indices) * self.count / max(self._labelled, 1)
         elif len(mine) < len(whole):
             weight = self.samples.labelled(indices) / max(self.samples.labelled(self.indices[whole]), 1)
-        rows = _concatenated_ranges(self._offsets, mine)
-        return self.samples.batch(indices.tolist(), self.device, rows, weight)
+        return self.samples.load(indices.tolist(), _concatenated_ranges(self._offsets, mine), weight)

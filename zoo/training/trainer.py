@@ -26,6 +26,7 @@ from zoo.processes import is_first, sum_over_processes, wait
 from zoo.recipe import Training
 from zoo.training.batches import Batch, Batches
 from zoo.training.gradients import sum_of_gradients
+from zoo.training.precision import Precision
 
 EpochRow = dict[str, float]
 ErrorOf = Callable[[Tensor, Tensor], Tensor]
@@ -138,6 +139,7 @@ class Trainer:
             fused=True,
         )
         self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=settings.max_epochs)
+        self.precision = Precision(settings.precision, model, train.device)
         self.average = None
         if settings.weight_average is not None:
             decay = 1 - settings.weight_average
@@ -156,12 +158,18 @@ class Trainer:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=self.train.device)
-        if batch is not None:
-            loss = batch.weight * self.error(self.model(batch.crystals, batch.embedding), batch.tensors)
-            loss.backward()
+        scaler = self.precision.scaler
+        with self.precision():
+            if batch is not None:
+                loss = batch.weight * self.error(self.model(batch.crystals, batch.embedding), batch.tensors)
+            scaled = scaler.scale(loss)
+            if batch is not None:
+                scaled.backward()
         total = sum_of_gradients(list(self.learned.parameters()), loss.detach())
+        scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.learned.parameters(), self.settings.gradient_clip)
-        self.optimizer.step()
+        scaler.step(self.optimizer)
+        scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.learned)
         return total
@@ -215,6 +223,8 @@ class Trainer:
         }
         if self.average is not None:
             self.state["average"] = self.average
+        if self.precision.scaler.is_enabled():
+            self.state["scaler"] = self.precision.scaler
         # Last of the handlers: what it saves must include what the others did in this epoch.
         engine.add_event_handler(
             Events.EPOCH_COMPLETED, Checkpoint(self.state, self._saver(), filename_pattern="last.pt", n_saved=1)

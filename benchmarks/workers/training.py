@@ -1,0 +1,88 @@
+"""`zoo.run` training a recipe, an epoch a pass: training.py PROCESSES RECIPE [KEY=VALUE]...
+
+With two processes this is the first, and starts the second, which follows it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from pathlib import Path
+
+from serve import serve
+
+from zoo import recipe, run
+from zoo.processes import MEETING_PLACE, joined
+from zoo.run_folder import RunFolder, read_json
+
+count = int(sys.argv[1])
+second = os.environ.get("RANK") == "1"
+overrides = sys.argv[3:-1] if second else sys.argv[3:]
+made = recipe.read(sys.argv[2], (*overrides, "training.max_epochs=100000", "tracking.enabled=false", "device=cpu"))
+
+
+def train(folder: Path, go: threading.Semaphore, done: threading.Semaphore) -> None:
+    """To be let through every epoch."""
+
+    def on_epoch(seed: int, row: dict[str, float]) -> None:
+        done.release()
+        go.acquire()
+
+    try:
+        with joined("cpu"):
+            run.run(made, RunFolder(folder), lambda line: None, on_epoch)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)  # nobody waits any longer for what will not come
+
+
+def be(rank: int, meeting: Path) -> dict[str, str]:
+    """The environment of one of the processes."""
+    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, MEETING_PLACE: meeting}
+    return {**os.environ, "GLOO_SOCKET_IFNAME": "lo", **{name: str(value) for name, value in own.items()}}
+
+
+def seconds_of(process: subprocess.Popen[bytes] | None) -> float:
+    """Of the processor, that another process has used."""
+    if process is None:
+        return 0.0
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder, follower = Path(place) / "run", None
+        if count > 1:
+            follower = subprocess.Popen(
+                [sys.executable, *sys.argv, str(folder)], env=be(1, Path(place) / "meeting"), stdin=subprocess.DEVNULL
+            )
+            os.environ.update(be(0, Path(place) / "meeting"))
+        go, done = threading.Semaphore(0), threading.Semaphore(0)
+        threading.Thread(target=train, args=(folder, go, done), daemon=True).start()
+        done.acquire()  # the first epoch, with all that comes before it
+
+        def epoch() -> dict[str, float]:
+            before = seconds_of(follower), os.times()
+            go.release()
+            done.acquire()
+            own = os.times()
+            here = own.user + own.system - before[1].user - before[1].system
+            return {"cpu": here + seconds_of(follower) - before[0]}
+
+        split = read_json(RunFolder(folder).seed(made.seeds[0]).split)
+        serve(epoch, {"items": len(split["train"])})
+        if follower is not None:
+            follower.kill()
+    os._exit(0)  # the training waits for its next epoch, for ever
+
+
+if __name__ == "__main__":
+    if second:
+        train(Path(sys.argv[-1]), threading.Semaphore(10**9), threading.Semaphore(0))
+    else:
+        main()
