@@ -29,6 +29,7 @@ BENCHMARKS = (
     "prediction",
     "cold_run",
     "size",
+    "memory",
     "processes",
     "precision",
 )

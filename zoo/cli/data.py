@@ -6,13 +6,13 @@ import csv
 import dataclasses
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from zoo.contract.plugin import Record
     from zoo.contract.target import TensorTarget
     from zoo.data.frame import Misfit
 
@@ -52,13 +52,20 @@ def info(source: str) -> None:
     from zoo.contract.plugin import BadRecord
 
     name, dataset, _ = open_source(source, None, "ij=ji")
-    records = list(dataset.records())
-    bad = [record for record in records if isinstance(record, BadRecord)]
+    bad: list[BadRecord] = []
+    readable = 0
+    holding = Counter[str]()
+    for record in dataset.records():
+        if isinstance(record, BadRecord):
+            bad.append(record)
+        else:
+            readable += 1
+            holding.update(list(record.targets))
     click.echo(f"{name}: {_first_line(type(dataset))}")
-    click.echo(f"records   {len(records) - len(bad):,}" + (f", and {len(bad):,} that cannot be read" if bad else ""))
+    click.echo(f"records   {readable:,}" + (f", and {len(bad):,} that cannot be read" if bad else ""))
     for target in dataset.targets().values():
-        count = sum(target.name in record.targets for record in records if not isinstance(record, BadRecord))
         quantity = f", {target.quantity}" if target.quantity else ""
+        count = holding[target.name]
         click.echo(f"target    {target.name} ({target.formula}, unit {target.unit}{quantity}): {count:,} crystals")
     click.echo(f"licence   {dataset.licence}")
     _say_bad([{"key": record.key, "reason": record.reason} for record in bad])
@@ -138,20 +145,18 @@ def check(source: str, target: str | None, formula: str, tolerance: float, sympr
         raise ZooError("--tolerance and --symprec must be greater than 0")
     name, dataset, wanted = open_source(source, target, formula)
     bad: list[dict[str, str]] = []
-    records: list[Record] = []
+    misfits: list[Misfit] = []
     without = 0
-    for record in dataset.records():
+    for record in tqdm(dataset.records(), desc="symmetry", unit=" crystals", disable=None, leave=False):
         if isinstance(record, BadRecord):
             bad.append({"key": record.key, "reason": record.reason})
         elif wanted.name in record.targets:
-            records.append(record)
+            misfits.append(misfit(record, wanted, symprec))
         else:
             without += 1
-    if not records:
+    if not misfits:
         first = f"; the first: {bad[0]['key']}, {bad[0]['reason']}" if bad else ""
         raise ZooError(f"{name} has no readable record with '{wanted.name}'{first}")
-    bar = tqdm(records, desc="symmetry", unit="crystals", disable=None, leave=False)
-    misfits = [misfit(record, wanted, symprec) for record in bar]
     if form == "csv":
         _write_csv(misfits, tolerance)
     elif form == "json":

@@ -36,11 +36,7 @@ class Symmetry:
 
 def symmetry(structure: Structure, symprec: float = SYMPREC) -> Symmetry | None:
     """Space group and point group; None where spglib finds none (atoms on top of one another, for instance)."""
-    cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
-    try:
-        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-    except _SpglibError:
-        return None
+    found = _found(structure, symprec)
     if found is None:
         return None
     columns = structure.lattice.matrix.T  # r = columns @ x, and spglib's rotations W act as x -> W x
@@ -50,6 +46,15 @@ def symmetry(structure: Structure, symprec: float = SYMPREC) -> Symmetry | None:
     return Symmetry(int(found.number), left @ right)
 
 
+def _found(structure: Structure, symprec: float) -> Any:
+    """spglib's own answer, None where it finds nothing."""
+    cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
+    try:
+        return spglib.get_symmetry_dataset(cell, symprec=symprec)
+    except _SpglibError:
+        return None
+
+
 def space_group(crystal: Record | Structure, symprec: float = SYMPREC) -> int | None:
     """Its number: the one that the record holds, else spglib's; None where spglib finds none."""
     if isinstance(crystal, Record):
@@ -57,8 +62,8 @@ def space_group(crystal: Record | Structure, symprec: float = SYMPREC) -> int | 
         if isinstance(known, int) and 1 <= known <= 230:
             return known
         crystal = crystal.structure
-    found = symmetry(crystal, symprec)
-    return None if found is None else found.number
+    found = _found(crystal, symprec)
+    return None if found is None else int(found.number)
 
 
 def crystal_system(crystal: Record | Structure | int) -> str:
