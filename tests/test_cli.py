@@ -127,6 +127,17 @@ def test_predict_names_the_files_that_it_cannot_answer(trained: Path) -> None:
 
 BAD = {
     "a misspelt key": (["run", "small.yaml", "training.max_epoch=3"], ["max_epoch", "Did you mean 'max_epochs'"]),
+    "a misspelt key in a table": (
+        ["run", "small.yaml", "dataset={name: file, path: x.csv, targets: {total: {quantty: elastic}}}"],
+        ["'targets.total.quantty'", "Did you mean 'quantity'"],
+    ),
+    "one of several types": (
+        ["run", "small.yaml", "encoder={name: sevennet, layer: two}"],
+        ["'sevennet': layer: input"],
+    ),
+    "a value error": (["run", "small.yaml", "encoder={name: sevennet, layer: 9}"], ["'sevennet': layer is a number"]),
+    "no list": (["run", "small.yaml", "seeds=3"], ["seeds: input should be a valid list"]),
+    "a missing data file": (["data", "check", "nothere.csv"], ["nothere.csv: no such file"]),
     "an unknown encoder": (["run", "small.yaml", "encoder.name=nequipp"], ["nequipp", "Did you mean 'nequip'"]),
     "an unknown target": (["run", "small.yaml", "target=totl"], ["totl", "Did you mean 'total'"]),
     "an unknown recipe": (["run", "dtnet_totl"], ["Did you mean 'dtnet_total'"]),
@@ -161,6 +172,13 @@ def test_bad_input_is_one_clear_line(trained: Path, what: str) -> None:
     Structure(Lattice.cubic(4), ["X", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]).to(str(trained / "dummy.cif"))
     arguments, words = BAD[what]
     refused(zoo(*arguments, cwd=trained), *words)
+
+
+def test_a_refused_recipe_leaves_no_folder(trained: Path) -> None:
+    before = list((trained / "runs").glob("*"))
+    refused(zoo("run", "small.yaml", "encoder.layr=3", cwd=trained), "Did you mean 'layer'")
+    refused(zoo("run", "small.yaml", "sweep.grid.encoder.layr=[1,2]", cwd=trained), "layr")
+    assert list((trained / "runs").glob("*")) == before
 
 
 def test_a_tensor_that_is_not_3x3_is_named(trained: Path) -> None:

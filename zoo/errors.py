@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator
@@ -33,7 +34,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def explain_validation(error: ValidationError, model: type[BaseModel], where: str) -> str:
     """The first of pydantic's complaints as one line: where, what is wrong and, for an unknown key, the nearest one."""
     first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
+    # Of a value that may be of several types, pydantic adds the type to the path: `layer.int`.
+    path = [str(part) for part in first["loc"] if not _TYPE.fullmatch(str(part))]
     dotted = ".".join(path)
     if first["type"] == "extra_forbidden":
         known = _fields_at(model, path[:-1])
@@ -41,17 +43,25 @@ def explain_validation(error: ValidationError, model: type[BaseModel], where: st
     if first["type"] == "missing":
         return f"{where}: the key '{dotted}' is missing"
     got = first.get("input")
-    message = first["msg"][:1].lower() + first["msg"][1:]
-    return f"{where}: {dotted}: {message}, got {got!r}"
+    message = first["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
+    message = message[:1].lower() + message[1:]
+    subject = "" if path and message.startswith(f"{path[-1]} is ") else f"{dotted}: "
+    return f"{where}: {subject}{message}, got {got!r}"
+
+
+_TYPE = re.compile(r"int|str|float|bool|(tuple|list|dict|constrained-\w+)\[.*\]")
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    """Names of the fields of the model that `path` leads to."""
-    for part in path:
+    """Names of the fields of the model that `path` leads to; below a table of models, past the name of the entry."""
+    parts = iter(path)
+    for part in parts:
         info = model.model_fields.get(part)
         inner = _model_in(info.annotation) if info is not None else None
-        if inner is None:
+        if info is None or inner is None:
             return []
+        if typing.get_origin(info.annotation) is dict:
+            next(parts, None)
         model = inner
     return list(model.model_fields)
 
@@ -59,7 +69,7 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
 def _model_in(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, dict):
         for choice in typing.get_args(annotation):
             found = _model_in(choice)
             if found is not None:

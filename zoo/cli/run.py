@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,10 +62,14 @@ def run_command(
         from zoo.cli import sweep
         from zoo.sweep.folder import SweepFolder
 
-        sweep.run_and_show(made, SweepFolder(where_to(made.base.name, out, resume)))
+        path = where_to(made.base.name, out, resume)
+        with unless_refused(path):
+            sweep.run_and_show(made, SweepFolder(path))
     else:
         with joined(made.device):
-            train_and_show(made, Path(from_first(lambda: str(where_to(made.name, out, resume)))))
+            path = Path(from_first(lambda: str(where_to(made.name, out, resume))))
+            with unless_refused(path):
+                train_and_show(made, path)
 
 
 def what_to_run(recipe: str | None, overrides: tuple[str, ...], resume: Path | None) -> Recipe | Plan:
@@ -102,6 +108,19 @@ def where_to(name: str, out: Path | None, resume: Path | None) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ZooError(f"{out} is not empty; choose another folder, or go on with it: zoo run --resume {out}")
     return out
+
+
+@contextmanager
+def unless_refused(path: Path) -> Iterator[None]:
+    """Take the new folder away again where the recipe is refused before anything is in it."""
+    from zoo.errors import ZooError
+
+    try:
+        yield
+    except ZooError:
+        with suppress(OSError):  # there is something in it
+            path.rmdir()
+        raise
 
 
 def train_and_show(made: Recipe, path: Path) -> None:

@@ -35,6 +35,8 @@ def open_source(
     elif path.is_file() or path.stem in recipe.shipped():
         made = recipe.read(source)
         name, settings, target = made.dataset.name, made.dataset.settings, target or made.target
+    elif path.suffix:
+        raise ZooError(f"{source}: no such file")
     else:
         known = [*plugins.available("dataset"), *recipe.shipped()]
         raise ZooError(f"'{source}' is no dataset, file or recipe.{did_you_mean(source, known)}")
