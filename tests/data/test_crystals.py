@@ -19,6 +19,7 @@ from zoo.data.settings import FrameCheck
 from zoo.data.symmetry import crystal_system
 from zoo.errors import ZooError
 from zoo.graphs.store import GraphStore
+from zoo.testing import check_description
 
 TOTAL = TensorTarget("total")
 BORN = TensorTarget("born", formula="ij", per_atom=True)
@@ -186,3 +187,13 @@ def test_a_damaged_file_says_what_to_delete():
     (place / "names.jsonl").write_text("[")
     with pytest.raises(ZooError, match=f"names.jsonl is damaged.*delete {place}"):
         read(Made(12, "a"), TOTAL, "stop")
+
+
+def test_a_fingerprint_that_changes_by_itself_is_told():
+    class Restless(Petousis2017):
+        def fingerprint(self):
+            return str(id(self))
+
+    check_description(Petousis2017(Petousis2017.Hypers()))
+    with pytest.raises(AssertionError, match="Restless: one and the same dataset has two fingerprints"):
+        check_description(Restless(Restless.Hypers()))

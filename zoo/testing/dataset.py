@@ -18,7 +18,10 @@ from zoo.graphs.graph import crystal_graph
 
 
 def check_description(dataset: Dataset) -> None:
-    """Every hyperparameter has a default and a docstring; the licence is stated; each target has its own name."""
+    """Every hyperparameter has a default and a docstring; the licence is stated; each target has its own name.
+
+    And the fingerprint is the same for the same hyperparameters.
+    """
     cls = type(dataset)
     for name, info in cls.Hypers.model_fields.items():
         assert not info.is_required(), f"{cls.__name__}: the hyperparameter '{name}' has no default"
@@ -28,6 +31,8 @@ def check_description(dataset: Dataset) -> None:
     assert targets, f"{cls.__name__} has no target"
     for name, target in targets.items():
         assert target.name == name, f"the target '{name}' calls itself '{target.name}'"
+    again = cls(dataset.hypers).fingerprint()
+    assert again == dataset.fingerprint(), f"{cls.__name__}: one and the same dataset has two fingerprints"
 
 
 def check_records(dataset: Dataset) -> list[Record]:
