@@ -110,7 +110,13 @@ class Interaction(nn.Module):
         self.density_fn = FullyConnectedNet([architecture.radial[0], 1], silu) if layer.density else None
 
     def forward(
-        self, features: Sequence[Tensor], species: Tensor, edges: ConvolutionEdges, around: Tensor, envelope: Tensor
+        self,
+        features: Sequence[Tensor],
+        species: Tensor,
+        edges: ConvolutionEdges,
+        dst: Tensor,
+        around: Tensor,
+        envelope: Tensor,
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Features (N, 2l+1, C) for each l -> A likewise, and what is to be added after the product.
 
@@ -118,6 +124,7 @@ class Interaction(nn.Module):
             features: of the layer before.
             species: (N,) element of each atom, its index.
             edges: their radial inputs are (U, R + 1), see `RadialNetwork`.
+            dst: (E,) the atom that each edge goes to.
             around: (E, R), the radial basis of each edge.
             envelope: (E, 1) that multiplies the density, one where `around` has it.
         """
@@ -127,7 +134,7 @@ class Interaction(nn.Module):
             basis = [x / self.neighbours for x in basis]
         else:
             density = torch.tanh(self.density_fn(around) ** 2) * envelope
-            total = density.new_zeros(len(species), 1).index_add(0, edges.dst, density)
+            total = density.new_zeros(len(species), 1).index_add(0, dst, density)
             basis = [x / (total + 1).unsqueeze(-1) for x in basis]
         return (basis, own) if self.residual else (self.skip_tp(basis, species), [])
 
@@ -187,7 +194,7 @@ class Network(nn.Module):
         features = [self.node_embedding[species].unsqueeze(1) / len(self.node_embedding) ** 0.5]
         out, bases = [], []
         for interaction, product in zip(self.interactions, self.products, strict=True):
-            basis, own = interaction(features, species, edges, radial, envelope)
+            basis, own = interaction(features, species, edges, dst, radial, envelope)
             features = product(basis, species, own)
             out.append(features)
             bases.append(basis)

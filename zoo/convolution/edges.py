@@ -8,8 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-# Edges whose messages are made at a time: on a CPU few enough to stay in its cache. Measured on 256 to 2048.
-CHUNK = {"cpu": 256}
+# Edges whose messages are made at a time: on a CPU few enough to stay in its cache. Measured on 192 to 1024.
+CHUNK = {"cpu": 384}
 CHUNK_ELSEWHERE = 1 << 17
 # Edges whose radial weights are made at a time, which bounds the memory of a large cell.
 STRETCH = 1 << 12
@@ -54,9 +54,11 @@ class Stretch:
 class ConvolutionEdges:
     """What a convolution wants of the E edges of a batch; made once, shared by all layers.
 
-    Edges of the same length have the same radial weights, and most lengths in a crystal occur several times, that of ij
-    and ji at least. Radial networks therefore see each length once. Nothing is rounded: lengths count as the same where
-    all their bits are.
+    Most lengths in a crystal occur several times, that of ij and ji at least. Edges of the same length have the same
+    radial weights, so radial networks see each length once. Edges between the same two atoms, to images of one of them
+    at the same distance, differ in their harmonics alone, in which a message is linear: they count as one edge, whose
+    harmonics are the sum. Nothing is rounded: lengths are the same where all their bits are. Where gradients with
+    respect to lengths are wanted, every edge is one by itself.
 
     Args:
         src: (E,) int64.
@@ -64,13 +66,14 @@ class ConvolutionEdges:
         harmonics: (E, (L+1)^2), spherical harmonics of degrees 0 .. L of the edges.
         radial: (E, R), what the radial networks read of an edge.
         n_atoms: N.
-        length: (E,) of which `radial` is a function, or None. It is not made use of where gradients with respect to
-            lengths are wanted: every edge has its own.
+        length: (E,) of which `radial` is a function, or None: every edge is one by itself.
         kinds: (E,) integers of which `radial` is a function as well, such as what elements an edge is between.
 
     Attributes:
+        src, dst: (F,) int64, of the F ≤ E edges that are left.
+        harmonics: (F, (L+1)^2).
         radial: (U, R), of the different lengths.
-        length_of: (E,) int64, the row of `radial` of each edge.
+        length_of: (F,) int64, the row of `radial` of each edge.
     """
 
     def __init__(
@@ -84,16 +87,24 @@ class ConvolutionEdges:
         kinds: Tensor | None = None,
     ) -> None:
         self.src, self.dst, self.harmonics, self.n_atoms = src, dst, harmonics, n_atoms
-        if length is None or length.requires_grad:
-            self.radial, self.length_of = radial, torch.arange(len(src), device=src.device)
-        else:
-            different, self.length_of = torch.unique(length, return_inverse=True)
-            if kinds is not None:
-                both = self.length_of * (kinds.max() + 1 if len(kinds) else 1) + kinds
-                different, self.length_of = torch.unique(both, return_inverse=True)
-            first = torch.empty(len(different), dtype=torch.int64, device=src.device)
-            first[self.length_of] = torch.arange(len(src), device=src.device)  # any edge of that length will do
-            self.radial = radial[first]
+        self.radial, self.length_of = radial, torch.arange(len(src), device=src.device)
+        if length is not None and not length.requires_grad and len(src):
+            self._unite_lengths(length, kinds)
+            self._unite_images()
+
+    def _unite_lengths(self, length: Tensor, kinds: Tensor | None) -> None:
+        different, length_of = torch.unique(length, return_inverse=True)
+        if kinds is not None:
+            different, length_of = torch.unique(length_of * (kinds.max() + 1) + kinds, return_inverse=True)
+        self.radial, self.length_of = self.radial[_one_of_each(length_of, len(different))], length_of
+
+    def _unite_images(self) -> None:
+        ends = self.dst * self.n_atoms + self.src
+        different, edge_of = torch.unique(ends * len(self.radial) + self.length_of, return_inverse=True)
+        one = _one_of_each(edge_of, len(different))  # dst comes first in the key, so it still ascends
+        self.src, self.dst, self.length_of = self.src[one], self.dst[one], self.length_of[one]
+        summed = self.harmonics.new_zeros(len(different), self.harmonics.shape[1])
+        self.harmonics = summed.index_add(0, edge_of, self.harmonics)
 
     @property
     def filter_degree(self) -> int:
@@ -157,3 +168,10 @@ class ConvolutionEdges:
     def pad(self, harmonics: Tensor) -> Tensor:
         """(E, H) -> (P, H), zero where there is no edge."""
         return torch.cat([harmonics, harmonics.new_zeros(1, harmonics.shape[1])])[self.rows]
+
+
+def _one_of_each(group: Tensor, count: int) -> Tensor:
+    """(E,) in 0 .. count - 1 -> (count,): a member of each group."""
+    one = torch.empty(count, dtype=torch.int64, device=group.device)
+    one[group] = torch.arange(len(group), device=group.device)
+    return one
