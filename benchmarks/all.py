@@ -1,6 +1,6 @@
 """All benchmarks, one after the other, and docs/benchmarks.md from what they found.
 
-    python benchmarks/all.py [--quick] [--threads 1] [--only nequip embedding]
+    python benchmarks/all.py [--quick] [--threads 1] [--only nequip embedding] [--skip memory]
     python benchmarks/all.py --resume      # after a stop: without those that it had finished
     python benchmarks/all.py --report      # only write the page anew from what is kept
 
@@ -40,10 +40,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a short check that all work; the page is not written")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS, metavar="NAME")
+    parser.add_argument("--skip", nargs="+", choices=BENCHMARKS, default=(), metavar="NAME")
     parser.add_argument("--resume", action="store_true", help="leave out those that are done since a stop")
     parser.add_argument("--report", action="store_true", help="run none, write the page")
     given = parser.parse_args()
-    failed = {} if given.report else run(given.only, given.quick, given.threads, given.resume)
+    names = tuple(name for name in given.only if name not in given.skip)
+    failed = {} if given.report else run(names, given.quick, given.threads, given.resume)
     if not given.quick:
         PAGE.write_text(page(BENCHMARKS, failed))
         print(f"wrote {PAGE.relative_to(ROOT)}")

@@ -115,10 +115,11 @@ def command(main: Callable[[Options], Section]) -> None:
         "others": section.others(),
         "machine": machine(),
     }
-    KEPT.mkdir(parents=True, exist_ok=True)
-    path = KEPT / f"{name}.json"
-    path.with_suffix(".part").write_text(json.dumps(found, indent=1))
-    path.with_suffix(".part").replace(path)
+    if not given.quick:  # the page has no such numbers
+        KEPT.mkdir(parents=True, exist_ok=True)
+        path = KEPT / f"{name}.json"
+        path.with_suffix(".part").write_text(json.dumps(found, indent=1))
+        path.with_suffix(".part").replace(path)
     print(_section(found))
 
 
@@ -142,8 +143,9 @@ def machine() -> dict[str, Any]:
 
 def page(names: Sequence[str], failed: dict[str, str]) -> str:
     """docs/benchmarks.md from what is kept of the benchmarks `names`; `failed` says of those that failed why."""
-    kept = [(KEPT / f"{name}.json") for name in names]
-    found = [json.loads(path.read_text()) for path in kept if path.is_file() and path.stem not in failed]
+    kept = {name: KEPT / f"{name}.json" for name in names}
+    found = [json.loads(path.read_text()) for name, path in kept.items() if path.is_file() and name not in failed]
+    missing = [f"`benchmarks/{name}.py`" for name, path in kept.items() if not path.is_file() and name not in failed]
     if not found:
         raise SystemExit("no benchmark has been run: python benchmarks/all.py")
     machines = {json.dumps({k: v for k, v in f["machine"].items() if k not in ("commit", "date")}) for f in found}
@@ -160,6 +162,8 @@ def page(names: Sequence[str], failed: dict[str, str]) -> str:
         "",
         *(_section(f) for f in found),
     ]
+    if missing:
+        lines += [f"Not run for this page: {', '.join(missing)}.", ""]
     if failed:
         lines += ["## Failed", "", *(f"- `benchmarks/{name}.py`: {why}" for name, why in failed.items()), ""]
     return "\n".join(lines)

@@ -76,7 +76,7 @@ def test_a_peer_that_fails_is_reported_and_ours_is_not_stopped(harness, tmp_path
 
 def test_the_page_says_what_is_met_and_what_is_missed(report, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(report, "KEPT", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["benchmarks/made_up.py", "--quick"])
+    monkeypatch.setattr(sys, "argv", ["benchmarks/made_up.py"])
     goals = [
         report.Goal("half the time", 0.4, at_most=0.5),
         report.Goal("three times as fast", 2.0, at_least=3),
@@ -84,10 +84,10 @@ def test_the_page_says_what_is_met_and_what_is_missed(report, monkeypatch, tmp_p
     ]
     report.command(lambda options: report.Section("Made up", "| a table |", goals))
     assert "half the time: 0.4 (goal ≤ 0.5): met" in capsys.readouterr().out
-    page = report.page(["made_up", "gone"], {"gone": "exit code 1"})
+    page = report.page(["made_up", "gone", "later"], {"gone": "exit code 1"})
     assert "| three times as fast | ≥ 3 | 2 | **missed** |" in page
     assert "| of a peer that failed | ≥ 3 |  | not measured |" in page
-    assert "A quick check" in page
+    assert "Not run for this page: `benchmarks/later.py`." in page
     assert "- `benchmarks/gone.py`: exit code 1" in page
     assert json.loads((tmp_path / "made_up.json").read_text())["machine"]["cores"] > 0
 
