@@ -68,16 +68,16 @@ class Pairs:
     Attributes:
         src, dst: (E,) int64.
         shift: (E, 3) whole numbers, int or float: the pair is dst and src moved by `shift @ cell`.
-        distance: (E,) float64 Å.
+        squared: (E,) float64 Å², of the distance.
     """
 
     src: np.ndarray
     dst: np.ndarray
     shift: np.ndarray
-    distance: np.ndarray
+    squared: np.ndarray
 
     @classmethod
-    def in_order(cls, src: np.ndarray, dst: np.ndarray, shift: np.ndarray, distance: np.ndarray) -> Pairs:
+    def in_order(cls, src: np.ndarray, dst: np.ndarray, shift: np.ndarray, squared: np.ndarray) -> Pairs:
         """From pairs in any order, with themselves among them; integers of any type."""
         src, dst = src.astype(np.int64, copy=False), dst.astype(np.int64, copy=False)
         if len(src):
@@ -88,5 +88,5 @@ class Pairs:
             itself = (src == dst) & (image == 0)
             rank[itself] = np.inf
             order = np.argsort(rank)[: len(rank) - np.count_nonzero(itself)]
-            src, dst, shift, distance = (part.take(order, axis=0) for part in (src, dst, shift, distance))
-        return cls(src, dst, shift, distance)
+            src, dst, shift, squared = (part.take(order, axis=0) for part in (src, dst, shift, squared))
+        return cls(src, dst, shift, squared)

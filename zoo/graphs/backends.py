@@ -37,7 +37,7 @@ def _joined(atoms: Atoms, found: Sequence[Sequence[np.ndarray]]) -> Pairs:
     """From dst, src, shift and distance of each crystal by itself."""
     dst, src, shift, distance = (np.concatenate(part) for part in zip(*found, strict=True))
     offset = np.repeat(atoms.first[:-1], [len(part[0]) for part in found])
-    return Pairs.in_order(src + offset, dst + offset, shift, distance)
+    return Pairs.in_order(src + offset, dst + offset, shift, distance * distance)
 
 
 def auto(atoms: Atoms, reach: float) -> Pairs:

@@ -61,6 +61,6 @@ def search(atoms: Atoms, reach: float) -> Pairs:
         if not len(dst) or torch.bincount(dst).max() < limit:
             break
         limit *= 2
-    distance = torch.linalg.vector_norm(points[found] - positions[dst], dim=1)
+    squared = (points[found] - positions[dst]).square().sum(dim=1)
     shift = around.shift.take(image[found].cpu().numpy(), axis=0)
-    return Pairs.in_order(atom[found].cpu().numpy(), dst.cpu().numpy(), shift, distance.cpu().numpy())
+    return Pairs.in_order(atom[found].cpu().numpy(), dst.cpu().numpy(), shift, squared.cpu().numpy())

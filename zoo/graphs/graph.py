@@ -14,7 +14,7 @@ from zoo.graphs import backends
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.neighbours import neighbour_lists
 
-ATOMS_AT_ONCE = 512  # when graphs are made: what is passed around then stays in the processor's cache
+ATOMS_AT_ONCE = 320  # when graphs are made: what is passed around then stays in the processor's cache
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ class Images:
     """The cells around that of each of B crystals, its own among them, in which neighbours may lie.
 
     Attributes:
-        shift: (T, 3) float64, whole numbers, for each crystal in ascending order.
+        shift: (T, 3) int64, for each crystal in ascending order.
         vector: (T, 3) float64 Å, `shift @ cell`.
         first: (B + 1,) int64: crystal b has the images [first[b], first[b + 1]).
         own: (B,) int64: the one that is the cell itself, shift 0.
@@ -40,7 +40,7 @@ def periodic_images(atoms: Atoms, reach: float) -> Images:
     ends = np.cumsum([0] + [len(block) for block in blocks])
     near = np.flatnonzero(np.einsum("ti,ti->t", vector, vector) < np.repeat(limit, np.diff(ends)))
     own = np.searchsorted(near, (ends[:-1] + ends[1:]) // 2)  # in the middle of each block
-    return Images(shift.take(near, axis=0), vector.take(near, axis=0), np.searchsorted(near, ends), own)
+    return Images(shift.take(near, axis=0).astype(np.int64), vector.take(near, axis=0), np.searchsorted(near, ends), own)
 
 
 @lru_cache(maxsize=512)
@@ -79,9 +79,11 @@ def images(atoms: Atoms, reach: float) -> Pairs:
     i = np.arange(len(atoms.positions)) - np.repeat(atoms.first[:-1], n)
     squared[np.repeat(start[:-1] + around.own - around.first[:-1], n) + i * np.repeat((n + 1) * t, n)] = np.inf
     hit = np.flatnonzero(squared < reach * reach)
-    crystal = np.repeat(np.arange(len(n)), np.diff(np.searchsorted(hit, start)))
-    number, images_each = hit - start[crystal], t[crystal]
-    pair = (number / images_each).astype(np.int64)  # exact, and faster than dividing integers
-    image = number - pair * images_each + around.first[crystal]
-    pair += before[crystal]
-    return Pairs(src[pair], dst[pair], around.shift.take(image, axis=0), np.sqrt(np.maximum(squared[hit], 0)))
+    hits = np.diff(np.searchsorted(hit, start))
+    image = hit - np.repeat(start[:-1], hits)
+    images_each = np.repeat(t, hits)
+    pair = (image / images_each).astype(np.int64)  # exact, and faster than dividing integers
+    image -= pair * images_each
+    image += np.repeat(around.first[:-1], hits)
+    pair += np.repeat(before[:-1], hits)
+    return Pairs(src.take(pair), dst.take(pair), around.shift.take(image, axis=0), squared.take(hit))

@@ -44,14 +44,14 @@ def neighbour_lists(crystals: Sequence[Crystal], cutoff: float, backend: str = b
     pairs = search(atoms.moved(-away) if far else atoms, cutoff + MARGIN)
     src, dst = pairs.src, pairs.dst
     shift = pairs.shift + away[dst] - away[src] if far else pairs.shift
-    doubtful = np.flatnonzero(pairs.distance > cutoff - MARGIN)
+    doubtful = np.flatnonzero(pairs.squared > (cutoff - MARGIN) ** 2)
     if len(doubtful):
         edge = np.ones(len(src), dtype=bool)
         edge[doubtful] = _squared_lengths(atoms, src[doubtful], dst[doubtful], shift[doubtful]) < cutoff * cutoff
         src, dst, shift = (part.compress(edge, axis=0) for part in (src, dst, shift))
     ends = np.searchsorted(dst, atoms.first)
     offset = np.repeat(atoms.first[:-1], np.diff(ends))
-    src, dst, shift = src - offset, dst - offset, shift.astype(np.int64)
+    src, dst, shift = src - offset, dst - offset, shift.astype(np.int64, copy=False)
     return [(src[a:b], dst[a:b], shift[a:b]) for a, b in pairwise(ends.tolist())]
 
 
