@@ -40,7 +40,8 @@ def periodic_images(atoms: Atoms, reach: float) -> Images:
     ends = np.cumsum([0] + [len(block) for block in blocks])
     near = np.flatnonzero(np.einsum("ti,ti->t", vector, vector) < np.repeat(limit, np.diff(ends)))
     own = np.searchsorted(near, (ends[:-1] + ends[1:]) // 2)  # in the middle of each block
-    return Images(shift.take(near, axis=0).astype(np.int64), vector.take(near, axis=0), np.searchsorted(near, ends), own)
+    shift, vector = shift.take(near, axis=0).astype(np.int64), vector.take(near, axis=0)
+    return Images(shift, vector, np.searchsorted(near, ends), own)
 
 
 @lru_cache(maxsize=512)
