@@ -23,10 +23,8 @@ PHASES = {
 def main(options: Options) -> Section:
     before = environment(f"zoo-{BEFORE}", "--no-deps", f"git+file://{ROOT}@{BEFORE}")
     small = ["data.limit=60", "training.max_epochs=2"] if options.quick else []
-    # As a user starts it: with all cores.
-    env = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(os.cpu_count()))
     cases = [
-        Case(name, worker("zoo_run.py", python, *small), cold=True, env=env)
+        Case(name, worker("zoo_run.py", python, *small), cold=True)
         for name, python in ((f"commit {BEFORE}", before), ("now", sys.executable))
     ]
     measured = measure(cases, repeats=min(options.repeats, 3), threads=options.threads, limits=False)
@@ -39,7 +37,7 @@ def body(measured: Measured, before: str) -> str:
             for name, words in PHASES.items()]  # fmt: skip
     errors = {name: statistics.median(p["mae_ten"] for p in made.each) for name, made in measured.passes.items()}
     return f"""
-`zoo run dtnet_total` with an empty cache on {os.cpu_count()} threads, a process each time.
+`zoo run dtnet_total` with an empty cache on {os.cpu_count()} cores, the number of threads each one's own choice.
 
 {measured.table(before)}
 

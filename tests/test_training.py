@@ -223,3 +223,28 @@ def test_an_extensive_target_is_not_shifted() -> None:
         normaliser.fit(one)
         cell, supercell = normaliser(0.1 * torch.eye(3)[None]), normaliser(0.2 * torch.eye(3)[None])
         assert torch.allclose(supercell, 2 * cell) is not intensive
+
+
+@pytest.mark.parametrize(
+    ("encoder", "asked_for", "threads"),
+    [
+        ({"name": "nequip", "cutoff": 3.0, "layers": 1, "channels": 4}, None, 3),
+        pytest.param({"name": "sevennet", "layer": 1}, None, 1, marks=pytest.mark.sevennet),
+        pytest.param({"name": "sevennet", "layer": 1}, "3", 3, marks=pytest.mark.sevennet),
+    ],
+)
+def test_a_readout_alone_trains_on_one_thread(
+    small: dict, tmp_path, monkeypatch: pytest.MonkeyPatch, encoder: dict, asked_for: str | None, threads: int
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked_for is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked_for)
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(3)
+    try:
+        small |= {"encoder": encoder, "data": {"limit": 12}, "training": {"max_epochs": 1}}
+        train(small, tmp_path / "run", lambda *_: seen.append(torch.get_num_threads()))
+        assert seen == [threads]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

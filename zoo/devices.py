@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -49,3 +51,19 @@ def device_named(name: str, processes: int = 1, rank: int = 0) -> torch.device:
         return torch.device(name)
     except RuntimeError as error:
         raise ZooError(f"device '{name}' is not known: {str(error).splitlines()[0]}") from None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch's for each process on a CPU, unless OMP_NUM_THREADS says how many.
+
+    For a readout behind cached embeddings: the operations of its step take less than to wake a second thread, which
+    takes a core and brings nothing. The result then does not depend on the number of cores either.
+    """
+    before = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -20,10 +20,11 @@ ENDS = {"data": "data", "graphs": "graphs", "encoder": "encoder", "seed": "train
 def main(python: str, *settings: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         argv = [python, "-c", "from zoo.cli.main import main; main()", "run", "dtnet_total", "--out", "run", *settings]
+        # As a user starts it: the number of threads is the zoo's own choice.
+        env = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+        env["ZOO_CACHE"] = f"{folder}/cache"
         begin = time.perf_counter()
-        process = subprocess.Popen(
-            argv, stdout=subprocess.PIPE, text=True, cwd=folder, env={**os.environ, "ZOO_CACHE": f"{folder}/cache"}
-        )
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=folder, env=env)
         assert process.stdout is not None
         ends = {}
         for line in process.stdout:

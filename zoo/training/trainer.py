@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from zoo.contract.target import TensorTarget
+from zoo.devices import one_thread
 from zoo.errors import ZooError
 from zoo.model import TensorModel
 from zoo.processes import is_first, sum_over_processes, wait
@@ -155,7 +156,8 @@ class Trainer:
         self._resume()
 
     def _step(self, engine: Engine, batch: Batch | None) -> float:
-        self.model.train()
+        if not self.model.training:  # goes through all modules of the encoder, too
+            self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=self.train.device)
         scaler = self.precision.scaler
@@ -275,7 +277,8 @@ class Trainer:
         wait()  # until all have read the last checkpoint, which is about to be replaced
         done = self.epoch >= self.settings.max_epochs or self.stopper.counter >= self.settings.patience
         if not done:
-            self.engine.run(self.train, max_epochs=self.settings.max_epochs)
+            with one_thread() if self.model.caches_embeddings else nullcontext():
+                self.engine.run(self.train, max_epochs=self.settings.max_epochs)
             if not math.isfinite(self._loss_sum):
                 raise ZooError(f"the loss became {self._loss_sum} in epoch {self.epoch}; lower training.learning_rate")
         wait()  # until the best one is written
