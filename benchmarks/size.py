@@ -43,9 +43,10 @@ def exponent(atoms: np.ndarray, cost: np.ndarray) -> float:
 
 def body(curves: dict[tuple[str, str], np.ndarray]) -> str:
     lines = [
-        "Rutile with displaced atoms, everything in one pass: the encoders take the edges in chunks themselves. The "
-        "last column is the number of atoms for which this machine's memory would be enough if it went on as between "
-        "the two largest sizes; it was not tried.",
+        "Rutile with every atom displaced, so that no two edges are alike; everything in one pass: the encoders take "
+        "the edges in chunks themselves. The sizes end where a pass takes long, not where memory does: the last column "
+        "is the number of atoms for which this machine's memory would be enough if it went on as between the two "
+        "largest sizes; it was not tried.",
         "",
         f"![Time and memory against the number of atoms]({FIGURE})",
         "",
