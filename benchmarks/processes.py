@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from harness import Case, measure, worker
+import statistics
+
+from harness import Case, Measured, measure, worker
 from report import Goal, Options, Section, command
 
 RECIPE = "nequip_dtnet_total"
@@ -18,9 +20,19 @@ def main(options: Options) -> Section:
         f"`zoo run {RECIPE}`; a pass is an epoch, with its validation and its checkpoint, from the second epoch on. "
         "Batches are the same on both sides; two processes share each, and sum their gradients through gloo.\n\n"
         + measured.table(against=ONE, item="crystal")
+        + f"\n\nOf its time the model waits for batches: {_loading(measured)}."
     )
     goal = Goal("training `nequip`: crystals/s of two processes / of one", measured.ratio(ONE, TWO), at_least=1.6)
     return Section("Data-parallel training", body, [goal], [measured])
+
+
+def _loading(measured: Measured) -> str:
+    """The median share of an epoch, each side."""
+    shares = {
+        name: statistics.median(each["loading"] / each["seconds"] for each in passes.each)
+        for name, passes in measured.passes.items()
+    }
+    return ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
 
 
 if __name__ == "__main__":

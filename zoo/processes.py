@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -154,10 +155,17 @@ def launch(arguments: Sequence[str], count: int) -> None:
                 f"process {error.error_index} was ended by {error.signal_name}, and the others with it; "
                 "zoo run --resume goes on"
             ) from None
-        except KeyboardInterrupt:  # the terminal has told the processes as well; let them end in order
-            for process in context.processes:
-                process.join(10)
+        except KeyboardInterrupt:
+            for end in (lambda process: None, _interrupt, lambda process: process.terminate()):
+                for process in context.processes:
+                    end(process)  # not at first: a terminal has told them as well, and they end in order
+                    process.join(10)
             raise
+
+
+def _interrupt(process: Any) -> None:
+    if process.is_alive():
+        os.kill(process.pid, signal.SIGINT)
 
 
 def _be_one(rank: int, arguments: list[str], count: int, meeting: str) -> None:

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from serve import serve
@@ -18,6 +20,7 @@ from serve import serve
 from zoo import recipe, run
 from zoo.processes import MEETING_PLACE, joined
 from zoo.run_folder import RunFolder, read_json
+from zoo.training.batches import Batch, Batches
 
 count = int(sys.argv[1])
 second = os.environ.get("RANK") == "1"
@@ -46,6 +49,22 @@ def be(rank: int, meeting: Path) -> dict[str, str]:
     return {**os.environ, "GLOO_SOCKET_IFNAME": "lo", **{name: str(value) for name, value in own.items()}}
 
 
+loading = [0.0]  # s, that the model has waited for batches
+
+
+def timed(iterate: Callable[[Batches], Iterator[Batch | None]]) -> Callable[[Batches], Iterator[Batch | None]]:
+    """Count what a loop over batches waits for the next one."""
+
+    def inner(batches: Batches) -> Iterator[Batch | None]:
+        iterator, begin = iterate(batches), time.perf_counter()
+        for batch in iterator:
+            loading[0] += time.perf_counter() - begin
+            yield batch
+            begin = time.perf_counter()
+
+    return inner
+
+
 def seconds_of(process: subprocess.Popen[bytes] | None) -> float:
     """Of the processor, that another process has used."""
     if process is None:
@@ -62,17 +81,18 @@ def main() -> None:
                 [sys.executable, *sys.argv, str(folder)], env=be(1, Path(place) / "meeting"), stdin=subprocess.DEVNULL
             )
             os.environ.update(be(0, Path(place) / "meeting"))
+        Batches.__iter__ = timed(Batches.__iter__)  # type: ignore[method-assign]
         go, done = threading.Semaphore(0), threading.Semaphore(0)
         threading.Thread(target=train, args=(folder, go, done), daemon=True).start()
         done.acquire()  # the first epoch, with all that comes before it
 
         def epoch() -> dict[str, float]:
-            before = seconds_of(follower), os.times()
+            before, loading[0] = (seconds_of(follower), os.times()), 0.0
             go.release()
             done.acquire()
             own = os.times()
             here = own.user + own.system - before[1].user - before[1].system
-            return {"cpu": here + seconds_of(follower) - before[0]}
+            return {"cpu": here + seconds_of(follower) - before[0], "loading": loading[0]}
 
         split = read_json(RunFolder(folder).seed(made.seeds[0]).split)
         serve(epoch, {"items": len(split["train"])})
