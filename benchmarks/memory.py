@@ -108,9 +108,9 @@ def body(rows: list[dict[str, Any]], counts: tuple[int, ...]) -> str:
         "cache: made crystals (decorated and distorted prototypes of 2 to 5 atoms, made tensors), one epoch, with "
         "`nequip` trained (cutoff 3.5 Å, one layer, 4 channels) and with SevenNet-0's first layer frozen and cached. "
         "Anonymous memory (RssAnon, sampled) is what the process itself needs, by the end of each stage the most so "
-        "far; resident memory (VmHWM) has beside it the pages of mapped files, which the system takes back whenever it "
-        f"wants them for something else. From {counts[0]:,} to {counts[-1]:,} crystals anonymous memory by the end of "
-        f"the training grows by {' and '.join(slopes)}.\n\n{table}"
+        "far; resident memory (VmHWM) has beside it the libraries, and of mapped files what is kept of them (some 64 "
+        f"MB). From {counts[0]:,} to {counts[-1]:,} crystals anonymous memory by the end of the training grows "
+        f"by {' and '.join(slopes)}.\n\n{table}"
     )
 
 

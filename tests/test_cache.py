@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.cache import ArrayWriter, building, cache_root, content_key, open_array
+from zoo.cache import ArrayWriter, building, cache_root, content_key, give_back, open_array
 from zoo.errors import ZooError, clear_disk_errors
 
 
@@ -223,3 +223,25 @@ def test_what_may_not_be_written_is_named(number):
     said = f"cannot write in /data \\({os.strerror(number)}\\): use another"
     with pytest.raises(ZooError, match=said), clear_disk_errors(Path("/data"), fix="use another"):
         raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell")
+def test_pages_of_large_files_are_given_back(tmp_path):
+    def held():
+        return int(Path("/proc/self/statm").read_text().split()[2]) * os.sysconf("SC_PAGE_SIZE")
+
+    path, size = tmp_path / "large.npy", 48 << 20
+    np.save(path, np.arange(size // 8))
+    array = open_array(path)
+    before = held()
+    total = array.sum()
+    assert held() > before + 0.9 * size
+    give_back(2 * size)
+    assert held() > before + 0.9 * size
+    give_back(size // 4)
+    assert held() < before + size // 4
+    for start in range(0, len(array), 1000):
+        total -= array[start : start + 1000].sum()
+        give_back(size // 4)
+        assert held() < before + size // 2
+    assert total == 0  # what is read again is what was there

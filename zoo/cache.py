@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import mmap
 import os
 import shutil
 import struct
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+from weakref import WeakSet
 
 import numpy as np
 import platformdirs
@@ -19,6 +21,8 @@ from filelock import FileLock, Timeout
 from zoo.errors import ZooError, clear_disk_errors
 
 logger = logging.getLogger(__name__)
+
+MAPPED_AT_MOST = 64 << 20  # bytes of mapped files that a process keeps in memory
 
 
 def cache_root() -> Path:
@@ -181,8 +185,57 @@ class ArrayWriter:
 
 
 def open_array(path: Path, mode: Literal["r", "c"] = "r") -> np.ndarray:
-    """An .npy file as a plain array that is mapped, not read; read-only or, for torch, copied where it is written."""
+    """An .npy file as a plain array that is mapped, not read; read-only or, for torch, copied where it is written.
+
+    Who goes through a large one calls `give_back` now and then.
+    """
     try:
-        return np.load(path, mmap_mode=mode, allow_pickle=False).view(np.ndarray)
+        array = np.load(path, mmap_mode=mode, allow_pickle=False).view(np.ndarray)
     except (ValueError, FileNotFoundError) as error:
         raise ZooError(f"{path} is damaged or missing: delete {path.parent} and it is made anew") from error
+    if mode == "r":
+        _mapped.add(array)
+    return array
+
+
+class _Mapped:
+    """The files that `open_array` has mapped, as long as they are used."""
+
+    def __init__(self) -> None:
+        self._maps: WeakSet[mmap.mmap] = WeakSet()
+        self._others = 0  # bytes of other files, libraries above all, that are in this process's memory
+
+    def add(self, array: np.ndarray) -> None:
+        base: Any = array
+        while isinstance(base, np.ndarray):
+            base = base.base
+        self._maps.add(base)
+
+    def give_back(self, at_most: int) -> None:
+        maps = list(self._maps)
+        if not hasattr(mmap, "MADV_DONTNEED") or sum(map(len, maps)) <= at_most:
+            return
+        if self._held() - self._others > at_most:
+            for each in maps:
+                each.madvise(mmap.MADV_DONTNEED)
+            self._others = self._held()
+
+    @staticmethod
+    def _held() -> int:
+        """Bytes of files in this process's memory; 0 where the system does not tell."""
+        try:
+            return int(Path("/proc/self/statm").read_text().split()[2]) * mmap.PAGESIZE
+        except OSError:
+            return 0
+
+
+_mapped = _Mapped()
+
+
+def give_back(at_most: int = MAPPED_AT_MOST) -> None:
+    """Let go of the pages of mapped files, where this process holds more than `at_most` bytes of them.
+
+    The system takes them back itself as soon as it needs the memory; until then they would count as this process's, up
+    to all that is in the files. What is used again comes from the system's cache, at little cost.
+    """
+    _mapped.give_back(at_most)

@@ -14,7 +14,7 @@ import torch
 from e3nn import o3
 from tqdm import tqdm
 
-from zoo.cache import ArrayWriter, building, cache_root, content_key, open_array
+from zoo.cache import ArrayWriter, building, cache_root, content_key, give_back, open_array
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding, Features
 from zoo.contract.plugin import Encoder, Readout
@@ -209,6 +209,7 @@ def _compute(
                 counts = graphs.n_atoms if name == "atoms" else graphs.n_edges
                 file.append(_finite(features.values, dtype, piece, counts, graphs.keys))
             bar.update(len(piece))
+            give_back()
 
 
 def _finite(values: torch.Tensor, dtype: Dtype, piece: np.ndarray, counts: np.ndarray, keys: list[str]) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from zoo.cache import ArrayWriter, cache_root, open_array
+from zoo.cache import ArrayWriter, cache_root, give_back, open_array
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding, Rows
 from zoo.contract.plugin import Readout
@@ -88,4 +88,5 @@ def _write(folder: Path, readout: Readout, embed: Embed, pieces: Sequence[np.nda
                 files[name].append(values)
                 counts.setdefault(name, []).append(torch.bincount(rows.crystal, minlength=len(piece)).cpu().numpy())
             bar.update(len(piece))
+            give_back()
     return {name: np.concatenate(parts) for name, parts in counts.items()}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.cache import give_back
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding
 from zoo.contract.plugin import Encoder
@@ -91,6 +92,7 @@ class Samples:
         """The crystals of these indices from the files; see `Batch` for `rows` and `weight`."""
         embedding = None if self.embeddings is None else self.embeddings.read(indices)
         crystals = collate([self.graphs[i] for i in indices])
+        give_back()
         return Loaded(crystals, embedding, self.tensors[self.rows(indices)], rows, weight)
 
     def batch(self, loaded: Loaded, device: torch.device) -> Batch:
