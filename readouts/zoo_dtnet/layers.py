@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from zoo.api import CrystalBatch, Features, Provides, spherical_to_matrix
 from zoo_dtnet.bonds import Bonds
-from zoo_dtnet.elementwise import Dropout, gated, safe_norm
+from zoo_dtnet.deferred import Deferred, Gated, Mapped
+from zoo_dtnet.elementwise import Dropout, safe_norm
 
-Ranks = tuple[Tensor, Tensor, Tensor]
+Ranks = tuple[Tensor, Deferred, Deferred]
 
 
 def mlp(inputs: int, hidden: int, outputs: int, layers: int, dropout: float) -> nn.Sequential:
@@ -37,9 +38,9 @@ class Embed(nn.Module):
         self.tensor = nn.Linear(provides.atoms.count("2e"), width, bias=False)
 
     def forward(self, atoms: Features) -> Ranks:
-        """s (N, C), v (N, 3, C), t (N, 5, C)."""
+        """s (N, C) and, not computed yet, v (N, 3, C), t (N, 5, C)."""
         tensors = atoms.block("2e").transpose(1, 2)
-        return self.scalar(atoms.scalars()), self.vector(atoms.vectors()), self.tensor(tensors)
+        return self.scalar(atoms.scalars()), Mapped(atoms.vectors(), self.vector), Mapped(tensors, self.tensor)
 
 
 class Block(nn.Module):
@@ -61,10 +62,10 @@ class Block(nn.Module):
     def forward(self, ranks: Ranks, bonds: Bonds | None = None) -> Ranks:
         """Ranks to ranks, shapes unchanged."""
         s, v, t = ranks
-        s1, v1 = self.with_bonds(self.scalar(s), self.vector(v), bonds)
-        t1 = self.tensor(t)
+        s1, v1 = self.with_bonds(self.scalar(s), v.through(self.vector), bonds)
+        t1 = t.through(self.tensor)
         s4, g_v, g_t = self.gates(torch.cat([s1, safe_norm(v1), safe_norm(t1)], dim=-1)).chunk(3, dim=-1)
-        return s + s4, gated(v, g_v, self.vector_out(v1)), gated(t, g_t, self.tensor_out(t1))
+        return s + s4, Gated(v.value, g_v, v1, self.vector_out), Gated(t.value, g_t, t1, self.tensor_out)
 
     def with_bonds(self, s1: Tensor, v1: Tensor, bonds: Bonds | None) -> tuple[Tensor, Tensor]:
         """s2, v2: the same, for here no bond is read."""
@@ -113,8 +114,8 @@ class TensorHead(nn.Module):
         """(B, 3, 3)."""
         s, v, t = ranks
         a_s = self.scalar(s) * torch.sigmoid(self.gate(s))
-        a_v = self.vector(v)
-        a_t = spherical_to_matrix(self.tensor(t).squeeze(-1), 2)
+        a_v = v.through(self.vector)
+        a_t = spherical_to_matrix(t.through(self.tensor).squeeze(-1), 2)
         identity = torch.eye(3, dtype=s.dtype, device=s.device)
         atoms = a_s.unsqueeze(-1) * identity + a_v * a_v.transpose(-1, -2) + a_t
         return symmetrised(batch.mean_over_atoms(atoms))

@@ -25,6 +25,7 @@ from zoo.graphs.graph import collate, crystal_graph
 from zoo.precomputed import Precomputed
 from zoo_dtnet import DTNet, DTNetExp, DTNetHypers, DTNetSimple
 from zoo_dtnet.bonds import Bonds, Counts
+from zoo_dtnet.deferred import Gated, Mapped
 from zoo_dtnet.elementwise import Dropout, gated, safe_norm
 from zoo_dtnet.layers import BondBlock
 
@@ -108,8 +109,10 @@ def test_block_is_the_sum_over_bonds_of_eqs_14_and_17() -> None:
     v4 = torch.sigmoid(g_v)[:, None] * block.vector_out(v2)
     t4 = torch.sigmoid(g_t)[:, None] * block.tensor_out(block.tensor(t))
 
-    got = block((s, v, t), Bonds.of(embedding.bonds, batch, CUTOFF))
-    for mine, papers in zip(got, (s + s4, v + v4, t + t4), strict=True):
+    one = nn.Linear(16, 16, bias=False).double()
+    nn.init.eye_(one.weight)
+    got = block((s, Mapped(v, one), Mapped(t, one)), Bonds.of(embedding.bonds, batch, CUTOFF))
+    for mine, papers in zip((got[0], got[1].value, got[2].value), (s + s4, v + v4, t + t4), strict=True):
         torch.testing.assert_close(mine, papers, rtol=1e-10, atol=1e-10)
 
 
@@ -194,6 +197,20 @@ def test_hand_written_derivatives() -> None:
     for function, inputs in ((gated, (x, gate, y)), (safe_norm, (x,))):
         assert torch.autograd.gradcheck(function, inputs)
         assert torch.autograd.gradgradcheck(function, inputs)
+
+
+@pytest.mark.parametrize("inputs", [3, 6, 9])
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_two_maps_in_a_row_are_one_behind_the_other(inputs: int, outputs: int) -> None:
+    first, after = nn.Linear(inputs, 6, bias=False).double(), nn.Linear(6, outputs, bias=False).double()
+    x, y = torch.randn(5, 3, 6, dtype=torch.float64), torch.randn(5, 3, inputs, dtype=torch.float64)
+    gate = torch.randn(5, 6, dtype=torch.float64)
+    for deferred, value in (
+        (Mapped(y, first), first(y)),
+        (Gated(x, gate, y, first), x + torch.sigmoid(gate)[:, None] * first(y)),
+    ):
+        torch.testing.assert_close(deferred.through(after), after(value))
+        torch.testing.assert_close(deferred.value, value)
 
 
 @pytest.mark.parametrize("p", [0.2, 0.5])
