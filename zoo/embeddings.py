@@ -75,6 +75,7 @@ class EmbeddingStore:
             ZooError: the encoder lacks an element, a feature is not finite (crystals are named), or the disk is full.
             TypeError: the encoder is not pretrained.
         """
+        # Neither device nor backend of the convolution is in the key: they change the last digits alone.
         key = content_key("embeddings", FORMAT, graphs.key, encoder.fingerprint(), dtype)
         if graphs.cutoff < encoder.cutoff:
             raise ValueError(f"the graphs end at {graphs.cutoff} Å, the encoder needs {encoder.cutoff} Å")

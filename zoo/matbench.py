@@ -22,6 +22,7 @@ from torch import Tensor
 
 from zoo import model as models
 from zoo.cache import content_key
+from zoo.convolution.backends import convolution_backend
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.pipeline import prepare
 from zoo.data.tensors import DIELECTRIC
@@ -209,7 +210,7 @@ def run(
         device = choose_device(made.device)
         refuse_precision(made.training.precision, device)
         folder.path.mkdir(parents=True, exist_ok=True)
-        with only_one(folder):
+        with convolution_backend(made.convolution.backend, device), only_one(folder):
             _same_as_before(folds, folder)
             ready = _Ready(made, folds, first, _samples(made, folds, first, device, echo), device)
             for number in range(len(folds.folds)):

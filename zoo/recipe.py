@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
 
+from zoo.convolution import backends as convolutions
 from zoo.data.settings import Cleaning, FrameCheck, Splitting
 from zoo.errors import ZooError, did_you_mean, explain_validation
 from zoo.graphs import backends
@@ -99,6 +100,19 @@ class Graph(Section):
         return backend
 
 
+class Convolution(Section):
+    """How the sums over neighbours of `nequip`, `sevennet` and `mace` are computed, while the recipe runs."""
+
+    backend: str = convolutions.DEFAULT
+    """auto (segments), segments, compiled or cuequivariance: all give the same to rounding (docs/convolution.md)."""
+
+    @field_validator("backend")
+    @classmethod
+    def _known(cls, backend: str) -> str:
+        convolutions.refuse_unknown(backend)
+        return backend
+
+
 class Cache(Section):
     """Embeddings of a frozen encoder on disk."""
 
@@ -142,6 +156,7 @@ class Recipe(Section):
     device: str = "auto"
     """auto (cuda, then mps, then cpu), or a torch device."""
     graph: Graph = Graph()
+    convolution: Convolution = Convolution()
     cache: Cache = Cache()
     tracking: Tracking = Tracking()
 

@@ -15,6 +15,7 @@ from zoo import metrics, plugins, recipe, results
 from zoo import model as models
 from zoo.cache import content_key
 from zoo.contract.target import TensorTarget
+from zoo.convolution.backends import convolution_backend
 from zoo.data import pipeline
 from zoo.data.crystals import CrystalStore
 from zoo.devices import choose_device
@@ -94,7 +95,7 @@ def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, Ep
         refuse_precision(made.training.precision, device)
         backends.choose(made.graph.backend)  # what is missing is said before any data are read
         folder.path.mkdir(parents=True, exist_ok=True)
-        with only_one(folder):
+        with convolution_backend(made.convolution.backend, device), only_one(folder):
             with first_goes_first():
                 refuse_another_recipe(made, folder)
                 if not folder.recipe.is_file():
@@ -144,8 +145,9 @@ def refuse_another_recipe(made: Recipe, folder: RunFolder) -> None:
 def _what_is_trained(made: Recipe) -> dict[str, Any]:
     content = recipe.resolved(made)
     recipe.make_path_absolute(content["dataset"])
-    # All backends of `graph` find the same edges.
-    return {key: value for key, value in content.items() if key not in ("tracking", "description", "graph")}
+    # All backends of `graph` find the same edges, those of `convolution` the same sums to rounding.
+    without = ("tracking", "description", "graph", "convolution")
+    return {key: value for key, value in content.items() if key not in without}
 
 
 def remember(prepared: Prepared, folder: RunFolder) -> None:

@@ -11,7 +11,7 @@ from torch.nn.functional import silu
 
 from zoo.api import Block, ConvolutionEdges, Path, convolve
 from zoo.convolution import edges as edges_module
-from zoo.convolution.convolve import plain
+from zoo.convolution.plain import plain
 from zoo.convolution.paths import sums
 
 BLOCKS = (
