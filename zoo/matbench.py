@@ -209,7 +209,6 @@ def run(
         first = models.build(made.encoder, made.readout, DIELECTRIC["electronic"])
         device = choose_device(made.device)
         refuse_precision(made.training.precision, device)
-        folder.path.mkdir(parents=True, exist_ok=True)
         with convolution_backend(made.convolution.backend, device), only_one(folder):
             _same_as_before(folds, folder)
             ready = _Ready(made, folds, first, _samples(made, folds, first, device, echo), device)

@@ -94,7 +94,6 @@ def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, Ep
         device = choose_device(made.device)
         refuse_precision(made.training.precision, device)
         backends.choose(made.graph.backend)  # what is missing is said before any data are read
-        folder.path.mkdir(parents=True, exist_ok=True)
         with convolution_backend(made.convolution.backend, device), only_one(folder):
             with first_goes_first():
                 refuse_another_recipe(made, folder)
@@ -116,11 +115,12 @@ def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, Ep
 
 @contextmanager
 def only_one(folder: RunFolder) -> Iterator[None]:
-    """Keep two runs from training in one folder.
+    """Keep two runs from training in one folder, which is made if it is not there.
 
     Raises:
         ZooError: another one does.
     """
+    folder.path.mkdir(parents=True, exist_ok=True)
     if not is_first():
         yield
         return

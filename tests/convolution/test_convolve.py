@@ -11,8 +11,8 @@ from torch.nn.functional import silu
 
 from zoo.api import Block, ConvolutionEdges, Path, convolve
 from zoo.convolution import edges as edges_module
-from zoo.convolution.plain import plain
 from zoo.convolution.paths import sums
+from zoo.convolution.plain import plain
 
 BLOCKS = (
     Block(0, 4, (Path(0, 0, 0), Path(1, 1, 1), Path(2, 2, 2))),

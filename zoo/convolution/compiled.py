@@ -44,7 +44,9 @@ def compiled(
     if not len(edges.src):
         return plain(features, blocks, edges, network, edges.harmonics, edges.radial)
     _try(features[0].device.type)
-    inputs = [x.contiguous() for x in (network(edges.radial), edges.harmonics, *features)]  # each layout is compiled anew
+    inputs = [
+        x.contiguous() for x in (network(edges.radial), edges.harmonics, *features)
+    ]  # each layout is compiled anew
     return _Compiled.apply(tuple(blocks), edges, *inputs)
 
 
@@ -131,7 +133,7 @@ def _backward(
                 length_of, src, dst, *(next(given) if need else x for x, need in zip(inputs, needs, strict=True))
             )
 
-        _, pull = torch.func.vjp(of_wanted, *(x for x, need in zip(inputs, needs, strict=True) if need))
+        pull = torch.func.vjp(of_wanted, *(x for x, need in zip(inputs, needs, strict=True) if need))[1]
         return pull(tuple(slopes))
 
     return torch.compile(_fresh(backward), fullgraph=True)

@@ -1,7 +1,7 @@
 """The sum over neighbours by NVIDIA's cuEquivariance: one kernel a block gathers, multiplies and adds up.
 
-What it multiplies with are our own coupling constants, so that it gives the same as the other backends, e3nn's signs and
-normalisation included. On a CPU the package's slow reference method takes the kernel's place, to compare with.
+What it multiplies with are our own coupling constants, so that signs and normalisation are e3nn's, as of the other
+backends. On a CPU the package's slow reference method takes the kernel's place, to compare with.
 """
 
 from __future__ import annotations
