@@ -23,6 +23,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 BENCHMARKS = (
     "neighbours",
     "embedding",
+    "convolution",
     "nequip",
     "teanet",
     "readout_epoch",
