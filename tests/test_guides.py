@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import subprocess
@@ -10,16 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from cli import zoo
+from e3nn import o3
 from test_readme import blocks, commands
 
 from zoo import recipe
 from zoo.data.elastic2015 import Elastic2015
 from zoo.data.petousis2017 import Petousis2017
+from zoo.graphs.graph import collate, crystal_graph
 from zoo.run_folder import RunFolder, read_json
 
-GUIDE = (Path(__file__).parents[1] / "docs" / "guides" / "your_own_tensors.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
+GUIDE = (DOCS / "guides" / "your_own_tensors.md").read_text(encoding="utf-8")
 QUICK = [
     "training.max_epochs=1",
     "data.limit=60",
@@ -121,3 +126,20 @@ def test_the_line_for_torchrun(folder: Path) -> None:
 def test_its_yaml_is_of_a_recipe() -> None:
     (section,) = [yaml.safe_load(block) for block in blocks(PROCESSES) if block.startswith("training:")]
     assert recipe.Training(**section["training"]).batch_edges == 20000
+
+
+def test_the_convolution_of_the_page_is_equivariant() -> None:
+    example = next(b for b in blocks((DOCS / "convolution.md").read_text(encoding="utf-8")) if "convolve(" in b)
+    shown: dict = {}
+    exec(example, shown)
+    crystal = next(iter(Petousis2017(Petousis2017.Hypers()).records())).structure
+    batch = collate([crystal_graph(crystal, 5.0)])
+    scalars, vectors = torch.randn(batch.n_atoms, 1, 16), torch.randn(batch.n_atoms, 3, 16)
+    turn = -o3.rand_matrix()  # improper
+    turned = dataclasses.replace(batch, positions=batch.positions @ turn.T, cell=batch.cell @ turn.T)
+    with torch.no_grad():
+        found = shown["interact"](batch, scalars, vectors)
+        again = shown["interact"](turned, scalars, turn @ vectors)
+    assert [x.shape[1:] for x in found] == [(1, 16), (3, 32)]
+    torch.testing.assert_close(again[0], found[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(again[1], turn @ found[1], rtol=1e-4, atol=1e-5)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +17,16 @@ from e3nn.nn import FullyConnectedNet
 from torch import Tensor
 from torch.nn.functional import silu
 
-from zoo import recipe
+from zoo import matbench, recipe, run
 from zoo.api import Block, ConvolutionEdges, Path, convolve
 from zoo.convolution import backends, kernels
 from zoo.convolution.backends import convolution_backend
 from zoo.convolution.plain import plain
+from zoo.convolution.segments import segments
+from zoo.data.petousis2017 import Petousis2017
 from zoo.errors import ZooError
+from zoo.predictor import Predictor
+from zoo.run_folder import RunFolder
 
 # Few: `compiled` takes a second for every loop that it writes. Two paths into one sum, one of them odd.
 BLOCKS = (
@@ -184,6 +190,29 @@ class TestChoice:
             return out
 
         assert_close(made.gradients(once), made.gradients(made.plain), 1e-12)
+
+    def test_a_run_takes_it_and_its_model_does_not(
+        self, small: dict, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Training and matbench; a stand-in counts, which compiles nothing."""
+        seen = []
+
+        def counted(*given: Any) -> Sequence[Tensor]:
+            seen.append(len(given))
+            return segments(*given)
+
+        monkeypatch.setitem(backends._BACKENDS, "compiled", lambda device: counted)
+        settings = small | {"convolution": {"backend": "compiled"}, "training": {"max_epochs": 1}}
+        made, folder = recipe.parse(settings, "mine.yaml"), RunFolder(tmp_path / "run")
+        run.run(made, folder, lambda line: None)
+        in_training = len(seen)
+        assert in_training > 2
+        run.refuse_another_recipe(recipe.parse(small | {"training": {"max_epochs": 1}}, "mine.yaml"), folder)
+        Predictor.load(folder.model).predict([next(iter(Petousis2017(Petousis2017.Hypers()).records())).structure])
+        assert len(seen) == in_training
+        monkeypatch.setattr(matbench, "_samples", lambda *_: pytest.fail(backends.chosen().__name__))
+        with pytest.raises(pytest.fail.Exception, match="counted"):
+            matbench.run(made, matbench.open_folds("petousis2017"), RunFolder(tmp_path / "folds"), lambda line: None)
 
     def test_a_name_that_is_none(self, small: dict) -> None:
         with pytest.raises(ZooError, match=r"no convolution backend 'compile'. Did you mean 'compiled'\?"):
