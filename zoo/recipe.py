@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from zoo.convolution import backends as convolutions
 from zoo.data.settings import Cleaning, FrameCheck, Splitting
@@ -87,30 +97,26 @@ class Training(Section):
     """Momentum, a step, of a moving average of the weights, which is what is validated and kept; null: no average."""
 
 
+def _known(refuse_unknown: Callable[[str], None]) -> AfterValidator:
+    def name(given: str) -> str:
+        refuse_unknown(given)
+        return given
+
+    return AfterValidator(name)
+
+
 class Graph(Section):
     """How the neighbours of the atoms are found."""
 
-    backend: str = backends.DEFAULT
+    backend: Annotated[str, _known(backends.refuse_unknown)] = backends.DEFAULT
     """auto, images, pymatgen, vesin or torch-cluster: all find the same edges (docs/neighbours.md)."""
-
-    @field_validator("backend")
-    @classmethod
-    def _known(cls, backend: str) -> str:
-        backends.refuse_unknown(backend)
-        return backend
 
 
 class Convolution(Section):
     """How the sums over neighbours of `nequip`, `sevennet` and `mace` are computed, while the recipe runs."""
 
-    backend: str = convolutions.DEFAULT
+    backend: Annotated[str, _known(convolutions.refuse_unknown)] = convolutions.DEFAULT
     """auto (segments), segments, compiled or cuequivariance: all give the same to rounding (docs/convolution.md)."""
-
-    @field_validator("backend")
-    @classmethod
-    def _known(cls, backend: str) -> str:
-        convolutions.refuse_unknown(backend)
-        return backend
 
 
 class Cache(Section):
