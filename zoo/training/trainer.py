@@ -132,6 +132,7 @@ class Trainer:
         self.settings = settings
         self.folder = folder
         self.learned = model.learned()
+        self.parameters = list(self.learned.parameters())  # looked up once: a small model's step is short
         self.optimizer = torch.optim.AdamW(
             _groups(self.learned, encoder_learning_rate),
             lr=settings.learning_rate,
@@ -167,9 +168,9 @@ class Trainer:
             scaled = scaler.scale(loss)
             if batch is not None:
                 scaled.backward()
-        total = sum_of_gradients(list(self.learned.parameters()), loss.detach())
+        total = sum_of_gradients(self.parameters, loss.detach())
         scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.learned.parameters(), self.settings.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
         scaler.step(self.optimizer)
         scaler.update()
         if self.average is not None:
