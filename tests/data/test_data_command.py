@@ -113,7 +113,7 @@ def test_check_of_a_recipe(mine, tmp_path):
     ("arguments", "line"),
     [
         (["petousis"], "no dataset, file or recipe. Did you mean 'petousis2017'"),
-        (["none.json"], "no dataset, file or recipe"),
+        (["none.json"], "none.json: no such file"),
         (["petousis2017", "--target", "totl"], "no target 'totl'. Did you mean 'total'"),
         (["file"], "name the file itself"),
         (["petousis2017", "--tolerance", "0"], "must be greater than 0"),
