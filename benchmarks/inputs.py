@@ -10,8 +10,7 @@ import numpy as np
 from pymatgen.core import Structure
 
 from zoo import plugins
-from zoo.graphs.graph import collate, crystal_graph
-from zoo.predictor import size_sorted
+from zoo.graphs.graph import collate, crystal_graph, size_sorted
 
 
 def crystals(count: int, seed: int = 0) -> list[Structure]:
@@ -33,7 +32,7 @@ def write_batches(folder: Path, structures: Sequence[Structure], cutoff: float, 
     """Batches of at most `edges` edges within `cutoff` (Å): a .npz each, with the fields of `CrystalBatch`."""
     graphs = [crystal_graph(structure, cutoff) for structure in structures]
     folder.mkdir(parents=True, exist_ok=True)
-    for number, chosen in enumerate(size_sorted(graphs, edges)):
+    for number, chosen in enumerate(size_sorted([len(graph.src) for graph in graphs], edges)):
         batch = collate([graphs[i] for i in chosen])
         arrays = {name: value.numpy() for name, value in vars(batch).items() if value is not None}
         np.savez(folder / f"{number:04d}.npz", **arrays)

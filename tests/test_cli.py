@@ -49,7 +49,7 @@ def test_run_ends_in_the_table_and_what_to_do_next(trained: Path) -> None:
     out = (trained / "stdout").read_text()
     assert "MAE_ten" in out
     assert "predicting the mean" in out
-    assert "models:/small-total/1 (candidate, champion)" in out
+    assert "models:/small-total/1 (champion)" in out
     assert out.strip().splitlines()[-1].startswith("next: zoo predict run ")
 
 
@@ -83,7 +83,7 @@ def test_predict_answers_in_three_formats(trained: Path) -> None:
 def test_predict_by_registered_name_equals_the_run_folder(trained: Path) -> None:
     answers = [
         json.loads(zoo("predict", model, "NaCl.cif", "--format", "json", cwd=trained).stdout)
-        for model in ("run", "small-total", "models:/small-total/1", "models:/small-total@candidate")
+        for model in ("run", "small-total", "models:/small-total/1", "models:/small-total@champion")
     ]
     assert all(answer == answers[0] for answer in answers)
 
@@ -118,11 +118,11 @@ def test_predict_names_the_files_that_it_cannot_answer(trained: Path) -> None:
     dimer.to(str(trained / "POSCAR_close"), fmt="poscar")
     result = zoo("predict", "run", "cut.cif", "NaCl.cif", "POSCAR_close", "--format", "csv", cwd=trained)
     assert [row["file"] for row in csv.DictReader(io.StringIO(result.stdout))] == ["NaCl.cif"]
-    refused(result, "no answer for 2 of 3 files")
+    refused(result, "no answer for 2 of 3 crystals")
     assert "warning: cut.cif: " in result.stderr and "warning: POSCAR_close: Cu: two atoms" in result.stderr
     nothing = zoo("predict", "run", "cut.cif", "missing.cif", cwd=trained)
     assert nothing.stdout == ""
-    refused(nothing, "no answer for 2 of 2 files")
+    refused(nothing, "no answer for 2 of 2 crystals")
 
 
 BAD = {

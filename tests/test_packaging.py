@@ -81,6 +81,7 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
         "zoo_recipes/dtnet_total.yaml",
         "zoo/data/petousis2017/petousis2017.json.gz",
         "zoo/py.typed",
+        "zoo/model_card.html",
     ):
         assert name in names
     assert "zoo/templates/encoder/plugin.py" in names and "zoo/templates/pyproject.toml" in names
@@ -125,3 +126,4 @@ def test_an_installed_wheel_finds_its_recipes_and_trains(installed: Path, tmp_pa
     out = zoo(installed, tmp_path, "run", "dtnet_total", *small, "--out", "mine")
     assert "MAE_ten" in out
     assert (tmp_path / "mine" / "model" / "model.json").is_file()
+    assert (tmp_path / "mine" / "model" / "card.html").is_file()

@@ -1,3 +1,30 @@
 """zoo: open, modular equivariant models for crystal tensors."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from zoo.predictor import Predictor
+
 __version__ = "0.1.0"
+
+
+def load(model: str | Path, device: str = "auto") -> Predictor:
+    """A trained model to ask: `zoo.load("models:/dtnet-total@champion").predict("quartz.cif")`.
+
+    Args:
+        model: a run folder, a model folder, the name of a registered model (its champion answers), or an MLflow URI
+            such as `models:/dtnet-total/3` or `runs:/RUN_ID/model`.
+        device: auto (cuda, then mps, then cpu), or a torch device.
+
+    Raises:
+        zoo.errors.ZooError: there is no such model, a plugin that it needs is not installed, a newer zoo wrote it, or
+            MLflow cannot be reached.
+    """
+    from zoo.predictor import Predictor  # torch takes seconds to import, `zoo --help` needs none of it
+    from zoo.tracking.fetch import model_folder_of
+
+    return Predictor.load(model_folder_of(str(model)), device)

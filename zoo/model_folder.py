@@ -23,7 +23,9 @@ from zoo.errors import ZooError
 from zoo.model import TensorModel
 from zoo.recipe import Recipe
 
-FORMAT_VERSION = 2  # 2: encoder.trainable and encoder.learning_rate in the recipe, per_atom targets
+FORMAT_VERSION = 3
+"""2: encoder.trainable and encoder.learning_rate in the recipe, per_atom targets. 3: calibration; the training crystals
+(`zoo.reference`) and predictions.csv beside the weights."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Card:
         encoder_fingerprint: of a frozen encoder, else None.
         versions: kind of plugin -> name and distribution; and the zoo's own version.
         metrics: `metrics.json` of the run, as far as it was known.
+        calibration: of an ensemble's spread (`zoo.calibration.Calibration.as_dict`), else None.
     """
 
     recipe: Recipe
@@ -64,6 +67,7 @@ class Card:
     encoder_fingerprint: str | None
     versions: Mapping[str, str]
     metrics: Mapping[str, Any]
+    calibration: Mapping[str, Any] | None = None
 
 
 def save(folder: Path, card: Card, weights: Sequence[Mapping[str, Tensor]]) -> None:
@@ -82,6 +86,7 @@ def save(folder: Path, card: Card, weights: Sequence[Mapping[str, Tensor]]) -> N
         "encoder_fingerprint": card.encoder_fingerprint,
         "versions": {"zoo": __version__, **card.versions},
         "metrics": dict(card.metrics),
+        "calibration": card.calibration,
     }
     (folder / "model.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -118,6 +123,7 @@ def read_card(folder: Path) -> Card:
             encoder_fingerprint=content["encoder_fingerprint"],
             versions=content["versions"],
             metrics=content["metrics"],
+            calibration=content.get("calibration"),
         )
     except (KeyError, TypeError) as error:
         raise ZooError(f"{path} is damaged: {error!r}") from None

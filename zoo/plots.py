@@ -157,6 +157,30 @@ def plots_of(target: TensorTarget) -> list[Plot]:
     return plots
 
 
+def calibration(coverage: Mapping[str, Mapping[str, Any]], path: Path) -> Path:
+    """Share of crystals within their intervals against the share promised, from `zoo.calibration.Calibration.coverage`.
+
+    The grey band is what chance leaves: two standard deviations of a share of so many crystals.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(4.6, 4.4), layout="constrained")
+        axes = figure.subplots()
+        count = max((found["n"] for found in coverage.values()), default=1)
+        promised = np.linspace(0, 1, 101)
+        chance = 2 * np.sqrt(promised * (1 - promised) / count)
+        axes.fill_between(100 * promised, 100 * (promised - chance), 100 * (promised + chance), color="#eeeeee")
+        axes.plot([0, 100], [0, 100], color=_GREY, linewidth=1, linestyle="--")
+        for (name, found), colour, marker in zip(coverage.items(), COLOURS.values(), MARKERS.values(), strict=False):
+            levels = sorted(found["levels"].items(), key=lambda item: float(item[0]))
+            x = [100 * float(level) for level, _ in levels]
+            y = [100 * measured["covered"] for _, measured in levels]
+            axes.plot(x, y, color=colour, marker=marker, markersize=4.5, linewidth=1, label=name.replace("_", " "))
+        axes.set(xlim=(40, 100), ylim=(40, 100), xlabel="promised (%)", ylabel="within the interval (%)")
+        axes.set_title(f"Intervals on the test part, {count} crystals")
+        axes.legend(loc="lower right")
+        return _save(figure, path)
+
+
 def learning_curve(history: Sequence[Mapping[str, float]], path: Path, unit: str = "1") -> Path:
     """Error against epoch, from rows of `epoch`, `train_loss`, `val_mae_ten` (both in `unit`) and `lr`."""
     epoch, train, val, rate = (

@@ -2,61 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
 from pymatgen.core import Structure
+from tqdm import tqdm
 
 from zoo import derived, model_folder
-from zoo.data.symmetry import crystal_system
+from zoo.calibration import LEVELS, Calibration
+from zoo.data.inputs import CLOSEST, CrystalLike, checked_crystal, is_one, structure_of, too_close
+from zoo.data.symmetry import crystal_system, rotated, symmetry
+from zoo.devices import choose_device
 from zoo.errors import ZooError
+from zoo.graphs.crystal import Crystal
 from zoo.graphs.elements import refuse_unknown_elements
-from zoo.graphs.graph import CrystalGraph, collate, crystal_graph, crystal_graphs
+from zoo.graphs.graph import CrystalGraph, collate, crystal_graphs, size_sorted
 from zoo.model import TensorModel
+from zoo.prediction import Prediction, Predictions
+from zoo.reference import Reference, describe_crystals
 
 EDGES_PER_BATCH = 20_000
-TOO_CLOSE = 0.5  # Å; the shortest bond there is, H-H, has 0.74
+AT_ONCE = 256  # crystals in memory as graphs
+MAX_ATOMS = 10_000  # of one crystal
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one crystal.
-
-    Attributes:
-        formula: reduced.
-        crystal_system: of the structure, by spglib.
-        tensor: (*target.shape), or per atom (n_atoms, *target.shape), in the Cartesian frame of the structure that was
-            asked about.
-        spread: the same shape, standard deviation over the members of an ensemble, None for a single model.
-        polycrystalline_spread: that of tr/3, likewise; None for tensors that have no tr/3.
-        derived: what follows from one tensor a crystal: eigenvalues, axes, ... (see `zoo.derived.describe`).
-        warnings: what speaks against trusting it.
-    """
-
-    formula: str
-    crystal_system: str
-    tensor: np.ndarray
-    spread: np.ndarray | None
-    polycrystalline_spread: float | None
-    derived: dict[str, Any]
-    warnings: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return {
-            "formula": self.formula,
-            "crystal_system": self.crystal_system,
-            "tensor": self.tensor.tolist(),
-            **self.derived,
-            "spread": None if self.spread is None else self.spread.tolist(),
-            "polycrystalline_spread": self.polycrystalline_spread,
-            "warnings": list(self.warnings),
-        }
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 class Predictor:
@@ -64,91 +39,231 @@ class Predictor:
 
     Attributes:
         card: what is known of the model (see `zoo.model_folder.Card`).
+        reference: its training crystals; None for a model of format 2 or before.
+        folder: where it was loaded from.
+        max_atoms: crystals with more are refused.
     """
 
-    def __init__(self, card: model_folder.Card, members: Sequence[TensorModel], device: torch.device) -> None:
+    def __init__(
+        self,
+        card: model_folder.Card,
+        members: Sequence[TensorModel],
+        device: torch.device,
+        reference: Reference | None = None,
+        folder: Path | None = None,
+        max_atoms: int = MAX_ATOMS,
+    ) -> None:
         self.card = card
         self.members = [member.to(device) for member in members]
         self.device = device
+        self.reference = reference
+        self.folder = folder
+        self.max_atoms = max_atoms
+        self._calibration = None if card.calibration is None else Calibration.from_dict(card.calibration)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> Predictor:
+    def load(cls, folder: Path, device: str = "cpu", max_atoms: int = MAX_ATOMS) -> Predictor:
         """From a model folder.
 
         Raises:
-            ZooError: as `zoo.model_folder.load`.
+            ZooError: as `zoo.model_folder.load`, or the device is not to be had.
         """
         card, members = model_folder.load(folder)
-        return cls(card, members, torch.device(device))
+        return cls(card, members, choose_device(device), Reference.load(folder), folder, max_atoms)
 
-    def predict(self, structures: Sequence[Structure]) -> list[Prediction]:
-        """One answer a structure, in their order.
+    @overload
+    def predict(self, crystals: CrystalLike, **options: Any) -> Prediction: ...
+
+    @overload
+    def predict(self, crystals: Iterable[CrystalLike], **options: Any) -> Predictions: ...
+
+    def predict(self, crystals: CrystalLike | Iterable[CrystalLike], **options: Any) -> Prediction | Predictions:
+        """One answer for one crystal, a list of answers, in their order, for several.
+
+        Args:
+            crystals: pymatgen Structures, ASE Atoms, or paths of CIF or VASP files.
+            options: as `predict_each`.
 
         Raises:
-            ZooError: as `tensors`.
+            ZooError: the first crystal that cannot be answered; `predict_each` answers the others.
         """
-        return [self._answer(*asked) for asked in zip(structures, self.tensors(structures), strict=True)]
+        if is_one(crystals) or not isinstance(crystals, Iterable):
+            return self.predict([crystals], **options)[0]  # type: ignore[list-item]
+        answers = Predictions()
+        for answer in self.predict_each(crystals, **options):  # type: ignore[arg-type]
+            if isinstance(answer, ZooError):
+                raise answer
+            answers.append(answer)
+        return answers
+
+    def predict_each(
+        self,
+        crystals: Iterable[CrystalLike],
+        *,
+        symprec: float | None = None,
+        coverage: float = 0.9,
+        neighbours: int = 0,
+        progress: bool = False,
+    ) -> list[Prediction | ZooError]:
+        """For each crystal the answer or, in its place, the error that says why there is none.
+
+        Args:
+            crystals: as for `predict`; what is asked of one does not change the answer for another.
+            symprec: project each tensor on the point group that spglib finds within so many Å; None: as predicted.
+            coverage: of the intervals, one of `zoo.calibration.LEVELS`.
+            neighbours: how many of the nearest training crystals to name.
+            progress: draw a bar.
+
+        Raises:
+            ZooError: an option that makes no sense for this model.
+        """
+        self._refuse_options(symprec, coverage, neighbours)
+        asked = list(crystals)
+        answers: list[Prediction | ZooError] = []
+        with tqdm(total=len(asked), desc="predicting", unit=" crystals", disable=None if progress else True) as bar:
+            for start in range(0, len(asked), AT_ONCE):
+                part = asked[start : start + AT_ONCE]
+                answers += self._answer_together(part, symprec, coverage, neighbours)
+                bar.update(len(part))
+        return answers
 
     def tensors(self, structures: Sequence[Structure]) -> list[np.ndarray]:
         """For each structure every member's tensor, (members, *target.shape), per atom (members, n_atoms, *shape).
 
         Raises:
-            ZooError: a partly occupied site, an element that the encoder does not know, or atoms that overlap.
+            ZooError: the first crystal that cannot be answered.
         """
-        encoder = self.members[0].encoder
-        graphs = list(crystal_graphs(structures, encoder.cutoff))
+        found = self._ask(structures)
+        for answer in found:
+            if isinstance(answer, ZooError):
+                raise answer
+        return [answer[0] for answer in found if not isinstance(answer, ZooError)]
+
+    def _refuse_options(self, symprec: float | None, coverage: float, neighbours: int) -> None:
+        if coverage not in LEVELS:
+            raise ZooError(f"coverage is one of {', '.join(map(str, LEVELS))}, not {coverage}")
+        if symprec is not None and not 0 < symprec <= 1:
+            raise ZooError(f"symprec is a distance of more than 0 and at most 1 Å, not {symprec}")
+        if symprec is not None and self.card.target.per_atom:
+            raise ZooError(f"'{self.card.target.name}' is one tensor an atom: only one a crystal can be projected")
+        if neighbours < 0:
+            raise ZooError(f"neighbours counts crystals, {neighbours} is none")
+        if neighbours and self.reference is None:
+            raise ZooError("this model was saved without its training crystals (format 2 or before): train it again")
+
+    def _answer_together(
+        self, part: Sequence[CrystalLike], symprec: float | None, coverage: float, neighbours: int
+    ) -> list[Prediction | ZooError]:
+        structures: list[Structure | ZooError] = [_or_error(structure_of, crystal) for crystal in part]
+        good = [structure for structure in structures if not isinstance(structure, ZooError)]
+        found = iter(self._ask(good))
+        answers: list[Prediction | ZooError] = []
+        for structure in structures:
+            if isinstance(structure, ZooError):
+                answers.append(structure)
+                continue
+            outcome = next(found)
+            if isinstance(outcome, ZooError):
+                answers.append(outcome)
+            else:
+                answers.append(self._answer(structure, *outcome, symprec, coverage, neighbours))
+        return answers
+
+    def _ask(self, structures: Sequence[Structure]) -> list[tuple[np.ndarray, np.ndarray | None] | ZooError]:
+        """For each structure the members' tensors and what describes it, or why not."""
         names = [structure.composition.reduced_formula for structure in structures]
-        self._refuse(names, graphs)
-        answers: dict[int, np.ndarray] = {}
-        for chosen in size_sorted(graphs, EDGES_PER_BATCH):
-            answers |= zip(chosen, self._forward([graphs[i] for i in chosen]), strict=True)
-        tensors = [answers[i] for i in range(len(graphs))]
-        broken = [name for name, tensor in zip(names, tensors, strict=True) if not np.isfinite(tensor).all()]
-        if broken:
-            raise ZooError(f"no finite answer for {', '.join(broken)}: are two of its atoms at one place?")
-        return tensors
+        found: list[Any] = [_or_error(self._checked, structure) for structure in structures]
+        good = [i for i, crystal in enumerate(found) if not isinstance(crystal, ZooError)]
+        graphs = dict(zip(good, crystal_graphs((found[i] for i in good), self.members[0].encoder.cutoff), strict=True))
+        for i in good:
+            if shortest_edge(graphs[i]) < CLOSEST:
+                found[i] = ZooError(too_close(names[i]))
+                del graphs[i]
+        asked = list(graphs)
+        for chosen in size_sorted([len(graph.src) for graph in graphs.values()], EDGES_PER_BATCH):
+            chosen = [asked[k] for k in chosen]
+            for i, tensors, descriptor in zip(chosen, *self._forward([graphs[i] for i in chosen]), strict=True):
+                finite = np.isfinite(tensors).all()
+                reason = f"no finite answer for {names[i]}: are two of its atoms at one place?"
+                found[i] = (tensors, descriptor) if finite else ZooError(reason)
+        return found
 
-    def refuse(self, structure: Structure) -> None:
-        """See that a structure can be asked about.
+    def _checked(self, structure: Structure) -> Crystal:
+        crystal = checked_crystal(structure, self.max_atoms)
+        refuse_unknown_elements(self.members[0].encoder, [structure.composition.reduced_formula], [crystal])
+        return crystal
 
-        Raises:
-            ZooError: as `tensors`.
-        """
-        graph = crystal_graph(structure, self.members[0].encoder.cutoff)
-        self._refuse([structure.composition.reduced_formula], [graph])
-
-    def _refuse(self, names: Sequence[str], graphs: Sequence[CrystalGraph]) -> None:
-        refuse_unknown_elements(self.members[0].encoder, names, graphs)
-        for name, graph in zip(names, graphs, strict=True):
-            if shortest_edge(graph) < TOO_CLOSE:
-                raise ZooError(f"{name}: two atoms are less than {TOO_CLOSE} Å apart; mend the structure")
-
-    def _forward(self, graphs: list[CrystalGraph]) -> list[np.ndarray]:
-        """As `tensors`, of one batch; a frozen encoder runs once for all members."""
+    def _forward(self, graphs: list[CrystalGraph]) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+        """Of one batch the tensors of all members, as `tensors`, and what describes each crystal (`Reference`)."""
         batch = collate(graphs).to(self.device)
         first = self.members[0]
+        embedding = None
         with nullcontext() if first.readout.needs_grad else torch.inference_mode():
-            embedding = first.encoder(batch) if first.caches_embeddings else None
-            found = np.stack([member(batch, embedding).detach().cpu().numpy() for member in self.members])
+            if not first.readout.needs_grad:
+                embedding = first.encoder(batch)
+            # A frozen encoder is shared, and runs once for all members.
+            mine = (embedding if member.encoder is first.encoder else None for member in self.members)
+            found = [
+                member(batch, known).detach().cpu().numpy() for member, known in zip(self.members, mine, strict=True)
+            ]
+        descriptors: list[np.ndarray | None] = [None] * len(graphs)
+        if self.reference is not None:
+            with torch.no_grad():
+                atoms = (first.encoder(batch) if embedding is None else embedding).atoms
+                descriptors = list(describe_crystals(atoms, batch.crystal, len(graphs)).cpu().numpy())
+        tensors = np.stack(found)
         if not self.card.target.per_atom:
-            return list(found.swapaxes(0, 1))
+            return list(tensors.swapaxes(0, 1)), descriptors
         ends = np.cumsum([len(graph.numbers) for graph in graphs])
-        return np.split(found, ends[:-1], axis=1)
+        return np.split(tensors, ends[:-1], axis=1), descriptors
 
-    def _answer(self, structure: Structure, tensors: np.ndarray) -> Prediction:
-        tensor, several, target = tensors.mean(0), len(tensors) > 1, self.card.target
+    def _answer(
+        self,
+        structure: Structure,
+        tensors: np.ndarray,
+        descriptor: np.ndarray | None,
+        symprec: float | None,
+        coverage: float,
+        neighbours: int,
+    ) -> Prediction:
+        target, warnings = self.card.target, []
+        unseen = sorted({site.specie.symbol for site in structure if site.specie.Z not in self.card.elements})
+        if unseen:
+            warnings.append(f"not among the training crystals: {', '.join(unseen)}")
+        if symprec is not None:
+            group = symmetry(structure, symprec)
+            if group is None:
+                warnings.append(f"not projected: spglib finds no symmetry within {symprec} Å")
+            else:
+                tensors = np.stack([rotated(tensor, group.rotations).mean(0) for tensor in tensors])
+        several = len(tensors) > 1
+        tensor = tensors.mean(0)
         has_trace = derived.is_symmetric_matrix(target) and not target.per_atom
         constants = derived.polycrystalline(tensors) if has_trace else None
-        unseen = sorted({site.specie.symbol for site in structure if site.specie.Z not in self.card.elements})
-        warnings = (f"not among the training crystals: {', '.join(unseen)}",) if unseen else ()
+        more: dict[str, Any] = {}
+        if self._calibration is not None and not target.per_atom:
+            intervals, radius = self._calibration.intervals(tensors.astype(np.float64), target, coverage)
+            more = {"coverage": coverage, "intervals": intervals, "tensor_radius": radius}
+        if self.reference is not None and descriptor is not None:
+            distance = self.reference.novelty(descriptor)
+            more["novelty"] = {"distance": distance, "threshold": self.reference.threshold}
+            if distance > self.reference.threshold:
+                warnings.append(
+                    "unlike the training crystals: its features are farther from the nearest of them "
+                    f"({distance:.2f}) than those of 99 % of the validation crystals ({self.reference.threshold:.2f})"
+                )
+            if neighbours:
+                more["nearest"] = self.reference.nearest(descriptor, neighbours)
         return Prediction(
             formula=structure.composition.reduced_formula,
             crystal_system=crystal_system(structure),
+            target=target,
             tensor=tensor,
+            warnings=tuple(warnings),
+            derived={} if target.per_atom else derived.describe(tensor, target),
             spread=tensors.std(0, ddof=1) if several else None,
             polycrystalline_spread=float(constants.std(ddof=1)) if several and constants is not None else None,
-            derived={} if target.per_atom else derived.describe(tensor, target),
-            warnings=warnings,
+            **more,
         )
 
 
@@ -158,15 +273,8 @@ def shortest_edge(graph: CrystalGraph) -> float:
     return float(np.linalg.norm(vectors, axis=1).min(initial=np.inf))
 
 
-def size_sorted(graphs: Sequence[CrystalGraph], budget: int) -> list[list[int]]:
-    """Indices in batches of like size, each of at most `budget` edges (one crystal at least)."""
-    batches: list[list[int]] = []
-    edges = 0
-    for index in sorted(range(len(graphs)), key=lambda i: len(graphs[i].src)):
-        size = len(graphs[index].src)
-        if not batches or edges + size > budget:
-            batches.append([])
-            edges = 0
-        batches[-1].append(index)
-        edges += size
-    return batches
+def _or_error(do: Callable[[Given], Found], given: Given) -> Found | ZooError:
+    try:
+        return do(given)
+    except ZooError as error:
+        return error

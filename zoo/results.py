@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from zoo import metrics, model_folder, plots, plugins
+from zoo import metrics, model_card, model_folder, plots, plugins
+from zoo.calibration import Calibration
+from zoo.contract.plugin import Encoder
 from zoo.contract.target import TensorTarget
 from zoo.data.crystals import CrystalStore
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
+from zoo.graphs.elements import symbols
 from zoo.model import TensorModel
 from zoo.recipe import Recipe
+from zoo.reference import Reference, describe_samples
 from zoo.run_folder import RunFolder, SeedFolder, each_row, read_history, read_json, write_json, write_rows
+from zoo.training.batches import Samples
 
 
 @dataclass(frozen=True)
@@ -57,12 +64,25 @@ class Predictions:
         return metrics.undefined(self.predicted, self.true, self.keys, target)
 
 
+def errors_by_element(tested: Predictions, crystals: CrystalStore) -> dict[str, dict[str, float]]:
+    """Symbol -> `n` and `mae_ten` of the crystals that hold the element or, of one tensor an atom, of its atoms."""
+    target, index = crystals.target, {key: i for i, key in enumerate(crystals.keys)}
+    difference = np.abs(tested.predicted - tested.true).reshape(len(tested.keys), -1)
+    groups: dict[str, list[float]] = {}
+    for key, error in zip(tested.keys, difference[:, list(target.independent)].mean(axis=1), strict=True):
+        crystal, _, atom = key.rpartition("#") if target.per_atom else (key, "", "")
+        numbers = crystals[index[crystal]].numbers
+        for symbol in symbols(numbers[[int(atom)]] if target.per_atom else np.unique(numbers)):
+            groups.setdefault(symbol, []).append(float(error))
+    return {symbol: {"n": len(group), "mae_ten": float(np.mean(group))} for symbol, group in sorted(groups.items())}
+
+
 def component_names(target: TensorTarget) -> list[tuple[str, int]]:
     """The independent components as `xx`, `xy`, ... with their flat index."""
     return [("".join("xyz"[d] for d in np.unravel_index(index, target.shape)), index) for index in target.independent]
 
 
-def write_predictions(place: SeedFolder, parts: dict[str, Predictions], target: TensorTarget) -> None:
+def write_predictions(path: Path, parts: dict[str, Predictions], target: TensorTarget) -> None:
     """All parts in one CSV: key, part, crystal system, independent components true and predicted."""
     names = component_names(target)
 
@@ -73,17 +93,17 @@ def write_predictions(place: SeedFolder, parts: dict[str, Predictions], target: 
                 row |= {f"true_{name}": f"{result.true[k].flat[index]:.7g}" for name, index in names}
                 yield row | {f"predicted_{name}": f"{result.predicted[k].flat[index]:.7g}" for name, index in names}
 
-    write_rows(place.predictions, rows())
+    write_rows(path, rows())
 
 
-def read_predictions(place: SeedFolder, part: str, target: TensorTarget) -> Predictions:
+def read_predictions(path: Path, part: str, target: TensorTarget) -> Predictions:
     """What `write_predictions` wrote of one part."""
     names = [name for name, _ in component_names(target)]
     columns = [f"{prefix}_{name}" for prefix in ("predicted", "true") for name in names]
     keys: list[str] = []
     systems: list[str] = []
     values = array("d")
-    for row in each_row(place.predictions):
+    for row in each_row(path):
         if row["part"] == part:
             keys.append(row["key"])
             systems.append(sys.intern(row["crystal_system"]))
@@ -93,19 +113,32 @@ def read_predictions(place: SeedFolder, part: str, target: TensorTarget) -> Pred
     return Predictions(keys, systems, predicted, true)
 
 
-def finish(made: Recipe, target: TensorTarget, model: TensorModel, folder: RunFolder) -> dict[str, Any]:
-    """Write the model folder, the figures and, last, metrics.json, whose content is returned."""
+def finish(
+    made: Recipe, model: TensorModel, crystals: CrystalStore, samples: Samples, folder: RunFolder
+) -> dict[str, Any]:
+    """Write the model folder, the figures and, last, metrics.json, whose content is returned.
+
+    Args:
+        made: the recipe.
+        model: its encoder is every member's, where it is frozen.
+        crystals, samples: all that the seeds were trained, validated and tested on.
+        folder: the run's.
+    """
+    target = crystals.target
     results = [read_json(folder.seed(seed).result) for seed in made.seeds]
     content = collect(made, target.unit, results)
-    test = [read_predictions(folder.seed(seed), "test", target) for seed in made.seeds]
-    if is_ensemble(results):
-        together = Predictions(test[0].keys, test[0].systems, np.mean([t.predicted for t in test], 0), test[0].true)
-        content["ensemble_test"] = together.errors(target)["all"]
-        chosen = results
-    else:
-        # Members of different splits have seen each other's test crystals: no ensemble of these, but the one whose
-        # validation error is lowest.
-        chosen = [min(results, key=lambda result: result["val"]["all"]["mae_ten"])]
+    # Members of different splits have seen each other's test crystals: no ensemble of these, but the one whose
+    # validation error is lowest.
+    ensemble = is_ensemble(results)
+    chosen = results if ensemble else [min(results, key=lambda result: result["val"]["all"]["mae_ten"])]
+    parts = {part: Answered.read([folder.seed(r["seed"]) for r in chosen], part, target) for part in ("val", "test")}
+    calibration = None
+    if ensemble:
+        val, test = parts["val"], parts["test"]
+        content["ensemble_test"] = test.mean.errors(target)["all"]
+        calibration = Calibration.fit(val.members, val.mean.true, target)
+        coverage = calibration.coverage(test.members, test.mean.true, target)
+        content["calibration"] = {"n": calibration.n, "test": coverage}
     card = model_folder.Card(
         recipe=made,
         target=target,
@@ -115,12 +148,56 @@ def finish(made: Recipe, target: TensorTarget, model: TensorModel, folder: RunFo
         encoder_fingerprint=model.encoder.fingerprint() if model.frozen else None,
         versions=plugins.versions({kind: made.plugins[kind] for kind in ("encoder", "readout")}),
         metrics=content,
+        calibration=None if calibration is None else calibration.as_dict(),
     )
     best = [torch.load(folder.seed(r["seed"]).best, map_location="cpu", weights_only=True) for r in chosen]
     model_folder.save(folder.model, card, best)
-    draw(made, target, test, folder)
+    write_predictions(
+        folder.model / "predictions.csv", {part: answered.mean for part, answered in parts.items()}, target
+    )
+    encoder = model.encoder if model.frozen else model_folder.load(folder.model)[1][0].encoder
+    _reference(encoder, crystals, samples, read_json(folder.seed(chosen[0]["seed"]).split)).save(folder.model)
+    draw(made, target, folder)
+    if calibration is not None:
+        plots.calibration(content["calibration"]["test"], folder.figures / "calibration.png")
+    model_card.write(folder, card, crystals, encoder, parts["test"].mean)
     write_json(folder.metrics, content)
     return content
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One part of a split, as the registered model answers it.
+
+    Attributes:
+        mean: over the members.
+        members: (members, n, *target.shape).
+    """
+
+    mean: Predictions
+    members: np.ndarray
+
+    @classmethod
+    def read(cls, places: Sequence[SeedFolder], part: str, target: TensorTarget) -> Answered:
+        """From what each member has written."""
+        each = [read_predictions(place.predictions, part, target) for place in places]
+        members = np.stack([one.predicted for one in each])
+        return cls(dataclasses.replace(each[0], predicted=members.mean(0)), members)
+
+
+def _reference(encoder: Encoder, crystals: CrystalStore, samples: Samples, split: dict[str, Any]) -> Reference:
+    """The training part of a split; the validation part says how far is far."""
+    index = {key: i for i, key in enumerate(crystals.keys)}
+    train, val = ([index[key] for key in split[part]] for part in ("train", "val"))
+    device = torch.device("cpu") if samples.embeddings is not None else next(encoder.parameters()).device
+    systems = crystals.select(train).systems()
+    names = [
+        {"key": crystals.keys[i], "formula": crystals.formulas[i], "crystal_system": system}
+        for i, system in zip(train, systems, strict=True)
+    ]
+    tensors = None if samples.per_atom else samples.tensors[train].numpy()
+    found = describe_samples(encoder, samples, train + val, device)
+    return Reference.of(names, tensors, found[: len(train)], found[len(train) :])
 
 
 def _seen(place: SeedFolder) -> list[str]:
@@ -152,6 +229,10 @@ def collect(made: Recipe, unit: str, results: Sequence[dict[str, Any]]) -> dict[
         "per_crystal_system": {
             system: metrics.over_seeds([result["test"].get(system, {}) for result in results]) for system in systems
         },
+        "per_element": {
+            symbol: metrics.over_seeds([result.get("test_by_element", {}).get(symbol, {}) for result in results])
+            for symbol in sorted({symbol for result in results for symbol in result.get("test_by_element", ())})
+        },
         "val": metrics.over_seeds([result["val"]["all"] for result in results]),
         "test_mean_baseline": metrics.over_seeds([result["test_mean_baseline"] for result in results]),
         "best_epoch": [result["best_epoch"] for result in results],
@@ -159,9 +240,10 @@ def collect(made: Recipe, unit: str, results: Sequence[dict[str, Any]]) -> dict[
     }
 
 
-def draw(made: Recipe, target: TensorTarget, test: Sequence[Predictions], folder: RunFolder) -> None:
+def draw(made: Recipe, target: TensorTarget, folder: RunFolder) -> None:
     """Parity plots of all seeds' test parts together, errors by crystal system, and a learning curve a seed."""
     folder.figures.mkdir(exist_ok=True)
+    test = [read_predictions(folder.seed(seed).predictions, "test", target) for seed in made.seeds]
     predicted = np.concatenate([part.predicted for part in test])
     true = np.concatenate([part.true for part in test])
     systems = [system for part in test for system in part.systems]

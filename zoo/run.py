@@ -108,7 +108,7 @@ def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, Ep
                     continue
                 title = f"seed {seed}" if len(made.seeds) == 1 else f"seed {seed} ({number} of {len(made.seeds)})"
                 train_seed(prepared, first, seed, place, title, on_epoch)
-            content = results.finish(made, target, first, folder) if is_first() else {}
+            content = results.finish(made, first, prepared.crystals, prepared.samples, folder) if is_first() else {}
             wait()
             return content or read_json(folder.metrics)
 
@@ -282,8 +282,9 @@ def train_seed(
         predictions[part] = results.Predictions.of(crystals.select(parts[part]), predicted, true)
         outcome[part] = predictions[part].errors(prepared.target)
         outcome[f"{part}_undefined"] = predictions[part].undefined(prepared.target)
+    outcome["test_by_element"] = results.errors_by_element(predictions["test"], crystals.select(parts["test"]))
     outcome["test_mean_baseline"] = metrics.mean_baseline(known.numpy(), predictions["test"].true, prepared.target)
-    results.write_predictions(place, predictions, prepared.target)
+    results.write_predictions(place.predictions, predictions, prepared.target)
     write_json(place.result, outcome)
 
 

@@ -22,7 +22,7 @@ class RunFolder:
     run.json            versions, command, time
     data_report.json    what happened to every record that did not come through
     seed_K/             history.csv, split.json, predictions.csv, checkpoints last.pt and best.pt
-    model/              the model that is registered (see zoo.model_folder)
+    model/              the model that is registered (see zoo.model_folder), and its card.html
     figures/            PNG
     metrics.json        the result: a run with it is finished
     mlflow.json         where the run was sent

@@ -32,6 +32,9 @@ def rows_of(answer: dict[str, Any], target: TensorTarget) -> Iterator[dict[str, 
     start = {key: answer[key] for key in ("file", "formula", "crystal_system")}
     eigenvalues = {f"eigenvalue_{k}": value for k, value in enumerate(answer.get("eigenvalues", ()), 1)}
     plain = {key: answer[key] for key in SCALARS if key in answer}
+    for key, interval in answer["intervals"].items():
+        if key in plain:
+            plain[f"{key}_low"], plain[f"{key}_high"] = interval
     if target.per_atom:
         plain = {}
     for atom, tensor in enumerate(tensors if target.per_atom else [tensors]):
@@ -61,6 +64,11 @@ def show(answers: list[dict[str, Any]], target: TensorTarget) -> None:
         else:
             table.add_row(*start, _matrix(np.array(answer["tensor"]), target), *[_cell(answer, key) for key in shown])
     console().print(table)
+    if any(answer["intervals"] for answer in answers):
+        click.echo(f"(in brackets: where the true value is for {100 * answers[0]['coverage']:.0f} % of such crystals)")
+    for answer in answers:
+        for near in answer.get("nearest", ()):
+            click.echo(f"near {answer['file']}: {_neighbour(near)}")
     for answer in answers:
         for warning in answer["warnings"]:
             click.echo(f"warning: {answer['file']}: {warning}", err=True)
@@ -87,5 +95,16 @@ def _cell(answer: dict[str, Any], key: str) -> str:
         return "–"
     if isinstance(value, list):
         return "\n".join(f"{number:.3f}" for number in value)
+    if key in answer["intervals"]:
+        low, high = answer["intervals"][key]
+        return f"{value:.3f}\n({low:.2f} to {high:.2f})"
     spread = answer.get(f"{key}_spread")
     return f"{value:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
+
+
+def _neighbour(near: dict[str, Any]) -> str:
+    """`mp-149 Si, cubic, at 0.12, trace/3 13.1`."""
+    words = f"{near['key']} {near['formula']}, {near['crystal_system']}, at {near['distance']:.2f}"
+    if near["tensor"] is None or np.ndim(near["tensor"]) != 2:
+        return words
+    return f"{words}, its tr/3 {np.trace(near['tensor']) / 3:.2f}"

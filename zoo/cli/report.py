@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from zoo import error_table
 from zoo import run as runs
 from zoo.cli.terminal import console
+from zoo.error_table import COLUMNS, cell
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 from zoo.run_folder import RunFolder
@@ -20,18 +22,6 @@ if TYPE_CHECKING:  # MLflow takes a second to import
     from zoo.tracking.live import LiveTracking
 
 Errors = Mapping[str, Mapping[str, float | None]]
-# What a table shows of the metrics, where the tensor at hand has them.
-COLUMNS = {
-    "mae_ten": "MAE_ten",
-    "mae_mean_diag": "mean diag",
-    "mae_diag": "diag",
-    "mae_off_diag": "off-diag",
-    "mae_bulk_modulus": "bulk modulus",
-    "mae_shear_modulus": "shear modulus",
-    "frobenius": "Frobenius",
-    "within_25": "≤ 25 %",
-    "within_10": "≤ 10 %",
-}
 
 
 def run_and_show(made: Recipe, folder: RunFolder) -> None:
@@ -50,6 +40,8 @@ def run_and_show(made: Recipe, folder: RunFolder) -> None:
             click.echo(f"\nstopped; go on with: zoo run --resume {folder.path}", err=True)
         raise
     console().print(table_of_errors(content))
+    if "calibration" in content:
+        console().print(table_of_coverage(content["calibration"]))
     click.echo(f"took      {time.monotonic() - begin:.0f} s")
     click.echo(f"figures   {folder.figures}")
     if made.tracking.enabled:
@@ -100,19 +92,20 @@ def train(
 
 def table_of_errors(content: dict[str, Any]) -> Table:
     """metrics.json as a table: mean ± standard deviation over the seeds."""
-    seeds = ", ".join(map(str, content["seeds"]))
-    over = f"seed {seeds}" if len(content["seeds"]) == 1 else f"mean ± std over seeds {seeds}"
-    unit = "" if content["unit"] == "1" else f" in {content['unit']}"
-    columns = [name for name in COLUMNS if name in content["test"]]
-    table = _empty(f"{content['target']}: errors{unit} on the test part, {over}", columns)
-    for system, values in {"all": content["test"], **content["per_crystal_system"]}.items():
-        count = values["n"]["mean"]
-        table.add_row(system, f"{count:.0f}", *[_cell(values.get(name), name) for name in columns])
-    if "ensemble_test" in content:
-        cells = [_cell({"mean": content["ensemble_test"].get(name), "std": None}, name) for name in columns]
-        table.add_row("ensemble", "", *cells)
-    cells = [_cell(content["test_mean_baseline"].get(name), name) for name in columns]
-    table.add_row("predicting the mean", "", *cells, style="dim")
+    return _shown(error_table.of_errors(content), dim="predicting the mean")
+
+
+def table_of_coverage(calibration: dict[str, Any]) -> Table:
+    """How often the intervals of an ensemble hold the truth, and how wide they are."""
+    return _shown(error_table.of_coverage(calibration))
+
+
+def _shown(rows: error_table.Rows, dim: str = "") -> Table:
+    table = Table(title=rows.title, title_justify="left", box=None, header_style="bold")
+    for number, name in enumerate(rows.header):
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    for row in rows.rows:
+        table.add_row(*row, style="dim" if row[0] == dim else "")
     return table
 
 
@@ -122,7 +115,7 @@ def errors_table(title: str, errors: Errors, others: Errors) -> Table:
     table = _empty(title, columns)
     for style, part in (("", errors), ("dim", others)):
         for name, values in part.items():
-            cells = [_cell({"mean": values.get(column), "std": None}, column) for column in columns]
+            cells = [cell({"mean": values.get(column), "std": None}, column) for column in columns]
             table.add_row(name, f"{values['n']:.0f}", *cells, style=style)
     return table
 
@@ -133,11 +126,3 @@ def _empty(title: str, columns: Sequence[str]) -> Table:
     for column in ("n", *[COLUMNS[name] for name in columns]):
         table.add_column(column, justify="right", no_wrap=True)
     return table
-
-
-def _cell(entry: dict[str, Any] | None, name: str) -> str:
-    if entry is None or entry["mean"] is None:
-        return "–"
-    scale, digits, unit = (100, 0, " %") if name.startswith("within") else (1, 3, "")
-    spread = f" ± {entry['std'] * scale:.{digits}f}" if entry["std"] is not None else ""
-    return f"{entry['mean'] * scale:.{digits}f}{spread}{unit}"

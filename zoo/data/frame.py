@@ -16,7 +16,7 @@ from pymatgen.core import Structure
 from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
 from zoo.data.settings import FrameCheck
-from zoo.data.symmetry import CRYSTAL_SYSTEMS, crystal_system, symmetry
+from zoo.data.symmetry import CRYSTAL_SYSTEMS, crystal_system, rotated, symmetry
 from zoo.errors import ZooError
 
 NEGLIGIBLE = 0.01
@@ -45,10 +45,7 @@ def residual(tensor: np.ndarray, rotations: np.ndarray) -> float:
         tensor: of any rank, not zero; R acts on each index.
         rotations: (n, 3, 3) orthogonal, Cartesian.
     """
-    rotated = np.broadcast_to(tensor, (len(rotations), *tensor.shape))
-    for _ in range(tensor.ndim):  # each turn takes the last index and puts it in front: after all, the order is back
-        rotated = np.einsum("nij,n...j->ni...", rotations, rotated)
-    change = (rotated - tensor).reshape(len(rotations), -1)
+    change = (rotated(tensor, rotations) - tensor).reshape(len(rotations), -1)
     return float(np.linalg.norm(change, axis=1).max() / np.linalg.norm(tensor))
 
 

@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pymatgen.core import Composition, Element, Lattice, Structure
-from pymatgen.io.cif import CifParser
 
+from zoo.data.cif import read_cif
 from zoo.errors import ZooError
 
+LONGEST = 10_000.0  # Å, of a lattice vector
+FARTHEST = 1e6  # lattice vectors, of an atom from the origin; beyond, float64 has no 1e-10 of a cell left
 
-def structure_from_dict(content: Any) -> Structure:
+
+def structure_from_dict(content: Any, max_atoms: int | None = None) -> Structure:
     """A Structure from what `Structure.as_dict` writes; site properties and charges are left aside.
 
     Read by hand: pymatgen's own reader imports whatever modules the site properties name.
 
     Raises:
-        ZooError: no such dict, a partly occupied site, no chemical element, or not periodic in three directions.
+        ZooError: no such dict, a partly occupied site, no chemical element, more than `max_atoms` atoms, or not
+            periodic in three directions.
     """
     try:
         lattice, sites = content["lattice"], content["sites"]
+        if max_atoms is not None and len(sites) > max_atoms:
+            raise ZooError(f"{len(sites):,} atoms in the cell, at most {max_atoms:,} are answered here")
         matrix = np.array(lattice["matrix"], dtype=np.float64)
         species = [_element(site["species"], site.get("label", "?")) for site in sites]
         coordinates = np.array([site["abc"] for site in sites], dtype=np.float64)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ZooError(f"'structure' is no dict of a pymatgen Structure ({type(error).__name__}: {error})") from None
-    if isinstance(lattice, Mapping) and not all(lattice.get("pbc", (True,))):
+        periodic = all(lattice.get("pbc", (True,)))
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise ZooError(f"'structure' is no dict of a pymatgen Structure ({reason})") from None
+    if not periodic:
         raise ZooError("the structure is not periodic in all three directions")
     return checked_structure(matrix, species, coordinates)
 
 
-def _element(species: Any, label: str) -> str:
+def _element(species: Any, label: Any) -> str:
     if len(species) != 1 or species[0].get("occu", 1) != 1:
-        raise ZooError(_partly_occupied(label))
-    return species[0]["element"]
+        raise ZooError(_partly_occupied(str(label)[:40]))
+    symbol = species[0]["element"]
+    if not isinstance(symbol, str):
+        raise TypeError("an element is named by its symbol")
+    return symbol
 
 
 def _partly_occupied(label: str) -> str:
@@ -49,12 +60,17 @@ def checked_structure(matrix: np.ndarray, species: list[str], frac_coords: np.nd
     """A Structure from lattice vectors as rows (3, 3) Å, N element symbols and (N, 3) fractional coordinates.
 
     Raises:
-        ZooError: no atoms, a symbol of no element, numbers that are NaN, or lattice vectors that span no volume.
+        ZooError: no atoms, a symbol of no element, numbers that are NaN or out of all range, or lattice vectors that
+            span no volume.
     """
     if matrix.shape != (3, 3) or frac_coords.shape != (len(species), 3) or not species:
         raise ZooError("the structure needs a 3×3 lattice and, for each of its atoms, three coordinates")
     if not (np.isfinite(matrix).all() and np.isfinite(frac_coords).all()):
         raise ZooError("the structure holds NaN or infinite numbers")
+    if np.abs(matrix).max() > LONGEST:
+        raise ZooError(f"a lattice vector is longer than {LONGEST:,.0f} Å; lengths are in Å")
+    if np.abs(frac_coords).max() > FARTHEST:
+        raise ZooError(f"an atom is more than {FARTHEST:,.0f} lattice vectors away; fractional coordinates are wanted")
     lengths = np.linalg.norm(matrix, axis=1)
     if abs(np.linalg.det(matrix)) <= 1e-6 * lengths.prod():
         raise ZooError("the lattice vectors span no volume")
@@ -65,7 +81,7 @@ def checked_structure(matrix: np.ndarray, species: list[str], frac_coords: np.nd
 def _composition(symbol: str) -> Composition:
     """Of a site; sites share it, as nothing changes one. Made anew for each, these were half of a structure's cost."""
     if not Element.is_valid_symbol(symbol):
-        raise ZooError(f"'{symbol}' is no chemical element")
+        raise ZooError(f"'{symbol[:40]}' is no chemical element")
     return Composition({Element(symbol): 1})
 
 
@@ -84,35 +100,34 @@ def structure_from_file(path: Path) -> Structure:
     if not path.is_file():
         raise ZooError(f"{path}: no such file")
     if name.endswith(".cif"):
-        return _parsed(str(path), lambda: CifParser(path).parse_structures(primitive=False))
+        return _parsed(str(path), lambda: read_cif(path.read_text(encoding="utf-8", errors="replace")))
     if name.startswith(("poscar", "contcar")) or name.endswith((".vasp", ".poscar")):
         from pymatgen.io.vasp import Poscar  # half a second to import
 
-        return _parsed(str(path), lambda: [Poscar.from_file(path, check_for_potcar=False).structure])
+        return _parsed(str(path), lambda: Poscar.from_file(path, check_for_potcar=False).structure)
     raise ZooError(f"{path}: neither a CIF (.cif) nor a VASP file (POSCAR, .vasp)")
 
 
-def structure_from_cif(text: str) -> Structure:
+def structure_from_cif(text: str, max_atoms: int | None = None) -> Structure:
     """The one crystal in the text of a CIF, in the frame that `structure_from_file` gives it.
 
     Raises:
-        ZooError: broken, several crystals in it, or partly occupied sites.
+        ZooError: broken, several crystals in it, partly occupied sites, or more than `max_atoms` atoms.
     """
-    return _parsed("the CIF", lambda: CifParser.from_str(text).parse_structures(primitive=False))
+    return _parsed("the CIF", lambda: read_cif(text, max_atoms))
 
 
-def _parsed(source: str, parse: Callable[[], Sequence[Structure]]) -> Structure:
+def _parsed(source: str, parse: Callable[[], Structure]) -> Structure:
     """The one ordered crystal that `parse` gives; `source` is what errors call it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # rounded coordinates and the like; what matters raises
-            found = parse()
+            structure = parse()
+    except ZooError as error:
+        raise ZooError(f"{source}: {error}") from None
     except Exception as error:  # the parsers raise whatever their inner code does
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ZooError(f"{source}: cannot be read as a crystal structure ({reason})") from None
-    if len(found) != 1:
-        raise ZooError(f"{source}: holds {len(found)} crystals, one is wanted")
-    structure = found[0]
     if not structure.is_ordered:
         disordered = next(site for site in structure if not site.is_ordered)
         raise ZooError(f"{source}: {_partly_occupied(disordered.species_string)}")

@@ -55,6 +55,14 @@ def _found(structure: Structure, symprec: float) -> Any:
         return None
 
 
+def rotated(tensor: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """(n, *tensor.shape): a tensor of any rank after each of (n, 3, 3) operations; R acts on each index."""
+    turned = np.broadcast_to(tensor, (len(rotations), *tensor.shape))
+    for _ in range(tensor.ndim):  # each turn takes the last index and puts it in front: after all, the order is back
+        turned = np.einsum("nij,n...j->ni...", rotations, turned)
+    return turned
+
+
 def space_group(crystal: Record | Structure, symprec: float = SYMPREC) -> int | None:
     """Its number: the one that the record holds, else spglib's; None where spglib finds none."""
     if isinstance(crystal, Record):

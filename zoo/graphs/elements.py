@@ -10,6 +10,7 @@ from pymatgen.core import Element
 
 from zoo.contract.plugin import Encoder
 from zoo.errors import ZooError
+from zoo.graphs.crystal import Crystal
 from zoo.graphs.graph import CrystalGraph
 
 
@@ -24,13 +25,13 @@ def symbols(numbers: np.ndarray) -> list[str]:
     return [table[number] for number in numbers.tolist()]
 
 
-def refuse_unknown_elements(encoder: Encoder, keys: Iterable[str], graphs: Iterable[CrystalGraph]) -> None:
+def refuse_unknown_elements(encoder: Encoder, keys: Iterable[str], graphs: Iterable[CrystalGraph | Crystal]) -> None:
     """See that the encoder knows every element, before anything is computed.
 
     Args:
         encoder: asked for its elements.
         keys: what the crystals are called, in the error.
-        graphs: the crystals.
+        graphs: the crystals, or what graphs are made of.
 
     Raises:
         ZooError: it lacks some; elements and crystals are named.

@@ -96,3 +96,16 @@ def collate(graphs: Sequence[CrystalGraph], dtype: torch.dtype = torch.float32) 
         dst=joined([g.dst + o for g, o in zip(graphs, offsets, strict=True)], torch.int64),
         shift=joined([g.shift for g in graphs], torch.int64),
     )
+
+
+def size_sorted(edges: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices of crystals, by their numbers of edges, in batches of like size: of at most `budget` edges, or of one."""
+    batches: list[list[int]] = []
+    total = 0
+    for index in sorted(range(len(edges)), key=lambda i: edges[i]):
+        if not batches or total + edges[index] > budget:
+            batches.append([])
+            total = 0
+        batches[-1].append(index)
+        total += edges[index]
+    return batches

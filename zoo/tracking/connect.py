@@ -11,6 +11,10 @@ from pathlib import Path
 from zoo.errors import ZooError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+CHAMPION = "champion"
+"""Alias of the version of a registered model that answers where none is named."""
+CHALLENGER = "challenger"
+"""Alias of the newest version that is not the champion."""
 _VARIABLE = "MLFLOW_TRACKING_URI"
 
 

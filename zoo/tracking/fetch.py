@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from pathlib import Path
 
 from zoo.errors import ZooError, did_you_mean
-from zoo.tracking.connect import mlflow_errors, tracking_uri, using, without_password
+from zoo.tracking.connect import CHAMPION, mlflow_errors, tracking_uri, using, without_password
 
 
 def model_folder_of(name: str) -> Path:
@@ -26,27 +29,56 @@ def model_folder_of(name: str) -> Path:
     if "/" in name and ":" not in name:
         raise ZooError(f"there is no folder {name}")
     uri = tracking_uri(None)
+    refuse_missing_registry(uri, f"no folder '{name}', and no registry to look for it in")
+    return downloaded(name if ":" in name else f"models:/{name}@{CHAMPION}", uri, name)
+
+
+def refuse_missing_registry(uri: str, what: str) -> None:
+    """See that a database file is there: MLflow would make an empty one.
+
+    Raises:
+        ZooError: it is not; the line begins with `what`.
+    """
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise ZooError(
-            f"no folder '{name}', and no registry to look for it in: {uri} does not exist; "
-            "train one first (zoo run dtnet_total) or set MLFLOW_TRACKING_URI"
+            f"{what}: {uri} does not exist; train one first (zoo run dtnet_total) or set MLFLOW_TRACKING_URI"
         )
+
+
+def downloaded(place: str, uri: str, name: str) -> Path:
+    """The model folder behind an MLflow URI, `place`, as a copy that is gone when the process ends.
+
+    Args:
+        place: `models:/NAME/VERSION`, `models:/NAME@ALIAS`, `runs:/...`, ...
+        uri: of the tracking server.
+        name: what the user called the model, for errors.
+
+    Raises:
+        ZooError: there is none, or MLflow cannot be reached.
+    """
     with mlflow_errors(uri):
         import mlflow
 
-        place = name if ":" in name else f"models:/{name}@champion"
         with using(uri):
+            copy = tempfile.mkdtemp(prefix="zoo-model-")
+            atexit.register(shutil.rmtree, copy, ignore_errors=True)
             try:
-                folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=place))
+                folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=place, dst_path=copy))
             except mlflow.MlflowException as error:
                 if ":" in name or error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
-                known = [model.name for model in mlflow.MlflowClient().search_registered_models()]
-                where = without_password(uri)
-                raise ZooError(
-                    f"no folder and no model in {where} is called '{name}'.{did_you_mean(name, known)}"
-                ) from None
+                raise unknown_model(name, uri) from None
     found = sorted(folder.rglob("model.json"))
     if not found:
         raise ZooError(f"{name} is no model of the zoo: it holds no model.json")
     return found[0].parent
+
+
+def unknown_model(name: str, uri: str) -> ZooError:
+    """That no registered model is called so, or that it has no champion, with the nearest that is there."""
+    import mlflow
+
+    known = [model.name for model in mlflow.MlflowClient(uri).search_registered_models()]
+    if name in known:
+        return ZooError(f"'{name}' has no champion: name a version, as in models:/{name}/1, or zoo promote {name}")
+    return ZooError(f"no folder and no model in {without_password(uri)} is called '{name}'.{did_you_mean(name, known)}")

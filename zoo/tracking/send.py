@@ -14,12 +14,12 @@ from typing import Any
 
 import mlflow
 
-from zoo import __version__, plugins, recipe
+from zoo import __version__, model_card, plugins, recipe
 from zoo.errors import ZooError
 from zoo.recipe import Recipe, Tracking
 from zoo.run_folder import RunFolder, read_history, read_json
 from zoo.tracking import served_model
-from zoo.tracking.connect import mlflow_errors, using, without_password
+from zoo.tracking.connect import CHALLENGER, CHAMPION, mlflow_errors, using, without_password
 from zoo.tracking.session import Session
 
 
@@ -143,7 +143,7 @@ def _register(session: Session, folder: RunFolder, made: Recipe, sent: Sent) -> 
                     python_model=str(Path(served_model.__file__)),
                     artifacts={"model": str(folder.model)},
                     pip_requirements=requirements(made),
-                    input_example=served_model.EXAMPLE,
+                    **served_model.LOGGED,
                     registered_model_name=name,
                 )
         finally:
@@ -151,12 +151,19 @@ def _register(session: Session, folder: RunFolder, made: Recipe, sent: Sent) -> 
         session.state["version"] = str(info.registered_model_version)
         session.remember()
     number = session.state["version"]
-    aliases = ["candidate"]
-    session.client.set_registered_model_alias(name, "candidate", number)
-    if "champion" not in session.client.get_registered_model(name).aliases:
-        session.client.set_registered_model_alias(name, "champion", number)
-        aliases.append("champion")
-    return dataclasses.replace(sent, model=name, version=number, aliases=aliases)
+    session.client.update_model_version(name, number, _describe(folder, made))
+    known = session.client.get_registered_model(name).aliases
+    # The first version has nobody to be compared with; a later one has to win first (`zoo promote`).
+    alias = CHAMPION if str(known.get(CHAMPION, number)) == number else CHALLENGER
+    session.client.set_registered_model_alias(name, alias, number)
+    return dataclasses.replace(sent, model=name, version=number, aliases=[alias])
+
+
+def _describe(folder: RunFolder, made: Recipe) -> str:
+    """Of a version, in Markdown: what it is, how wrong, and where its card lies."""
+    card = f"\n\nModel card: `artifacts/model/{model_card.NAME}` of the logged model."
+    short = model_card.in_short(made, read_json(folder.metrics))
+    return short + (card if (folder.model / model_card.NAME).is_file() else "")
 
 
 def requirements(made: Recipe) -> list[str]:

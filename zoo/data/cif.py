@@ -1,0 +1,165 @@
+"""The crystal in a CIF. pymatgen reads it, after what would be misread or would take hours has been refused."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from pymatgen.core import Element, Structure
+from pymatgen.core.operations import SymmOp
+from pymatgen.io.cif import CifBlock, CifParser, str2float
+
+from zoo.errors import ZooError
+
+MOST_OPERATIONS = 192  # of a space group in its conventional cell
+LONGEST_LINE = 2048  # characters, the limit of CIF 1.1; the end of a quote is looked for in quadratic time
+IMAGES = 8_000  # sites × operations, or 8 an atom of the limit; pymatgen compares each with all that it has found
+SAME_SITE = 1e-4  # fraction of a lattice vector, pymatgen's tolerance
+
+_OPERATIONS = re.compile(r"_(symmetry_equiv_pos_as_xyz|space_group_symop)")
+_GROUP_NAME = re.compile(
+    r"_(symmetry|space_group)_(space_group_)?(name_h|name_hall|it_number|int_tables)", re.IGNORECASE
+)
+_LONG_NAME = 80  # characters; what is longer names no group, and is not kept
+_WATER = ("Hw", "Ow")  # labels of the atoms of water, which pymatgen knows
+_SYMBOL = re.compile(r"([A-Za-z][a-z]?)(?![a-z])")
+
+
+class _Parser(CifParser):
+    """pymatgen's, which makes the operations of a group anew for each CIF that names it: up to seconds."""
+
+    feature_flags: dict[str, bool]
+    warnings: list[str]
+
+    def get_symops(self, data: CifBlock) -> list[SymmOp]:
+        """As pymatgen's, those of a group that is named from memory."""
+        if any(data.data.get(key) for key in data.data if _OPERATIONS.match(key)):
+            return list(super().get_symops(data))
+        named = tuple(sorted((key, value) for key, value in data.data.items() if _GROUP_NAME.match(key)))
+        if not all(isinstance(value, str) and len(value) <= _LONG_NAME for _, value in named):
+            return list(super().get_symops(data))
+        operations, told = _of_group(named)
+        self.warnings += told
+        return list(operations)
+
+
+@lru_cache(maxsize=512)
+def _of_group(named: tuple[tuple[str, str], ...]) -> tuple[tuple[SymmOp, ...], tuple[str, ...]]:
+    """The operations of a group by the entries of a CIF that name it, and pymatgen's warnings."""
+    parser = CifParser.from_str("data_group")
+    operations = parser.get_symops(CifBlock(dict(named), [], "group"))
+    return tuple(operations), tuple(parser.warnings)  # type: ignore[attr-defined]
+
+
+def read_cif(text: str, max_atoms: int | None = None) -> Structure:
+    """The one crystal in a CIF, occupancies as they are, in pymatgen's frame: c along z, a in the xz plane.
+
+    Args:
+        text: of the CIF.
+        max_atoms: of the whole cell; more are refused before they are made. None: any number.
+
+    Raises:
+        ZooError: several crystals or none, more than `max_atoms` atoms, symmetry that is named but not understood, a
+            site of no element or with implied hydrogen atoms, or a line that CIF does not allow.
+        Exception: whatever pymatgen raises on a broken file.
+    """
+    parser = _Parser.from_str(_tidy(text))
+    blocks = [CifBlock(data, [], name) for name, data in parser.as_dict().items()]
+    magnetic = parser.feature_flags["magcif"]
+    for block in blocks:
+        _check_symbols(block.data)
+        _check_operations(block.data, magnetic)
+        atoms = 0 if max_atoms is None else _count(parser, block, magnetic, max_atoms)
+        if max_atoms is not None and atoms > max_atoms:
+            raise ZooError(f"{atoms:,} atoms in the cell, at most {max_atoms:,} are answered here")
+    found = parser.parse_structures(primitive=False)
+    if len(found) != 1:
+        raise ZooError(f"holds {len(found)} crystals, one is wanted")
+    told = " ".join(parser.warnings)
+    if "implicit hydrogens" in told:
+        raise ZooError("it leaves hydrogen atoms out (implicit hydrogens); add them with their positions")
+    if "Defaulting to P1" in told and any(_names_a_group(block.data) for block in blocks):
+        raise ZooError("its space group is not known, and it lists no symmetry operations; add those")
+    return found[0]
+
+
+def _tidy(text: str) -> str:
+    """The same without empty lines: on thousands of them pymatgen's search for `data_` takes quadratic time.
+
+    Raises:
+        ZooError: a line that is too long, or two blocks of one name, of which pymatgen would keep the last.
+    """
+    lines = [line.rstrip() for line in text.removeprefix("\ufeff").splitlines()]
+    lines = [line for line in lines if line]
+    longest = max((len(line) for line in lines if "'" in line or '"' in line), default=0)
+    if longest > LONGEST_LINE:
+        raise ZooError(f"a line of {longest:,} characters; a CIF has at most {LONGEST_LINE:,} in one")
+    names = Counter(line.split()[0] for line in lines if line.lstrip().startswith("data_"))
+    twice = next((name for name, count in names.items() if count > 1), None)
+    if twice is not None:
+        raise ZooError(f"two blocks are called {twice}; keep one")
+    return "\n".join(lines)
+
+
+def _check_symbols(block: Mapping[str, Any]) -> None:
+    """See that each site names an element: of `Pq`, pymatgen would make phosphorus; `?` it would leave out.
+
+    Raises:
+        ZooError: one does not.
+    """
+    for symbol in dict.fromkeys(block.get("_atom_site_type_symbol") or block.get("_atom_site_label") or ()):
+        if symbol.startswith(_WATER) or " + " in symbol:  # the latter: shares of a mixed site, refused as such later
+            continue
+        found = _SYMBOL.match(symbol)
+        if found is None or not Element.is_valid_symbol(found[1].title()):
+            raise ZooError(f"site '{symbol}' names no chemical element")
+
+
+def _check_operations(block: Mapping[str, Any], magnetic: bool) -> None:
+    """Refuse more operations than a group has, and magnetic groups by name: pymatgen would evaluate an expression.
+
+    Raises:
+        ZooError: as said.
+    """
+    for key, value in block.items():
+        if isinstance(value, list) and _OPERATIONS.match(key) and len(value) > MOST_OPERATIONS:
+            raise ZooError(f"{len(value):,} symmetry operations; a space group has at most {MOST_OPERATIONS}")
+    if magnetic and not block.get("_space_group_symop_magn_operation.xyz"):
+        raise ZooError("a magnetic space group without its operations; write the crystal as a plain CIF")
+
+
+def _names_a_group(block: Mapping[str, Any]) -> bool:
+    """Whether it names a space group other than P1."""
+    named = [str(value) for key, value in block.items() if _GROUP_NAME.match(key)]
+    return any(re.sub(r"[\s_()]", "", value) not in ("", "?", ".", "P1", "1") for value in named)
+
+
+def _count(parser: _Parser, block: CifBlock, magnetic: bool, max_atoms: int) -> int:
+    """Atoms of the whole cell, as pymatgen will find them: of each site the images that differ.
+
+    Raises:
+        ZooError: there are more images than pymatgen could look through.
+    """
+    columns = [block.data.get(f"_atom_site_fract_{axis}", ()) for axis in "xyz"]
+    sites = len(columns[0])
+    if not sites or sites > max_atoms or any(isinstance(column, str) for column in columns):
+        return sites
+    operations = parser.get_magsymops(block) if magnetic else parser.get_symops(block)
+    images = sites * len(operations)
+    if images > max(IMAGES, 8 * max_atoms):
+        raise ZooError(f"{images:,} images of its {sites:,} sites under symmetry; give the whole cell without symmetry")
+    fractions = np.array([[str2float(value) for value in column] for column in columns]).T
+    rotations = np.array([operation.rotation_matrix for operation in operations])
+    moves = np.array([operation.translation_vector for operation in operations])
+    return sum(_distinct(rotations @ at + moves) for at in fractions)
+
+
+def _distinct(images: np.ndarray) -> int:
+    """How many of (n, 3) fractional coordinates differ by more than pymatgen's tolerance."""
+    apart = images[:, None] - images[None]
+    same = (np.abs(apart - np.round(apart)) < SAME_SITE).all(-1)
+    return int((~np.tril(same, -1).any(1)).sum())

@@ -1,0 +1,72 @@
+"""What a user calls a crystal: pymatgen's Structure, ASE's Atoms, or the path of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from pymatgen.core import Structure
+
+from zoo.data.structures import checked_structure, structure_from_file
+from zoo.errors import ZooError
+from zoo.graphs.crystal import Crystal
+
+CrystalLike = Structure | Atoms | str | Path
+CLOSEST = 0.5  # Å; the shortest bond there is, H-H, has 0.74
+
+DENSEST = 1.0
+"""Å³ an atom. Diamond has 5.7, hydrogen at 500 GPa some 1.3; in less, every atom has thousands of neighbours."""
+
+
+def is_one(crystals: object) -> bool:
+    """Whether it is one crystal, not several (a Structure and Atoms are sequences, too, of sites)."""
+    return isinstance(crystals, CrystalLike)
+
+
+def structure_of(crystal: CrystalLike) -> Structure:
+    """As a Structure, in the Cartesian frame that it came in.
+
+    Raises:
+        ZooError: a file that cannot be read; not periodic in three directions; an object of another kind.
+    """
+    if isinstance(crystal, str | Path):
+        return structure_from_file(Path(crystal))
+    if isinstance(crystal, Atoms):
+        if not crystal.pbc.all():
+            raise ZooError(f"{crystal.get_chemical_formula()} is not periodic in all three directions: set pbc=True")
+        cell = np.asarray(crystal.cell, dtype=np.float64)
+        symbols = crystal.get_chemical_symbols()
+        # Positions before the lattice is known to span a volume: a singular cell must be told, not raise.
+        checked_structure(cell, symbols, np.zeros((len(crystal), 3)))
+        return checked_structure(cell, symbols, crystal.get_scaled_positions(wrap=False))
+    if not isinstance(crystal, Structure):
+        kind = type(crystal).__name__
+        raise ZooError(f"a crystal is a pymatgen Structure, ASE Atoms or the path of a CIF or VASP file, not {kind}")
+    if not all(crystal.lattice.pbc):
+        raise ZooError(f"{crystal.composition.reduced_formula} is not periodic in all three directions")
+    return crystal
+
+
+def checked_crystal(structure: Structure, max_atoms: int) -> Crystal:
+    """What a graph is made of, after what would make the graph too large has been refused.
+
+    Raises:
+        ZooError: too many atoms, a partly occupied site, a lattice vector shorter than `CLOSEST`, or less than
+            `DENSEST` an atom.
+    """
+    name = structure.composition.reduced_formula
+    if len(structure) > max_atoms:
+        raise ZooError(f"{name} has {len(structure):,} atoms, at most {max_atoms:,} are answered here")
+    crystal = Crystal.of(structure)
+    if min(structure.lattice.get_lll_reduced_lattice().abc) < CLOSEST:
+        raise ZooError(too_close(name))
+    if structure.volume < DENSEST * len(structure):
+        share = structure.volume / len(structure)
+        raise ZooError(f"{name}: {share:.2g} Å³ an atom is denser than matter; mend the structure (lengths are in Å)")
+    return crystal
+
+
+def too_close(name: str) -> str:
+    """What is said of atoms that overlap."""
+    return f"{name}: two atoms are less than {CLOSEST} Å apart; mend the structure"
