@@ -41,7 +41,7 @@ def test_help_is_instant_and_imports_no_torch(tmp_path: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert result.stdout.strip().endswith("False")
-    for command in ("run", "predict", "evaluate", "list", "compat", "new", "recipes", "data", "track"):
+    for command in ("run", "predict", "evaluate", "embed", "list", "compat", "new", "recipes", "data", "track"):
         assert command in result.stdout
 
 

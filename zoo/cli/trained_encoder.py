@@ -1,0 +1,114 @@
+"""What a user means by ENCODER: a plugin whose weights come trained, or the encoder of a trained model."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo import model_folder, plugins
+from zoo.cache import content_key
+from zoo.contract.plugin import Encoder
+from zoo.errors import ZooError, did_you_mean
+from zoo.model import TensorModel
+from zoo.model_folder import Card
+from zoo.recipe import parse_override
+from zoo.tracking.connect import without_password
+from zoo.tracking.fetch import model_folder_of
+
+
+@dataclass(frozen=True)
+class TrainedEncoder:
+    """An encoder and where its weights come from.
+
+    Attributes:
+        encoder: in eval mode, on the CPU.
+        said: plain JSON values for whoever reads its features: name, settings, package, fingerprint, model, ...
+    """
+
+    encoder: Encoder
+    said: dict[str, Any]
+
+
+def trained_encoder(name: str, settings: Sequence[str] = ()) -> TrainedEncoder:
+    """The encoder that `name` stands for: of a plugin, or of a run folder, a registered model, an MLflow URI.
+
+    Args:
+        name: of a plugin of that name, it is the plugin; a folder of the same name is `./NAME`.
+        settings: `key=value` each, hyperparameters of a plugin.
+
+    Raises:
+        ZooError: there is none, its weights are not trained or not here, or a setting is wrong.
+    """
+    if name in plugins.available("encoder"):
+        return _of_plugin(name, _settings(settings))
+    if settings:
+        raise ZooError(f"--set is for an encoder by its name (zoo list), '{name}' is none: a model has its settings")
+    try:
+        folder = model_folder_of(name)
+    except ZooError as error:
+        known = plugins.available("encoder")
+        if Path(name).exists() or "/" in name or ":" in name:
+            raise
+        if difflib.get_close_matches(name, known, n=1):
+            raise ZooError(f"there is no encoder '{name}'.{did_you_mean(name, known)} (zoo list)") from None
+        raise ZooError(f"'{name}' is no encoder ({', '.join(known)}) and no trained model: {error}") from None
+    card, members = model_folder.load(folder)
+    return _of_model(name, card, members)
+
+
+def _settings(given: Sequence[str]) -> dict[str, Any]:
+    """What `--set` says, by key."""
+    settings: dict[str, Any] = {}
+    for each in given:
+        key, equals, _ = each.partition("=")
+        if not key or not equals:
+            raise ZooError(f"--set {each}: write key=value, as in --set layer=3")
+        if key in settings:
+            raise ZooError(f"--set {key} is given twice")
+        settings[key] = parse_override(each)[1]
+    return settings
+
+
+def _of_plugin(name: str, settings: dict[str, Any]) -> TrainedEncoder:
+    kind = plugins.load("encoder", name)
+    hypers = plugins.hypers("encoder", name, settings)
+    if not kind.pretrained:
+        raise ZooError(
+            f"the encoder '{name}' starts at random, so its features mean nothing: train a model with it "
+            "(zoo run, recipes: zoo recipes) and name that: zoo embed RUN_DIR FILE..."
+        )
+    encoder = kind(hypers).eval()
+    return TrainedEncoder(encoder, {"encoder": _said(name, encoder, encoder.fingerprint()), "model": None})
+
+
+def _of_model(name: str, card: Card, members: Sequence[TensorModel]) -> TrainedEncoder:
+    first = members[0]
+    encoder = first.encoder.eval()
+    state = encoder.state_dict()
+    fingerprint = (
+        encoder.fingerprint()
+        if first.frozen
+        else content_key({key: value.detach().cpu().numpy() for key, value in state.items()})
+    )
+    model = {
+        "name": without_password(name),
+        "recipe": card.recipe.name,
+        "target": card.target.name,
+        "members": len(members),
+        "member": None if first.frozen else 0,
+        "trained": not first.frozen,
+    }
+    return TrainedEncoder(encoder, {"encoder": _said(card.recipe.encoder.name, encoder, fingerprint), "model": model})
+
+
+def _said(name: str, encoder: Encoder, fingerprint: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "settings": encoder.hypers.model_dump(mode="json"),
+        "package": plugins.origin(plugins.available("encoder")[name]),
+        "fingerprint": fingerprint,
+        "cutoff": encoder.cutoff,
+    }
