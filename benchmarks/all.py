@@ -28,6 +28,7 @@ BENCHMARKS = (
     "teanet",
     "readout_epoch",
     "prediction",
+    "serving",
     "cold_run",
     "size",
     "memory",

@@ -20,6 +20,7 @@ from zoo.errors import LeftAlone, ZooError
 COMMANDS = {
     "run": "zoo.cli.run",
     "predict": "zoo.cli.predict",
+    "serve": "zoo.cli.serve",
     "evaluate": "zoo.cli.evaluate",
     "embed": "zoo.cli.embed",
     "list": "zoo.cli.plugins",
@@ -29,11 +30,13 @@ COMMANDS = {
     "data": "zoo.cli.data",
     "convert": "zoo.cli.convert",
     "track": "zoo.cli.track",
+    "promote": "zoo.cli.promote",
     "matbench": "zoo.cli.matbench",
 }
 HELP = {
     "run": "Train what a recipe describes.",
     "predict": "Tensors of crystals, from CIF or VASP files.",
+    "serve": "Answer over HTTP.",
     "evaluate": "Test a model on labelled crystals of another source.",
     "embed": "Equivariant features of atoms and crystals, to Parquet or npz.",
     "list": "The plugins that are installed: encoders, readouts, datasets.",
@@ -43,6 +46,7 @@ HELP = {
     "data": "Look at datasets, check and fetch them.",
     "convert": "Weights of another package's model, for an encoder.",
     "track": "Send a finished run to MLflow.",
+    "promote": "Make a registered model's challenger its champion, if it is better.",
     "matbench": "The refractive index, on Matbench's folds.",
 }
 

@@ -1,0 +1,135 @@
+"""What is no question gets a 4xx and one sentence; the server lives on and keeps nothing of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from pymatgen.core import Lattice, Structure
+from scoring import Server
+
+GOOD = b'{"inputs": [{"cif": "x"}]}'
+
+
+def sentence(response: requests.Response, status: int) -> str:
+    assert response.status_code == status, response.text[:500]
+    content = response.json()
+    assert content.keys() == {"error_code", "message"}
+    message = content["message"]
+    assert message and "\n" not in message and "Traceback" not in message and len(message) <= 500
+    return message
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "the body is empty"),
+        (b"  \n ", "the body is empty"),
+        (b"{", "the body is no JSON"),
+        (b"nonsense", "the body is no JSON"),
+        (bytes(range(256)), "not text in UTF-8"),
+        (b"\x1f\x8b\x08\x00" + bytes(200), "the body is no JSON"),
+        (b"[1, 2]", "no JSON object"),
+        (b"null", "no JSON object"),
+        (b"{}", '"inputs" is missing'),
+        (b'{"inputs": []}', '"inputs" is empty'),
+        (b'{"inputs": "x"}', '"inputs" is no list'),
+        (b'{"inputs": null}', '"inputs" is no list'),
+        (b'{"input": []}', "unknown key 'input'. Did you mean 'inputs'?"),
+        (b'{"instances": []}', "unknown key 'instances'"),
+        (b'{"dataframe_split": {}}', "unknown key 'dataframe_split'"),
+        (b'{"inputs": [{"cif": "x"}], "params": 3}', '"params" is no object'),
+        (b'{"inputs": [{"cif": "x"}], "params": {"coverge": 1}}', "Did you mean 'coverage'?"),
+        (b'{"inputs": [{"cif": "x"}], "params": {"coverage": "x"}}', "'coverage' is no number"),
+        (b'{"inputs": [{"cif": "x"}], "params": {"neighbours": 1.5}}', "'neighbours' is no whole number"),
+        (b'{"inputs": ' + b"[" * 100_000, "nested too deeply"),
+        (b'{"inputs": [{"structure": ' + b'{"lattice":' * 400 + b"1" + b"}" * 400 + b"}]}", "no dict of a pymatgen"),
+        (b'{"inputs": [{"cif": "' + b"x" * 5_000_000 + b'"}]}', "5,000,000 characters"),
+        (b'{"inputs": [' + b"{}," * 1000 + b"{}]}", "1,001 crystals in one request"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)
+def test_wrong_bodies(served: Server, body: bytes, words: str) -> None:
+    assert words in sentence(served.post(body), 400)
+
+
+@pytest.mark.parametrize("content_type", [None, "text/csv", "text/plain", "application/vnd.apache.parquet"])
+def test_another_content_type(served: Server, content_type: str | None) -> None:
+    assert "Content-Type: application/json" in sentence(served.post(GOOD, content_type), 415)
+
+
+def test_the_charset_may_be_said(served: Server, salt: dict[str, Any]) -> None:
+    body = json.dumps({"inputs": [salt]}).encode()
+    assert served.post(body, "application/json; charset=utf-8").status_code == 200
+    assert "application/json" in sentence(served.post(body, "application/json; charset=latin-1"), 415)
+
+
+def test_crystals_that_no_model_can_answer(served: Server, salt: dict[str, Any]) -> None:
+    unknown = salt["cif"].replace("\nNa ", "\nXx ")
+    assert "'Xx' names no chemical element" in sentence(served.ask([{"cif": unknown}]), 400)
+    shared = salt["cif"].replace("_fract_z\n", "_fract_z\n_atom_site_occupancy\n").replace("0 0 0\n", "0 0 0 0.5\n")
+    assert "partly occupied" in sentence(served.ask([{"cif": shared.replace("0.5 0.5 0.5\n", "0.5 0.5 0.5 1\n")}]), 400)
+    large = Structure(Lattice.cubic(5.64), ["Na"] * 4 + ["Cl"] * 4, [[0, 0, 0]] * 8).make_supercell([5, 10, 25])
+    assert len(large) == 10_000
+    for crystal in ({"structure": large.as_dict()}, {"cif": p1(large)}):
+        response = served.ask([crystal])
+        assert "10,000 atoms in the cell, at most 1,000" in sentence(response, 400)
+        assert response.elapsed.total_seconds() < 10
+
+
+def p1(crystal: Structure) -> str:
+    """As a CIF without symmetry, which pymatgen takes long to write."""
+    lattice = crystal.lattice
+    lines = ["data_x"]
+    lines += [f"_cell_length_{name} {length}" for name, length in zip("abc", lattice.abc, strict=True)]
+    names = ("alpha", "beta", "gamma")
+    lines += [f"_cell_angle_{name} {angle}" for name, angle in zip(names, lattice.angles, strict=True)]
+    lines += ["loop_", "_atom_site_label", *(f"_atom_site_fract_{axis}" for axis in "xyz")]
+    lines += [f"{site.specie} {site.a:.5f} {site.b:.5f} {site.c:.5f}" for site in crystal]
+    return "\n".join(lines)
+
+
+def test_a_request_of_too_many_atoms_is_refused_before_any_is_predicted(served: Server) -> None:
+    cell = Structure(
+        Lattice.cubic(30), ["Na"] * 900, [[i % 10 / 10, i // 10 % 10 / 10, i // 100 / 10] for i in range(900)]
+    )
+    response = served.ask([{"structure": cell.as_dict(verbosity=0)}] * 23)
+    assert "20,700 atoms in one request, at most 20,000" in sentence(response, 400)
+
+
+def zeros(megabytes: int) -> Iterator[bytes]:
+    for _ in range(megabytes):
+        yield bytes(10**6)
+
+
+def test_a_body_of_50_mb_is_a_413_and_leaves_no_memory_behind(served: Server) -> None:
+    """With a length, without one, and as valid JSON."""
+    valid = b'{"inputs": [{"cif": "' + b"x" * 50 * 10**6 + b'"}]}'
+
+    def once() -> None:
+        for body in (bytes(50 * 10**6), zeros(50), valid):
+            assert "the limit is 16 MB" in sentence(served.post(body), 413)
+
+    once()
+    before = served.resident()
+    for _ in range(4):
+        once()
+    assert served.resident() < before + 25
+
+
+def test_bodies_within_the_limit_leave_no_memory_behind(served: Server) -> None:
+    """The allocator keeps one or two of them; ten that are kept would be 150 MB."""
+    body = b'{"inputs": [{"cif": "' + b"x" * 15 * 10**6 + b'"}]}'
+    for _ in range(3):
+        sentence(served.post(body), 400)
+    before = served.resident()
+    for _ in range(10):
+        sentence(served.post(body), 400)
+    assert served.resident() < before + 75
+
+
+def test_after_all_that_it_answers(served: Server, salt: dict[str, Any]) -> None:
+    assert served.answers([salt])[0]["formula"] == "NaCl"

@@ -1,0 +1,68 @@
+"""`zoo serve`: what it refuses to start, and a server from a folder, ended by a signal."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from cli import refused, zoo
+from scoring import free_port, running
+
+
+@pytest.fixture
+def registry(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{trained}/mlflow.db")
+    return trained
+
+
+def test_what_cannot_be_served_is_told_in_one_line(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(zoo("serve", "small-totl", cwd=registry), "Did you mean 'small-total'?")
+    refused(zoo("serve", "no/such", cwd=registry), "no folder no/such")
+    refused(zoo("serve", ".", cwd=registry), "neither a run folder nor a model folder")
+    refused(zoo("serve", "run", "--max-atoms", "0", cwd=registry), "max-atoms")
+    refused(zoo("serve", "run", "--host", "no.such.host.invalid", cwd=registry), "no.such.host.invalid")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        refused(zoo("serve", "run", "--port", port, cwd=registry), f"port {port}", "--port")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    refused(zoo("serve", "small-total", cwd=registry), "MLflow at http://127.0.0.1")
+
+
+def test_a_run_folder_is_served_within_its_limits_until_it_is_told_to_stop(
+    trained: Path, tmp_path: Path, salt: dict[str, Any]
+) -> None:
+    """Without a registry."""
+    port = free_port()
+    argv = [sys.executable, "-m", "zoo", "serve", str(trained / "run"), "--port", str(port), "--max-atoms", "6"]
+    env = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/none.db"}
+    with running(argv, port, tmp_path, env) as server:
+        shown = server.ask(salt)
+        assert shown.status_code == 400 and "8 atoms in the cell, at most 6" in shown.json()["message"]
+        cell = salt["cif"].replace("'F m -3 m'", "'P 1'").replace("_Tables_number 225", "_Tables_number 1")
+        assert server.answers({"cif": cell})[0]["formula"] == "NaCl"
+        line = next(line for line in server.log.read_text().splitlines() if "| curl" in line)
+        (tmp_path / "salt.cif").write_text(cell)
+        if shutil.which("curl"):
+            done = subprocess.run(
+                ["bash", "-c", line.replace("YOUR.cif", "salt.cif")], cwd=tmp_path, capture_output=True
+            )
+            assert json.loads(done.stdout)["predictions"] == server.answers({"cif": cell})
+        everyone = psutil.Process(server.process.pid).children(recursive=True)
+        assert len(everyone) >= 2
+        os.kill(server.process.pid, signal.SIGINT)
+        assert server.process.wait(60) == 0
+        assert not psutil.wait_procs(everyone, timeout=10)[1]
+        said = server.log.read_text()
+        assert f"http://127.0.0.1:{port}/invocations" in said
+        assert "Traceback" not in said

@@ -1,0 +1,124 @@
+"""The served model in Python: mlflow.pyfunc.load_model, without a server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from cli import refused, zoo
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import PyFuncModel
+
+from zoo.errors import ZooError
+from zoo.predictor import Predictor
+from zoo.tracking import served_model
+from zoo.tracking.served_model import LOGGED
+
+
+@pytest.fixture(autouse=True)
+def in_registry(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{trained}/mlflow.db")
+    with contextlib.chdir(trained):
+        mlflow.set_tracking_uri(f"sqlite:///{trained}/mlflow.db")
+        yield
+
+
+@pytest.fixture(scope="module")
+def uri() -> str:
+    return "models:/small-total@champion"
+
+
+def test_it_is_logged_with_types_options_and_limits_and_without_pickles(uri: str) -> None:
+    info = mlflow.models.get_model_info(uri)
+    assert info.signature is not None
+    assert {"cif", "structure"} <= {field.name for field in info.signature.inputs.inputs[0].type.properties}
+    assert {option.name for option in info.signature.params} == {"symprec", "coverage", "neighbours"}
+    assert info.flavors["python_function"]["config"] == LOGGED["model_config"]
+    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+    names = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert "served_model.py" in names
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth", ".bin"))]
+
+
+def test_limits_are_set_when_it_is_loaded(uri: str, salt: dict[str, Any]) -> None:
+    model = mlflow.pyfunc.load_model(uri, model_config={"max_atoms": 4})
+    with pytest.raises(MlflowException, match="8 atoms in the cell, at most 4"):
+        model.predict([salt])
+
+
+def test_an_error_that_nobody_foresaw_stays_with_its_crystal(
+    uri: str, salt: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever asks at the same time is answered; where that was all, it is a 500 without a stack trace."""
+    whole = Predictor.predict_each
+
+    def failing(self: Predictor, crystals: Any, **options: Any) -> Any:
+        if any(len(crystal) == 2 for crystal in crystals):
+            raise RuntimeError("made\nup")
+        return whole(self, crystals, **options)
+
+    model: PyFuncModel = mlflow.pyfunc.load_model(uri)
+    monkeypatch.setattr(Predictor, "predict_each", failing)
+    cell = {"matrix": [[0, 2.8, 2.8], [2.8, 0, 2.8], [2.8, 2.8, 0]]}
+    sites = [{"species": [{"element": e, "occu": 1}], "abc": [x] * 3} for e, x in (("Na", 0), ("Cl", 0.5))]
+    two = {"structure": json.dumps({"lattice": cell, "sites": sites})}
+    good, bad = model.predict([salt, two])
+    assert good["formula"] == "NaCl" and "failed on it (RuntimeError)" in bad["error"]
+    assert "made\nup" in caplog.text
+    with pytest.raises(MlflowException) as caught:
+        model.predict([two])
+    assert caught.value.get_http_status_code() == 500 and "made" not in caught.value.message
+
+
+def test_a_plugin_that_is_missing_and_a_newer_format_are_named(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, change, words in (
+        ("alien", alien, ("'alien'", "stranger 1.2")),
+        ("newer", newer, ("format version 99", "zoo 9.9", "pip install -U")),
+    ):
+        register(name, trained / "run" / "model", tmp_path / name, change)
+        with pytest.raises(ZooError) as caught:
+            mlflow.pyfunc.load_model(f"models:/{name}/1")
+        for word in words:
+            assert word in str(caught.value)
+        with monkeypatch.context() as server:  # as while MLflow's scoring server starts
+            server.setitem(sys.modules, "mlflow.pyfunc.scoring_server.app", types.ModuleType("app"))
+            with pytest.raises(SystemExit, match=f"^zoo: .*{words[0]}"):
+                mlflow.pyfunc.load_model(f"models:/{name}/1")
+        refused(zoo("predict", f"models:/{name}/1", "NaCl.cif", cwd=trained), *words)
+        refused(zoo("serve", f"models:/{name}/1", cwd=trained), *words)
+
+
+def alien(card: dict[str, Any]) -> None:
+    card["recipe"]["encoder"] = {"name": "alien"}
+    card["versions"]["encoder"] = "alien (stranger 1.2)"
+
+
+def newer(card: dict[str, Any]) -> None:
+    card["format_version"] = 99
+    card["versions"]["zoo"] = "zoo 9.9"
+
+
+def register(name: str, folder: Path, place: Path, change: Any) -> None:
+    """A version of a registered model whose model.json is changed."""
+    shutil.copytree(folder, place)
+    card = json.loads((place / "model.json").read_text())
+    change(card)
+    (place / "model.json").write_text(json.dumps(card))
+    with mlflow.start_run():
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(served_model.__file__)),
+            artifacts={"model": str(place)},
+            pip_requirements=["crystal-tensor-zoo"],
+            registered_model_name=name,
+        )

@@ -1,0 +1,69 @@
+"""`zoo promote`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from zoo.tracking.promote import Contest
+
+
+@click.command("promote")
+@click.argument("name")
+@click.option("--version", help="Of the registered model; default: the one with the alias `challenger`.")
+@click.option("--uri", help="MLflow tracking URI; default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here.")
+@click.option("--dry-run", is_flag=True, help="Compare, change nothing.")
+def promote_command(name: str, version: str | None, uri: str | None, dry_run: bool) -> None:
+    """Make the challenger of a registered model its champion, if it is better.
+
+    Better is a lower error on the validation crystals, which must be the same for both: train them with the same
+    split.seed. The interval is a paired bootstrap's. The test error is shown and decides nothing. The champion of
+    before keeps the alias `previous`.
+
+    \b
+    zoo run dtnet_total split.seed=0                  # the first version is the champion
+    zoo run best_total name=dtnet_total split.seed=0  # the next one the challenger
+    zoo promote dtnet-total
+    """
+    from zoo.cli.terminal import console
+    from zoo.tracking.connect import tracking_uri
+    from zoo.tracking.fetch import refuse_missing_registry
+    from zoo.tracking.promote import contest, promote
+
+    where = tracking_uri(uri)
+    refuse_missing_registry(where, "there is no registry")
+    found = contest(name, version, where)
+    console().print(_table(found))
+    if dry_run:
+        click.echo(f"version {found.challenger} {'would be' if found.won else 'is not to be'} promoted")
+        return
+    promote(found, where)
+    click.echo(f"models:/{name}@champion is version {found.challenger} now; version {found.champion} is @previous")
+
+
+def _table(found: Contest) -> Table:
+    table = Table(
+        title=f"{found.name}: MAE over the independent components, on the same crystals",
+        title_justify="left",
+        box=None,
+        header_style="bold",
+    )
+    for column in (
+        "",
+        "n",
+        f"champion ({found.champion})",
+        f"version {found.challenger}",
+        "difference (95 % interval)",
+    ):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for part, result in (("validation", found.validation), ("test (decides nothing)", found.test)):
+        if result is None:
+            table.add_row(part, "–", "–", "–", "tested on different crystals", style="dim")
+            continue
+        interval = f"{result.mean:+.3f} ({result.low:+.3f} to {result.high:+.3f})"
+        style = "" if part == "validation" else "dim"
+        table.add_row(part, str(result.n), f"{result.champion:.3f}", f"{result.challenger:.3f}", interval, style=style)
+    return table
