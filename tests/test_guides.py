@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -15,11 +16,13 @@ import torch
 import yaml
 from cli import zoo
 from e3nn import o3
+from pymatgen.core import Lattice, Structure
 from test_readme import blocks, commands
 
 from zoo import recipe
 from zoo.data.elastic2015 import Elastic2015
 from zoo.data.petousis2017 import Petousis2017
+from zoo.errors import ZooError
 from zoo.graphs.graph import collate, crystal_graph
 from zoo.run_folder import RunFolder, read_json
 
@@ -126,6 +129,35 @@ def test_the_line_for_torchrun(folder: Path) -> None:
 def test_its_yaml_is_of_a_recipe() -> None:
     (section,) = [yaml.safe_load(block) for block in blocks(PROCESSES) if block.startswith("training:")]
     assert recipe.Training(**section["training"]).batch_edges == 20000
+
+
+ASKING = (DOCS / "guides" / "asking.md").read_text(encoding="utf-8")
+
+
+def test_the_guide_to_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of the page, with a small model in the place of the recipes'."""
+    monkeypatch.chdir(tmp_path)
+    quartz = Structure.from_spacegroup(
+        "P3_121", Lattice.hexagonal(4.91, 5.40), ["Si", "O"], [[0.4697, 0, 1 / 3], [0.4135, 0.2669, 0.2144]]
+    )
+    quartz.to("quartz.cif")
+    readout = ["readout.width=8", "split.val=0.3"]
+    shown: dict = {}
+    for block in blocks(ASKING):
+        for words in commands(f"```\n{block}```"):
+            arguments = [name for word in words[1:] for name in expanded(word, tmp_path)]
+            arguments = arguments[: arguments.index(">")] if ">" in arguments else arguments
+            if arguments[0] == "run":
+                arguments += [*QUICK, *readout]
+            result = zoo(*arguments, cwd=tmp_path)
+            assert result.returncode == 0, f"zoo {' '.join(arguments)}: {result.stderr}"
+        if "zoo predict" not in block and "zoo run" not in block:
+            exec(block, shown)
+    assert shown["answer"].coverage == 0.8 and len(shown["answer"].nearest) == 3
+    assert set(shown["answers"].dataframe()["formula"]) == {"GaAs", "SiO2"}
+    assert isinstance(shown["found"], ZooError)
+    named = re.findall(r"`(\w+)`", ASKING[ASKING.index("| attribute |") : ASKING.index("`answer.as_dict()`")])
+    assert all(hasattr(shown["answer"], name) for name in named), named
 
 
 def test_the_convolution_of_the_page_is_equivariant() -> None:

@@ -82,6 +82,8 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
         "zoo/data/petousis2017/petousis2017.json.gz",
         "zoo/py.typed",
         "zoo/model_card.html",
+        "zoo/ui/assets/page.css",
+        "zoo/ui/examples/molybdite.cif",
     ):
         assert name in names
     assert "zoo/templates/encoder/plugin.py" in names and "zoo/templates/pyproject.toml" in names
@@ -94,7 +96,7 @@ def test_the_extras_that_are_spoken_of_are_there(wheel: Path) -> None:
     name = next(name for name in packed.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = email.message_from_bytes(packed.read(name))
     extras = set(metadata.get_all("Provides-Extra", []))
-    assert {"sevennet", "mace", "tensornet", "optuna", "test", "dev"} <= extras
+    assert {"sevennet", "mace", "tensornet", "optuna", "ui", "test", "dev"} <= extras
     wanted = metadata.get_all("Requires-Dist", [])
     assert "e3nn>=" + ".".join(map(str, E3NN)) in wanted
     assert not [line for line in wanted if line.startswith(("mace-torch", "matgl"))]

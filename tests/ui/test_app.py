@@ -1,0 +1,193 @@
+"""The page without a browser: files that are sent, models on offer, numbers for people, the command's errors."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli import refused, zoo
+from pymatgen.core import Lattice, Structure
+
+from zoo.contract.target import TensorTarget
+from zoo.derived import describe
+from zoo.errors import ZooError
+from zoo.prediction import Prediction
+
+pytest.importorskip("dash")
+
+from plotly.utils import PlotlyJSONEncoder
+
+from zoo.ui.app import create_app
+from zoo.ui.models import MAX_ATOMS, Models
+from zoo.ui.panel import Said, formula, number, panel
+from zoo.ui.reading import MAX_BYTES, Crystal, crystals_of, structure_of
+from zoo.ui.serve import offered
+
+CIF = """data_x
+_cell_length_a 5.64
+_cell_length_b 5.64
+_cell_length_c 5.64
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'F m -3 m'
+loop_
+_atom_site_label
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+Na 0 0 0 OCCUPANCY
+Cl 0.5 0.5 0.5 1
+"""
+
+
+def url(content: str | bytes) -> str:
+    raw = content.encode() if isinstance(content, str) else content
+    return f"data:application/octet-stream;base64,{base64.b64encode(raw).decode()}"
+
+
+def test_a_cif_and_a_poscar_are_read() -> None:
+    assert len(structure_of("a.cif", url(CIF.replace("OCCUPANCY", "1")))) == 8
+    cell = Structure(Lattice([[0, 2.7, 2.7], [2.7, 0, 2.7], [2.7, 2.7, 0]]), ["Si", "Si"], [[0, 0, 0], [0.25] * 3])
+    found = structure_of("POSCAR", url(cell.to(fmt="poscar")))
+    assert found.lattice.matrix == pytest.approx(cell.lattice.matrix), "its own frame"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("broken.cif", "data_x\n_cell_length_a 3\n", "cannot be read"),
+        ("partly.cif", CIF.replace("OCCUPANCY", "0.5"), "partly occupied"),
+        ("binary.cif", bytes(range(256)) * 40, "cannot be read"),
+        ("empty.cif", "", "cannot be read"),
+        ("photo.png", b"\x89PNG", "neither a CIF"),
+        ("large.cif", "x" * (MAX_BYTES + 1), "at most 5 MB"),
+        (
+            "many.cif",
+            CIF.replace("OCCUPANCY", "1").replace("Na 0 0 0 1", "\n".join(f"Na 0.{n:03} 0.1 0.2 1" for n in range(9))),
+            "atoms",
+        ),
+        ("../../etc/POSCAR", "nothing", "cannot be read"),
+        ("POSCAR\n" + "x" * 500, "nothing", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence_with_the_name_and_no_path_of_this_machine(
+    name: str, content: str | bytes, words: str
+) -> None:
+    with pytest.raises(ZooError, match=words) as caught:
+        structure_of(name, url(content))
+    assert str(caught.value).startswith(f"{name}: ")
+    assert "/tmp" not in str(caught.value)
+
+
+def test_what_is_no_data_url_is_an_error_in_its_place() -> None:
+    good = {"name": "a.cif", "content": url(CIF.replace("OCCUPANCY", "1"))}
+    first, second, third = crystals_of([{"name": "x.cif", "content": "data:,%"}, good, {"name": "y", "error": "y: no"}])
+    assert isinstance(first.structure, ZooError) and isinstance(third.structure, ZooError)
+    assert isinstance(second.structure, Structure)
+
+
+def test_only_models_on_offer_are_loaded(ensemble: Path) -> None:
+    models = Models({str(ensemble / "run"): "run"}, "cpu")
+    with pytest.raises(ZooError, match="not among the models"):
+        models.ask(str(ensemble / "run" / "model"), [])
+    assert models.get(str(ensemble / "run")).max_atoms == MAX_ATOMS
+
+
+def test_a_crystal_that_fails_does_not_keep_the_others_from_an_answer(ensemble: Path) -> None:
+    models = Models({str(ensemble / "run"): "run"}, "cpu")
+    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    large = salt * (6, 6, 6)
+    crystals = [
+        Crystal("large", large),
+        Crystal("salt", salt),
+        Crystal("broken", ZooError("broken: no")),
+        Crystal("salt again", salt),
+    ]
+    first, second, third, fourth = models.ask(str(ensemble / "run"), crystals)
+    assert isinstance(first, ZooError) and "1,728 atoms" in str(first)
+    assert isinstance(third, ZooError)
+    assert second.polycrystalline == pytest.approx(fourth.polycrystalline, rel=1e-6)
+    assert len(second.nearest) == 5 and second.coverage == 0.9
+    wide = models.ask(str(ensemble / "run"), crystals, coverage=0.95)[1]
+    assert wide.coverage == 0.95
+
+
+def test_numbers_are_for_people() -> None:
+    assert [number(x) for x in (1.23456, -1.5, -0.0001, 123.456, None, 1e40)] == [
+        "1.235",
+        "−1.500",
+        "0.000",
+        "123.5",
+        "undefined",
+        "over 100,000",
+    ]
+    low = [part.children for part in formula("K2Ti2O5") if not isinstance(part, str)]
+    assert low == ["2", "2", "5"]
+
+
+@pytest.mark.parametrize(
+    ("target", "shape", "words"),
+    [
+        (TensorTarget("born", "ij", per_atom=True), (25, 3, 3), ["atom 20", "and 5 more"]),
+        (TensorTarget("piezoelectric", "ijk=ikj", unit="C/m²"), (3, 3, 3), ["xyz"]),
+        (TensorTarget("dipole", "i"), (3,), ["1.000"]),
+        (TensorTarget("stress", "ij=ji", unit="GPa"), (3, 3), ["Eigenvalue λ₁, GPa"]),
+    ],
+)
+def test_tensors_of_any_kind_are_written(
+    ensemble: Path, target: TensorTarget, shape: tuple[int, ...], words: list[str]
+) -> None:
+    card = Models({str(ensemble / "run"): "run"}, "cpu").get(str(ensemble / "run")).card
+    tensor = np.ones(shape)
+    numbers = {} if target.per_atom else describe(tensor, target)
+    answer = Prediction("TiO2", "tetragonal", target, tensor, derived=numbers, spread=0.1 * tensor)
+    total = Prediction("TiO2", "tetragonal", TensorTarget("total", quantity="dielectric"), np.eye(3))
+    for said in ([Said("a", card, answer)], [Said("a", card, answer), Said("b", card, total)]):
+        written = json.dumps([part.to_plotly_json() for part in panel(said)], cls=PlotlyJSONEncoder, ensure_ascii=False)
+        assert all(word in written for word in words), written
+        assert "difference" not in written, "of tensors of two kinds"
+
+
+def test_another_sites_name_for_this_machine_is_refused(ensemble: Path) -> None:
+    client = create_app(Models({str(ensemble / "run"): "run"}, "cpu")).server.test_client()
+    assert client.get("/", headers={"Host": "127.0.0.1:8050"}).status_code == 200
+    assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_the_registry_is_offered_beside_the_model_that_is_named(
+    ensemble: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{trained / 'mlflow.db'}")
+    offer = offered(str(ensemble / "run"), "small-total", "cpu")
+    assert (offer.first, offer.second) == (str(ensemble / "run"), "models:/small-total@champion")
+    assert list(offer.models.names.values())[:2] == ["run", "small-total, champion (version 1)"]
+    assert offered(None, None, "cpu").first == "models:/small-total@champion"
+
+
+def test_without_a_model_and_without_a_registry_it_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    refused(zoo("ui", "--no-browser", cwd=tmp_path), "zoo ui RUN_DIR", "MLFLOW_TRACKING_URI")
+    refused(zoo("ui", "nothing-here", "--no-browser", cwd=tmp_path), "nothing-here")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    refused(zoo("ui", "--no-browser", cwd=tmp_path), "http://127.0.0.1:9")
+
+
+def test_a_port_in_use_is_told(ensemble: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused(zoo("ui", "run", "--no-browser", "--port", port, "--device", "cpu", cwd=ensemble), port, "--port")
+
+
+def test_without_the_extra_it_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr("zoo.cli.ui.find_spec", lambda name: None if name == "dash" else real(name))
+    refused(zoo("ui", "--no-browser", cwd=tmp_path), 'pip install "crystal-tensor-zoo[ui]"')

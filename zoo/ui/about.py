@@ -1,0 +1,42 @@
+"""What the page says of a model: what it is made of, trained on, and how far it was off on crystals it had not seen."""
+
+from __future__ import annotations
+
+from dash import html
+from dash.development.base_component import Component
+
+from zoo.model_folder import Card
+
+
+def about(model: str, card: Card) -> Component:
+    """One paragraph.
+
+    Args:
+        model: what the page calls it.
+        card: of it.
+    """
+    made, target = card.recipe, card.target
+    members = f"ensemble of {len(card.members)}" if len(card.members) > 1 else "single model"
+    unit = "" if target.unit == "1" else f" {target.unit}"
+    parts = [f"{made.encoder.name} + {made.readout.name}, {target.name}, {members}"]
+    training = card.metrics.get("n_train")
+    parts.append(f"trained on {f'{training:,} crystals of ' if training else ''}{made.dataset.name}")
+    error = card.metrics.get("ensemble_test") or card.metrics.get("test") or {}
+    mean = error.get("mae_ten")
+    mean = mean.get("mean") if isinstance(mean, dict) else mean
+    if mean is not None:
+        parts.append(
+            f"mean absolute error of a component on {card.metrics.get('n_test', 0)} test crystals {mean:.3g}{unit}"
+        )
+    return html.P([html.Strong(model), ": ", "; ".join(parts), "." + _coverage(card)], className="about")
+
+
+def _coverage(card: Card) -> str:
+    """How often the 90 % interval held in the test part: the user's measure of what the intervals are worth."""
+    found = (card.metrics.get("calibration") or {}).get("test", {})
+    for name in ("polycrystalline", "bulk_modulus", "tensor"):
+        level = found.get(name, {}).get("levels", {}).get("0.9", {})
+        if level.get("covered") is not None:
+            what = "tensor" if name == "tensor" else name.replace("_", " ") + (" value" if name[0] == "p" else "")
+            return f" The 90 % interval of the {what} held {100 * level['covered']:.0f} % of the test crystals."
+    return ""

@@ -1,0 +1,47 @@
+// What the page does without asking the server.
+window.dash_clientside = Object.assign({}, window.dash_clientside, {
+  zoo: {
+    // Files that were dropped or chosen, or the example; too large ones stay here, with a sentence.
+    take(contents, clicks, names, example, limits) {
+      const none = window.dash_clientside.no_update;
+      const context = window.dash_clientside.callback_context;
+      if (context.triggered.some((one) => one.prop_id === "show-example.n_clicks")) {
+        return [[example], none];
+      }
+      if (!contents || !contents.length) {
+        return [none, none];
+      }
+      let left = 6 * limits.bytes; // of all files together
+      const files = contents.slice(0, limits.files).map((content, n) => {
+        const bytes = Math.floor((content.length - content.indexOf(",")) * 0.75);
+        const most = Math.min(limits.bytes, left);
+        if (bytes > most) {
+          const most = (limits.bytes / 1e6).toFixed(0);
+          return {
+            name: names[n],
+            error: `${names[n]}: has ${(bytes / 1e6).toFixed(1)} MB, at most ${most} MB are read, ${6 * most} MB at a time`,
+          };
+        }
+        left -= bytes;
+        return { name: names[n], content: content };
+      });
+      if (contents.length > limits.files) {
+        const more = contents.length - limits.files;
+        files.push({ name: `${more} more`, error: `at most ${limits.files} files at a time: ${more} were left out` });
+      }
+      return [files, null];
+    },
+
+    // Switch parts of the scene on and off; the camera stays where it is.
+    show(scene, shown) {
+      if (!scene) {
+        // The last picture is hidden, not taken away: to make a new one takes the browser seconds.
+        return [window.dash_clientside.no_update, "", "left nothing"];
+      }
+      const data = scene.figure.data.map((trace) =>
+        Object.assign({}, trace, { visible: trace.meta === "frame" || shown.includes(trace.meta) })
+      );
+      return [{ data: data, layout: scene.figure.layout }, scene.caption, "left"];
+    },
+  },
+});
