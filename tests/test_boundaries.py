@@ -58,7 +58,9 @@ def test_a_plugin_folder_is_packaged_and_registered(folder: Path) -> None:
 def test_what_setup_cfg_registers_is_installed() -> None:
     from importlib.metadata import entry_points
 
-    for group in ("zoo.encoders", "zoo.readouts", "zoo.datasets"):
+    from zoo.plugins import GROUPS
+
+    for group in GROUPS.values():
         written = {
             line.split("=")[0].strip() for line in setup()["options.entry_points"][group].splitlines() if "=" in line
         }

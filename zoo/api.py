@@ -6,10 +6,12 @@ A plugin is a class registered under an entry-point group of its distribution:
     zoo.encoders =
         mine = my_package:MyEncoder
 
-`zoo.encoders` takes an `Encoder`, `zoo.readouts` a `Readout`, `zoo.datasets` a `Dataset`.
+`zoo.encoders` takes an `Encoder`, `zoo.readouts` a `Readout`, `zoo.datasets` a `Dataset`, `zoo.objectives` an
+`Objective`, `zoo.acquisitions` an `Acquisition`.
 """
 
 from zoo.contract.batch import CrystalBatch
+from zoo.contract.discovery import Acquisition, Candidate, Objective
 from zoo.contract.features import Embedding, Features, Rows, matrix_to_spherical, spherical_to_matrix
 from zoo.contract.plugin import BadRecord, Dataset, Encoder, Hypers, Needs, Provides, Readout, Record
 from zoo.contract.potential import Potential, PotentialOutput
@@ -24,8 +26,10 @@ from zoo.pickled import PickledObject, read_pickled_module
 from zoo.weights import PublicWeights, Weights, sha256_of
 
 __all__ = [
+    "Acquisition",
     "BadRecord",
     "Block",
+    "Candidate",
     "ConvertedEncoder",
     "ConvertedHypers",
     "ConvolutionEdges",
@@ -36,6 +40,7 @@ __all__ = [
     "Features",
     "Hypers",
     "Needs",
+    "Objective",
     "Path",
     "PickledObject",
     "Potential",

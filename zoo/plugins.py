@@ -8,16 +8,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from zoo.contract.discovery import Acquisition, Objective
 from zoo.contract.plugin import Dataset, Encoder, Hypers, Readout
 from zoo.errors import ZooError, did_you_mean, explain_validation
 
-GROUPS: dict[str, str] = {"encoder": "zoo.encoders", "readout": "zoo.readouts", "dataset": "zoo.datasets"}
-BASES: dict[str, type] = {"encoder": Encoder, "readout": Readout, "dataset": Dataset}
+BASES: dict[str, type] = {
+    "encoder": Encoder,
+    "readout": Readout,
+    "dataset": Dataset,
+    "objective": Objective,
+    "acquisition": Acquisition,
+}
+GROUPS: dict[str, str] = {kind: f"zoo.{kind}s" for kind in BASES}
 
 
 @cache
 def available(kind: str) -> dict[str, EntryPoint]:
-    """Entry points of a kind (`encoder`, `readout`, `dataset`) by name; nothing is imported."""
+    """Entry points of a kind (`encoder`, `objective`, ...) by name; nothing is imported."""
     return {point.name: point for point in sorted(entry_points(group=GROUPS[kind]), key=lambda p: p.name)}
 
 

@@ -24,6 +24,7 @@ from zoo.graphs.graph import CrystalGraph, collate, crystal_graphs, size_sorted
 from zoo.model import TensorModel
 from zoo.prediction import Prediction, Predictions
 from zoo.reference import Reference, describe_crystals
+from zoo.stopwatch import Stopwatch
 
 EDGES_PER_BATCH = 20_000
 AT_ONCE = 256  # crystals in memory as graphs
@@ -133,11 +134,46 @@ class Predictor:
         Raises:
             ZooError: the first crystal that cannot be answered.
         """
-        found = self._ask(structures)
+        found = self.ask(structures)
         for answer in found:
             if isinstance(answer, ZooError):
                 raise answer
         return [answer[0] for answer in found if not isinstance(answer, ZooError)]
+
+    def ask(
+        self, structures: Sequence[Structure], watch: Stopwatch | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray | None] | ZooError]:
+        """For each structure what all that is said of it follows from, or the error that says why there is nothing.
+
+        Args:
+            structures: some hundred at most: their graphs are in memory at once.
+            watch: counts the time of "graphs" and of "encoder and readout".
+
+        Returns:
+            Every member's tensor, as in `tensors`, and what `Reference.novelty` describes the crystal by, (D,), where
+            the model knows its training crystals.
+        """
+        watch = watch or Stopwatch()
+        names = [structure.composition.reduced_formula for structure in structures]
+        with watch("graphs"):
+            found: list[Any] = [_or_error(self._checked, structure) for structure in structures]
+            good = [i for i, crystal in enumerate(found) if not isinstance(crystal, ZooError)]
+            made = crystal_graphs((found[i] for i in good), self.members[0].encoder.cutoff)
+            graphs = dict(zip(good, made, strict=True))
+            for i in good:
+                if shortest_edge(graphs[i]) < CLOSEST:
+                    found[i] = ZooError(too_close(names[i]))
+                    del graphs[i]
+        asked = list(graphs)
+        for chosen in size_sorted([len(graph.src) for graph in graphs.values()], EDGES_PER_BATCH):
+            chosen = [asked[k] for k in chosen]
+            with watch("encoder and readout"):
+                answers = zip(chosen, *self._forward([graphs[i] for i in chosen]), strict=True)
+            for i, tensors, descriptor in answers:
+                finite = np.isfinite(tensors).all()
+                reason = f"no finite answer for {names[i]}: are two of its atoms at one place?"
+                found[i] = (tensors, descriptor) if finite else ZooError(reason)
+        return found
 
     def _refuse_options(self, symprec: float | None, coverage: float, neighbours: int) -> None:
         if coverage not in LEVELS:
@@ -156,7 +192,7 @@ class Predictor:
     ) -> list[Prediction | ZooError]:
         structures: list[Structure | ZooError] = [_or_error(structure_of, crystal) for crystal in part]
         good = [structure for structure in structures if not isinstance(structure, ZooError)]
-        found = iter(self._ask(good))
+        found = iter(self.ask(good))
         answers: list[Prediction | ZooError] = []
         for structure in structures:
             if isinstance(structure, ZooError):
@@ -168,25 +204,6 @@ class Predictor:
             else:
                 answers.append(self._answer(structure, *outcome, symprec, coverage, neighbours))
         return answers
-
-    def _ask(self, structures: Sequence[Structure]) -> list[tuple[np.ndarray, np.ndarray | None] | ZooError]:
-        """For each structure the members' tensors and what describes it, or why not."""
-        names = [structure.composition.reduced_formula for structure in structures]
-        found: list[Any] = [_or_error(self._checked, structure) for structure in structures]
-        good = [i for i, crystal in enumerate(found) if not isinstance(crystal, ZooError)]
-        graphs = dict(zip(good, crystal_graphs((found[i] for i in good), self.members[0].encoder.cutoff), strict=True))
-        for i in good:
-            if shortest_edge(graphs[i]) < CLOSEST:
-                found[i] = ZooError(too_close(names[i]))
-                del graphs[i]
-        asked = list(graphs)
-        for chosen in size_sorted([len(graph.src) for graph in graphs.values()], EDGES_PER_BATCH):
-            chosen = [asked[k] for k in chosen]
-            for i, tensors, descriptor in zip(chosen, *self._forward([graphs[i] for i in chosen]), strict=True):
-                finite = np.isfinite(tensors).all()
-                reason = f"no finite answer for {names[i]}: are two of its atoms at one place?"
-                found[i] = (tensors, descriptor) if finite else ZooError(reason)
-        return found
 
     def _checked(self, structure: Structure) -> Crystal:
         crystal = checked_crystal(structure, self.max_atoms)

@@ -13,16 +13,15 @@ from typing import Any
 import torch
 
 from zoo import __version__, plugins
-from zoo.recipe import Recipe
 from zoo.tracking.connect import without_password
 
 
-def provenance(made: Recipe) -> dict[str, Any]:
-    """Which code and which versions a run was made with."""
+def provenance(names: dict[str, str]) -> dict[str, Any]:
+    """Which code and which versions something was made with; `names` are its plugins, by kind."""
     return {
         "zoo": __version__,
         "git_commit": git_commit(),
-        "plugins": plugins.versions(made.plugins),
+        "plugins": plugins.versions(names),
         "packages": {name: d.version for d in distributions() if (name := d.metadata["Name"])},
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -190,6 +190,11 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+def is_screening(path: Path) -> bool:
+    """Whether a recipe that ships is one for `zoo screen`."""
+    return "candidates" in yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
 def find(name_or_path: str) -> Path:
     """A file as it is, or a shipped recipe by name.
 
@@ -237,18 +242,20 @@ def read_content(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[di
     return content, str(path)
 
 
-def make_path_absolute(dataset: Any) -> None:
+def make_path_absolute(section: Any, key: str = "path") -> None:
     """A run is resumed, and its model evaluated, from other folders too."""
-    if isinstance(dataset, dict) and isinstance(dataset.get("path"), str) and Path(dataset["path"]).exists():
-        dataset["path"] = str(Path(dataset["path"]).resolve())
+    if isinstance(section, dict) and isinstance(section.get(key), str) and Path(section[key]).exists():
+        section[key] = str(Path(section[key]).resolve())
 
 
 def parse(content: dict[str, Any], where: str) -> Recipe:
     """A recipe from a mapping.
 
     Raises:
-        ZooError: an unknown key or a bad value.
+        ZooError: an unknown key or a bad value, or it is not for a training.
     """
+    if "candidates" in content:
+        raise ZooError(f"{where} trains nothing, it is a screening: zoo screen {where}")
     try:
         return Recipe(**content)
     except ValidationError as error:

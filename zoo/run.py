@@ -159,7 +159,7 @@ def remember(prepared: Prepared, folder: RunFolder) -> None:
     samples = prepared.samples
     data = content_key(samples.graphs.key, samples.graphs.keys, samples.tensors.numpy())
     if not folder.provenance.is_file():
-        write_json(folder.provenance, {**provenance(prepared.recipe), "data": data, "resumed": []})
+        write_json(folder.provenance, {**provenance(prepared.recipe.plugins), "data": data, "resumed": []})
         return
     origin = read_json(folder.provenance)
     if origin["data"] != data:
@@ -168,7 +168,7 @@ def remember(prepared: Prepared, folder: RunFolder) -> None:
         )
     if not is_first():
         return
-    now = provenance(prepared.recipe)
+    now = provenance(prepared.recipe.plugins)
     origin["resumed"].append({key: now[key] for key in ("zoo", "git_commit", "command", "started")})
     write_json(folder.provenance, origin)
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
-KINDS = ("encoder", "readout", "dataset")
+KINDS = ("encoder", "readout", "dataset", "objective", "acquisition")
 # Where a docstring begins to speak to programmers.
 SECTIONS = ("Args:", "Attributes:", "Class attributes:", "Raises:")
 

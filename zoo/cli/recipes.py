@@ -19,6 +19,7 @@ def recipes_command(name: str | None) -> None:
 
     from zoo import recipe
     from zoo.cli.terminal import console
+    from zoo.discovery import section as screenings
     from zoo.sweep import section
     from zoo.sweep.cells import expand
 
@@ -29,6 +30,9 @@ def recipes_command(name: str | None) -> None:
     for column in ("recipe", "encoder", "readout", "what it does"):
         table.add_column(column)
     for stem, path in recipe.shipped().items():
+        if recipe.is_screening(path):
+            table.add_row(stem, "–", "–", f"{screenings.read(str(path)).description} (zoo screen)")
+            continue
         made = section.read(str(path))
         if isinstance(made, section.Plan):
             cells = expand(made) if made.sweep.grid is not None else []

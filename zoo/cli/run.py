@@ -103,10 +103,22 @@ def where_to(name: str, out: Path | None, resume: Path | None) -> Path:
         if RunFolder(resume).finished and not (resume / "sweep.yaml").is_file():
             raise ZooError(f"{resume} is finished; zoo predict {resume} FILE asks its model")
         return resume
+    return new_folder(name, out)
+
+
+def new_folder(name: str, out: Path | None, command: str = "run") -> Path:
+    """`out` or, without it, a new folder under runs/.
+
+    Raises:
+        ZooError: `out` holds something already.
+    """
+    from zoo.errors import ZooError
+    from zoo.run_folder import RunFolder
+
     if out is None:
         return RunFolder.new(name).path
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ZooError(f"{out} is not empty; choose another folder, or go on with it: zoo run --resume {out}")
+        raise ZooError(f"{out} is not empty; choose another folder, or go on with it: zoo {command} --resume {out}")
     return out
 
 

@@ -52,7 +52,7 @@ def crystals_in(files: Iterable[str]) -> Iterator[NamedCrystal]:
     """
     for file in files:
         path = Path(file)
-        read = _reader(path)
+        read = reader_of(path)
         if read is None:
             yield NamedCrystal(file, path.stem, _tried(path))
             continue
@@ -72,10 +72,10 @@ def crystals_in(files: Iterable[str]) -> Iterator[NamedCrystal]:
 
 def count_if_single(files: Sequence[str]) -> int | None:
     """How many crystals there are, where that is plain without reading: one a file."""
-    return len(files) if all(_reader(Path(file)) is None for file in files) else None
+    return len(files) if all(reader_of(Path(file)) is None for file in files) else None
 
 
-def _reader(path: Path) -> Callable[[Path], Iterator[Entry]] | None:
+def reader_of(path: Path) -> Callable[[Path], Iterator[Entry]] | None:
     """What reads a file of many crystals; None for a CIF or VASP file, and for what neither reads."""
     name = path.name.lower().removesuffix(".gz")
     return next((read for ending, read in SEVERAL.items() if name.endswith(ending)), None)

@@ -44,7 +44,7 @@ def export(records: Iterable[Record], targets: Iterable[TensorTarget], folder: P
             raise ZooError(f"'{target.name}' is one tensor an atom: CIFs do not keep the order of the atoms, JSON does")
     (folder / "cif").mkdir(parents=True, exist_ok=True)
     held = [record for record in records if any(target.name in record.targets for target in wanted)]
-    places = (Path("cif") / f"{name}.cif" for name in _file_names(record.key for record in held))
+    places = (Path("cif") / f"{name}.cif" for name in file_names(record.key for record in held))
     rows = [_row(record, wanted, folder, place) for record, place in zip(held, places, strict=True)]
     if not rows:
         raise ZooError(f"no record holds {' or '.join(target.name for target in wanted)}")
@@ -53,7 +53,7 @@ def export(records: Iterable[Record], targets: Iterable[TensorTarget], folder: P
     return folder / TABLE
 
 
-def _file_names(keys: Iterable[str]) -> Iterator[str]:
+def file_names(keys: Iterable[str]) -> Iterator[str]:
     """Keys as names of files: no other characters, not too long, no two alike, whatever the case."""
     taken: set[str] = set()
     for key in keys:

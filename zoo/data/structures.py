@@ -94,18 +94,23 @@ def structure_from_file(path: Path) -> Structure:
     Raises:
         ZooError: no such file, another format, broken, several crystals in it, or partly occupied sites.
     """
-    name = path.name.lower()
     if path.is_dir():
         raise ZooError(f"{path}: is a folder; name the files in it, such as {path / '*.cif'}")
     if not path.is_file():
         raise ZooError(f"{path}: no such file")
-    if name.endswith(".cif"):
+    if path.name.lower().endswith(".cif"):
         return _parsed(str(path), lambda: read_cif(path.read_text(encoding="utf-8", errors="replace")))
-    if name.startswith(("poscar", "contcar")) or name.endswith((".vasp", ".poscar")):
+    if holds_one_structure(path.name):
         from pymatgen.io.vasp import Poscar  # half a second to import
 
         return _parsed(str(path), lambda: Poscar.from_file(path, check_for_potcar=False).structure)
     raise ZooError(f"{path}: neither a CIF (.cif) nor a VASP file (POSCAR, .vasp)")
+
+
+def holds_one_structure(name: str) -> bool:
+    """Whether a file of that name is one for `structure_from_file`."""
+    name = name.lower()
+    return name.startswith(("poscar", "contcar")) or name.endswith((".cif", ".vasp", ".poscar"))
 
 
 def structure_from_cif(text: str, max_atoms: int | None = None) -> Structure:

@@ -25,6 +25,12 @@ def symbols(numbers: np.ndarray) -> list[str]:
     return [table[number] for number in numbers.tolist()]
 
 
+def symbols_of(numbers: Iterable[int]) -> frozenset[str]:
+    """The elements of these atomic numbers."""
+    table = _table()
+    return frozenset(table[number] for number in numbers if number in table)
+
+
 def refuse_unknown_elements(encoder: Encoder, keys: Iterable[str], graphs: Iterable[CrystalGraph | Crystal]) -> None:
     """See that the encoder knows every element, before anything is computed.
 

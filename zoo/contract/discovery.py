@@ -1,0 +1,102 @@
+"""The base classes of discovery's plugins: Objective, Acquisition."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from pymatgen.core import Structure
+
+from zoo.contract.plugin import Hypers
+from zoo.contract.target import TensorTarget
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A crystal whose tensor is not known, or is hidden.
+
+    Attributes:
+        key: unique among the candidates.
+        structure: its Cartesian frame is that of predicted tensors.
+        properties: what is known of it: `band_gap` (eV), `energy_above_hull` (eV/atom), ...
+    """
+
+    key: str
+    structure: Structure
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Objective(ABC):
+    """One number of a crystal, from its tensor and what else is known of it, that a search makes large.
+
+    Class attributes:
+        properties: of a candidate that it cannot do without; candidates that lack one are left out.
+        non_molecular: molecular crystals are left out.
+
+    Attributes:
+        hypers: the hyperparameters.
+    """
+
+    Hypers: ClassVar[type[Hypers]] = Hypers
+    properties: ClassVar[tuple[str, ...]] = ()
+    non_molecular: ClassVar[bool] = False
+
+    def __init__(self, hypers: Any) -> None:
+        self.hypers = hypers
+
+    @classmethod
+    def cannot_use(cls, target: TensorTarget) -> str | None:
+        """Why it has no meaning for tensors of this kind, in words; None where it has."""
+        return None
+
+    @abstractmethod
+    def values(self, tensors: np.ndarray, properties: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """The objective of n crystals.
+
+        Args:
+            tensors: (n, *target.shape) float64.
+            properties: what is known of each; the class's `properties` are among them, and are numbers.
+
+        Returns:
+            (n,) float64; NaN where it is not defined.
+        """
+
+
+class Acquisition(ABC):
+    """From what the members of an ensemble say of a candidate to how much it is worth a calculation.
+
+    A candidate's score depends on that candidate alone, so that any number of them can be gone through one after
+    another.
+
+    Class attributes:
+        needs_ensemble: it has no meaning for a model of one member.
+        needs_best: it has none without the highest value so far.
+
+    Attributes:
+        hypers: the hyperparameters.
+    """
+
+    Hypers: ClassVar[type[Hypers]] = Hypers
+    needs_ensemble: ClassVar[bool] = False
+    needs_best: ClassVar[bool] = False
+
+    def __init__(self, hypers: Any) -> None:
+        self.hypers = hypers
+
+    @abstractmethod
+    def scores(self, values: np.ndarray, best: float | None, keys: Sequence[str], seed: int) -> np.ndarray:
+        """How much each of n candidates is worth; the highest are taken.
+
+        Args:
+            values: (members, n) the objective of each member's tensor.
+            best: the highest value that is known from calculations so far; None where there is none, unless the class
+                `needs_best`.
+            keys: the n candidates'.
+            seed: of what is drawn at random, if anything is: by seed and key, whatever the order.
+
+        Returns:
+            (n,) float64.
+        """

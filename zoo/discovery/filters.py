@@ -1,0 +1,62 @@
+"""What is left out of a screening, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pymatgen.core import Structure
+
+from zoo.contract.discovery import Objective
+from zoo.discovery.section import Filters
+from zoo.graphs.elements import symbols_of
+from zoo.predictor import Predictor
+
+
+def number(properties: Mapping[str, Any], name: str) -> float | None:
+    """A property that is a finite number; None where it is not known."""
+    value = properties.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+class Sieve:
+    """Says, in a few words that are counted, why a candidate is left out; None where it stays."""
+
+    def __init__(self, filters: Filters, objective: Objective, predictor: Predictor) -> None:
+        self._filters = filters
+        self._required = objective.properties
+        self._seen = frozenset(predictor.card.seen) if filters.unseen else frozenset()
+        known = predictor.members[0].encoder.elements()
+        self._known = None if known is None else symbols_of(known)
+
+    def before_reading(self, key: str, properties: Mapping[str, Any]) -> str | None:
+        """By what is said of a candidate, without its structure."""
+        filters = self._filters
+        if key in self._seen:
+            return "seen by the model"
+        missing = next((name for name in self._required if number(properties, name) is None), None)
+        if missing is not None:
+            return f"no {missing}"
+        above, gap = number(properties, "energy_above_hull"), number(properties, "band_gap")
+        if above is not None and filters.max_energy_above_hull is not None and above > filters.max_energy_above_hull:
+            return "max_energy_above_hull"
+        if gap is not None and filters.min_band_gap is not None and gap < filters.min_band_gap:
+            return "min_band_gap"
+        return None
+
+    def of_structure(self, structure: Structure) -> str | None:
+        """By its atoms."""
+        filters = self._filters
+        if filters.max_atoms is not None and len(structure) > filters.max_atoms:
+            return "max_atoms"
+        elements = {element.symbol for element in structure.composition.elements}
+        if filters.elements is not None and not elements <= set(filters.elements):
+            return "elements"
+        if elements & set(filters.without):
+            return "without"
+        if self._known is not None and not elements <= self._known:
+            return "elements unknown to the encoder"
+        return None

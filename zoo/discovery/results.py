@@ -1,0 +1,104 @@
+"""From the parts of a screening to what it was for: the best candidates, as a table, as crystals, as pictures."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from pymatgen.io.cif import CifWriter
+from pymatgen.io.vasp import Poscar
+
+from zoo.contract.target import TensorTarget
+from zoo.data.export import file_names
+from zoo.data.structures import structure_from_dict
+from zoo.discovery import pictures
+from zoo.discovery.folder import ScreenFolder
+from zoo.discovery.rows import component_columns
+from zoo.discovery.section import Screen
+from zoo.discovery.top import Top
+from zoo.errors import ZooError
+from zoo.run_folder import write_json, write_rows, write_text
+
+_COLUMNS = ("index", "key", "formula", "n_atoms", "score", "mean", "std", "novelty")
+
+
+def conclude(
+    made: Screen, folder: ScreenFolder, target: TensorTarget, threshold: float | None, speed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write top.csv, top/, figures/ and, last, summary.json; all of it follows from the parts.
+
+    Args:
+        made: the recipe.
+        folder: of the screening.
+        target: what was predicted.
+        threshold: of the novelty; None where the model does not know its training crystals.
+        speed: of this call, for summary.json.
+
+    Returns:
+        The content of summary.json, and under `top` the rows of top.csv.
+
+    Raises:
+        ZooError: no candidate is left.
+    """
+    counts: Counter[tuple[str, str | None]] = Counter()
+    best = Top(made.top)
+    for table in folder.tables(("index", "status", "reason", "score")):
+        rows = table.to_pydict()
+        counts.update(zip(rows["status"], rows["reason"], strict=True))
+        for index, status, score in zip(rows["index"], rows["status"], rows["score"], strict=True):
+            if status == "predicted":
+                best.push(score, index)
+    summary: dict[str, Any] = {
+        "candidates": counts.total(),
+        "predicted": counts["predicted", None],
+        **{kind: {r: n for (s, r), n in counts.most_common() if s == kind} for kind in ("filtered", "failed")},
+        "chosen": len(best.indices),
+        "speed": dict(speed),
+    }
+    if not best.indices:
+        why = ", ".join(f"{reason} {n:,}" for kind in ("filtered", "failed") for reason, n in summary[kind].items())
+        said = f"of {counts.total():,} candidates none is left ({why})" if why else "there are no candidates"
+        raise ZooError(f"{said}; what became of each is in {folder.path / 'parts'}")
+    chosen = _chosen(folder, best.indices, target)
+    shown = [_row(rank, row, target, threshold) for rank, row in enumerate(chosen, 1)]
+    names = list(dict.fromkeys(name for row in shown for name in row))
+    write_rows(folder.table, [{name: row.get(name, "") for name in names} for row in shown])
+    _write_crystals(folder, chosen)
+    folder.figures.mkdir(exist_ok=True)
+    pictures.histogram(made, folder, summary["predicted"], best.indices)
+    pictures.merit(folder, target, summary["predicted"], best.indices)
+    write_json(folder.summary, summary)
+    return {**summary, "top": shown}
+
+
+def _chosen(folder: ScreenFolder, indices: list[int], target: TensorTarget) -> list[dict[str, Any]]:
+    """Their rows of the parts, the best first."""
+    rank = {index: place for place, index in enumerate(indices)}
+    found: dict[int, dict[str, Any]] = {}
+    for table in folder.tables((*_COLUMNS, *component_columns(target), "properties", "structure")):
+        for row, index in enumerate(table["index"].to_pylist()):
+            if index in rank:
+                found[rank[index]] = table.slice(row, 1).to_pylist()[0]
+    return [found[place] for place in sorted(found)]
+
+
+def _row(rank: int, found: Mapping[str, Any], target: TensorTarget, threshold: float | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"rank": rank}
+    row |= {name: found[name] for name in ("key", "formula", "n_atoms")}
+    row |= {name: f"{found[name]:.6g}" for name in ("score", "mean", "std", *component_columns(target))}
+    if found["novelty"] is not None and threshold is not None:
+        row |= {"novelty": f"{found['novelty']:.4g}", "novel": "yes" if found["novelty"] > threshold else "no"}
+    return row | {name: value for name, value in json.loads(found["properties"]).items() if name not in row}
+
+
+def _write_crystals(folder: ScreenFolder, chosen: list[dict[str, Any]]) -> None:
+    """A VASP file, which keeps the frame that the tensor is in, and a CIF, which every program reads."""
+    folder.crystals.mkdir(exist_ok=True)
+    digits = len(str(len(chosen)))
+    for rank, (row, name) in enumerate(zip(chosen, file_names(row["key"] for row in chosen), strict=True), 1):
+        structure = structure_from_dict(json.loads(row["structure"]))
+        place = folder.crystals / f"{rank:0{digits}d}_{name}"
+        write_text(place.with_name(f"{place.name}.cif"), str(CifWriter(structure)))
+        write_text(place.with_name(f"{place.name}.vasp"), Poscar(structure).get_str())

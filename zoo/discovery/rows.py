@@ -1,0 +1,84 @@
+"""Candidates of one chunk, and the table that is written of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pymatgen.core import Structure
+
+from zoo.contract.target import TensorTarget
+from zoo.discovery.judge import Judged, Left
+from zoo.results import component_names
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass
+class Row:
+    """A candidate on its way.
+
+    Attributes:
+        index: its place among all, from 0.
+        structure: None where it was not read.
+        outcome: what became of it; None until that is known.
+        keep: write its structure down: it is among the best so far.
+    """
+
+    index: int
+    key: str
+    properties: Mapping[str, Any]
+    structure: Structure | None = None
+    outcome: Judged | Left | None = None
+    keep: bool = False
+
+
+def component_columns(target: TensorTarget) -> dict[str, int]:
+    """`total_xx`, ...: name of the column of each independent component -> its flat index."""
+    return {f"{target.name}_{name}": index for name, index in component_names(target)}
+
+
+def table_of(rows: Sequence[Row], target: TensorTarget) -> pa.Table:
+    """A row a candidate, in their order.
+
+    `status` is `predicted`, `filtered` or `failed`, for `reason` and `detail` of the latter two. `mean`, `std`,
+    `score`, `novelty` and the tensor's components are null where nothing was predicted. `properties` and `structure`
+    are JSON, the latter of those alone that were among the best when the row was written.
+    """
+    import pyarrow as pa
+
+    columns: dict[str, tuple[pa.DataType, list[Any]]] = {
+        "index": (pa.int64(), [row.index for row in rows]),
+        "key": (pa.string(), [row.key for row in rows]),
+        "formula": (
+            pa.string(),
+            [None if row.structure is None else row.structure.composition.reduced_formula for row in rows],
+        ),
+        "n_atoms": (pa.int32(), [None if row.structure is None else len(row.structure) for row in rows]),
+        "status": (pa.string(), [row.outcome.status if isinstance(row.outcome, Left) else "predicted" for row in rows]),
+        "reason": (pa.string(), [row.outcome.reason if isinstance(row.outcome, Left) else None for row in rows]),
+        "detail": (pa.string(), [row.outcome.detail if isinstance(row.outcome, Left) else None for row in rows]),
+    }
+    judged = [row.outcome if isinstance(row.outcome, Judged) else None for row in rows]
+    for name in ("mean", "std", "score", "novelty"):
+        columns[name] = (pa.float64(), [one and getattr(one, name) for one in judged])
+    for name, flat in component_columns(target).items():
+        columns[name] = (pa.float64(), [one and float(one.tensor.flat[flat]) for one in judged])
+    columns["properties"] = (
+        pa.string(),
+        [_json(row.properties) if isinstance(row.outcome, Judged) else None for row in rows],
+    )
+    columns["structure"] = (
+        pa.string(),
+        [json.dumps(row.structure.as_dict()) if row.keep and row.structure is not None else None for row in rows],
+    )
+    return pa.table({name: pa.array(values, type=kind) for name, (kind, values) in columns.items()})
+
+
+def _json(properties: Mapping[str, Any]) -> str:
+    plain = {name: v for name, v in properties.items() if not isinstance(v, float) or math.isfinite(v)}
+    return json.dumps(plain, ensure_ascii=False)
