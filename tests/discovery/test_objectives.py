@@ -1,0 +1,77 @@
+"""Objectives and acquisitions on numbers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from zoo import plugins
+from zoo.api import Acquisition, Objective, TensorTarget
+from zoo.errors import ZooError
+
+TENSORS = np.stack([np.diag([3.0, 6.0, 9.0]), np.diag([2.0, 2.0, 2.0]), np.diag([0.5, -1.0, 8.0])])
+VALUES = np.array([[1.0, 4.0, 5.0], [3.0, 4.0, 1.0]])  # two members, three candidates
+
+
+def made(kind: str, name: str, **settings: object) -> Objective | Acquisition:
+    return plugins.load(kind, name)(plugins.hypers(kind, name, settings))
+
+
+def test_polycrystalline_is_a_third_of_the_trace() -> None:
+    assert made("objective", "polycrystalline").values(TENSORS, [{}] * 3).tolist() == pytest.approx([6, 2, 2.5])
+
+
+def test_figure_of_merit_is_the_constant_times_the_gap() -> None:
+    gaps = [{"band_gap": gap} for gap in (2.0, 5, 0.0)]
+    merit = made("objective", "figure-of-merit")
+    assert merit.values(TENSORS, gaps).tolist() == pytest.approx([12, 10, 0])
+    assert merit.properties == ("band_gap",)
+
+
+def test_anisotropy_is_floored_and_free_of_the_frame() -> None:
+    anisotropy = made("objective", "anisotropy")
+    assert anisotropy.values(TENSORS, [{}] * 3).tolist() == pytest.approx([3, 1, 8])  # 8 / the vacuum's 1
+    assert made("objective", "anisotropy", floor=0.5).values(TENSORS, [{}] * 3)[2] == pytest.approx(16)
+    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
+    turned = turn @ TENSORS @ turn.T
+    np.testing.assert_allclose(anisotropy.values(turned, [{}] * 3), [3, 1, 8])
+    assert anisotropy.non_molecular
+    with pytest.raises(ZooError, match="floor"):
+        made("objective", "anisotropy", floor=0)
+
+
+@pytest.mark.parametrize("name", ["polycrystalline", "figure-of-merit", "anisotropy"])
+def test_only_tensors_with_eigenvalues_have_these(name: str) -> None:
+    objective = plugins.load("objective", name)
+    assert objective.cannot_use(TensorTarget("total")) is None
+    for other in (TensorTarget("piezo", "ijk=ikj"), TensorTarget("born", "ij", per_atom=True)):
+        assert other.name in objective.cannot_use(other)
+
+
+def test_upper_confidence_bound_greedy_and_random() -> None:
+    root = 2**0.5
+    ucb = made("acquisition", "ucb").scores(VALUES, None, "abc", 0)
+    assert ucb.tolist() == pytest.approx([2 + 1.5 * root, 4, 3 + 3 * root])  # ddof = 1
+    assert made("acquisition", "ucb", kappa=0).scores(VALUES, None, "abc", 0).tolist() == [2, 4, 3]
+    assert made("acquisition", "greedy").scores(VALUES, None, "abc", 0).tolist() == [2, 4, 3]
+    drawn = made("acquisition", "random").scores(VALUES, None, "abc", 0)
+    again = made("acquisition", "random").scores(VALUES[:, ::-1], None, "cba", 0)
+    assert drawn.tolist() == again[::-1].tolist(), "the order of the candidates must not matter"
+    assert drawn.tolist() != made("acquisition", "random").scores(VALUES, None, "abc", 1).tolist()
+    assert drawn.min() >= 0 and drawn.max() < 1 and len(set(drawn)) == 3
+
+
+def test_random_is_uniform() -> None:
+    drawn = made("acquisition", "random").scores(np.zeros((1, 4000)), None, [f"mp-{i}" for i in range(4000)], 7)
+    assert np.histogram(drawn, 4, (0, 1))[0] == pytest.approx([1000] * 4, abs=120)  # 4 standard deviations
+
+
+def test_expected_improvement() -> None:
+    """At z = 0 it is σ/sqrt(2π); where the members agree, what they are above the best; else the integral."""
+    improvement = made("acquisition", "expected-improvement")
+    found = improvement.scores(VALUES, 3.0, "abc", 0)
+    assert found[1:].tolist() == pytest.approx([1.0, 8**0.5 / (2 * np.pi) ** 0.5])
+    draws = np.random.default_rng(0).normal(2, 2**0.5, 1_000_000)
+    assert found[0] == pytest.approx(np.maximum(draws - 3, 0).mean(), rel=0.01)
+    assert improvement.scores(VALUES, 5.0, "abc", 0)[1] == 0
+    assert plugins.load("acquisition", "expected-improvement").needs_best

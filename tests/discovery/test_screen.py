@@ -1,0 +1,366 @@
+"""`zoo screen` from a recipe to the chosen crystals."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from cli import refused, zoo
+from pyarrow import parquet
+from pymatgen.core import Lattice, Structure
+from pymatgen.io.vasp import Poscar
+from screened import MODEL, crystal, save
+
+import zoo as package
+from zoo import plugins
+from zoo import recipe as recipes
+from zoo.discovery import section
+from zoo.discovery.top import Top
+
+
+def parts(folder: Path) -> list[dict]:
+    """Rows of all parts, in their order."""
+    return [
+        row for path in sorted((folder / "parts").glob("*.parquet")) for row in parquet.read_table(path).to_pylist()
+    ]
+
+
+def chosen(folder: Path) -> list[dict[str, str]]:
+    with (folder / "top.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_is_chosen_is_the_top_of_all_that_predict_says(recipe: dict, tmp_path: Path) -> None:
+    result = zoo("screen", str(save(recipe, tmp_path)), "--out", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    predictor = package.load(MODEL, device="cpu")
+    members = np.stack(predictor.tensors([crystal(i) for i in range(40)]), axis=1)
+    constants = np.trace(members, axis1=2, axis2=3) / 3
+    scores = constants.mean(0) + 1.5 * constants.std(0, ddof=1)
+    expected = np.argsort(-scores, kind="stable")[:6]
+    rows = chosen(tmp_path / "out")
+    assert [row["key"] for row in rows] == [f"c-{i:04d}" for i in expected]
+    assert [int(row["rank"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    for row, i in zip(rows, expected, strict=True):
+        assert float(row["score"]) == pytest.approx(scores[i], rel=1e-4)
+        assert float(row["std"]) == pytest.approx(constants[:, i].std(ddof=1), rel=1e-2)
+        assert float(row["total_xy"]) == pytest.approx(members[:, i, 0, 1].mean(), abs=1e-4)
+        assert row["formula"] == crystal(i).composition.reduced_formula
+        assert row["novel"] in ("yes", "no")
+        place = tmp_path / "out" / "top" / f"{row['rank']}_{row['key']}"
+        kept = Poscar.from_file(place.with_suffix(".vasp"), check_for_potcar=False).structure
+        np.testing.assert_allclose(kept.lattice.matrix, crystal(i).lattice.matrix, atol=1e-6)  # the tensor's frame
+        assert Structure.from_file(place.with_suffix(".cif")).matches(crystal(i))
+    assert [row["index"] for row in parts(tmp_path / "out")] == list(range(40))
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["candidates"], summary["predicted"], summary["chosen"]) == (40, 40, 6)
+    assert {"reading", "graphs", "encoder and readout", "writing"} <= set(summary["speed"]["of_which"])
+    for words in ("40 of 40 candidates", "candidates/s", "top.csv", "figure_of_merit.png, objective.png"):
+        assert words in result.stdout
+    assert recipes.read_content(str(tmp_path / "out" / "screen.yaml"))[0]["acquisition"] == {"name": "ucb"}
+
+
+def test_a_streamed_top_is_a_full_sort() -> None:
+    random = np.random.default_rng(0)
+    scores = random.integers(0, 50, 500).astype(float)  # with many ties
+    top = Top(30)
+    for index in random.permutation(500):
+        assert top.takes(scores[index], index) or index not in np.argsort(-scores, kind="stable")[:30]
+        top.push(scores[index], int(index))
+    assert top.indices == np.argsort(-scores, kind="stable")[:30].tolist()
+
+
+def test_each_source_gives_the_same(recipe: dict, tmp_path: Path) -> None:
+    """A folder, CSV, extxyz, Parquet and a dataset, by the dataset plugin `file`: keys, properties, numbers."""
+    structures = [crystal(i) for i in range(40)]
+    gaps = [json.loads((tmp_path / "many.json").read_text())[f"c-{i:04d}"].get("band_gap") for i in range(40)]
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    for i, structure in enumerate(structures):
+        structure.to(str(tmp_path / "deep" / ("er" if i % 2 else "") / f"c-{i:04d}.vasp"), fmt="poscar")
+    (tmp_path / "deep" / "notes.txt").write_text("no crystal")
+    columns = {"key": [f"c-{i:04d}" for i in range(40)], "band_gap": gaps, "vector": [[0.0]] * 40}
+    texts = {"structure": [json.dumps(s.as_dict()) for s in structures], "cif": [s.to(fmt="cif") for s in structures]}
+    for column, text in texts.items():
+        parquet.write_table(pa.table({**columns, column: text}), tmp_path / f"{column}.parquet", row_group_size=7)
+    with (tmp_path / "many.csv").open("w") as file:
+        file.write("key,cif,band_gap\n")
+        file.writelines(f"c-{i:04d},deep/{'er/' if i % 2 else ''}c-{i:04d}.vasp,{gaps[i] or ''}\n" for i in range(40))
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    frames = [AseAtomsAdaptor.get_atoms(structure, msonable=False) for structure in structures]
+    for i, frame in enumerate(frames):
+        frame.info = {"key": f"c-{i:04d}"} | ({"band_gap": gaps[i]} if gaps[i] else {})
+    import ase.io
+
+    ase.io.write(tmp_path / "many.extxyz", frames)
+    labelled = json.loads((tmp_path / "many.json").read_text())
+    for entry in labelled.values():
+        entry["total"] = np.eye(3).tolist()
+    (tmp_path / "labelled.json").write_text(json.dumps(labelled))
+    sources: dict[str, dict] = {
+        name: {"path": name}
+        for name in ("many.json", "many.csv", "many.extxyz", "structure.parquet", "cif.parquet", "deep")
+    }
+    sources["dataset"] = {"dataset": {"name": "file", "path": "labelled.json", "targets": {"total": {}}}}
+    found = {}
+    for name, source in sources.items():
+        result = zoo("screen", str(save(recipe | {"candidates": source}, tmp_path)), "--out", f"o-{name}", cwd=tmp_path)
+        assert result.returncode == 0, f"{name}: {result.stderr}"
+        found[name] = {
+            Path(row["key"]).stem: (row["mean"], json.loads(row["properties"]).get("band_gap"))
+            for row in parts(tmp_path / f"o-{name}")
+        }
+    for name, rows in found.items():
+        assert rows.keys() == found["many.json"].keys(), name
+        for key, (mean, gap) in rows.items():
+            assert mean == pytest.approx(found["many.json"][key][0], rel=1e-4), (name, key)
+            assert gap == (None if name == "deep" else found["many.json"][key][1]), (name, key)
+
+
+def test_what_is_left_out_is_counted_by_its_reason(recipe: dict, tmp_path: Path) -> None:
+    def entry(structure: Structure, **properties: object) -> dict:
+        return {"structure": structure.as_dict(), **properties}
+
+    salt = crystal(1)
+    silicon = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
+    content = {
+        "good": entry(salt, band_gap=5.0, energy_above_hull=0.0),
+        "stable?": entry(salt, band_gap=5.0),
+        "metal": entry(salt, band_gap=0.0),
+        "unstable": entry(salt, band_gap=5.0, energy_above_hull=0.02),
+        "unknown gap": entry(salt),
+        "not a number": entry(salt, band_gap=float("nan")),
+        "a text": entry(salt, band_gap="wide"),
+        "large": entry(salt * (3, 2, 2), band_gap=5.0),
+        "lead": entry(salt.copy().replace_species({"Na": "Pb"}), band_gap=5.0),
+        "silicon": entry(silicon, band_gap=0.6),
+        "mp-10086": entry(salt, band_gap=5.0),
+        "broken": {"structure": {"lattice": 1}, "band_gap": 5.0},
+        "close": entry(Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [0.01, 0, 0]]), band_gap=5.0),
+    }
+    (tmp_path / "many.json").write_text(json.dumps(content))
+    recipe |= {
+        "objective": {"name": "figure-of-merit"},
+        "filters": {"without": ["Pb"], "elements": ["Na", "Cl", "Br", "Pb"]},
+    }
+    result = zoo("screen", str(save(recipe, tmp_path)), "--out", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    became = {row["key"]: row["reason"] for row in parts(tmp_path / "out")}
+    no_gap = dict.fromkeys(("unknown gap", "not a number", "a text"), "no band_gap")
+    assert became == no_gap | {
+        "good": None, "stable?": None, "metal": "min_band_gap", "unstable": "max_energy_above_hull",
+        "large": "max_atoms", "lead": "without", "silicon": "elements", "mp-10086": "seen by the model",
+        "broken": "not readable", "close": "not predicted",
+    }  # fmt: skip
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["filtered"] == dict(Counter(r for r in became.values() if r and not r.startswith("not")))
+    assert summary["failed"] == {"not readable": 1, "not predicted": 1}
+    assert "no band_gap 3" in result.stdout and {row["key"] for row in chosen(tmp_path / "out")} == {"good", "stable?"}
+    details = {row["key"]: row["detail"] for row in parts(tmp_path / "out")}
+    assert "no dict of a pymatgen Structure" in details["broken"] and "NaCl" in details["close"]
+
+
+def test_elements_that_the_encoder_lacks(recipe: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from zoo_nequip import NequIP
+
+    monkeypatch.setattr(NequIP, "elements", lambda self: frozenset({3, 9, 12, 17}))
+    assert zoo("screen", str(save(recipe, tmp_path)), "--out", "out", cwd=tmp_path).returncode == 0
+    for row in parts(tmp_path / "out"):
+        known = {site.specie.symbol for site in crystal(row["index"])} <= {"Li", "F", "Mg", "Cl"}
+        assert row["reason"] == (None if known else "elements unknown to the encoder")
+
+
+def test_no_molecular_crystals_where_the_objective_wants_none(recipe: dict, tmp_path: Path) -> None:
+    dry_ice = Structure.from_spacegroup("Pa-3", Lattice.cubic(5.62), ["C", "O"], [[0, 0, 0], [0.1185] * 3])
+    content = {"ice": {"structure": dry_ice.as_dict()}, "salt": {"structure": crystal(1).as_dict()}}
+    (tmp_path / "many.json").write_text(json.dumps(content))
+    path = str(save(recipe, tmp_path))
+    for out, objective, expected in (("a", "anisotropy", {"salt"}), ("b", "polycrystalline", {"salt", "ice"})):
+        result = zoo("screen", path, f"objective.name={objective}", "--out", out, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert {row["key"] for row in chosen(tmp_path / out)} == expected
+    assert {row["key"]: row["reason"] for row in parts(tmp_path / "a")} == {"ice": "molecular", "salt": None}
+    forced = ("filters.non_molecular=false", "objective.name=anisotropy")
+    assert zoo("screen", path, *forced, "--out", "c", cwd=tmp_path).returncode == 0
+    assert {row["key"] for row in chosen(tmp_path / "c")} == {"salt", "ice"}
+
+
+def test_expected_improvement_is_over_the_best_of_the_training_crystals(recipe: dict, tmp_path: Path) -> None:
+    path = str(save(recipe | {"acquisition": {"name": "expected-improvement"}}, tmp_path))
+    result = zoo("screen", path, "--out", "a", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    labels = package.load(MODEL, device="cpu").reference.tensors
+    best = np.trace(labels, axis1=1, axis2=2).max() / 3
+    assert f"best      {best:.4g} so far, among the training crystals" in result.stdout
+    assert json.loads((tmp_path / "a" / "run.json").read_text())["facts"]["best so far"] == pytest.approx(best)
+    assert "best      0.5 so far" in zoo("screen", path, "best=0.5", "--out", "b", cwd=tmp_path).stdout
+    merit = zoo("screen", path, "objective.name=figure-of-merit", "--out", "c", cwd=tmp_path)
+    refused(merit, "expected-improvement", "best=NUMBER")
+    assert not (tmp_path / "c").exists()
+
+
+STRANGER = '''
+import numpy as np
+from zoo.api import Hypers, Objective
+
+
+class Stiffness(Hypers):
+    """Keys of it."""
+
+    weight: float = 1.0
+    """Of the gap."""
+
+
+class Weighted(Objective):
+    """A stranger's."""
+
+    Hypers = Stiffness
+    properties = ("band_gap",)
+
+    def values(self, tensors, properties):
+        gaps = np.array([each["band_gap"] for each in properties])
+        values = tensors[:, 2, 2] + self.hypers.weight * gaps
+        return np.where(gaps > 6, np.nan, values)
+
+
+class Wrong(Objective):
+    """Of the wrong shape."""
+
+    def values(self, tensors, properties):
+        return tensors
+'''
+
+
+def test_a_strangers_objective(recipe: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stranger_objective.py").write_text(STRANGER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ours = plugins.entry_points
+
+    def theirs(group: str, **selection: str) -> list[EntryPoint]:
+        points = [EntryPoint(n, f"stranger_objective:{n.title()}", "zoo.objectives") for n in ("weighted", "wrong")]
+        more = [p for p in points if group == p.group and p.name == selection.get("name", p.name)]
+        return [*ours(group=group, **selection), *more]
+
+    monkeypatch.setattr(plugins, "entry_points", theirs)
+    plugins.available.cache_clear()
+    try:
+        settings = ("objective.name=weighted", "objective.weight=1000")
+        result = zoo("screen", str(save(recipe, tmp_path)), *settings, "--out", "out", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        reasons = Counter(row["reason"] for row in parts(tmp_path / "out"))
+        assert reasons["no band_gap"] == 8 and reasons["not defined"] > 0
+        gaps = [row["band_gap"] for row in chosen(tmp_path / "out")]
+        assert gaps == ["5.5"] * 4 + ["4.5"] * 2  # the widest where it is defined
+        wrong = zoo("screen", "mine.yaml", "objective.name=wrong", "--out", "wrong", cwd=tmp_path)
+        refused(wrong, "'wrong'", "(8, 3, 3)", "one number each")
+        refused(zoo("screen", "mine.yaml", "objective.name=wieghted", cwd=tmp_path), "Did you mean 'weighted'?")
+        bad = ("objective.name=weighted", "objective.wieght=1")
+        refused(zoo("screen", "mine.yaml", *bad, cwd=tmp_path), "unknown key 'wieght'", "Did you mean 'weight'?")
+        assert "weighted" in zoo("list", cwd=tmp_path).stdout
+    finally:
+        plugins.available.cache_clear()
+
+
+def test_the_shipped_recipe_is_listed_commented_and_runs(tmp_path: Path) -> None:
+    from test_recipe import assert_commented
+
+    path = recipes.shipped()["screen_total"]
+    assert_commented(path)
+    made = section.read("screen_total")
+    said = recipes.read_content("screen_total")[0]
+    # Every key is there, with the default that the code has.
+    assert said.keys() == section.Screen.model_fields.keys()
+    assert said["filters"].keys() == section.Filters.model_fields.keys() and made.filters == section.Filters()
+    assert "screen_total" in zoo("recipes", cwd=tmp_path).stdout
+    result = zoo("screen", "screen_total", f"model={MODEL}", "top=3", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    (folder,) = (tmp_path / "runs").glob("screen_total-*")
+    assert len(chosen(folder)) == 3
+    seen = set(package.load(MODEL, device="cpu").card.seen)
+    assert json.loads((folder / "summary.json").read_text())["filtered"]["seen by the model"] == len(seen)
+
+
+def test_each_recipe_goes_to_its_command(recipe: dict, tmp_path: Path) -> None:
+    refused(zoo("run", "screen_total", cwd=tmp_path), "zoo screen", "screen_total")
+    refused(zoo("data", "check", "screen_total", cwd=tmp_path), "zoo screen")
+    refused(zoo("screen", "dtnet_total", cwd=tmp_path), "zoo run dtnet_total")
+    refused(zoo("screen", "ablation_layers", cwd=tmp_path), "zoo run ablation_layers")
+
+
+BAD: dict[str, tuple[list[str], list[str]]] = {
+    "no recipe": ([], ["zoo screen screen_total"]),
+    "no such recipe": (["screen_totl"], ["Did you mean 'screen_total'?"]),
+    "a misspelt key": (["mine.yaml", "filters.max_atom=3"], ["unknown key 'filters.max_atom'", "'max_atoms'"]),
+    "a misspelt section": (["mine.yaml", "aquisition.name=ucb"], ["unknown key 'aquisition'", "'acquisition'"]),
+    "a bad value": (["mine.yaml", "top=0"], ["top", "greater than 0"]),
+    "no element": (["mine.yaml", "filters.without=[Xx]"], ["'Xx' is no chemical element"]),
+    "an unknown objective": (["mine.yaml", "objective.name=polycrystaline"], ["Did you mean 'polycrystalline'?"]),
+    "an unknown acquisition": (["mine.yaml", "acquisition.name=greed"], ["Did you mean 'greedy'?"]),
+    "a key of another": (["mine.yaml", "acquisition.name=greedy", "acquisition.kappa=1"], ["unknown key 'kappa'"]),
+    "two sources": (["mine.yaml", "candidates.dataset={name: petousis2017}"], ["one of path and dataset"]),
+    "no source": (["mine.yaml", "candidates={}"], ["one of path and dataset"]),
+    "an unknown dataset": (["mine.yaml", "candidates={dataset: {name: petousis}}"], ["Did you mean 'petousis2017'?"]),
+    "no such file": (["mine.yaml", "candidates.path=none.json"], ["none.json", "no such file or folder"]),
+    "another format": (["mine.yaml", "candidates.path=notes.txt"], ["notes.txt", ".parquet", ".extxyz"]),
+    "an empty folder": (["mine.yaml", "candidates.path=empty"], ["no CIF or VASP file"]),
+    "broken JSON": (["mine.yaml", "candidates.path=broken.json"], ["broken.json", "no valid JSON"]),
+    "broken Parquet": (["mine.yaml", "candidates.path=broken.parquet"], ["broken.parquet", "cannot be read"]),
+    "no key": (["mine.yaml", "candidates.path=keys.parquet"], ["no column 'key'", "Did you mean 'keys'?"]),
+    "no structure": (["mine.yaml", "candidates.path=bare.parquet"], ["neither a column 'structure' nor 'cif'"]),
+    "no such model": (["mine.yaml", "model=runs/none"], ["there is no folder runs/none"]),
+    "nothing left": (["mine.yaml", "filters.max_atoms=1"], ["of 40 candidates none is left", "max_atoms 40"]),
+    "not a text": (["odd.yaml"], ["every key of a recipe must be a text"]),
+    "out and resume": (["--resume", "x", "--out", "y"], ["leave out --out"]),
+    "no such screening": (["--resume", "empty"], ["no folder of a screening"]),
+    "not empty": (["mine.yaml", "--out", "full"], ["full is not empty", "zoo screen --resume full"]),
+    "one member": (["mine.yaml", "model=single"], ["'ucb' needs an ensemble", "seeds=", "acquisition.name=greedy"]),
+    "of atoms": (["mine.yaml", "model=atoms"], ["one tensor an atom"]),
+    "of another rank": (["mine.yaml", "model=piezo"], ["'polycrystalline'", "ijk=ikj"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line(name: str, recipe: dict, tmp_path: Path) -> None:
+    save(recipe, tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("")
+    (tmp_path / "notes.txt").write_text("")
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "broken.parquet").write_text("PAR1")
+    (tmp_path / "odd.yaml").write_text("candidates: {path: many.json}\n1: 2\n")
+    parquet.write_table(pa.table({"keys": ["a"], "cif": [""]}), tmp_path / "keys.parquet")
+    parquet.write_table(pa.table({"key": ["a"]}), tmp_path / "bare.parquet")
+    for model, change in {
+        "single": {"members": 1},
+        "atoms": {"target": {"per_atom": True}},
+        "piezo": {"target": {"formula": "ijk=ikj", "quantity": ""}},
+    }.items():
+        if f"model={model}" in BAD[name][0]:
+            stand_in(tmp_path / model, change)
+    arguments, words = BAD[name]
+    refused(zoo("screen", *arguments, cwd=tmp_path), *words)
+
+
+def stand_in(folder: Path, change: dict) -> None:
+    """A model like MODEL, of one member or of another target."""
+    from zoo import model, model_folder
+
+    card = json.loads((MODEL / "model.json").read_text())
+    card["calibration"] = None
+    card["members"] = card["members"][: change.get("members", 1)]
+    card["target"] |= change.get("target", {})
+    if "target" in change:
+        card["recipe"]["readout"] = {"name": "matten"}
+        card["recipe"]["encoder"]["cutoff"] = 3.0
+    folder.mkdir()
+    (folder / "model.json").write_text(json.dumps(card))
+    read = model_folder.read_card(folder)
+    made = model.build(read.recipe.encoder, read.recipe.readout, read.target)
+    model_folder.save(folder, read, [made.learned().state_dict()])
