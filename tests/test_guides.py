@@ -11,15 +11,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import yaml
 from cli import zoo
 from e3nn import o3
+from pyarrow import parquet
 from pymatgen.core import Lattice, Structure
+from screened import crystal
 from test_readme import blocks, commands
 
-from zoo import recipe
+from zoo import plugins, recipe
 from zoo.data.elastic2015 import Elastic2015
 from zoo.data.petousis2017 import Petousis2017
 from zoo.errors import ZooError
@@ -175,3 +178,35 @@ def test_the_convolution_of_the_page_is_equivariant() -> None:
     assert [x.shape[1:] for x in found] == [(1, 16), (3, 32)]
     torch.testing.assert_close(again[0], found[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(again[1], turn @ found[1], rtol=1e-4, atol=1e-5)
+
+
+SCREENING = (DOCS / "guides" / "screening.md").read_text(encoding="utf-8")
+
+
+def test_the_guide_to_screening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of the page, with a small ensemble, few candidates, and the objective of the page."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_crystals").mkdir()
+    keys, texts = ["a", "b", "c"], [crystal(number).to(fmt="cif") for number in range(3)]
+    for key, text in zip(keys, texts, strict=True):
+        (tmp_path / "my_crystals" / f"{key}.cif").write_text(text)
+    parquet.write_table(pa.table({"key": keys, "cif": texts, "band_gap": [1.0, 2.0, 3.0]}), tmp_path / "many.parquet")
+    for words in commands(SCREENING):
+        arguments = words[1:]
+        if arguments[0] == "run":
+            arguments += [*QUICK, "readout.width=8"]
+        target = arguments.pop() if ">" in arguments else None
+        result = zoo(*[word for word in arguments if word != ">"], cwd=tmp_path)
+        assert result.returncode == 0, f"zoo {' '.join(arguments)}: {result.stderr}"
+        if target is not None:
+            (tmp_path / target).write_text(result.stdout)
+    for name, kind in re.findall(r"^runs/first/(\S+?)(/?) ", SCREENING, flags=re.M):
+        there = tmp_path / "runs" / "first" / name
+        assert there.is_dir() if kind else there.is_file(), there
+    assert len(list((tmp_path / "runs" / "second" / "top").glob("*.cif"))) == 3
+    shown: dict = {}
+    exec(next(block for block in blocks(SCREENING) if "Objective" in block), shown)
+    assert shown["OutOfPlane"](None).values(np.array([np.diag([1.0, 2.0, 3.0])]), [{}]).tolist() == [3]
+    for kind in ("objective", "acquisition"):
+        ours = {name for name, point in plugins.available(kind).items() if point.value.startswith("zoo.")}
+        assert ours <= set(re.findall(r"^\| `([a-z-]+)` \|", SCREENING, flags=re.M)), kind

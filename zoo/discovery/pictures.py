@@ -120,7 +120,9 @@ def merit(folder: ScreenFolder, target: TensorTarget, predicted: int, chosen: Co
         for product in _round_numbers(front.prod(axis=1).max()):
             axes.plot(gaps, product / gaps, color=_GREY, linewidth=0.8, linestyle=":", zorder=1)
             if bottom < product / end < top:
-                axes.annotate(f"{product:g} eV", (0.99 * end, product / end), color=_GREY, fontsize=7, ha="right")
+                words, behind = f"{product:g} eV", {"color": "white", "pad": 0.5}
+                place = (0.99 * end, product / (0.96 * end))
+                axes.annotate(words, place, color=_GREY, fontsize=7, ha="right", va="center", bbox=behind)
         axes.set(xlim=(0, end), ylim=(bottom, top), xlabel="band gap (eV)")
         axes.set_ylabel(f"polycrystalline constant, {target.name}, predicted ({words_of(target.unit)})")
         figure.legend(loc="outside upper center", ncols=3)
