@@ -32,6 +32,7 @@ BENCHMARKS = (
     "cold_run",
     "size",
     "memory",
+    "screening",
     "processes",
     "precision",
 )

@@ -8,7 +8,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import yaml
 from ase.data import chemical_symbols, covalent_radii
 from report import ROOT, Goal, Options, Section, command
 from tqdm import tqdm
+from watched import Watched
 
 COUNTS = (1_000, 10_000, 100_000)
 QUICK = (200, 1_000)
@@ -143,12 +143,10 @@ class Run:
             [Path(sys.executable).with_name("zoo"), "run", "made.yaml", "--out", f"{out}/run"],
             cwd=folder, env=env, stdout=subprocess.PIPE, stderr=self.errors, text=True,
         )  # fmt: skip
-        self.anonymous = self.resident = 0.0
-        self.watcher = threading.Thread(target=self._watch, daemon=True)
+        self.peaks = Watched(self.process)
 
     def watched(self) -> dict[str, Any]:
         """Peaks in MB (10⁶ bytes), the most so far by the end of each stage, and the seconds of the whole command."""
-        self.watcher.start()
         assert self.process.stdout is not None
         by_stage: dict[str, float] = {}
         counts: dict[str, int] = {}
@@ -156,7 +154,7 @@ class Run:
             for line in self.process.stdout:
                 first, *words = line.split() or [""]
                 if first in STAGES:
-                    by_stage[f"{STAGES[first]}_mb"] = round(self.anonymous, 1)
+                    by_stage[f"{STAGES[first]}_mb"] = round(self.peaks.anonymous, 1)
                 if first == "data":
                     counts["used"] = int(words[2])
                 if first == "graphs":
@@ -166,20 +164,8 @@ class Run:
                 raise SystemExit(f"zoo run failed: {self.errors.read()[-2000:]}")
         used = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - self.used
         took = {"seconds": round(time.monotonic() - self.began, 1), "cpu_seconds": round(used, 1)}
-        peaks = {"anonymous_mb": round(self.anonymous, 1), "resident_mb": round(self.resident, 1)}
+        peaks = {"anonymous_mb": round(self.peaks.anonymous, 1), "resident_mb": round(self.peaks.resident, 1)}
         return {**counts, **peaks, **by_stage, **took}
-
-    def _watch(self) -> None:
-        while self.process.poll() is None:
-            try:
-                status = Path(f"/proc/{self.process.pid}/status").read_text()
-            except OSError:  # it has just ended
-                return
-            lines = dict(line.split(":", 1) for line in status.splitlines())
-            if "RssAnon" in lines:
-                self.anonymous = max(self.anonymous, int(lines["RssAnon"].split()[0]) * 1024 / 1e6)
-                self.resident = max(self.resident, int(lines["VmHWM"].split()[0]) * 1024 / 1e6)
-            time.sleep(0.02)
 
 
 def _number(text: str) -> int:

@@ -234,6 +234,13 @@ class Wrong(Objective):
 
     def values(self, tensors, properties):
         return tensors
+
+
+class Broken(Objective):
+    """Raises."""
+
+    def values(self, tensors, properties):
+        return properties[0]["nothing"]
 '''
 
 
@@ -243,7 +250,9 @@ def test_a_strangers_objective(recipe: dict, tmp_path: Path, monkeypatch: pytest
     ours = plugins.entry_points
 
     def theirs(group: str, **selection: str) -> list[EntryPoint]:
-        points = [EntryPoint(n, f"stranger_objective:{n.title()}", "zoo.objectives") for n in ("weighted", "wrong")]
+        points = [
+            EntryPoint(n, f"stranger_objective:{n.title()}", "zoo.objectives") for n in ("weighted", "wrong", "broken")
+        ]
         more = [p for p in points if group == p.group and p.name == selection.get("name", p.name)]
         return [*ours(group=group, **selection), *more]
 
@@ -259,6 +268,8 @@ def test_a_strangers_objective(recipe: dict, tmp_path: Path, monkeypatch: pytest
         assert gaps == ["5.5"] * 4 + ["4.5"] * 2  # the widest where it is defined
         wrong = zoo("screen", "mine.yaml", "objective.name=wrong", "--out", "wrong", cwd=tmp_path)
         refused(wrong, "'wrong'", "(8, 3, 3)", "one number each")
+        broken = zoo("screen", "mine.yaml", "objective.name=broken", "--out", "broken", cwd=tmp_path)
+        refused(broken, "the objective 'broken' fails", "KeyError: 'nothing'")
         refused(zoo("screen", "mine.yaml", "objective.name=wieghted", cwd=tmp_path), "Did you mean 'weighted'?")
         bad = ("objective.name=weighted", "objective.wieght=1")
         refused(zoo("screen", "mine.yaml", *bad, cwd=tmp_path), "unknown key 'wieght'", "Did you mean 'weight'?")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from zoo import plugins
 from zoo.contract.discovery import Acquisition, Candidate, Objective
+from zoo.discovery.acquisitions import spread
 from zoo.discovery.section import Screen
 from zoo.errors import ZooError
 from zoo.predictor import Predictor
@@ -103,6 +105,7 @@ class Judge:
     def judge(self, candidates: Sequence[Candidate], watch: Stopwatch) -> list[Judged | Left]:
         """For each candidate what there is to say of it, or why there is nothing; some hundred at most."""
         found: list[Judged | Left] = [Left("failed", "not predicted")] * len(candidates)
+        reference = self.predictor.reference
         tensors: dict[int, np.ndarray] = {}
         novelty: dict[int, float | None] = {}
         for i, answer in enumerate(self.predictor.ask([each.structure for each in candidates], watch)):
@@ -111,8 +114,7 @@ class Judge:
                 continue
             tensors[i], descriptor = answer[0].astype(np.float64), answer[1]
             with watch("novelty"):
-                known = self.predictor.reference is not None and descriptor is not None
-                novelty[i] = self.predictor.reference.novelty(descriptor) if known else None  # type: ignore[union-attr,arg-type]
+                novelty[i] = None if reference is None or descriptor is None else reference.novelty(descriptor)
         if not tensors:
             return found
         with watch("objective"):
@@ -121,13 +123,11 @@ class Judge:
             properties = [each.properties for each in asked]
             values = np.stack([self._values(member, properties) for member in by_member])
             defined = np.isfinite(values).all(axis=0)
-            scores = np.asarray(
-                self.acquisition.scores(
-                    np.where(defined, values, 0.0), self.best, [each.key for each in asked], self.seed
-                ),
-                dtype=np.float64,
+            keys, finite = [each.key for each in asked], np.where(defined, values, 0.0)
+            scores = _numbers(
+                "the acquisition", len(asked), lambda: self.acquisition.scores(finite, self.best, keys, self.seed)
             )
-            means, stds = values.mean(0), values.std(0, ddof=1 if len(values) > 1 else 0)
+            means, stds = values.mean(0), spread(values)
         for k, i in enumerate(tensors):
             if defined[k] and np.isfinite(scores[k]):
                 found[i] = Judged(tensors[i].mean(0), float(means[k]), float(stds[k]), float(scores[k]), novelty[i])
@@ -135,12 +135,20 @@ class Judge:
                 found[i] = Left("failed", "not defined", f"'{self.name}' is not defined for what the model predicts")
         return found
 
-    def _values(self, tensors: np.ndarray, properties: Sequence[object]) -> np.ndarray:
-        """(n,) float64 of a stranger's objective."""
-        values = np.asarray(self.objective.values(tensors, properties), dtype=np.float64)  # type: ignore[arg-type]
-        if values.shape != (len(tensors),):
-            raise ZooError(
-                f"the objective '{self.name}' made an array of shape {values.shape} of {len(tensors)} tensors: "
-                "one number each is wanted"
-            )
-        return values
+    def _values(self, tensors: np.ndarray, properties: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """(n,) the objective."""
+        what = f"the objective '{self.name}'"
+        return _numbers(what, len(tensors), lambda: self.objective.values(tensors, properties))
+
+
+def _numbers(what: str, count: int, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """(n,) float64 of a plugin, which may be a stranger's and do anything."""
+    try:
+        found = np.asarray(make(), dtype=np.float64)
+    except ZooError:
+        raise
+    except Exception as error:
+        raise ZooError(f"{what} fails ({type(error).__name__}: {error})") from error
+    if found.shape != (count,):
+        raise ZooError(f"{what} made an array of shape {found.shape} of {count} candidates: one number each is wanted")
+    return found

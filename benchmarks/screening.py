@@ -1,0 +1,112 @@
+"""Memory and speed of `zoo screen` against the number of candidates: made crystals, 10³ to 10⁵, a small ensemble."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+from memory import write
+from pyarrow import parquet
+from report import Goal, Options, Section, command
+from watched import Watched
+
+from zoo.data.formats import extxyz_entries
+
+COUNTS = (1_000, 10_000, 100_000)
+QUICK = (200, 1_000)
+ROWS = 5_000  # in a row group
+
+RECIPE: dict[str, Any] = {
+    "name": "small",
+    "dataset": {"name": "petousis2017"},
+    "target": "total",
+    "data": {"limit": 60},
+    "split": {"seed": 0, "val": 0.3},
+    "encoder": {"name": "nequip", "cutoff": 3.0, "layers": 1, "channels": 4},
+    "readout": {"name": "dtnet", "width": 8, "blocks": 1},
+    "training": {"max_epochs": 3, "batch_size": 16, "learning_rate": 0.01},
+    "seeds": [0, 1, 2, 3, 4],
+    "tracking": {"enabled": False},
+    "device": "cpu",
+}
+
+
+def main(options: Options) -> Section:
+    counts = QUICK if options.quick else COUNTS
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "small.yaml").write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
+        with start(folder, options.threads, "run", "small.yaml", "--out", "model") as trained:
+            finish(trained)
+        rows = [measured(folder, count, options.threads) for count in counts]
+    names = list(dict.fromkeys(name for row in rows for name in row["shares"]))
+    head = ["candidates", "peak anonymous MB", "peak resident MB", "candidates a second", *(f"{n} %" for n in names)]
+    lines = [head, ["---"] * len(head)]
+    for row in rows:
+        numbers = [f"{row['candidates']:,}", *(f"{row[name]:.0f}" for name in ("anonymous", "resident", "speed"))]
+        lines.append([*numbers, *(f"{100 * row['shares'].get(name, 0):.0f}" for name in names)])
+    body = (
+        "`zoo screen` from a Parquet file to the chosen crystals: made crystals (decorated and distorted prototypes of "
+        "2 to 5 atoms), an ensemble of five with `nequip` (cutoff 3 Å, one layer, 4 channels), whose encoders run one "
+        "after another. Speed and shares are of the way through the candidates, without the start of the program.\n\n"
+    ) + "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    what = f"memory of a screening: {counts[-1]:,} candidates / {counts[0]:,}"
+    goals = [Goal(f"{kind} {what}", rows[-1][kind] / rows[0][kind], at_most=1.1) for kind in ("anonymous", "resident")]
+    return Section("Screening: memory and speed against the number of candidates", body, goals)
+
+
+def measured(folder: Path, count: int, threads: int) -> dict[str, Any]:
+    """Peaks in MB, candidates a second, and the share of each part of the work."""
+    candidates = made(folder, count)
+    arguments = ["model=model", f"candidates={{path: {candidates.name}}}", "device=cpu", "--out", f"screen-{count}"]
+    with start(folder, threads, "screen", "screen_total", *arguments) as process:
+        peaks = Watched(process)
+        finish(process)
+    speed = json.loads((folder / f"screen-{count}" / "summary.json").read_text())["speed"]
+    shares = {name: seconds / speed["seconds"] for name, seconds in speed["of_which"].items()}
+    rate = speed["candidates"] / speed["seconds"]
+    return {
+        "candidates": count, "anonymous": peaks.anonymous, "resident": peaks.resident, "speed": rate, "shares": shares,
+    }  # fmt: skip
+
+
+def made(folder: Path, count: int) -> Path:
+    """A Parquet file of so many crystals, with a band gap each."""
+    frames, path = folder / f"{count}.extxyz", folder / f"{count}.parquet"
+    with frames.open("w", encoding="utf-8") as file:
+        write(file, count)
+    schema = pa.schema({"key": pa.string(), "structure": pa.string(), "band_gap": pa.float64()})
+    with parquet.ParquetWriter(path, schema) as writer:
+        rows: list[dict[str, Any]] = []
+        for number, entry in enumerate(extxyz_entries(frames), 1):
+            text = json.dumps(entry.structure.as_dict())  # type: ignore[union-attr]
+            rows.append({"key": entry.key, "structure": text, "band_gap": 0.1 + number % 70 / 10})
+            if len(rows) == ROWS or number == count:
+                writer.write_table(pa.Table.from_pylist(rows, schema))
+                rows = []
+    return path
+
+
+def start(folder: Path, threads: int, *arguments: str) -> subprocess.Popen[str]:
+    """`zoo ARGUMENTS...` in a process of its own."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    env = {**os.environ, **dict.fromkeys(names, str(threads)), "ZOO_CACHE": str(folder / "cache")}
+    program = [sys.executable, "-m", "zoo", *arguments]
+    return subprocess.Popen(program, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    said, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"zoo failed: {said[-2000:]}")
+
+
+if __name__ == "__main__":
+    command(main)
