@@ -104,5 +104,7 @@ def test_moduli_have_intervals_of_a_factor() -> None:
 
 def test_it_survives_json() -> None:
     calibration = Calibration.fit(*ensemble(50, 0), TOTAL)
-    again = Calibration.from_dict(json.loads(json.dumps(calibration.as_dict())))
+    again = Calibration.from_dict(json.loads(json.dumps(calibration.as_dict())), TOTAL)
     assert again == calibration
+    with pytest.raises(ValueError, match="polycrystalline"):
+        Calibration.from_dict(calibration.as_dict(), ELASTIC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from cli import refused, zoo
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import IStructure, Lattice, Molecule, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 import zoo as package
@@ -80,6 +81,12 @@ def bad_crystals(folder: Path) -> dict[str, tuple[object, str]]:
         "a cell that is too full": (Structure(Lattice.cubic(0.9), ["Cu"], [[0, 0, 0]]), "denser than matter"),
         "too many atoms": (SALT * (12, 12, 12), "at most 10,000"),
         "something else": (42, "not int"),
+        "a molecule of pymatgen": (Molecule(["H"], [[0, 0, 0]]), "not Molecule"),
+        "no atoms": (Structure(Lattice.cubic(4), [], []), "no atoms"),
+        "a cell that is too large": (Structure(Lattice.cubic(1e6), ["Cu"], [[0, 0, 0]]), "longer than 10,000 Å"),
+        "an atom out of this world": (Structure(Lattice.cubic(4), ["Cu"], [[1e9, 0, 0]]), "lattice vectors away"),
+        "no name": ("", "is empty"),
+        "a name that is too long": ("x" * 5000, "so long a name"),
     }
 
 
@@ -123,6 +130,48 @@ def test_projection_makes_the_tensor_invariant_under_the_point_group(predictor: 
     np.testing.assert_allclose(predictor.predict(broken, symprec=1e-5).tensor, plain.tensor, atol=1e-6)
 
 
+@pytest.mark.parametrize("away", [3, 1_000, 900_000])
+def test_atoms_far_outside_the_cell_are_where_they_are(predictor: Predictor, away: int) -> None:
+    """In float32 their positions would be off by the size of an atom."""
+    moved = QUARTZ.copy()
+    moved.translate_sites([0, 4], [away, 0, -away], to_unit_cell=False)
+    answer = predictor.predict(moved)
+    np.testing.assert_allclose(answer.tensor, predictor.predict(QUARTZ).tensor, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("repeat", [(2, 1, 1), (1, 2, 3)])
+def test_a_supercell_is_projected_on_the_point_group_of_its_crystal(
+    predictor: Predictor, repeat: tuple[int, int, int]
+) -> None:
+    """Not on the operations that keep the lattice of the supercell, of which there are fewer."""
+    arsenide = Structure.from_spacegroup("F-43m", Lattice.cubic(5.65), ["Ga", "As"], [[0, 0, 0], [0.25] * 3])
+    large = arsenide * repeat
+    large.translate_sites([0], [0.001, 0.002, 0.0005])
+    group = symmetry(large, 0.1)
+    assert group is not None and len(group.rotations) == 24
+    tensor = predictor.predict(large, symprec=0.1).tensor
+    np.testing.assert_allclose(tensor, np.eye(3) * np.trace(tensor) / 3, atol=1e-10)
+
+
+def test_an_ensemble_without_an_interval_of_that_level_says_so(predictor: Predictor) -> None:
+    """Sixteen validation crystals cannot tell what 95 % are within."""
+    answer = predictor.predict(QUARTZ, coverage=0.95)
+    assert answer.coverage is None and answer.intervals == {} and answer.tensor_radius is None
+    assert any("too few" in warning for warning in answer.warnings)
+
+
+def test_an_answer_beyond_all_training_tensors_is_warned_of(predictor: Predictor) -> None:
+    small = dataclasses.replace(predictor.reference, tensors=predictor.reference.tensors / 100)
+    cautious = Predictor(predictor.card, predictor.members, predictor.device, small)
+    assert any("10 times" in warning for warning in cautious.predict(QUARTZ).warnings)
+    assert not any("10 times" in warning for warning in predictor.predict(QUARTZ).warnings)
+
+
+def test_a_frozen_structure_is_a_structure(predictor: Predictor) -> None:
+    frozen = IStructure.from_sites(QUARTZ.sites)
+    np.testing.assert_array_equal(predictor.predict(frozen).tensor, predictor.predict(QUARTZ).tensor)
+
+
 def test_a_training_crystal_is_near_itself_and_another_world_is_far(predictor: Predictor) -> None:
     by_key = {r.key: r for r in Petousis2017(Petousis2017.Hypers()).records()}
     assert predictor.reference is not None
@@ -158,7 +207,11 @@ def test_intervals_follow_the_coverage(predictor: Predictor) -> None:
         ({"coverage": 0.91}, "0.5, 0.68, 0.8, 0.9, 0.95"),
         ({"symprec": 0}, "at most 1 Å"),
         ({"symprec": float("nan")}, "at most 1 Å"),
-        ({"neighbours": -1}, "counts crystals"),
+        ({"symprec": "a"}, "at most 1 Å"),
+        ({"symprec": True}, "at most 1 Å"),
+        ({"neighbours": -1}, "0 to 100"),
+        ({"neighbours": 1.5}, "0 to 100"),
+        ({"neighbours": 10**30}, "0 to 100"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(predictor: Predictor, options: dict, words: str) -> None:
@@ -175,7 +228,16 @@ def test_a_notebook_shows_it(predictor: Predictor) -> None:
     assert "SiO2" in shown and f"{answers[0].tensor[0, 0]:.3f}" in shown and "90 %" in shown
     assert "GaAs" in answers._repr_html_()
     assert "total dielectric tensor" in str(answers[0])
+    assert repr(predictor) == "<Predictor format: nequip + dtnet, total, an ensemble of 2>"
     assert json.loads(json.dumps(answers[0].as_dict()))["formula"] == "SiO2"
+
+
+def test_a_table_says_which_file_is_which(predictor: Predictor, tmp_path: Path) -> None:
+    for name in ("one.cif", "two.cif"):
+        QUARTZ.to(str(tmp_path / name))
+    frame = predictor.predict([tmp_path / "one.cif", tmp_path / "two.cif", QUARTZ]).dataframe()
+    assert [Path(name).name for name in frame["file"][:2]] == ["one.cif", "two.cif"] and frame["file"].isna()[2]
+    assert {"coverage", "polycrystalline_low", "eigenvalue_3", "novelty"} <= set(frame.columns)
 
 
 def test_an_older_model_answers_without_what_it_does_not_know() -> None:
@@ -201,3 +263,4 @@ def test_the_command_line_says_the_same(predictor: Predictor, tmp_path: Path) ->
     assert broken["file"] == "broken.cif" and "cannot be read" in broken["error"]
     table = zoo("predict", str(MODEL), "quartz.cif", "--neighbours", "1", cwd=tmp_path)
     assert "near quartz.cif: " in table.stdout and " to " in table.stdout
+    assert "90 % of crystals; on the test crystals they held" in table.stdout

@@ -14,8 +14,9 @@ from mlflow import MlflowClient
 
 import zoo as package
 from zoo.contract.target import TensorTarget
+from zoo.errors import ZooError
 from zoo.results import Predictions
-from zoo.tracking.promote import difference
+from zoo.tracking.promote import contest, difference, promote
 
 TOTAL = TensorTarget("total")
 
@@ -71,8 +72,34 @@ def test_the_better_one_becomes_champion(registry: Path) -> None:
         by_alias, by_folder = package.load("rival", "cpu"), package.load("better", "cpu")
     np.testing.assert_array_equal(by_alias.predict(salt).tensor, by_folder.predict(salt).tensor)
 
-    refused(zoo("promote", "rival", cwd=registry), "version 4 of 'rival' is not promoted", "not lower")
+    worse = zoo("promote", "rival", cwd=registry)
+    assert worse.returncode == 1 and worse.stderr == ""
+    assert "version 4 is not promoted: its validation error is not lower" in worse.stdout
     assert aliases(registry)["champion"] == "2"
+
+
+def test_where_there_is_no_champion_one_is_made(registry: Path) -> None:
+    client = MlflowClient(f"sqlite:///{registry / 'mlflow.db'}")
+    client.delete_registered_model_alias("rival", "champion")
+    bulk_salt().write(registry / "salt.cif")
+    refused(zoo("predict", "rival", "salt.cif", cwd=registry), "no champion", "zoo promote rival --version 1")
+    refused(zoo("predict", "models:/rival", "salt.cif", cwd=registry), "models:/rival@champion")
+    made = zoo("promote", "rival", "--version", "2", cwd=registry)
+    assert made.returncode == 0, made.stderr
+    assert "version 2 now; there was none" in made.stdout
+    assert aliases(registry)["champion"] == "2"
+
+
+def test_another_promotion_meanwhile_is_not_undone(registry: Path) -> None:
+    uri = f"sqlite:///{registry / 'mlflow.db'}"
+    client = MlflowClient(uri)
+    client.set_registered_model_alias("rival", "champion", "1")
+    found = contest("rival", "2", uri)
+    assert found is not None and found.won
+    client.set_registered_model_alias("rival", "champion", "4")
+    with pytest.raises(ZooError, match="compare again"):
+        promote(found, uri)
+    assert aliases(registry)["champion"] == "4"
 
 
 def bulk_salt():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -64,17 +65,18 @@ def test_it_is_kept_and_damage_is_told(tmp_path: Path) -> None:
     found, validation = reference()
     found.save(tmp_path)
     again = Reference.load(tmp_path)
-    assert again is not None
     assert again.novelty(validation[0]) == pytest.approx(found.novelty(validation[0]), rel=1e-5)
     assert [n["key"] for n in again.nearest(validation[0], 3)] == [n["key"] for n in found.nearest(validation[0], 3)]
     assert found.novelty(validation[0]) == pytest.approx(
         np.mean([near["distance"] for near in found.nearest(validation[0], NEIGHBOURS)])
     )
-    (tmp_path / "reference.json").write_text("[]")
-    with pytest.raises(ZooError, match="does not belong"):
-        Reference.load(tmp_path)
+    for wrong in ("[]", "{", json.dumps([1] * 200)):
+        (tmp_path / "reference.json").write_text(wrong)
+        with pytest.raises(ZooError, match="damaged"):
+            Reference.load(tmp_path)
     (tmp_path / "reference.safetensors").write_bytes(b"x" * 50)
     with pytest.raises(ZooError, match="damaged"):
         Reference.load(tmp_path)
     (tmp_path / "reference.safetensors").unlink()
-    assert Reference.load(tmp_path) is None
+    with pytest.raises(ZooError, match=r"reference.safetensors is missing"):
+        Reference.load(tmp_path)

@@ -17,6 +17,7 @@ from pymatgen.core import Structure
 
 from zoo.errors import ZooError
 from zoo.run_folder import RunFolder, read_json
+from zoo.tracking.connect import without_password
 
 
 @pytest.fixture
@@ -133,6 +134,20 @@ def test_a_database_that_cannot_be_made_does_not_stop_the_training(trained: Path
     result = zoo("run", "small.yaml", uri, "training.max_epochs=1", "--out", "proc", cwd=trained)
     refused(result, "zoo track proc")
     assert "MAE_ten" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://me:s3/cr@et@127.0.0.1:9",
+        "postgresql+psycopg2://me:s3cr@et@127.0.0.1:9/mlflow",
+        "postgresql+psycopg2://127.0.0.1:9/mlflow?user=me&password=s3cret",
+    ],
+)
+def test_no_password_is_shown(uri: str) -> None:
+    shown = without_password(f"cannot reach {uri} now")
+    assert "cr" not in shown.removeprefix("cannot reach") and "et" not in shown
+    assert "127.0.0.1:9" in shown and shown.endswith(" now")
 
 
 def test_a_single_seed_is_a_single_run(trained: Path) -> None:

@@ -121,8 +121,15 @@ class Calibration:
         return {"n": self.n, "scales": scales}
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Calibration:
-        """The inverse of `as_dict`."""
+    def from_dict(cls, content: Mapping[str, Any], target: TensorTarget) -> Calibration:
+        """The inverse of `as_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: it is no such thing, or not of this target.
+        """
+        unknown = content["scales"].keys() - quantities(target).keys()
+        if unknown:
+            raise ValueError(f"'{target.name}' has no {', '.join(sorted(unknown))}")
         scales = {
             name: Scale(scale["floor"], {float(k): v for k, v in scale["quantiles"].items()})
             for name, scale in content["scales"].items()

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from zoo import __version__, model, plugins, recipe
+from zoo.calibration import Calibration
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
 from zoo.model import TensorModel
@@ -56,7 +58,8 @@ class Card:
         encoder_fingerprint: of a frozen encoder, else None.
         versions: kind of plugin -> name and distribution; and the zoo's own version.
         metrics: `metrics.json` of the run, as far as it was known.
-        calibration: of an ensemble's spread (`zoo.calibration.Calibration.as_dict`), else None.
+        calibration: of an ensemble's spread, else None.
+        format_version: that it was read with.
     """
 
     recipe: Recipe
@@ -67,7 +70,8 @@ class Card:
     encoder_fingerprint: str | None
     versions: Mapping[str, str]
     metrics: Mapping[str, Any]
-    calibration: Mapping[str, Any] | None = None
+    calibration: Calibration | None = None
+    format_version: int = FORMAT_VERSION
 
 
 def save(folder: Path, card: Card, weights: Sequence[Mapping[str, Tensor]]) -> None:
@@ -75,7 +79,8 @@ def save(folder: Path, card: Card, weights: Sequence[Mapping[str, Tensor]]) -> N
     folder.mkdir(parents=True, exist_ok=True)
     for index, state in enumerate(weights):
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-        save_file(tensors, folder / _weights(index))
+        # Not save_file, which lets nobody else read what it writes.
+        (folder / _weights(index)).write_bytes(save_tensors(tensors))
     content = {
         "format_version": FORMAT_VERSION,
         "recipe": recipe.resolved(card.recipe),
@@ -86,7 +91,7 @@ def save(folder: Path, card: Card, weights: Sequence[Mapping[str, Tensor]]) -> N
         "encoder_fingerprint": card.encoder_fingerprint,
         "versions": {"zoo": __version__, **card.versions},
         "metrics": dict(card.metrics),
-        "calibration": card.calibration,
+        "calibration": None if card.calibration is None else card.calibration.as_dict(),
     }
     (folder / "model.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -114,18 +119,20 @@ def read_card(folder: Path) -> Card:
             f"pip install -U crystal-tensor-zoo (it was written by {wrote})"
         )
     try:
+        target, calibrated = TensorTarget(**content["target"]), content.get("calibration")
         return Card(
             recipe=recipe.parse(content["recipe"], str(path)),
-            target=TensorTarget(**content["target"]),
+            target=target,
             members=tuple(Member(**member) for member in content["members"]),
             elements=tuple(content["elements"]),
             seen=tuple(content["seen"]),
             encoder_fingerprint=content["encoder_fingerprint"],
             versions=content["versions"],
             metrics=content["metrics"],
-            calibration=content.get("calibration"),
+            calibration=None if calibrated is None else Calibration.from_dict(calibrated, target),
+            format_version=version,
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ZooError(f"{path} is damaged: {error!r}") from None
 
 

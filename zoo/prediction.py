@@ -33,8 +33,9 @@ class Prediction:
         derived: what follows from one tensor a crystal: eigenvalues, axes, ... (see `zoo.derived.describe`).
         spread: shape of `tensor`, standard deviation over the members of an ensemble; None for a single model.
         polycrystalline_spread: that of tr/3, likewise.
-        coverage: share of crystals like those of the validation part whose true value is within `intervals`; None
-            where the model has no calibrated uncertainty.
+        coverage: share of crystals like those of the validation part whose true value shall be within an interval, of
+            each number for itself; what share of the test part was, is in `card.metrics["calibration"]`. None where the
+            model has no calibrated uncertainty.
         intervals: name of a number -> [low, high]; `eigenvalues` -> one such a (sorted) eigenvalue, all three together.
         tensor_radius: ‖true - tensor‖_F is no larger, at the same coverage.
         novelty: `distance` to the nearest training crystals and the `threshold` that 99 % of the validation part are
@@ -119,9 +120,17 @@ class Prediction:
 
     def row(self) -> dict[str, Any]:
         """One line of a table: the numbers, and the tensor as a whole."""
-        numbers = {name: self.derived[name] for name in NUMBERS if name in self.derived}
-        for name in numbers.keys() & self.intervals.keys():
-            numbers[f"{name}_low"], numbers[f"{name}_high"] = self.intervals[name]
+        numbers: dict[str, Any] = {}
+        for name in NUMBERS:
+            if name in self.derived:
+                numbers[name] = self.derived[name]
+            if name in self.intervals:
+                numbers[f"{name}_low"], numbers[f"{name}_high"] = self.intervals[name]
+        numbers |= {f"eigenvalue_{k}": value for k, value in enumerate(self.derived.get("eigenvalues", ()), 1)}
+        if self.coverage is not None:
+            numbers["coverage"] = self.coverage
+        if self.novelty is not None:
+            numbers["novelty"] = self.novelty["distance"]
         return {
             "formula": self.formula,
             "crystal_system": self.crystal_system,
@@ -181,13 +190,22 @@ class Prediction:
 
 
 class Predictions(list[Prediction]):
-    """Answers for several crystals: a list that a notebook shows as a table."""
+    """Answers for several crystals: a list that a notebook shows as a table.
+
+    Attributes:
+        names: paths of those that came from files, None for the others.
+    """
+
+    names: Sequence[str | None] = ()
 
     def dataframe(self) -> pandas.DataFrame:
-        """A row a crystal."""
+        """A row a crystal; with the column `file` where some came from files."""
         import pandas
 
-        return pandas.DataFrame([answer.row() for answer in self])
+        rows = [answer.row() for answer in self]
+        if any(self.names) and len(self.names) == len(rows):
+            rows = [{"file": name, **row} for name, row in zip(self.names, rows, strict=True)]
+        return pandas.DataFrame(rows)
 
     def _repr_html_(self) -> str:
         table = self.dataframe()

@@ -13,7 +13,7 @@ from pymatgen.core import Structure
 from tqdm import tqdm
 
 from zoo import derived, model_folder
-from zoo.calibration import LEVELS, Calibration
+from zoo.calibration import LEVELS
 from zoo.data.inputs import CLOSEST, CrystalLike, checked_crystal, is_one, structure_of, too_close
 from zoo.data.symmetry import crystal_system, rotated, symmetry
 from zoo.devices import choose_device
@@ -23,12 +23,15 @@ from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.graph import CrystalGraph, collate, crystal_graphs, size_sorted
 from zoo.model import TensorModel
 from zoo.prediction import Prediction, Predictions
-from zoo.reference import Reference, describe_crystals
+from zoo.reference import NEIGHBOURS, Reference, describe_crystals
 from zoo.stopwatch import Stopwatch
 
 EDGES_PER_BATCH = 20_000
 AT_ONCE = 256  # crystals in memory as graphs
 MAX_ATOMS = 10_000  # of one crystal
+MOST_NEIGHBOURS = 100
+BEYOND = 10
+"""Times the largest training tensor: no answer that large was ever learned."""
 
 
 Given = TypeVar("Given")
@@ -60,7 +63,7 @@ class Predictor:
         self.reference = reference
         self.folder = folder
         self.max_atoms = max_atoms
-        self._calibration = None if card.calibration is None else Calibration.from_dict(card.calibration)
+        self._calibration = card.calibration
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu", max_atoms: int = MAX_ATOMS) -> Predictor:
@@ -70,7 +73,13 @@ class Predictor:
             ZooError: as `zoo.model_folder.load`, or the device is not to be had.
         """
         card, members = model_folder.load(folder)
-        return cls(card, members, choose_device(device), Reference.load(folder), folder, max_atoms)
+        reference = Reference.load(folder) if card.format_version >= 3 else None
+        return cls(card, members, choose_device(device), reference, folder, max_atoms)
+
+    def __repr__(self) -> str:
+        made, count = self.card.recipe, len(self.members)
+        which = f"an ensemble of {count}" if count > 1 else "one model"
+        return f"<Predictor {made.name}: {made.encoder.name} + {made.readout.name}, {self.card.target.name}, {which}>"
 
     @overload
     def predict(self, crystals: CrystalLike, **options: Any) -> Prediction: ...
@@ -88,10 +97,12 @@ class Predictor:
         Raises:
             ZooError: the first crystal that cannot be answered; `predict_each` answers the others.
         """
-        if is_one(crystals) or not isinstance(crystals, Iterable):
+        if is_one(crystals):
             return self.predict([crystals], **options)[0]  # type: ignore[list-item]
+        asked: list[CrystalLike] = list(crystals)  # type: ignore[arg-type]
         answers = Predictions()
-        for answer in self.predict_each(crystals, **options):  # type: ignore[arg-type]
+        answers.names = [str(crystal) if isinstance(crystal, str | Path) else None for crystal in asked]
+        for answer in self.predict_each(asked, **options):
             if isinstance(answer, ZooError):
                 raise answer
             answers.append(answer)
@@ -178,12 +189,12 @@ class Predictor:
     def _refuse_options(self, symprec: float | None, coverage: float, neighbours: int) -> None:
         if coverage not in LEVELS:
             raise ZooError(f"coverage is one of {', '.join(map(str, LEVELS))}, not {coverage}")
-        if symprec is not None and not 0 < symprec <= 1:
+        if symprec is not None and not (_is_number(symprec) and 0 < symprec <= 1):
             raise ZooError(f"symprec is a distance of more than 0 and at most 1 Å, not {symprec}")
         if symprec is not None and self.card.target.per_atom:
             raise ZooError(f"'{self.card.target.name}' is one tensor an atom: only one a crystal can be projected")
-        if neighbours < 0:
-            raise ZooError(f"neighbours counts crystals, {neighbours} is none")
+        if not (_is_number(neighbours) and neighbours in range(MOST_NEIGHBOURS + 1)):
+            raise ZooError(f"neighbours counts training crystals, 0 to {MOST_NEIGHBOURS}, not {neighbours}")
         if neighbours and self.reference is None:
             raise ZooError("this model was saved without its training crystals (format 2 or before): train it again")
 
@@ -261,14 +272,21 @@ class Predictor:
         if self._calibration is not None and not target.per_atom:
             intervals, radius = self._calibration.intervals(tensors.astype(np.float64), target, coverage)
             more = {"coverage": coverage, "intervals": intervals, "tensor_radius": radius}
+            if not intervals and radius is None:
+                more["coverage"] = None
+                n = self._calibration.n
+                warnings.append(f"no intervals of {100 * coverage:.0f} %: {n} validation crystals are too few for that")
         if self.reference is not None and descriptor is not None:
             distance = self.reference.novelty(descriptor)
             more["novelty"] = {"distance": distance, "threshold": self.reference.threshold}
-            if distance > self.reference.threshold:
+            limit = self.reference.threshold
+            if distance > limit:
                 warnings.append(
-                    "unlike the training crystals: its features are farther from the nearest of them "
-                    f"({distance:.2f}) than those of 99 % of the validation crystals ({self.reference.threshold:.2f})"
+                    f"unlike the training crystals: its features are {distance:.2f} from the {NEIGHBOURS} nearest of "
+                    f"them, on average; those of 99 % of the validation crystals are within {limit:.2f}"
                 )
+            if self.reference.largest is not None and np.linalg.norm(tensor) > BEYOND * self.reference.largest:
+                warnings.append(f"more than {BEYOND} times as large as the largest training tensor")
             if neighbours:
                 more["nearest"] = self.reference.nearest(descriptor, neighbours)
         return Prediction(
@@ -288,6 +306,10 @@ def shortest_edge(graph: CrystalGraph) -> float:
     """Å; infinite where no two atoms are within the cutoff."""
     vectors = graph.positions[graph.src] - graph.positions[graph.dst] + graph.shift @ graph.cell
     return float(np.linalg.norm(vectors, axis=1).min(initial=np.inf))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _or_error(do: Callable[[Given], Found], given: Given) -> Found | ZooError:

@@ -11,13 +11,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
@@ -108,6 +109,13 @@ class Reference:
         threshold = sorted(found.novelty(one) for one in validation)[math.ceil(WITHIN * len(validation)) - 1]
         return cls(names, tensors, found.descriptors, scale, threshold)
 
+    @cached_property
+    def largest(self) -> float | None:
+        """‖T‖_F of the largest training tensor."""
+        if self.tensors is None:
+            return None
+        return float(np.linalg.norm(self.tensors.reshape(len(self.tensors), -1), axis=1).max())
+
     def distances(self, descriptor: np.ndarray) -> np.ndarray:
         """(n,) from a crystal, (D,) as `describe_crystals` gives it, to each training crystal."""
         return np.sqrt(np.square(self.descriptors - descriptor / self.scale).mean(axis=1))
@@ -135,18 +143,19 @@ class Reference:
         if self.tensors is not None:
             arrays["tensors"] = self.tensors
         numbers = {name: torch.from_numpy(np.ascontiguousarray(array, "<f4")) for name, array in arrays.items()}
-        save_file(numbers, folder / _ARRAYS)
+        (folder / _ARRAYS).write_bytes(save(numbers))
         (folder / _NAMES).write_text(json.dumps(list(self.names), ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Reference | None:
-        """From a model folder; None where there is none, as in those of format 2 and before.
+    def load(cls, folder: Path) -> Reference:
+        """From a model folder of format 3 or later.
 
         Raises:
-            ZooError: the files are damaged.
+            ZooError: the files are missing or damaged.
         """
-        if not (folder / _ARRAYS).is_file():
-            return None
+        for name in (_ARRAYS, _NAMES):
+            if not (folder / name).is_file():
+                raise ZooError(f"{folder / name} is missing: bring it back, or train the model again")
         try:
             arrays = {name: tensor.numpy() for name, tensor in load_file(folder / _ARRAYS).items()}
             names = json.loads((folder / _NAMES).read_text(encoding="utf-8"))
@@ -155,6 +164,10 @@ class Reference:
             )
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             raise ZooError(f"{folder / _ARRAYS} is damaged: {error}") from None
-        if len(found.names) != len(found.descriptors):
-            raise ZooError(f"{folder / _NAMES} does not belong to {_ARRAYS}")
+        if not (isinstance(names, list) and len(names) == len(found.descriptors) and all(map(_is_name, names))):
+            raise ZooError(f"{folder / _NAMES} is damaged, or does not belong to {_ARRAYS}")
         return found
+
+
+def _is_name(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(isinstance(entry.get(k), str) for k in ("key", "formula", "crystal_system"))

@@ -148,7 +148,7 @@ def finish(
         encoder_fingerprint=model.encoder.fingerprint() if model.frozen else None,
         versions=plugins.versions({kind: made.plugins[kind] for kind in ("encoder", "readout")}),
         metrics=content,
-        calibration=None if calibration is None else calibration.as_dict(),
+        calibration=calibration,
     )
     best = [torch.load(folder.seed(r["seed"]).best, map_location="cpu", weights_only=True) for r in chosen]
     model_folder.save(folder.model, card, best)

@@ -13,6 +13,7 @@ from zoo.cli.terminal import console
 from zoo.contract.target import TensorTarget
 from zoo.derived import is_stiffness
 from zoo.elasticity import to_voigt
+from zoo.model_folder import Card
 from zoo.results import component_names
 
 SCALARS = (
@@ -39,12 +40,17 @@ def rows_of(answer: dict[str, Any], target: TensorTarget) -> Iterator[dict[str, 
         plain = {}
     for atom, tensor in enumerate(tensors if target.per_atom else [tensors]):
         number = {"atom": atom} if target.per_atom else {}
-        components = {name: tensor.flat[index] for name, index in component_names(target)}
-        yield {**start, **number, **components, **eigenvalues, **plain, "warnings": "; ".join(answer["warnings"])}
+        # The digits that float32 has; after a projection, the noise of float64 is none.
+        components = {name: f"{tensor.flat[index]:.7g}" for name, index in component_names(target)}
+        sure = {} if target.per_atom else {k: answer[k] for k in ("coverage", "tensor_radius")}
+        novelty = {"novelty": (answer["novelty"] or {}).get("distance")}
+        warnings = {"warnings": "; ".join(answer["warnings"])}
+        yield {**start, **number, **components, **eigenvalues, **plain, **sure, **novelty, **warnings}
 
 
-def show(answers: list[dict[str, Any]], target: TensorTarget) -> None:
+def show(answers: list[dict[str, Any]], card: Card) -> None:
     """Print a table, and warnings on stderr."""
+    target = card.target
     unit = "" if target.unit == "1" else f", {target.unit}"
     kind = "dielectric tensor" if "dielectric" in target.quantity else "tensor"
     table = Table(title=f"{target.name} {kind}{unit}", title_justify="left", box=None, header_style="bold")
@@ -64,8 +70,9 @@ def show(answers: list[dict[str, Any]], target: TensorTarget) -> None:
         else:
             table.add_row(*start, _matrix(np.array(answer["tensor"]), target), *[_cell(answer, key) for key in shown])
     console().print(table)
-    if any(answer["intervals"] for answer in answers):
-        click.echo(f"(in brackets: where the true value is for {100 * answers[0]['coverage']:.0f} % of such crystals)")
+    sure = next((answer for answer in answers if answer["intervals"]), None)
+    if sure is not None:
+        click.echo(_about_intervals(sure["coverage"], [key for key in shown if key in sure["intervals"]], card))
     for answer in answers:
         for near in answer.get("nearest", ()):
             click.echo(f"near {answer['file']}: {_neighbour(near)}")
@@ -100,6 +107,18 @@ def _cell(answer: dict[str, Any], key: str) -> str:
         return f"{value:.3f}\n({low:.2f} to {high:.2f})"
     spread = answer.get(f"{key}_spread")
     return f"{value:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
+
+
+def _about_intervals(coverage: float, keys: list[str], card: Card) -> str:
+    """What the intervals are meant to hold, and what they held on the test part."""
+    measured = card.metrics["calibration"]["test"]
+    held = []
+    for key in keys:
+        at = measured.get(key, {}).get("levels", {}).get(str(coverage))
+        if at is not None:
+            held.append(f"{100 * at['covered']:.0f} % ({key.replace('_', ' ')})")
+    said = f"; on the test crystals they held {', '.join(held)}" if held else ""
+    return f"in brackets: intervals meant to hold the true value of {100 * coverage:.0f} % of crystals{said}"
 
 
 def _neighbour(near: dict[str, Any]) -> str:

@@ -60,5 +60,5 @@ def predict_command(
         writer.writeheader()
         writer.writerows(rows)
     elif answers:
-        show(answers, predictor.card.target)
+        show(answers, predictor.card)
     tell_refused(refused, len(crystals), things="crystals")

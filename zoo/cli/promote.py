@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 
 @click.command("promote")
 @click.argument("name")
-@click.option("--version", help="Of the registered model; default: the one with the alias `challenger`.")
+@click.option("--version", type=click.IntRange(1), help="Default: the one with the alias `challenger`.")
 @click.option("--uri", help="MLflow tracking URI; default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here.")
 @click.option("--dry-run", is_flag=True, help="Compare, change nothing.")
-def promote_command(name: str, version: str | None, uri: str | None, dry_run: bool) -> None:
+def promote_command(name: str, version: int | None, uri: str | None, dry_run: bool) -> None:
     """Make the challenger of a registered model its champion, if it is better.
 
     Better is a lower error on the validation crystals, which must be the same for both: train them with the same
     split.seed. The interval is a paired bootstrap's. The test error is shown and decides nothing. The champion of
-    before keeps the alias `previous`.
+    before keeps the alias `previous`. Where there is no champion, the version becomes it without a contest. The exit
+    code is 1 where the challenger is not better.
 
     \b
     zoo run dtnet_total split.seed=0                  # the first version is the champion
@@ -31,14 +32,24 @@ def promote_command(name: str, version: str | None, uri: str | None, dry_run: bo
     from zoo.cli.terminal import console
     from zoo.tracking.connect import tracking_uri
     from zoo.tracking.fetch import refuse_missing_registry
-    from zoo.tracking.promote import contest, promote
+    from zoo.tracking.promote import contest, crown, promote
 
     where = tracking_uri(uri)
     refuse_missing_registry(where, "there is no registry")
-    found = contest(name, version, where)
+    asked = None if version is None else str(version)
+    found = contest(name, asked, where)
+    if found is None:
+        if dry_run:
+            click.echo(f"'{name}' has no champion: without --dry-run the version becomes it")
+        else:
+            click.echo(f"models:/{name}@champion is version {crown(name, asked, where)} now; there was none")
+        return
     console().print(_table(found))
+    if not found.won:
+        click.echo(f"version {found.challenger} is not promoted: its validation error is not lower")
+        raise click.exceptions.Exit(1)
     if dry_run:
-        click.echo(f"version {found.challenger} {'would be' if found.won else 'is not to be'} promoted")
+        click.echo(f"version {found.challenger} would be promoted")
         return
     promote(found, where)
     click.echo(f"models:/{name}@champion is version {found.challenger} now; version {found.champion} is @previous")

@@ -59,6 +59,7 @@ def serve_command(
     zoo serve dtnet-total
     zoo serve runs/mine --port 5002 --max-atoms 200
     """
+    click.echo(f"loading {model}", err=True)
     limits = {"max_atoms": max_atoms, "max_crystals": max_crystals, "max_megabytes": max_megabytes}
     with _servable(model) as uri:
         _require_free(host, port)
@@ -70,7 +71,9 @@ def serve_command(
         with _ended_with_us(server):
             if _answers(server, host, port):
                 click.echo(f"{model} answers at {shown}/invocations; stop it with Ctrl-C. For instance:")
-                click.echo(f"{QUESTION} | curl -s {shown}/invocations -H 'Content-Type: application/json' -d @-")
+                click.echo(
+                    f"{QUESTION} | curl -s --noproxy '*' {shown}/invocations -H 'Content-Type: application/json' -d @-"
+                )
             code = server.wait()
     raise ZooError(f"the server ended by itself (exit code {code}); what it said is above")
 
@@ -129,16 +132,20 @@ def _environment(limits: dict[str, int]) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), given.get("PATH", "")])
     environment = {**given, "PATH": path, "MLFLOW_TRACKING_URI": tracking_uri(None)}
     if limits:
-        environment[CONFIG] = json.dumps({**json.loads(given.get(CONFIG, "{}")), **limits})
+        try:
+            environment[CONFIG] = json.dumps({**json.loads(given.get(CONFIG, "{}")), **limits})
+        except (ValueError, TypeError):
+            raise ZooError(f"{CONFIG} is no JSON object of limits; mend it, or unset it") from None
     return environment
 
 
 def _answers(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
     """Wait until the server answers; False where it ends before."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # http_proxy is for elsewhere
     there = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     while server.poll() is None:
         try:
-            urllib.request.urlopen(f"http://{there}:{port}/ping", timeout=2).close()
+            direct.open(f"http://{there}:{port}/ping", timeout=2).close()
             return True
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)

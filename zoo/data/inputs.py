@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from pymatgen.core import Structure
+from pymatgen.core import IStructure, Structure
+from pymatgen.core.structure import SiteCollection
 
-from zoo.data.structures import checked_structure, structure_from_file
+from zoo.data.structures import check_geometry, checked_structure, structure_from_file
 from zoo.errors import ZooError
 from zoo.graphs.crystal import Crystal
 
-CrystalLike = Structure | Atoms | str | Path
+CrystalLike = Structure | IStructure | Atoms | str | Path
 CLOSEST = 0.5  # Å; the shortest bond there is, H-H, has 0.74
 
 DENSEST = 1.0
@@ -20,8 +22,8 @@ DENSEST = 1.0
 
 
 def is_one(crystals: object) -> bool:
-    """Whether it is one crystal, not several (a Structure and Atoms are sequences, too, of sites)."""
-    return isinstance(crystals, CrystalLike)
+    """Whether it is one crystal, or nothing that could be several (Structures and Atoms can be gone through, too)."""
+    return isinstance(crystals, CrystalLike | SiteCollection) or not isinstance(crystals, Iterable)
 
 
 def structure_of(crystal: CrystalLike) -> Structure:
@@ -31,7 +33,7 @@ def structure_of(crystal: CrystalLike) -> Structure:
         ZooError: a file that cannot be read; not periodic in three directions; an object of another kind.
     """
     if isinstance(crystal, str | Path):
-        return structure_from_file(Path(crystal))
+        return structure_from_file(Path(crystal).expanduser())
     if isinstance(crystal, Atoms):
         if not crystal.pbc.all():
             raise ZooError(f"{crystal.get_chemical_formula()} is not periodic in all three directions: set pbc=True")
@@ -40,11 +42,20 @@ def structure_of(crystal: CrystalLike) -> Structure:
         # Positions before the lattice is known to span a volume: a singular cell must be told, not raise.
         checked_structure(cell, symbols, np.zeros((len(crystal), 3)))
         return checked_structure(cell, symbols, crystal.get_scaled_positions(wrap=False))
+    if isinstance(crystal, IStructure) and not isinstance(crystal, Structure):
+        crystal = Structure.from_sites(crystal.sites)
     if not isinstance(crystal, Structure):
         kind = type(crystal).__name__
         raise ZooError(f"a crystal is a pymatgen Structure, ASE Atoms or the path of a CIF or VASP file, not {kind}")
+    if not len(crystal):
+        raise ZooError("the structure has no atoms")
+    name = crystal.composition.reduced_formula
     if not all(crystal.lattice.pbc):
-        raise ZooError(f"{crystal.composition.reduced_formula} is not periodic in all three directions")
+        raise ZooError(f"{name} is not periodic in all three directions")
+    try:
+        check_geometry(crystal.lattice.matrix, crystal.frac_coords)
+    except ZooError as error:
+        raise ZooError(f"{name}: {error}") from None
     return crystal
 
 

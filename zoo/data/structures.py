@@ -15,7 +15,7 @@ from zoo.data.cif import read_cif
 from zoo.errors import ZooError
 
 LONGEST = 10_000.0  # Å, of a lattice vector
-FARTHEST = 1e6  # lattice vectors, of an atom from the origin; beyond, float64 has no 1e-10 of a cell left
+FARTHEST = 1e6  # lattice vectors, of an atom from the origin; beyond, float64 has less than 1e-10 of a cell left
 
 
 def structure_from_dict(content: Any, max_atoms: int | None = None) -> Structure:
@@ -65,6 +65,16 @@ def checked_structure(matrix: np.ndarray, species: list[str], frac_coords: np.nd
     """
     if matrix.shape != (3, 3) or frac_coords.shape != (len(species), 3) or not species:
         raise ZooError("the structure needs a 3×3 lattice and, for each of its atoms, three coordinates")
+    check_geometry(matrix, frac_coords)
+    return Structure(Lattice(matrix), [_composition(symbol) for symbol in species], frac_coords)
+
+
+def check_geometry(matrix: np.ndarray, frac_coords: np.ndarray) -> None:
+    """See that lattice vectors, (3, 3) Å, and fractional coordinates, (N, 3), are those of a crystal.
+
+    Raises:
+        ZooError: they are NaN or out of all range, or the lattice vectors span no volume.
+    """
     if not (np.isfinite(matrix).all() and np.isfinite(frac_coords).all()):
         raise ZooError("the structure holds NaN or infinite numbers")
     if np.abs(matrix).max() > LONGEST:
@@ -74,7 +84,6 @@ def checked_structure(matrix: np.ndarray, species: list[str], frac_coords: np.nd
     lengths = np.linalg.norm(matrix, axis=1)
     if abs(np.linalg.det(matrix)) <= 1e-6 * lengths.prod():
         raise ZooError("the lattice vectors span no volume")
-    return Structure(Lattice(matrix), [_composition(symbol) for symbol in species], frac_coords)
 
 
 @lru_cache(maxsize=256)
@@ -94,6 +103,11 @@ def structure_from_file(path: Path) -> Structure:
     Raises:
         ZooError: no such file, another format, broken, several crystals in it, or partly occupied sites.
     """
+    name = path.name.lower()
+    if not name:
+        raise ZooError("the name of a file is empty")
+    if len(name) > 255:  # asking whether it is there would raise
+        raise ZooError(f"{path.name[:40]}…: no file has so long a name")
     if path.is_dir():
         raise ZooError(f"{path}: is a folder; name the files in it, such as {path / '*.cif'}")
     if not path.is_file():

@@ -39,7 +39,18 @@ def symmetry(structure: Structure, symprec: float = SYMPREC) -> Symmetry | None:
     found = _found(structure, symprec)
     if found is None:
         return None
-    columns = structure.lattice.matrix.T  # r = columns @ x, and spglib's rotations W act as x -> W x
+    lattice = structure.lattice.matrix
+    if found.mapping_to_primitive.max() + 1 < len(structure):
+        # Of a supercell spglib gives the operations that keep its lattice; those of the crystal keep the primitive one.
+        cell: Any = (lattice, structure.frac_coords, structure.atomic_numbers)
+        try:
+            primitive: Any = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=symprec)
+            smaller = None if primitive is None else spglib.get_symmetry_dataset(primitive, symprec=symprec)
+        except _SpglibError:
+            smaller = None
+        if smaller is not None and smaller.number == found.number:
+            found, lattice = smaller, np.asarray(primitive[0])
+    columns = lattice.T  # r = columns @ x, and spglib's rotations W act as x -> W x
     operations = columns @ np.unique(found.rotations, axis=0) @ np.linalg.inv(columns)
     # A lattice is symmetric within symprec only: take the nearest orthogonal matrices.
     left, _, right = np.linalg.svd(operations)

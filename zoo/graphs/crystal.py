@@ -11,6 +11,7 @@ from pymatgen.core import DummySpecies, Structure
 from zoo.errors import ZooError
 
 SMALLEST_VOLUME = 1e-6  # Å³
+FAR = 10  # lattice vectors; what is farther is moved back: in float32 it would lose its place
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Crystal:
     """Atoms in a periodic cell: of a Structure what a graph needs, at a tenth of its cost.
 
     Attributes:
-        positions: (N, 3) float64 Å; atoms may lie outside the cell.
+        positions: (N, 3) float64 Å; atoms may lie outside the cell, by `FAR` lattice vectors at most if made by `of`.
         numbers: (N,) int, atomic numbers.
         cell: (3, 3) float64 Å, lattice vectors as rows, of either handedness.
 
@@ -56,9 +57,11 @@ class Crystal:
             raise ZooError(
                 f"{structure.formula} has a site that holds no chemical element; name the element or remove it"
             )
-        cell = structure.lattice.matrix
+        cell, fractions = structure.lattice.matrix, structure.frac_coords
+        if np.abs(fractions).max(initial=0) > FAR:
+            fractions = np.where(np.abs(fractions) > FAR, fractions - np.floor(fractions), fractions)
         return cls(
-            positions=structure.frac_coords @ cell,  # `cart_coords`, for all sites at once
+            positions=fractions @ cell,  # `cart_coords`, for all sites at once
             numbers=np.array([element.Z for element in elements], dtype=np.int64),
             cell=cell,
         )

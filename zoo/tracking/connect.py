@@ -29,8 +29,8 @@ def tracking_uri(chosen: str | None) -> str:
 
 
 def without_password(text: str) -> str:
-    """The same text with what stands between // and @ in a URI taken out."""
-    return re.sub(r"//[^/@\s]+@", "//***@", text)
+    """The same text with what stands between :// and the last @ of a URI taken out: passwords hold / and @, too."""
+    return re.sub(r"(password=)[^&\s]+", r"\1***", re.sub(r"://\S*@", "://***@", text))
 
 
 @contextmanager
@@ -43,6 +43,7 @@ def mlflow_errors(uri: str) -> Iterator[None]:
     # A server that is down shall be known to be so within seconds, not after MLflow's minutes of retries.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # drawn in logs and notebooks too
     import mlflow
 
     if mlflow.__file__ is None:  # the folder mlflow/ of a checkout, taken for a namespace package

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -65,9 +66,14 @@ def downloaded(place: str, uri: str, name: str) -> Path:
             try:
                 folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=place, dst_path=copy))
             except mlflow.MlflowException as error:
-                if ":" in name or error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                # The latter for an alias that is not set.
+                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                     raise
-                raise unknown_model(name, uri) from None
+                if ":" not in name:
+                    raise unknown_model(name, uri) from None
+                if re.fullmatch(r"models:/[^/@]+", name):
+                    raise ZooError(f"{name} names no version: {name}@champion, or {name}/1") from None
+                raise
     found = sorted(folder.rglob("model.json"))
     if not found:
         raise ZooError(f"{name} is no model of the zoo: it holds no model.json")
@@ -78,7 +84,10 @@ def unknown_model(name: str, uri: str) -> ZooError:
     """That no registered model is called so, or that it has no champion, with the nearest that is there."""
     import mlflow
 
-    known = [model.name for model in mlflow.MlflowClient(uri).search_registered_models()]
+    known = [model.name for model in mlflow.MlflowClient(uri).search_registered_models(max_results=1000)]
     if name in known:
-        return ZooError(f"'{name}' has no champion: name a version, as in models:/{name}/1, or zoo promote {name}")
+        return ZooError(
+            f"'{name}' has no champion: name a version, as in models:/{name}/1, or make one the champion: "
+            f"zoo promote {name} --version 1"
+        )
     return ZooError(f"no folder and no model in {without_password(uri)} is called '{name}'.{did_you_mean(name, known)}")

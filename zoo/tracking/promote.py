@@ -71,8 +71,8 @@ class Contest:
         return self.validation.mean < 0
 
 
-def contest(name: str, version: str | None, uri: str) -> Contest:
-    """Compare a version, by default the challenger, with the champion.
+def contest(name: str, version: str | None, uri: str) -> Contest | None:
+    """Compare a version, by default the challenger, with the champion; None where there is no champion.
 
     Raises:
         ZooError: there is no such model or version, the two were not validated on the same crystals, or MLflow cannot
@@ -91,9 +91,7 @@ def contest(name: str, version: str | None, uri: str) -> Contest:
             raise ZooError(f"'{name}' has no challenger: train one under its name, or say --version")
         champion = aliases.get(CHAMPION)
         if champion is None:
-            raise ZooError(
-                f"'{name}' has no champion to compare with; give it one: mlflow's set_registered_model_alias"
-            )
+            return None
         if str(champion) == str(version):
             raise ZooError(f"version {version} of '{name}' is the champion already")
     held, asked = (_answers(name, number, uri) for number in (champion, version))
@@ -113,21 +111,38 @@ def promote(found: Contest, uri: str) -> None:
     """Make the challenger the champion; the champion of before keeps the alias `previous`.
 
     Raises:
-        ZooError: it has not won, or MLflow cannot be reached.
+        ZooError: there is another champion by now, or MLflow cannot be reached.
     """
-    if not found.won:
-        raise ZooError(
-            f"version {found.challenger} of '{found.name}' is not promoted: its validation error is not lower"
-        )
+    interval = f"{found.validation.mean:.4g} ({found.validation.low:.4g} to {found.validation.high:.4g})"
     with mlflow_errors(uri):
         client = MlflowClient(uri)
-        client.set_registered_model_alias(found.name, PREVIOUS, found.champion)
-        client.set_registered_model_alias(found.name, CHAMPION, found.challenger)
-        if client.get_registered_model(found.name).aliases.get(CHALLENGER) == found.challenger:
-            client.delete_registered_model_alias(found.name, CHALLENGER)
-        interval = f"{found.validation.mean:.4g} ({found.validation.low:.4g} to {found.validation.high:.4g})"
+        if str(client.get_registered_model(found.name).aliases.get(CHAMPION)) != found.champion:
+            raise ZooError(f"'{found.name}' has got another champion meanwhile: compare again")
+        # What a kill may cut off comes first: the champion changes last.
         client.set_model_version_tag(found.name, found.challenger, "zoo.promoted_over", found.champion)
         client.set_model_version_tag(found.name, found.challenger, "zoo.validation_difference", interval)
+        client.set_registered_model_alias(found.name, PREVIOUS, found.champion)
+        _crown(client, found.name, found.challenger)
+
+
+def crown(name: str, version: str | None, uri: str) -> str:
+    """Make a version, by default the challenger, the champion of a model that has none; its number.
+
+    Raises:
+        ZooError: there is no such version, or MLflow cannot be reached.
+    """
+    with mlflow_errors(uri):
+        client = MlflowClient(uri)
+        version = version or str(client.get_registered_model(name).aliases[CHALLENGER])
+        client.get_model_version(name, version)
+        _crown(client, name, version)
+    return version
+
+
+def _crown(client: MlflowClient, name: str, version: str) -> None:
+    if str(client.get_registered_model(name).aliases.get(CHALLENGER)) == version:
+        client.delete_registered_model_alias(name, CHALLENGER)
+    client.set_registered_model_alias(name, CHAMPION, version)
 
 
 @dataclass(frozen=True)

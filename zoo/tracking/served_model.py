@@ -177,7 +177,7 @@ def read(given: Mapping[str, Any], max_atoms: int) -> Structure:
     """
     unknown = next((key for key in given if key not in Crystal.model_fields), None)
     if unknown == guard.NO_OBJECT:
-        raise ZooError(f"a crystal is an object with 'cif' or 'structure', not of type {given[unknown]}")
+        raise ZooError(f"a crystal is an object with 'cif' or 'structure', not of type {given[unknown]!s:.40}")
     if unknown is not None:
         raise ZooError(f"unknown key '{unknown[:40]}' of a crystal.{did_you_mean(unknown, Crystal.model_fields)}")
     cif, content = given.get("cif"), given.get("structure")

@@ -36,7 +36,7 @@ def registered_models() -> dict[str, str]:
     with mlflow_errors(uri), using(uri):
         import mlflow
 
-        known = mlflow.MlflowClient().search_registered_models()
+        known = mlflow.MlflowClient().search_registered_models(max_results=1000)
     return {
         f"models:/{model.name}@{alias}": f"{model.name}, {alias} (version {model.aliases[alias]})"
         for model in sorted(known, key=lambda model: model.name)
