@@ -48,7 +48,7 @@ PREDICT = """
 import json, mlflow, sys
 mlflow.set_tracking_uri("sqlite:///mlflow.db")
 answer = mlflow.pyfunc.load_model("models:/bonds@champion").predict([{"cif": open("NaCl.cif").read()}])[0]
-print(json.dumps(answer.model_dump()))
+print(json.dumps(answer))
 """
 
 

@@ -76,7 +76,14 @@ def running(
     log = cwd / f"{name}-{port}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            list(argv), cwd=cwd, env={**os.environ, **QUIET, **env}, stdout=file, stderr=file, start_new_session=True
+            list(argv),
+            cwd=cwd,
+            env={**os.environ, **QUIET, **env},
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            # A shell's background jobs, and what they start, ignore Ctrl-C: not this one.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     server = Server(f"http://127.0.0.1:{port}", process, log)
     try:

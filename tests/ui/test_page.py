@@ -72,7 +72,15 @@ def address(ensemble: Path, trained: Path, tmp_path_factory: pytest.TempPathFact
     }
     with said.open("w") as out:
         command = [sys.executable, "-m", "zoo", "ui", "run", "--port", "0", "--no-browser", "--device", "cpu"]
-        process = subprocess.Popen(command, cwd=ensemble, stdout=out, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(
+            command,
+            cwd=ensemble,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            # A shell's background jobs, and what they start, ignore Ctrl-C: not this one.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
     try:
         for _ in range(600):
             text = said.read_text()
