@@ -17,6 +17,7 @@ import torch
 import yaml
 from cli import zoo
 from e3nn import o3
+from mlflow import MlflowClient
 from pyarrow import parquet
 from pymatgen.core import Lattice, Structure
 from screened import crystal
@@ -153,9 +154,13 @@ def test_the_guide_to_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             if arguments[0] == "run":
                 arguments += [*QUICK, *readout]
             result = zoo(*arguments, cwd=tmp_path)
-            assert result.returncode == 0, f"zoo {' '.join(arguments)}: {result.stderr}"
+            # Of two models that have learned next to nothing either may be the better one.
+            assert result.returncode <= (arguments[0] == "promote"), f"zoo {' '.join(arguments)}: {result.stderr}"
         if "zoo predict" not in block and "zoo run" not in block:
             exec(block, shown)
+    client = MlflowClient("sqlite:///mlflow.db")
+    tracked = client.get_run(client.get_model_version("dtnet-total", "1").run_id).data.metrics
+    assert 0 <= tracked["test_held_by_80_interval_polycrystalline"] <= 1 and tracked["test_ensemble_mae_ten"] > 0
     assert shown["answer"].coverage == 0.8 and len(shown["answer"].nearest) == 3
     assert set(shown["answers"].dataframe()["formula"]) == {"GaAs", "SiO2"}
     assert isinstance(shown["found"], ZooError)

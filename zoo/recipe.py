@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -256,10 +256,22 @@ def parse(content: dict[str, Any], where: str) -> Recipe:
     """
     if "candidates" in content:
         raise ZooError(f"{where} trains nothing, it is a screening: zoo screen {where}")
+    return checked(Recipe, content, where)
+
+
+Kind = TypeVar("Kind", bound=Section)
+
+
+def checked(kind: type[Kind], content: dict[str, Any], where: str) -> Kind:
+    """A recipe of some kind from a mapping that `where` holds.
+
+    Raises:
+        ZooError: an unknown key or a bad value.
+    """
     try:
-        return Recipe(**content)
+        return kind(**content)
     except ValidationError as error:
-        raise ZooError(explain_validation(error, Recipe, where)) from None
+        raise ZooError(explain_validation(error, kind, where)) from None
     except TypeError:
         raise ZooError(f"{where}: every key of a recipe must be a text") from None
 

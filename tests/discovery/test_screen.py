@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -375,3 +376,5 @@ def stand_in(folder: Path, change: dict) -> None:
     read = model_folder.read_card(folder)
     made = model.build(read.recipe.encoder, read.recipe.readout, read.target)
     model_folder.save(folder, read, [made.learned().state_dict()])
+    for name in ("reference.safetensors", "reference.json"):
+        shutil.copy(MODEL / name, folder)

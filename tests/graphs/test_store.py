@@ -9,6 +9,7 @@ from pymatgen.core import Lattice, Structure
 
 from zoo.errors import ZooError
 from zoo.graphs import store as module
+from zoo.graphs.crystal import Crystal
 from zoo.graphs.graph import collate, crystal_graph, crystal_graphs
 from zoo.graphs.store import GraphStore
 
@@ -132,7 +133,8 @@ def test_a_bad_structure_is_named_and_leaves_nothing(tmp_path):
     flat = Structure(Lattice([[4, 0, 0], [8, 0, 0], [0, 0, 4]]), ["Na"], [[0, 0, 0]])
     with pytest.raises(ZooError, match=r"^mp-1: .*no volume"):
         GraphStore.build([flat], 4.0, ["mp-1"], tmp_path)
-    far = Structure(Lattice.cubic(3.0), ["Na", "Cl"], [[0, 0, 0], [40_000.5, 0, 0]])
+    # As arrays: of a Structure, `Crystal.of` moves such an atom back.
+    far = Crystal(np.array([[0.0, 0, 0], [120_001.5, 0, 0]]), np.array([11, 17]), 3.0 * np.eye(3))
     with pytest.raises(ZooError, match=r"^mp-2: .*within the cell"):
         GraphStore.build([far], 4.0, ["mp-2"], tmp_path)
     assert [p for p in (tmp_path / "graphs").iterdir() if p.is_dir()] == []

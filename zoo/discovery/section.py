@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
-from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator, model_validator
 from pymatgen.core import Element
 
 from zoo import recipe
-from zoo.errors import ZooError, explain_validation
+from zoo.errors import ZooError
 from zoo.recipe import Plugin, Section
 
 
@@ -118,9 +118,4 @@ def parse(content: dict[str, Any], where: str) -> Screen:
     Raises:
         ZooError: an unknown key or a bad value.
     """
-    try:
-        return Screen(**content)
-    except ValidationError as error:
-        raise ZooError(explain_validation(error, Screen, where)) from None
-    except TypeError:
-        raise ZooError(f"{where}: every key of a recipe must be a text") from None
+    return recipe.checked(Screen, content, where)

@@ -98,6 +98,10 @@ def _send_parent(session: Session, folder: RunFolder, made: Recipe, content: dic
         for kind in ("mean", "std")
         if entry[kind] is not None
     }
+    final |= {f"test_ensemble_{name}": v for name, v in content.get("ensemble_test", {}).items() if v is not None}
+    for name, found in content.get("calibration", {}).get("test", {}).items():
+        for level, at in found["levels"].items():
+            final[f"test_held_by_{100 * float(level):.0f}_interval_{name}"] = at["covered"]
     tags = {"zoo.version": origin["zoo"], "zoo.target": made.target} | (
         {"mlflow.source.git.commit": origin["git_commit"]} if origin["git_commit"] else {}
     )
