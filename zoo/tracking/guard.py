@@ -7,6 +7,7 @@ content type. A `Guard` is put before it when a served model is loaded, so that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -203,11 +204,9 @@ class _OneSentence:
     async def _tell(self, text: str) -> None:
         assert self.status is not None
         code = HTTPStatus(self.status).name
-        try:
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # the time limit's answer is plain text
             found = json.loads(text)
             code, text = found["error_code"], found["message"]
-        except (ValueError, KeyError, TypeError):
-            pass  # plain text: the time limit
         sentence = text.rsplit("\nError: ", 1)[-1].strip().partition("\n")[0]
         await _answer(self.send, HTTPStatus(self.status), code, sentence[:500])
 
