@@ -16,19 +16,20 @@ help:
 	@echo "make clean  remove $(VENV)"
 
 # Made anew where what is to be installed has changed. The lowest layer first: with torch there, nothing pulls another.
+# Not compiled: that takes longer than all the rest, and Python compiles what is imported, once, by itself.
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "zoo needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 2; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing torch and the rest into $(VENV); this takes some minutes"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[sevennet,dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[sevennet,dev]"
 	@touch $@
 
 run: $(VENV)/.installed
 	$(BIN)/zoo run recipes/dtnet_total.yaml $(if $(OUT),--out $(OUT))
 
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-foreign: $(VENV)/.installed
 	PYTHON=$(BIN)/python scripts/test_foreign.sh

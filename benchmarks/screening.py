@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def main(options: Options) -> Section:
         with start(folder, options.threads, "run", "small.yaml", "--out", "model") as trained:
             finish(trained)
         rows = [measured(folder, count, options.threads) for count in counts]
+        many = side_by_side(folder, counts[1], options.threads) if find_spec("ray") else "Ray is not installed."
     names = list(dict.fromkeys(name for row in rows for name in row["shares"]))
     head = ["candidates", "peak anonymous MB", "peak resident MB", "candidates a second", *(f"{n} %" for n in names)]
     lines = [head, ["---"] * len(head)]
@@ -57,6 +59,7 @@ def main(options: Options) -> Section:
         "2 to 5 atoms), an ensemble of five with `nequip` (cutoff 3 Å, one layer, 4 channels), whose encoders run one "
         "after another. Speed and shares are of the way through the candidates, without the start of the program.\n\n"
     ) + "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    body += f"\n\n{many}"
     what = f"memory of a screening: {counts[-1]:,} candidates / {counts[0]:,}"
     goals = [Goal(f"{kind} {what}", rows[-1][kind] / rows[0][kind], at_most=1.1) for kind in ("anonymous", "resident")]
     return Section("Screening: memory and speed against the number of candidates", body, goals)
@@ -75,6 +78,26 @@ def measured(folder: Path, count: int, threads: int) -> dict[str, Any]:
     return {
         "candidates": count, "anonymous": peaks.anonymous, "resident": peaks.resident, "speed": rate, "shares": shares,
     }  # fmt: skip
+
+
+def side_by_side(folder: Path, count: int, threads: int) -> str:
+    """Candidates a second between the first and the last part: without the start of a cluster and of its models."""
+    ways = {
+        "this process": [],
+        "Ray, one model": ["workers.kind=ray"],
+        "Ray, two models": ["workers.kind=ray", "workers.count=2"],
+    }
+    speeds: dict[str, float] = {}
+    for way, settings in ways.items():
+        out = f"way-{len(speeds)}"
+        arguments = ["model=model", f"candidates={{path: {count}.parquet}}", "device=cpu", "chunk=64", *settings]
+        with start(folder, threads, "screen", "screen_total", *arguments, "--out", out) as process:
+            finish(process)
+        written = sorted(path.stat().st_mtime for path in (folder / out / "parts").iterdir())
+        speeds[way] = 64 * (len(written) - 1) / (written[-1] - written[0])
+    lines = ["| workers | candidates a second | to this process |", "|---|---|---|"]
+    lines += [f"| {way} | {speed:.0f} | {speed / speeds['this process']:.2f} |" for way, speed in speeds.items()]
+    return "\n".join(lines)
 
 
 def made(folder: Path, count: int) -> Path:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+from quick import small_pictures
+
 from zoo.cli import main
 
 
@@ -24,6 +26,7 @@ def zoo(*arguments: str, cwd: Path) -> Result:
     out, err = io.StringIO(), io.StringIO()
     code = 0
     with (
+        small_pictures(),
         contextlib.chdir(cwd),
         mock.patch.object(sys, "argv", ["zoo", *arguments]),
         contextlib.redirect_stdout(out),

@@ -11,11 +11,35 @@ import pytest
 import yaml
 from cli import zoo
 from pymatgen.core import Lattice, Structure
+from quick import one_draw_an_activation, quick_databases
 
 # Distributions of their own: test_third_party.py installs them and runs their tests.
 collect_ignore = ["third_party_plugin"]
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+# What takes about a minute and more. It comes first: a long file at the end would leave the other workers idle.
+LONG_FIRST = (
+    "test_recipes_run.py",
+    "test_readme.py",
+    "test_guides.py",
+    "test_third_party.py",
+    "discovery/test_discover.py",
+    "test_new.py",
+    "discovery/test_resume.py",
+    "serving/test_postgres.py",
+    "training/test_processes.py",
+    "convolution/test_backends.py",
+    "sweep/test_sharing.py",
+    "discovery/test_screen.py",
+    "oracles/test_espresso.py",
+    "test_promote.py",
+    "test_tracking.py",
+    "sweep/test_command.py",
+    "encoders/test_sevennet.py",
+    "ui/test_page.py",
+    "test_packaging.py",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,13 +50,33 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The same numbers and the same files, sooner."""
+    with quick_databases(tmp_path_factory.mktemp("databases")), one_draw_an_activation():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_tracking() -> Iterator[None]:
+    """Where a test tells MLflow to write is not told to the next one: MLflow keeps it in the environment."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    yield
+    if before is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = before
+
+
 def foreign(package: str) -> bool:
     """Whether scripts/test_foreign.sh has just made models with that package, in its own environment."""
     return (Path(os.environ.get("ZOO_FOREIGN", "/nonexistent")) / package).is_dir()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason, what needs something that is not here."""
+    """Long files first; skip, with the reason, what needs something that is not here."""
+    turn = {Path(__file__).parent / name: number for number, name in enumerate(LONG_FIRST)}
+    items.sort(key=lambda item: turn.get(item.path, len(turn)))
     missing = {
         "sevennet": None if find_spec("sevenn") else 'needs pip install "crystal-tensor-zoo[sevennet]"',
         "mace": None if foreign("mace") else "needs models that mace-torch made: make test-foreign",

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+EACH = """
+import json, pathlib, sys
+sys.path.append(sys.argv[1])
+from cli import zoo
+for words in json.load(sys.stdin):
+    done = zoo(*words, cwd=pathlib.Path.cwd())
+    assert done.returncode == 0, f"zoo {' '.join(words)}: {done.stderr}"
+    print(json.dumps(done.stdout))
+"""
 
 
 @dataclass(frozen=True)
@@ -17,13 +29,14 @@ class Environment:
     site: Path
 
     @classmethod
-    def with_installed(cls, source: Path, place: Path) -> Environment:
-        """Build a copy of `source` as pip does, without network, and install it under `place`."""
-        copy = place / "source"
-        shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build"))
+    def with_installed(cls, source: Path, place: Path, *others: Path) -> Environment:
+        """Build copies of `source` and `others` as pip does, without network, and install them under `place`."""
+        copies = [place / f"source_{number}" for number in range(1 + len(others))]
+        for original, copy in zip((source, *others), copies, strict=True):
+            shutil.copytree(original, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build"))
         command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
         done = subprocess.run(
-            [*command, "--target", str(place / "site"), str(copy)], capture_output=True, text=True, check=False
+            [*command, "--target", str(place / "site"), *map(str, copies)], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
         return cls(place / "site")
@@ -47,6 +60,15 @@ class Environment:
         done = self.python("-c", "from zoo.cli import main; main()", *arguments, cwd=cwd)
         assert done.returncode == 0, f"zoo {' '.join(arguments)}: {done.stderr}"
         return done.stdout
+
+    def each(self, *commands: Sequence[str], cwd: Path) -> list[str]:
+        """What several of them print, one after the other in one process: most of a short one is its start."""
+        done = subprocess.run(
+            [sys.executable, "-c", EACH, str(Path(__file__).parent)],
+            cwd=cwd, env=self.variables, input=json.dumps(commands), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     def passes_its_tests(self, folder: Path) -> int:
         """Run the tests of a distribution as its author does; the number that passed."""

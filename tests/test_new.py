@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli import refused, zoo
+from screened import MODEL, write_json
 from stranger import Environment
 from test_boundaries import imports
 
 from zoo.cli.new import RUN
+from zoo.run_folder import read_json
 
-LEAST = {"encoder": 40, "readout": 15, "dataset": 4}  # tests that pass, of the suites in the template
+# Tests that pass, of the suites in the template.
+LEAST = {"encoder": 40, "readout": 15, "dataset": 4, "objective": 4, "acquisition": 4, "oracle": 4}
 
 
 @pytest.mark.parametrize("name", ["tests", "true", "none", "class"])
@@ -20,34 +27,95 @@ def test_names_that_cannot_be(name: str, tmp_path: Path) -> None:
     refused(zoo("new", "encoder", name, cwd=tmp_path), f"'{name}'")
 
 
+@dataclass(frozen=True)
+class Generated:
+    """A package of each kind, all installed in one environment: that takes most of the time.
+
+    Attributes:
+        place: folder that holds them.
+        said: what `zoo new` printed.
+        tests: name of each test that pytest ran, the suites of all packages together -> PASSED, ...
+        listed: what `zoo list` tells of all plugins.
+    """
+
+    place: Path
+    said: dict[str, str]
+    tests: dict[str, str]
+    listed: list[dict[str, Any]]
+
+    def folder(self, kind: str) -> Path:
+        return self.place / f"rather-{kind}9"
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Generated:
+    place = tmp_path_factory.mktemp("new")
+    said = {}
+    for kind in RUN:
+        result = zoo("new", kind, f"rather-{kind}9", cwd=place)
+        assert result.returncode == 0, result.stderr
+        said[kind] = result.stdout
+    folders = [place / f"rather-{kind}9" for kind in RUN]
+    there = Environment.with_installed(folders[0], place / "installed", *folders[1:])
+    done = there.python("-m", "pytest", "-v", "-p", "no:cacheprovider", *map(str, folders), cwd=place)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    tests = dict(re.findall(r"^(\S+::\S+) ([A-Z]+)", done.stdout, flags=re.M))
+    listed, *_ = there.each(["list", "--json"], discovery(place), screening(place), cwd=place)
+    return Generated(place, said, tests, json.loads(listed))
+
+
+def discovery(place: Path) -> list[str]:
+    """The encoder, the readout and the dataset make the models of a round, for which the oracle calculates."""
+    write_json(place / "asked.json", 12)
+    parts = ", ".join(f"{kind}: {{name: rather-{kind}9}}" for kind in ("encoder", "readout", "dataset"))
+    change = f"model.change={{{parts}, target: total, training.max_epochs: 1}}"
+    small = ["model.recipe=nequip_dtnet_total", "model.members=2", "model.last=false", change, "rounds=1", "top=12"]
+    small += ["candidates={path: asked.json}", "oracle={name: rather-oracle9}", "tracking.enabled=false", "device=cpu"]
+    return ["discover", "discover_total", *small, "--out", "discover"]
+
+
+def screening(place: Path) -> list[str]:
+    """By the objective and the acquisition."""
+    write_json(place / "many.json", 30)
+    plugins = [f"{kind}={{name: rather-{kind}9}}" for kind in ("objective", "acquisition")]
+    small = [f"model={MODEL}", "candidates={path: many.json}", "best=2.0", "device=cpu"]
+    return ["screen", "screen_total", *small, *plugins, "--out", "screen"]
+
+
 @pytest.mark.parametrize("kind", RUN)
-def test_what_is_generated_passes_its_tests_and_trains(kind: str, tmp_path: Path) -> None:
-    result = zoo("new", kind, f"rather-{kind}9", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    folder = tmp_path / f"rather-{kind}9"
+def test_what_is_generated_is_found_and_passes_its_tests(kind: str, generated: Generated) -> None:
+    folder = generated.folder(kind)
     for path in (p for p in folder.rglob("*") if p.is_file()):
         text = path.read_text(encoding="utf-8")
-        assert not any(word in text for word in ("my-plugin", "my_plugin", "MyPlugin", "KIND", 'zoo>=0"')), path
+        words = ("my-plugin", "my_plugin", "MyPlugin", "KIND", "CHECKS", 'zoo>=0"')
+        assert not any(word in text for word in words), path
     (module,) = folder.glob("*/__init__.py")
     assert module.parent.name == f"rather_{kind}9"
     assert {name for name in imports(module) if name.startswith("zoo")} == {"zoo.api"}
-    commands = result.stdout.split("next: ")[1].splitlines()
+    commands = generated.said[kind].split("next: ")[1].splitlines()
     assert all(line.strip() in (folder / "README.md").read_text() for line in commands[1:])
-
-    there = Environment.with_installed(folder, tmp_path / "installed")
-    listed = json.loads(there.zoo("list", f"rather-{kind}9", "--json", cwd=tmp_path))
+    listed = [entry for entry in generated.listed if entry["name"] == folder.name]
     assert [(entry["kind"], entry["error"]) for entry in listed] == [(kind, None)]
-    assert there.passes_its_tests(folder) >= LEAST[kind]
-    small = [f"{RUN[kind].split()[-1]}", "training.max_epochs=1", "data.limit=16", "tracking.enabled=false"]
-    if kind != "dataset":
-        small[0] = f"{kind}={{name: rather-{kind}9}}"
-    else:
-        small += [f"dataset={{name: rather-{kind}9}}"]
-    if kind != "encoder":
-        small += ["encoder={name: nequip, cutoff: 3.5, layers: 1, channels: 4}"]
-    if kind != "readout":
-        small += ["readout={name: dtnet, width: 8, blocks: 1}"]
-    assert "MAE_ten" in there.zoo("run", "nequip_dtnet_total", *small, "--out", "run", cwd=tmp_path)
+    passed = [test for test, came in generated.tests.items() if f"rather_{kind}9" in test and came == "PASSED"]
+    assert len(passed) >= LEAST[kind]
+
+
+def test_what_is_generated_trains_and_calculates(generated: Generated) -> None:
+    with (generated.place / "discover" / "asked.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    assert {row["key"] for row in rows if row["status"] == "done"} == {"c-0000", "c-0003", "c-0009"}  # LiF, MgO, NaO
+    split = read_json(generated.place / "discover" / "round_1" / "model" / "seed_0" / "split.json")
+    assert len(split["train"]) == 12 and "RbF" in split["train"]  # of the sixteen alkali halides
+
+
+def test_what_is_generated_screens(generated: Generated) -> None:
+    with (generated.place / "screen" / "top.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        assert float(row["band_gap"]) >= 2.0
+        assert 0 <= float(row["score"]) <= 1
 
 
 BAD = {

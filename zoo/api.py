@@ -7,11 +7,11 @@ A plugin is a class registered under an entry-point group of its distribution:
         mine = my_package:MyEncoder
 
 `zoo.encoders` takes an `Encoder`, `zoo.readouts` a `Readout`, `zoo.datasets` a `Dataset`, `zoo.objectives` an
-`Objective`, `zoo.acquisitions` an `Acquisition`.
+`Objective`, `zoo.acquisitions` an `Acquisition`, `zoo.oracles` an `Oracle`.
 """
 
 from zoo.contract.batch import CrystalBatch
-from zoo.contract.discovery import Acquisition, Candidate, Objective
+from zoo.contract.discovery import Acquisition, CalculationFailed, Candidate, Objective, Oracle
 from zoo.contract.features import Embedding, Features, Rows, matrix_to_spherical, spherical_to_matrix
 from zoo.contract.plugin import BadRecord, Dataset, Encoder, Hypers, Needs, Provides, Readout, Record
 from zoo.contract.potential import Potential, PotentialOutput
@@ -29,6 +29,7 @@ __all__ = [
     "Acquisition",
     "BadRecord",
     "Block",
+    "CalculationFailed",
     "Candidate",
     "ConvertedEncoder",
     "ConvertedHypers",
@@ -41,6 +42,7 @@ __all__ = [
     "Hypers",
     "Needs",
     "Objective",
+    "Oracle",
     "Path",
     "PickledObject",
     "Potential",

@@ -13,7 +13,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.markers import TICKDOWN, TICKLEFT
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from zoo.contract.target import TensorTarget
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
@@ -296,9 +297,13 @@ def _symlog(axes: Axes, values: np.ndarray, linear: float) -> None:
     axes.set(xlim=limits, ylim=limits)
     for one in (axes.xaxis, axes.yaxis):
         one.set_major_locator(FixedLocator(ticks))
-        one.set_minor_locator(FixedLocator(minor))
+        one.set_minor_locator(NullLocator())
         one.set_major_formatter(StrMethodFormatter("{x:g}"))
-        one.set_minor_formatter(NullFormatter())
+    # One line of markers an axis: some dozens of minor ticks, each with words of its own, take as long as all the rest.
+    marks: dict[str, Any] = {"linestyle": "", "color": "black", "markersize": 2, "markeredgewidth": 0.6}
+    marks |= {"clip_on": False, "scalex": False, "scaley": False}
+    axes.plot(minor, np.zeros_like(minor), marker=TICKDOWN, transform=axes.get_xaxis_transform(), **marks)
+    axes.plot(np.zeros_like(minor), minor, marker=TICKLEFT, transform=axes.get_yaxis_transform(), **marks)
 
 
 def _power_of_ten(sizes: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from zoo.contract.discovery import Acquisition, Objective
+from zoo.contract.discovery import Acquisition, Objective, Oracle
 from zoo.contract.plugin import Dataset, Encoder, Hypers, Readout
 from zoo.errors import ZooError, did_you_mean, explain_validation
 
@@ -18,6 +18,7 @@ BASES: dict[str, type] = {
     "dataset": Dataset,
     "objective": Objective,
     "acquisition": Acquisition,
+    "oracle": Oracle,
 }
 GROUPS: dict[str, str] = {kind: f"zoo.{kind}s" for kind in BASES}
 

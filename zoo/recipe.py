@@ -190,9 +190,30 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def is_screening(path: Path) -> bool:
-    """Whether a recipe that ships is one for `zoo screen`."""
-    return "candidates" in yaml.safe_load(path.read_text(encoding="utf-8"))
+def kind_of(content: dict[str, Any]) -> str:
+    """The command that a recipe is for: `run`, `screen` or `discover`."""
+    return "discover" if "oracle" in content else "screen" if "candidates" in content else "run"
+
+
+def for_command(command: str) -> dict[str, Path]:
+    """Those recipes that ship which are for `zoo run`, `zoo screen` or `zoo discover`, by name."""
+    return {
+        name: path
+        for name, path in shipped().items()
+        if kind_of(yaml.safe_load(path.read_text(encoding="utf-8"))) == command
+    }
+
+
+def refuse_other_kind(content: dict[str, Any], command: str, where: str) -> None:
+    """See that a recipe is for a command, which is known by the keys that only such recipes have.
+
+    Raises:
+        ZooError: it is for another one.
+    """
+    kind = kind_of(content)
+    if kind != command and not (kind == "run" and "readout" not in content):
+        does = {"run": "trains a model", "screen": "is a screening", "discover": "is a discovery"}
+        raise ZooError(f"{where} {does[kind]}: zoo {kind} {where}")
 
 
 def find(name_or_path: str) -> Path:
@@ -239,13 +260,20 @@ def read_content(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[di
     for override in overrides:
         put(content, *parse_override(override))
     make_path_absolute(content.get("dataset"))
+    make_path_absolute(content.get("split"))
     return content, str(path)
 
 
 def make_path_absolute(section: Any, key: str = "path") -> None:
-    """A run is resumed, and its model evaluated, from other folders too."""
-    if isinstance(section, dict) and isinstance(section.get(key), str) and Path(section[key]).exists():
-        section[key] = str(Path(section[key]).resolve())
+    """A run is resumed, and its model evaluated, from other folders too; datasets within a dataset included."""
+    if isinstance(section, dict):
+        if isinstance(section.get(key), str) and Path(section[key]).exists():
+            section[key] = str(Path(section[key]).resolve())
+        make_path_absolute(section.get("dataset"))
+        make_path_absolute(section.get("datasets"))
+    elif isinstance(section, list):
+        for one in section:
+            make_path_absolute(one)
 
 
 def parse(content: dict[str, Any], where: str) -> Recipe:
@@ -254,8 +282,7 @@ def parse(content: dict[str, Any], where: str) -> Recipe:
     Raises:
         ZooError: an unknown key or a bad value, or it is not for a training.
     """
-    if "candidates" in content:
-        raise ZooError(f"{where} trains nothing, it is a screening: zoo screen {where}")
+    refuse_other_kind(content, "run", where)
     return checked(Recipe, content, where)
 
 

@@ -315,8 +315,11 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "an unknown objective": (["mine.yaml", "objective.name=polycrystaline"], ["Did you mean 'polycrystalline'?"]),
     "an unknown acquisition": (["mine.yaml", "acquisition.name=greed"], ["Did you mean 'greedy'?"]),
     "a key of another": (["mine.yaml", "acquisition.name=greedy", "acquisition.kappa=1"], ["unknown key 'kappa'"]),
-    "two sources": (["mine.yaml", "candidates.dataset={name: petousis2017}"], ["one of path and dataset"]),
-    "no source": (["mine.yaml", "candidates={}"], ["one of path and dataset"]),
+    "two sources": (
+        ["mine.yaml", "candidates.dataset={name: petousis2017}"],
+        ["one of path, dataset and materials_project"],
+    ),
+    "no source": (["mine.yaml", "candidates={}"], ["one of path, dataset and materials_project"]),
     "an unknown dataset": (["mine.yaml", "candidates={dataset: {name: petousis}}"], ["Did you mean 'petousis2017'?"]),
     "no such file": (["mine.yaml", "candidates.path=none.json"], ["none.json", "no such file or folder"]),
     "another format": (["mine.yaml", "candidates.path=notes.txt"], ["notes.txt", ".parquet", ".extxyz"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,14 @@ import pytest
 import yaml
 
 from zoo.sweep import section
+
+
+@pytest.fixture(autouse=True)
+def _only_what_a_test_makes() -> Iterator[None]:
+    """After each cell garbage is collected: not among all that the tests before have imported and made."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

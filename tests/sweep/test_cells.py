@@ -159,7 +159,7 @@ def test_what_cannot_work_here_is_the_cells_own_failure(plan_of) -> None:
 
 
 def test_the_shipped_sweeps_expand_and_are_listed(tmp_path: Path) -> None:
-    plans = {name: section.read(name) for name, path in recipe.shipped().items() if not recipe.is_screening(path)}
+    plans = {name: section.read(name) for name in recipe.for_command("run")}
     counts = {name: len(expand(plan)) for name, plan in plans.items() if isinstance(plan, section.Plan)}
     assert counts == {
         "ablation_bonds": 6, "ablation_layers": 5, "ablation_models": 15, "ablation_pretrained": 2, "ablation_size": 5,

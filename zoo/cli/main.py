@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "zoo.cli.evaluate",
     "embed": "zoo.cli.embed",
     "screen": "zoo.cli.screen",
+    "discover": "zoo.cli.discover",
     "ui": "zoo.cli.ui",
     "list": "zoo.cli.plugins",
     "compat": "zoo.cli.compat",
@@ -42,8 +43,9 @@ HELP = {
     "evaluate": "Test a model on labelled crystals of another source.",
     "embed": "Equivariant features of atoms and crystals, to Parquet or npz.",
     "screen": "Choose, of many crystals, those that are worth a calculation.",
+    "discover": "Search in rounds: train, choose, calculate, train again on what has come.",
     "ui": "A page in the browser: crystals in 3D, their tensors, two models compared.",
-    "list": "The plugins that are installed: encoders, readouts, datasets, objectives, acquisitions.",
+    "list": "The plugins that are installed: encoders, readouts, datasets, objectives, acquisitions, oracles.",
     "compat": "Which encoder goes with which readout, and why not.",
     "new": "A package with a plugin of your own, to start from.",
     "recipes": "The recipes that ship with the zoo.",
@@ -108,6 +110,9 @@ def main() -> None:
     # Before torch is imported: OpenMP's threads sleep at barriers. Spinning there, as they do by default, makes
     # everything several times slower as soon as the cores are shared with another program.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Nearly all that imports make stays. Looked through for garbage as often as Python does by default, it takes an
+    # eighth of the time of a short command.
+    gc.set_threshold(10_000, 20, 20)
     # Python would look through all that the libraries hold once more before it ends, which takes a second and more.
     atexit.register(gc.freeze)
     try:

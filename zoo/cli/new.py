@@ -14,7 +14,11 @@ RUN = {
     "encoder": "zoo run nequip_dtnet_total name=my-plugin 'encoder={name: my-plugin}'",
     "readout": "zoo run nequip_dtnet_total name=my-plugin 'readout={name: my-plugin}'",
     "dataset": "zoo run nequip_dtnet_total name=my-plugin 'dataset={name: my-plugin}' target=total",
+    "objective": "zoo screen screen_total model=runs/ensemble 'objective={name: my-plugin}'",
+    "acquisition": "zoo screen screen_total model=runs/ensemble 'acquisition={name: my-plugin}'",
+    "oracle": "zoo discover discover_total 'candidates={path: my_crystals}' 'oracle={name: my-plugin}'",
 }
+TRAINED = ("encoder", "readout", "dataset")  # for these, zoo.testing has checks
 
 
 @click.command("new")
@@ -30,6 +34,8 @@ def new_command(kind: str, name: str) -> None:
     cd my-encoder
     pip install -e ".[test]"
     pytest
+
+    What a search makes large (objective), how it chooses (acquisition) and who calculates (oracle) are plugins too.
     """
     from zoo import __version__
     from zoo.errors import clear_disk_errors
@@ -37,6 +43,7 @@ def new_command(kind: str, name: str) -> None:
     package, cls = _names(kind, name)
     folder = Path(name)
     meant = {"my-plugin": name, "MyPlugin": cls, "my_plugin": package, "KIND": kind, "zoo>=0": f"zoo>={__version__}"}
+    meant["CHECKS"] = "the zoo's own checks (`zoo.testing`)" if kind in TRAINED else f"what every {kind} must do"
     run = meant["RUN"] = RUN[kind].replace("my-plugin", name)
     written = {
         "pyproject.toml": "pyproject.toml",

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
-KINDS = ("encoder", "readout", "dataset", "objective", "acquisition")
+KINDS = ("encoder", "readout", "dataset", "objective", "acquisition", "oracle")
 # Where a docstring begins to speak to programmers.
 SECTIONS = ("Args:", "Attributes:", "Class attributes:", "Raises:")
 
@@ -93,7 +93,11 @@ def _keys(model: type[BaseModel], prefix: str = "") -> dict[str, dict[str, str]]
         description = " ".join((info.description or "").split())
         found[prefix + key] = {"type": _type_name(info.annotation), "default": default, "description": description}
         inside = typing.get_args(info.annotation)
-        if typing.get_origin(info.annotation) is dict and issubclass(inside[1], BaseModel):
+        if (
+            typing.get_origin(info.annotation) is dict
+            and isinstance(inside[1], type)
+            and issubclass(inside[1], BaseModel)
+        ):
             found |= _keys(inside[1], f"{prefix}{key}.NAME.")
     return found
 

@@ -20,6 +20,7 @@ def recipes_command(name: str | None) -> None:
     from zoo import recipe
     from zoo.cli.terminal import console
     from zoo.discovery import section as screenings
+    from zoo.discovery.rounds import section as discoveries
     from zoo.sweep import section
     from zoo.sweep.cells import expand
 
@@ -29,10 +30,7 @@ def recipes_command(name: str | None) -> None:
     table = Table(box=None, header_style="bold")
     for column in ("recipe", "encoder", "readout", "what it does"):
         table.add_column(column)
-    for stem, path in recipe.shipped().items():
-        if recipe.is_screening(path):
-            table.add_row(stem, "–", "–", f"{screenings.read(str(path)).description} (zoo screen)")
-            continue
+    for stem, path in recipe.for_command("run").items():
         made = section.read(str(path))
         if isinstance(made, section.Plan):
             cells = expand(made) if made.sweep.grid is not None else []
@@ -41,6 +39,12 @@ def recipes_command(name: str | None) -> None:
             table.add_row(stem, encoders, readouts, f"{made.base.description} ({size})")
         else:
             table.add_row(stem, made.encoder.name, made.readout.name, made.description)
+    for stem, path in recipe.for_command("screen").items():
+        table.add_row(stem, "–", "–", f"{screenings.read(str(path)).description} (zoo screen)")
+    for stem, path in recipe.for_command("discover").items():
+        found = discoveries.read(str(path))
+        trained = found.training()
+        table.add_row(stem, trained.encoder.name, trained.readout.name, f"{found.description} (zoo discover)")
     console().print(table)
     click.echo("\nzoo run NAME trains one; zoo recipes NAME > mine.yaml gives you a copy to change.")
 

@@ -56,7 +56,10 @@ def screen_command(recipe: str | None, overrides: tuple[str, ...], out: Path | N
 
 def _screen_and_show(made: Screen, folder: ScreenFolder) -> None:
     from zoo.discovery.screen import screen
+    from zoo.errors import ZooError
 
+    if made.workers.kind == "local" and made.workers.count > 1:
+        raise ZooError(f"workers.count={made.workers.count}: several models predict with workers.kind=ray only")
     chosen = f"the top {made.top} by {made.acquisition.name} for {made.objective.name}"
     click.echo(f"{made.name}: {chosen}; everything goes to {folder.path}")
     try:
@@ -98,7 +101,8 @@ def speed_of(speed: dict[str, Any]) -> str:
     if not speed["candidates"]:
         return "all candidates had been gone through before"
     parts = dict(speed["of_which"])
-    parts["rest"] = max(0.0, seconds - sum(parts.values()))
-    shares = ", ".join(f"{name} {100 * spent / seconds:.0f} %" for name, spent in parts.items())
+    spent = max(seconds, sum(parts.values()))  # by several workers at the same time: more than went by
+    parts["rest"] = spent - sum(parts.values())
+    shares = ", ".join(f"{name} {100 * one / spent:.0f} %" for name, one in parts.items())
     rates = f"{speed['candidates'] / seconds:,.1f} candidates/s, {speed['predicted'] / seconds:,.1f} predicted/s"
     return f"{rates}: {shares}"

@@ -11,7 +11,7 @@ import click
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--uri", help="Tracking URI; default: the recipe's, else MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.")
 def track_command(run_dir: Path, uri: str | None) -> None:
-    """Send a finished run, sweep or `zoo matbench` to MLflow, as after the server was down. Twice does no harm."""
+    """Send a run, sweep, discovery or `zoo matbench` to MLflow, as after the server was down. Twice does no harm."""
     from zoo import recipe
     from zoo.run_folder import RunFolder
     from zoo.tracking.matbench import is_matbench, send_folds
@@ -21,6 +21,11 @@ def track_command(run_dir: Path, uri: str | None) -> None:
         from zoo.tracking.sweep import track
 
         click.echo(f"mlflow    {track(run_dir, uri).line}")
+        return
+    if (run_dir / "discover.yaml").is_file():
+        from zoo.tracking import rounds
+
+        click.echo(f"mlflow    {rounds.track(run_dir, uri).line}")
         return
     folder = RunFolder.existing(run_dir)
     tracking = recipe.read(str(folder.recipe)).tracking

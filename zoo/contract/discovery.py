@@ -1,10 +1,11 @@
-"""The base classes of discovery's plugins: Objective, Acquisition."""
+"""The base classes of discovery's plugins: Objective, Acquisition, Oracle."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -99,4 +100,51 @@ class Acquisition(ABC):
 
         Returns:
             (n,) float64.
+        """
+
+
+class CalculationFailed(Exception):
+    """A crystal has no result, and would have none if it were asked for again; the message says why, in one line."""
+
+
+class Oracle(ABC):
+    """Tells the tensor of a crystal for good: by a calculation, or by looking it up.
+
+    Several crystals are asked for at the same time, from threads or from other machines: an oracle keeps nothing but
+    its hyperparameters, and writes into the crystal's own folder alone.
+
+    Attributes:
+        hypers: the hyperparameters.
+    """
+
+    Hypers: ClassVar[type[Hypers]] = Hypers
+
+    def __init__(self, hypers: Any) -> None:
+        self.hypers = hypers
+
+    def missing(self) -> str | None:
+        """What must be installed or configured before it can be asked, a line that says how; None where all is here."""
+        return None
+
+    @abstractmethod
+    def targets(self) -> Mapping[str, TensorTarget]:
+        """The tensors that it tells, by name."""
+
+    @abstractmethod
+    def tensors(self, candidate: Candidate, folder: Path) -> Mapping[str, np.ndarray] | None:
+        """All tensors of one crystal.
+
+        Args:
+            candidate: its structure must not be changed: tensors are in its frame.
+            folder: of this crystal alone; it is there, and stays. A second call in the same folder, after the process
+                of the first was killed, goes on where that one was, or begins anew; it never mixes the two.
+
+        Returns:
+            Name -> (*target.shape) float64, a subset of `targets`; None where the result is not there yet, and somebody
+            else brings it: what is needed for that has been written into the folder, and the call comes again later.
+
+        Raises:
+            CalculationFailed: this crystal has none. It is written down, and not asked for again.
+            ZooError: something is wrong that has nothing to do with this crystal (a program is missing, a disk full):
+                all stops, and goes on when it is put right.
         """

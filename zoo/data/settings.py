@@ -42,8 +42,11 @@ class Splitting(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    kind: Literal["random", "formula"] = "random"
-    """random: as in the DTNet paper; formula: one reduced formula stays in one part, so that polymorphs do not leak."""
+    kind: Literal["random", "formula", "file"] = "random"
+    """random: as in the DTNet paper; formula: one reduced formula stays in one part, so that polymorphs do not leak;
+    file: validation and test part as in `path`, all others train, those that have come since included."""
+    path: str | None = None
+    """Of kind file: a split.json of an earlier run (seed_K/split.json in its folder)."""
     test: float = Field(default=0.1, gt=0, lt=1)
     """Share of the test part."""
     val: float = Field(default=0.1, gt=0, lt=1)
@@ -58,4 +61,6 @@ class Splitting(BaseModel):
     def _something_left(self) -> Splitting:
         if self.test + self.val >= 1:
             raise ValueError("test and val together must be less than 1")
+        if (self.kind == "file") != (self.path is not None):
+            raise ValueError("kind: file and path go together")
         return self

@@ -6,11 +6,13 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from zoo.data.settings import Splitting
 from zoo.errors import ZooError
+from zoo.run_folder import read_json
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,16 @@ def split(keys: Sequence[str], formulas: Sequence[str], splitting: Splitting, se
 
     random is the DTNet paper's (npj Comput. Mater. 10, 265): keys sorted as strings, then scikit-learn's
     train_test_split twice. formula fills test, then validation, with whole formulas in random order to the same sizes.
+    file takes both from a file.
 
     Raises:
-        ZooError: so few records that a part would be empty, or fewer in the training part than `splitting.train`.
+        ZooError: so few records that a part would be empty, or fewer in the training part than `splitting.train`; the
+            file cannot be read, or names records that are not there.
     """
     chosen = seed if splitting.seed is None else splitting.seed
+    if splitting.path is not None:
+        parts = _as_in(Path(splitting.path), keys)
+        return parts if splitting.train is None else replace(parts, train=_first(parts.train, splitting.train, chosen))
     n_test = math.ceil(splitting.test * len(keys))
     n_val = math.ceil(splitting.val / (1 - splitting.test) * (len(keys) - n_test))
     if n_test + n_val >= len(keys):
@@ -54,6 +61,24 @@ def _first(keys: list[str], wanted: int | float, seed: int) -> list[str]:
         raise ZooError(f"split.train asks for {count} crystals, the training part has {len(keys)}")
     order = np.random.default_rng(seed).permutation(len(keys))
     return [sorted(keys)[i] for i in order[:count]]
+
+
+def _as_in(path: Path, keys: Sequence[str]) -> Split:
+    content = read_json(path)
+    try:
+        val, test = (list(map(str, content[part])) for part in ("val", "test"))
+    except (TypeError, KeyError):
+        raise ZooError(f"split.path: {path} is no split: it holds no lists 'val' and 'test'") from None
+    missing = sorted({*val, *test} - set(keys))
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ZooError(f"split.path: {path} names '{missing[0]}'{more}, which the data have not got")
+    if not val or not test or set(val) & set(test):
+        raise ZooError(f"split.path: {path}: validation and test part must hold crystals, and none in common")
+    train = sorted(set(keys) - {*val, *test})
+    if not train:
+        raise ZooError(f"split.path: {path} leaves no crystal to train on")
+    return Split(train, val, test)
 
 
 def _random(keys: list[str], splitting: Splitting, seed: int) -> Split:

@@ -58,12 +58,21 @@ class Source(ABC):
         return None
 
 
-def source_of(given: CandidateSource) -> Source:
+def source_of(given: CandidateSource, folder: Path | None = None) -> Source:
     """What a recipe's `candidates` mean.
 
+    Args:
+        given: the recipe's.
+        folder: of the screening, where a source may keep what it must find again when that goes on.
+
     Raises:
-        ZooError: there is no such file, or nothing reads it, or the dataset's settings are wrong.
+        ZooError: there is no such file, or nothing reads it, or the dataset's settings are wrong, or the Materials
+            Project cannot be asked.
     """
+    if given.materials_project is not None:
+        from zoo.discovery.materials_project import MaterialsProjectSource
+
+        return MaterialsProjectSource(given.materials_project, folder)
     if given.dataset is not None:
         settings = plugins.hypers("dataset", given.dataset.name, given.dataset.settings)
         return DatasetSource(plugins.load("dataset", given.dataset.name)(settings))

@@ -25,16 +25,21 @@ def number(properties: Mapping[str, Any], name: str) -> float | None:
 class Sieve:
     """Says, in a few words that are counted, why a candidate is left out; None where it stays."""
 
-    def __init__(self, filters: Filters, objective: Objective, predictor: Predictor) -> None:
+    def __init__(
+        self, filters: Filters, objective: Objective, predictor: Predictor, known: frozenset[str] = frozenset()
+    ) -> None:
         self._filters = filters
+        self._labelled = known
         self._required = objective.properties
         self._seen = frozenset(predictor.card.seen) if filters.unseen else frozenset()
-        known = predictor.members[0].encoder.elements()
-        self._known = None if known is None else symbols_of(known)
+        numbers = predictor.members[0].encoder.elements()
+        self._known = None if numbers is None else symbols_of(numbers)
 
     def before_reading(self, key: str, properties: Mapping[str, Any]) -> str | None:
         """By what is said of a candidate, without its structure."""
         filters = self._filters
+        if key in self._labelled:
+            return "known or asked before"
         if key in self._seen:
             return "seen by the model"
         missing = next((name for name in self._required if number(properties, name) is None), None)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # What may change before a screening goes on: the model is known by its fingerprint.
-_FREE = ("description", "device", "chunk", "model")
+_FREE = ("description", "device", "chunk", "workers", "model")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class ScreenFolder:
                 "choose another folder with --out"
             )
         for name, value in facts.items():
-            if begun["facts"][name] != value:
+            if begun["facts"].get(name) != value:
                 raise ZooError(f"{self.path} was begun with another {name}: choose another folder with --out")
         now = provenance(made.plugins)
         begun["resumed"].append({key: now[key] for key in ("zoo", "git_commit", "command", "started")})

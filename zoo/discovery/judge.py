@@ -137,8 +137,18 @@ class Judge:
 
     def _values(self, tensors: np.ndarray, properties: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """(n,) the objective."""
-        what = f"the objective '{self.name}'"
-        return _numbers(what, len(tensors), lambda: self.objective.values(tensors, properties))
+        return values_of(self.objective, tensors, properties, self.name)
+
+
+def values_of(
+    objective: Objective, tensors: np.ndarray, properties: Sequence[Mapping[str, Any]], name: str
+) -> np.ndarray:
+    """(n,) an objective, whose name is for errors.
+
+    Raises:
+        ZooError: it fails.
+    """
+    return _numbers(f"the objective '{name}'", len(tensors), lambda: objective.values(tensors, properties))
 
 
 def _numbers(what: str, count: int, make: Callable[[], np.ndarray]) -> np.ndarray:

@@ -6,9 +6,12 @@ import json
 import math
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -21,7 +24,8 @@ from zoo.plots import STYLE, words_of
 
 BINS = 60
 POINTS = 20_000  # drawn at most
-_GREY, _BLUE, _RED = "#777777", "#56B4E9", "#D55E00"
+GREY = "#777777"
+_BLUE, _RED = "#56B4E9", "#D55E00"
 
 
 def histogram(made: Screen, folder: ScreenFolder, predicted: int, chosen: Collection[int]) -> Path:
@@ -51,7 +55,7 @@ def histogram(made: Screen, folder: ScreenFolder, predicted: int, chosen: Collec
         axes.set(ylim=(0.7, 1.6 * counts.max()), ylabel="crystals")
         axes.set_xlabel(f"{made.objective.name.replace('-', ' ')}, mean over the members")
         figure.legend(loc="outside upper center", ncols=2)
-        return _save(figure, folder.figures / "objective.png")
+        return save(figure, folder.figures / "objective.png")
 
 
 def _means(folder: ScreenFolder, chosen: Collection[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -109,24 +113,12 @@ def merit(folder: ScreenFolder, target: TensorTarget, predicted: int, chosen: Co
             linewidths=1.3,
             label=f"{len(marked)} chosen",
         )
-        low, high = drawn[:, 1].min(), front[:, 1].max()
-        if low > 0 and high > 8 * low:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axes.yaxis.set_minor_formatter(NullFormatter())
-        end, bottom, top = 1.06 * max(front[:, 0].max(), 1e-3), *axes.get_ylim()
-        gaps = np.geomspace(end / 1000, end, 400)
-        for product in _round_numbers(front.prod(axis=1).max()):
-            axes.plot(gaps, product / gaps, color=_GREY, linewidth=0.8, linestyle=":", zorder=1)
-            if bottom < product / end < top:
-                words, behind = f"{product:g} eV", {"color": "white", "pad": 0.5}
-                place = (0.99 * end, product / (0.96 * end))
-                axes.annotate(words, place, color=_GREY, fontsize=7, ha="right", va="center", bbox=behind)
-        axes.set(xlim=(0, end), ylim=(bottom, top), xlabel="band gap (eV)")
+        log_where_wide(axes, "y", drawn[:, 1].min(), front[:, 1].max())
+        equal_products(axes, front)
+        axes.set_xlabel("band gap (eV)")
         axes.set_ylabel(f"polycrystalline constant, {target.name}, predicted ({words_of(target.unit)})")
         figure.legend(loc="outside upper center", ncols=3)
-        return _save(figure, folder.figures / "figure_of_merit.png")
+        return save(figure, folder.figures / "figure_of_merit.png")
 
 
 def _gaps(
@@ -151,6 +143,29 @@ def pareto(points: np.ndarray) -> np.ndarray:
     return ordered[ordered[:, 1] > highest][::-1]
 
 
+def log_where_wide(axes: Axes, which: Literal["x", "y"], low: float, high: float) -> None:
+    """A logarithmic axis, with plain numbers, where what it shows reaches from `low` to more than 8 times as much."""
+    if low > 0 and high > 8 * low:
+        axes.set(**{f"{which}scale": "log"})
+        axis: Axis = axes.xaxis if which == "x" else axes.yaxis
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def equal_products(axes: Axes, front: np.ndarray) -> None:
+    """Lines of equal constant times band gap (eV) behind a Pareto front (n, 2), up to which the axes reach."""
+    end, bottom, top = 1.06 * max(front[:, 0].max(), 1e-3), *axes.get_ylim()
+    gaps = np.geomspace(end / 1000, end, 400)
+    for product in _round_numbers(front.prod(axis=1).max()):
+        axes.plot(gaps, product / gaps, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
+        if bottom < product / end < top:
+            words, behind = f"{product:g} eV", {"color": "white", "pad": 0.5}
+            place = (0.99 * end, product / (0.96 * end))
+            axes.annotate(words, place, color=GREY, fontsize=7, ha="right", va="center", bbox=behind)
+    axes.set(xlim=(0, end), ylim=(bottom, top))
+
+
 def _round_numbers(highest: float) -> list[float]:
     """Three of 1, 2, 5, 10, ... up to it."""
     if not highest > 0:
@@ -160,6 +175,7 @@ def _round_numbers(highest: float) -> list[float]:
     return found[-3:]
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path) -> Path:
+    """As PNG."""
     figure.savefig(path, format="png")
     return path

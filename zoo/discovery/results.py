@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp import Poscar
 
@@ -19,9 +20,13 @@ from zoo.discovery.rows import component_columns
 from zoo.discovery.section import Screen
 from zoo.discovery.top import Top
 from zoo.errors import ZooError
-from zoo.run_folder import write_json, write_rows, write_text
+from zoo.run_folder import read_rows, write_json, write_rows, write_text
 
 _COLUMNS = ("index", "key", "formula", "n_atoms", "score", "mean", "std", "novelty")
+
+
+class NothingLeft(ZooError):
+    """A screening chose nothing."""
 
 
 def conclude(
@@ -40,16 +45,9 @@ def conclude(
         The content of summary.json, and under `top` the rows of top.csv.
 
     Raises:
-        ZooError: no candidate is left.
+        NothingLeft: no candidate is left.
     """
-    counts: Counter[tuple[str, str | None]] = Counter()
-    best = Top(made.top)
-    for table in folder.tables(("index", "status", "reason", "score")):
-        rows = table.to_pydict()
-        counts.update(zip(rows["status"], rows["reason"], strict=True))
-        for index, status, score in zip(rows["index"], rows["status"], rows["score"], strict=True):
-            if status == "predicted":
-                best.push(score, index)
+    counts, best = _counted(made, folder)
     summary: dict[str, Any] = {
         "candidates": counts.total(),
         "predicted": counts["predicted", None],
@@ -60,17 +58,53 @@ def conclude(
     if not best.indices:
         why = ", ".join(f"{reason} {n:,}" for kind in ("filtered", "failed") for reason, n in summary[kind].items())
         said = f"of {counts.total():,} candidates none is left ({why})" if why else "there are no candidates"
-        raise ZooError(f"{said}; what became of each is in {folder.path / 'parts'}")
-    chosen = _chosen(folder, best.indices, target)
-    shown = [_row(rank, row, target, threshold) for rank, row in enumerate(chosen, 1)]
+        raise NothingLeft(f"{said}; what became of each is in {folder.path / 'parts'}")
+    taken = _chosen(folder, best.indices, target)
+    shown = [_row(rank, row, target, threshold) for rank, row in enumerate(taken, 1)]
     names = list(dict.fromkeys(name for row in shown for name in row))
     write_rows(folder.table, [{name: row.get(name, "") for name in names} for row in shown])
-    _write_crystals(folder, chosen)
+    _write_crystals(folder, taken)
     folder.figures.mkdir(exist_ok=True)
     pictures.histogram(made, folder, summary["predicted"], best.indices)
     pictures.merit(folder, target, summary["predicted"], best.indices)
     write_json(folder.summary, summary)
     return {**summary, "top": shown}
+
+
+def chosen(made: Screen, folder: ScreenFolder, target: TensorTarget) -> list[dict[str, Any]]:
+    """The rows of the parts (`zoo.discovery.rows.table_of`) of the best candidates, the best first."""
+    return _chosen(folder, _counted(made, folder)[1].indices, target)
+
+
+def facts_of_chosen(made: Screen, folder: ScreenFolder, target: TensorTarget) -> list[dict[str, Any]]:
+    """Of a finished screening the best candidates, the best first, ready for JSON.
+
+    `key`, `formula`, `structure` (JSON), `properties`, `mean`, `std`, `score`, `predicted` (the tensor), `novel`.
+    """
+    columns, words = component_columns(target), {"yes": True, "no": False}
+    shown = read_rows(folder.table)
+    return [
+        {name: row[name] for name in ("key", "formula", "structure", "mean", "std", "score")}
+        | {
+            "properties": json.loads(row["properties"]),
+            "predicted": target.from_independent(torch.tensor([[row[name] for name in columns]]))[0].tolist(),
+            "novel": words.get(line.get("novel", "")),
+        }
+        for row, line in zip(chosen(made, folder, target), shown, strict=True)
+    ]
+
+
+def _counted(made: Screen, folder: ScreenFolder) -> tuple[Counter[tuple[str, str | None]], Top]:
+    """How often each status and reason is there, and the best."""
+    counts: Counter[tuple[str, str | None]] = Counter()
+    best = Top(made.top)
+    for table in folder.tables(("index", "status", "reason", "score")):
+        rows = table.to_pydict()
+        counts.update(zip(rows["status"], rows["reason"], strict=True))
+        for index, status, score in zip(rows["index"], rows["status"], rows["score"], strict=True):
+            if status == "predicted":
+                best.push(score, index)
+    return counts, best
 
 
 def _chosen(folder: ScreenFolder, indices: list[int], target: TensorTarget) -> list[dict[str, Any]]:

@@ -1,20 +1,21 @@
-"""Candidates are read, predicted, judged and written down, a chunk at a time."""
+"""Candidates are gone through, the best of them chosen, and what became of each is written down."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 import zoo
-from zoo.contract.discovery import Candidate
+from zoo.cache import content_key
 from zoo.discovery import results
 from zoo.discovery.candidates import Found, Source, source_of
+from zoo.discovery.chunks import predict, sifted
 from zoo.discovery.filters import Sieve
 from zoo.discovery.folder import ScreenFolder
 from zoo.discovery.judge import Judge, Judged, Left
@@ -26,18 +27,17 @@ from zoo.errors import ZooError, clear_disk_errors
 from zoo.stopwatch import Stopwatch
 from zoo.weights import sha256_of
 
-ATOMS_AT_ONCE = 10_000  # a chunk of large crystals ends here
-
 Echo = Callable[[str], None]
 
 
-def screen(made: Screen, folder: ScreenFolder, echo: Echo) -> dict[str, Any]:
+def screen(made: Screen, folder: ScreenFolder, echo: Echo, known: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Screen what a recipe describes, or go on where an earlier call in the same folder was stopped.
 
     Args:
         made: the recipe.
         folder: where everything goes.
         echo: takes the lines that tell what is going on.
+        known: keys of candidates that are not in the running: they have been calculated, or asked for.
 
     Returns:
         The content of summary.json.
@@ -45,18 +45,20 @@ def screen(made: Screen, folder: ScreenFolder, echo: Echo) -> dict[str, Any]:
     Raises:
         ZooError: something that the user can put right.
     """
-    predictor = zoo.load(made.model, made.device)
+    # With Ray the models that predict are elsewhere: ours only says what it is.
+    predictor = zoo.load(made.model, "cpu" if made.workers.kind == "ray" else made.device)
     judge = Judge.of(made, predictor)
-    source = source_of(made.candidates)
+    source = source_of(made.candidates, folder.path)
     members, target = len(predictor.members), predictor.card.target
     echo(f"model     {made.model}: {target.name} tensor, {members} member{'s' if members > 1 else ''}")
     if judge.acquisition.needs_best:
         echo(f"best      {judge.best:.4g} so far" + ("" if made.best is not None else ", among the training crystals"))
     assert predictor.folder is not None
     with clear_disk_errors(folder.path), folder.alone():
-        folder.begin(made, {"model": fingerprint(predictor.folder), "best so far": judge.best})
+        facts = {"model": fingerprint(predictor.folder), "best so far": judge.best}
+        folder.begin(made, facts | ({"set of known crystals": content_key(sorted(known))} if known else {}))
         begin = time.perf_counter()
-        walk = Walk(made, folder, judge, source)
+        walk = Walk(made, folder, judge, source, known)
         done = walk.go_on()
         speed = {
             "candidates": done,
@@ -80,15 +82,17 @@ class Walk:
     """One way through all candidates; what is behind is in the folder.
 
     Attributes:
-        watch: where the time goes.
+        watch: where the time goes; with Ray, that of all processes.
         predicted: how many candidates were.
     """
 
-    def __init__(self, made: Screen, folder: ScreenFolder, judge: Judge, source: Source) -> None:
+    def __init__(
+        self, made: Screen, folder: ScreenFolder, judge: Judge, source: Source, known: frozenset[str] = frozenset()
+    ) -> None:
         self.watch = Stopwatch()
         self.predicted = 0
         self._made, self._folder, self._judge, self._source = made, folder, judge, source
-        self._sieve = Sieve(made.filters, judge.objective, judge.predictor)
+        self._sieve = Sieve(made.filters, judge.objective, judge.predictor, known)
         wanted = made.filters.non_molecular
         self._non_molecular = judge.objective.non_molecular if wanted is None else wanted
         self._top = Top(made.top)
@@ -100,32 +104,28 @@ class Walk:
             How many were gone through now.
 
         Raises:
-            ZooError: the candidates are not those that the parts were made of; or as the source.
+            ZooError: the candidates are not those that the parts were made of; or as the source, or the workers.
         """
-        rows, last = self._behind()
-        entries = self._source.found(max(rows - 1, 0))
-        if rows:
+        start, last = self._behind()
+        entries = self._source.found(max(start - 1, 0))
+        if start:
             first = next(entries, None)
             if first is None or first.key != last:
                 instead = "there are fewer now" if first is None else f"now it is '{first.key}'"
                 raise ZooError(
-                    f"the candidates have changed since {self._folder.path} was begun: number {rows:,} was '{last}', "
+                    f"the candidates have changed since {self._folder.path} was begun: number {start:,} was '{last}', "
                     f"{instead}; bring them back, or start anew in another folder"
                 )
-        start = rows
-        with tqdm(
-            total=self._source.total(), initial=rows, desc="screening", unit=" crystals", disable=None, leave=False
-        ) as bar:
-            for number in itertools.count(len(self._folder.parts())):
-                chunk = self._next(entries, rows)
-                if not chunk:
-                    return rows - start
-                self._decide(chunk)
+        done, total = 0, self._source.total()
+        bar = tqdm(total=total, initial=start, desc="screening", unit=" crystals", disable=None, leave=False)
+        with bar, closing(self._judged(entries, start)) as chunks:
+            for number, rows in enumerate(chunks, len(self._folder.parts())):
+                self._choose(rows)
                 with self.watch("writing"):
-                    self._folder.add(number, table_of(chunk, self._judge.predictor.card.target))
-                rows += len(chunk)
-                bar.update(len(chunk))
-        raise AssertionError("count() does not end")
+                    self._folder.add(number, table_of(rows, self._judge.predictor.card.target))
+                done += len(rows)
+                bar.update(len(rows))
+        return done
 
     def _behind(self) -> tuple[int, str]:
         """How many candidates the parts hold, and the key of the last one; the best of them are remembered."""
@@ -139,45 +139,22 @@ class Walk:
             last = part["key"][-1]
         return rows, last
 
-    def _next(self, entries: Iterator[Found], index: int) -> list[Row]:
-        """The next candidates, sifted, in their order; none at the end."""
-        rows: list[Row] = []
-        atoms = 0
-        while len(rows) < self._made.chunk and atoms < ATOMS_AT_ONCE:
-            with self.watch("reading"):
-                found = next(entries, None)
-            if found is None:
-                break
-            row = Row(index + len(rows), found.key, found.properties)
-            self._sift(row, found)
-            if row.outcome is None and row.structure is not None:
-                atoms += len(row.structure)
-            rows.append(row)
-        return rows
+    def _judged(self, entries: Iterator[Found], start: int) -> Generator[list[Row], None, None]:
+        """Chunks in their order, with all that can be said of each candidate alone: by us, or by the workers."""
+        if self._made.workers.kind == "ray":
+            from zoo.discovery import ray_screen
 
-    def _sift(self, row: Row, found: Found) -> None:
-        with self.watch("filters"):
-            reason = self._sieve.before_reading(row.key, row.properties)
-        if reason is None:
-            try:
-                with self.watch("reading"):
-                    row.structure = found.read()
-            except ZooError as error:
-                row.outcome = Left("failed", "not readable", str(error))
-                return
-            with self.watch("filters"):
-                reason = self._sieve.of_structure(row.structure)
-        if reason is not None:
-            row.outcome = Left("filtered", reason)
+            yield from ray_screen.judged(self._made, self._judge, self._sieve, start, self._folder.path, self.watch)
+            return
+        for rows in sifted(entries, start, self._made.chunk, self._sieve, self.watch):
+            predict(rows, self._judge, self.watch)
+            yield rows
 
-    def _decide(self, rows: list[Row]) -> None:
-        """What becomes of those that are through the sieve."""
-        asked = [row for row in rows if row.outcome is None]
-        candidates = [Candidate(row.key, row.structure, row.properties) for row in asked if row.structure is not None]
-        for row, outcome in zip(asked, self._judge.judge(candidates, self.watch), strict=True):
-            row.outcome = outcome
-        self.predicted += len(asked)
-        judged = [(row.outcome.score, row) for row in asked if isinstance(row.outcome, Judged)]
+    def _choose(self, rows: list[Row]) -> None:
+        """Of those that are through the sieve, the ones that are among the best so far."""
+        sifted_out = (isinstance(row.outcome, Left) and row.outcome.status == "filtered" for row in rows)
+        self.predicted += sum(row.structure is not None and not out for row, out in zip(rows, sifted_out, strict=True))
+        judged = [(row.outcome.score, row) for row in rows if isinstance(row.outcome, Judged)]
         for score, row in sorted(judged, key=lambda pair: (-pair[0], pair[1].index)):
             if not self._top.takes(score, row.index):
                 break  # nor would those after it be

@@ -2,29 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator, model_validator
 from pymatgen.core import Element
 
 from zoo import recipe
-from zoo.errors import ZooError
 from zoo.recipe import Plugin, Section
 
 
+class MaterialsProject(Section):
+    """Which crystals of the Materials Project, deprecated ones apart; `filters` come after it."""
+
+    chemsys: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Of these chemical systems alone, `*` for any element: [Ba-Ti-O, Sr-*-O]; null: of all."""
+    elements: tuple[str, ...] = ()
+    """With all of these."""
+    without: tuple[str, ...] = ()
+    """With none of these."""
+    max_atoms: PositiveInt | None = 20
+    """In the cell; null: any number."""
+    max_energy_above_hull: NonNegativeFloat | None = 0.0
+    """eV/atom; null: any."""
+    min_band_gap: NonNegativeFloat | None = 0.01
+    """eV; null: any."""
+    experimental: bool = False
+    """Only crystals that are known from experiments."""
+
+    @field_validator("chemsys", "elements", "without")
+    @classmethod
+    def _known(cls, given: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for symbol in (symbol for one in given or () for symbol in one.split("-")):
+            if symbol != "*" and not Element.is_valid_symbol(symbol):
+                raise ValueError(f"'{symbol}' is no chemical element")
+        return given
+
+
 class CandidateSource(Section):
-    """Where candidates come from: one of the two."""
+    """Where candidates come from: one of the three."""
 
     path: str | None = None
     """A folder of CIF and VASP files (looked through to its depths), or a JSON, extxyz, CSV or Parquet of many."""
     dataset: Plugin | None = None
     """A dataset plugin by name, its settings beside it; its tensors are not looked at."""
+    materials_project: MaterialsProject | None = None
+    """A query; it needs the extra [mp], and your key in MP_API_KEY."""
 
     @model_validator(mode="after")
     def _one(self) -> CandidateSource:
-        if (self.path is None) == (self.dataset is None):
-            raise ValueError("candidates come from one of path and dataset")
+        if [self.path, self.dataset, self.materials_project].count(None) != 2:
+            raise ValueError("candidates come from one of path, dataset and materials_project")
         return self
 
 
@@ -55,23 +83,36 @@ class Filters(Section):
         return symbols
 
 
-class Screen(Section):
-    """All that fixes a screening."""
+class Workers(Section):
+    """Who works: this machine, or a Ray cluster."""
+
+    kind: Literal["local", "ray"] = "local"
+    """ray: processes of a Ray cluster, which may be on many machines; needs the extra [ray]."""
+    count: PositiveInt = 1
+    """Calculations at the same time; with ray, models that predict at the same time as well."""
+    address: str | None = None
+    """HOST:PORT of the Ray cluster; null: what RAY_ADDRESS says, else one is started on this machine alone."""
+
+    @model_validator(mode="after")
+    def _of_ray(self) -> Workers:
+        if self.address is not None and self.kind != "ray":
+            raise ValueError("address is that of a Ray cluster: set workers.kind to ray")
+        return self
+
+
+class Search(Section):
+    """What screening and the loop of rounds share: which candidates, what to leave out, how to choose."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Of its folder."""
     description: str = ""
     """One line for `zoo recipes`."""
-    model: str
-    """A run folder, a registered model (its champion), or an MLflow URI; some acquisitions need an ensemble."""
     candidates: CandidateSource
     filters: Filters = Filters()
     objective: Plugin = Plugin(name="polycrystalline")
     """What to make large (`zoo list`)."""
     acquisition: Plugin = Plugin(name="ucb")
     """How to choose (`zoo list`)."""
-    best: float | None = None
-    """The highest objective so far, for acquisitions that need it; null: that of the model's training crystals."""
     top: PositiveInt = 20
     """So many are chosen."""
     chunk: PositiveInt = 256
@@ -80,6 +121,8 @@ class Screen(Section):
     """Of what is drawn at random."""
     device: str = "auto"
     """auto (cuda, then mps, then cpu), or a torch device."""
+    workers: Workers = Workers()
+    """Who works."""
 
     @property
     def plugins(self) -> dict[str, str]:
@@ -96,6 +139,15 @@ class Screen(Section):
         return yaml.safe_dump(self.content, sort_keys=False, allow_unicode=True)
 
 
+class Screen(Search):
+    """All that fixes a screening."""
+
+    model: str
+    """A run folder, a registered model (its champion), or an MLflow URI; some acquisitions need an ensemble."""
+    best: float | None = None
+    """The highest objective so far, for acquisitions that need it; null: that of the model's training crystals."""
+
+
 def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Screen:
     """A screening from a file or by name, with `key.key=value` overrides (values are YAML).
 
@@ -103,12 +155,9 @@ def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Screen:
         ZooError: no such recipe, one for a training, no YAML, an unknown key, a bad value.
     """
     content, where = recipe.read_content(name_or_path, overrides)
-    if "candidates" not in content and "readout" in content:
-        raise ZooError(f"{where} trains a model, it screens nothing: zoo run {name_or_path}")
+    recipe.refuse_other_kind(content, "screen", where)
     recipe.make_path_absolute(content, "model")
-    source = content.get("candidates")
-    recipe.make_path_absolute(source)
-    recipe.make_path_absolute(source.get("dataset") if isinstance(source, dict) else None)
+    recipe.make_path_absolute(content.get("candidates"))
     return parse(content, where)
 
 

@@ -1,0 +1,64 @@
+"""A discovery that takes seconds: made crystals with made labels, a small network, labels replayed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from screened import crystal
+
+KNOWN, HIDDEN = 24, 30
+MODEL = {
+    "name": "small",
+    "dataset": {"name": "file", "path": "known.json"},
+    "target": "total",
+    "data": {"deduplicate": False},
+    "encoder": {"name": "nequip", "cutoff": 3.0, "layers": 1, "channels": 4},
+    "readout": {"name": "dtnet", "width": 8, "blocks": 1},
+    "training": {"max_epochs": 2, "batch_size": 8, "learning_rate": 0.01},
+}
+
+
+def tensor(number: int) -> list[list[float]]:
+    """A label that follows from the number of a made crystal."""
+    random = np.random.default_rng(1000 + number)
+    part = random.normal(size=(3, 3))
+    return ((3 + number % 11) * np.eye(3) + 0.2 * (part + part.T)).tolist()
+
+
+def labelled(numbers: range) -> dict[str, Any]:
+    """What the dataset `file` reads."""
+    return {
+        f"c-{i:04d}": {"structure": crystal(i).as_dict(), "total": tensor(i), "band_gap": 1.0 + i % 3} for i in numbers
+    }
+
+
+def write_discovery(folder: Path, **changes: Any) -> Path:
+    """find.yaml, and all that it needs."""
+    (folder / "known.json").write_text(json.dumps(labelled(range(KNOWN))))
+    (folder / "all.json").write_text(json.dumps(labelled(range(KNOWN + HIDDEN))))
+    (folder / "small.yaml").write_text(yaml.safe_dump(MODEL))
+    everything = {"name": "file", "path": "all.json"}
+    recipe = {
+        "name": "find",
+        "model": {"recipe": "small.yaml", "members": 2},
+        "candidates": {"dataset": everything},
+        "oracle": {"name": "replay", "dataset": everything},
+        "rounds": 2,
+        "top": 4,
+        "device": "cpu",
+        "tracking": {"enabled": False},
+    }
+    path = folder / "find.yaml"
+    path.write_text(yaml.safe_dump(recipe | changes))
+    return path
+
+
+def asked(folder: Path) -> list[dict[str, str]]:
+    """The rows of asked.csv."""
+    with (folder / "asked.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,337 @@
+"""`zoo discover`: rounds of training, choosing and calculating."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli import refused, zoo
+from discovered import HIDDEN, KNOWN, asked, labelled, tensor, write_discovery
+
+import zoo as package
+from zoo import plugins, recipe
+from zoo.run_folder import read_json, read_rows
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished discovery."""
+    folder = tmp_path_factory.mktemp("found")
+    write_discovery(folder, tracking={"enabled": True, "uri": f"sqlite:///{folder}/mlflow.db"})
+    result = zoo("discover", "find.yaml", "--out", "out", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    (folder / "printed").write_text(result.stdout)
+    return folder / "out"
+
+
+def test_each_round_asks_for_crystals_that_nobody_knew(found: Path) -> None:
+    rows = asked(found)
+    keys = [row["key"] for row in rows]
+    assert [row["round"] for row in rows] == ["1"] * 4 + ["2"] * 4
+    assert len(set(keys)) == 8 and not {f"c-{i:04d}" for i in range(KNOWN)} & set(keys)
+    for row in rows:
+        number = int(row["key"][2:])
+        assert row["status"] == "done"
+        assert float(row["total_xy"]) == pytest.approx(tensor(number)[0][1], abs=1e-5)
+        assert float(row["value"]) == pytest.approx(np.trace(tensor(number)) / 3, rel=1e-5)
+    scores = [float(row["score"]) for row in rows[:4]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_what_came_is_trained_on_and_the_test_part_stays(found: Path) -> None:
+    splits = [read_json(found / place / "model" / "seed_0" / "split.json") for place in ("round_1", "round_2")]
+    splits.append(read_json(found / "round_3" / "model" / "seed_0" / "split.json"))
+    assert [len(split["train"]) for split in splits] == [KNOWN - 6, KNOWN - 6 + 4, KNOWN - 6 + 8]
+    assert all(sorted(split["val"]) == sorted(splits[0]["val"]) for split in splits)
+    assert all(sorted(split["test"]) == sorted(splits[0]["test"]) for split in splits)
+    assert {row["key"] for row in asked(found)} <= set(splits[2]["train"])
+    labels = package.load(found / "round_3" / "model", device="cpu").reference
+    assert labels is not None and labels.tensors is not None
+    keys = [name["key"] for name in labels.names]
+    first = asked(found)[0]["key"]
+    np.testing.assert_allclose(labels.tensors[keys.index(first)], tensor(int(first[2:])), rtol=1e-5)
+
+
+def test_what_it_prints_and_draws(found: Path) -> None:
+    printed = (found.parent / "printed").read_text()
+    highest = max(np.trace(tensor(i)) / 3 for i in range(KNOWN))
+    assert f"24 crystals with 'total', the highest polycrystalline among them {highest:.4g}" in printed
+    assert "round 2   of 2" in printed and "came      4 results: best" in printed
+    rows = read_rows(found / "rounds.csv")
+    assert [row["trained_on"] for row in rows] == ["18", "22"]
+    values = [float(row["value"]) for row in asked(found)]
+    assert float(rows[1]["best_so_far"]) == pytest.approx(max(highest, *values), rel=1e-4)
+    off = np.mean([abs(float(row["value"]) - float(row["predicted"])) for row in asked(found)[:4]])
+    assert float(rows[0]["mae_predicted"]) == pytest.approx(off, rel=1e-3)
+    names = {path.name for path in (found / "figures").glob("*.png")}
+    assert names == {"progress.png", "anisotropy.png", "parity.png", "figure_of_merit.png", "best.png"}
+
+
+def test_rounds_are_runs_below_one_run(found: Path) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{found.parent}/mlflow.db"
+    client = MlflowClient(uri)
+    state = next(iter(read_json(found / "mlflow.json").values()))
+    parent = client.get_run(state["runs"]["parent"])
+    assert parent.info.status == "FINISHED" and parent.data.params["acquisition.name"] == "ucb"
+    assert [m.value for m in client.get_metric_history(parent.info.run_id, "trained_on")] == [18, 22]
+    below = client.search_runs(
+        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", order_by=["start_time"]
+    )
+    assert [run.info.run_name for run in below] == ["find round 1", "find round 2", "find"]
+    assert below[0].data.metrics["done"] == 4
+    training = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{below[0].info.run_id}'")
+    assert len(training) == 1 and "val_mae_ten_mean" in training[0].data.metrics
+    versions = client.search_model_versions("name='find'")
+    assert len(versions) == 1 and versions[0].run_id == below[2].info.run_id
+    files = {item.path for item in client.list_artifacts(parent.info.run_id)}
+    assert {"asked.csv", "rounds.csv", "figures", "discover.yaml", "summary.json"} <= files
+    again = zoo("track", "out", cwd=found.parent)
+    assert again.returncode == 0 and "2 rounds below it" in again.stdout, again.stderr
+    assert len(client.search_runs([parent.info.experiment_id])) == 3 + 1 + 3 * 3 - 1
+
+
+def test_it_is_finished_and_goes_on_for_more_rounds(found: Path, tmp_path: Path) -> None:
+    shutil.copytree(found.parent, tmp_path, dirs_exist_ok=True)
+    refused(zoo("discover", "--resume", "out", cwd=tmp_path), "out is finished", "rounds=N")
+    result = zoo("discover", "--resume", "out", "rounds=3", "tracking.enabled=false", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    rows = asked(tmp_path / "out")
+    assert len({row["key"] for row in rows}) == 12
+    assert [row for row in rows if row["round"] != "3"] == asked(found)
+    split = read_json(tmp_path / "out" / "round_4" / "model" / "seed_0" / "split.json")
+    assert len(split["train"]) == KNOWN - 6 + 12, "the last model is of the last round"
+    more = ("rounds=4", "top=3")
+    refused(zoo("discover", "--resume", "out", *more, cwd=tmp_path), "another recipe", "(top differ")
+
+
+def told(folder: Path) -> list[list[dict[str, str]]]:
+    """Both tables, without the time that was taken."""
+    tables = (asked(folder), read_rows(folder / "rounds.csv"))
+    return [[{name: v for name, v in row.items() if name != "seconds"} for row in table] for table in tables]
+
+
+def test_killed_in_each_of_its_steps_it_finds_the_same(found: Path, tmp_path: Path) -> None:
+    """SIGKILL as soon as a step has left its first trace: nobody is asked for twice, nobody is lost."""
+    write_discovery(tmp_path)
+    start = ["find.yaml", "--out", "out"]
+    first = ("start.json", "round_1/model/seed_0/last.pt", "round_1/screen/run.json", "round_1/chosen.json")
+    then = ("round_2/model/seed_1/split.json", "round_2/screen/parts/000000.parquet", "round_3/model")
+    killed = 0
+    for step in (*first, *then):
+        place = tmp_path / "out" / step
+        if place.exists():
+            continue
+        command = [sys.executable, "-m", "zoo", "discover", *start]
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
+            while run.poll() is None and not place.exists():
+                time.sleep(0.002)
+            if run.poll() is None:
+                run.send_signal(signal.SIGKILL)
+                killed += 1
+        start = ["--resume", "out"]
+    assert killed >= 5
+    result = zoo("discover", "--resume", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert told(tmp_path / "out") == told(found)
+    for number in (1, 2):
+        names = (tmp_path / "out" / f"round_{number}" / "results.json", found / f"round_{number}" / "results.json")
+        assert read_json(names[0]) == read_json(names[1])
+
+
+def test_a_search_ends_where_no_candidate_is_left(tmp_path: Path) -> None:
+    write_discovery(tmp_path, top=20)
+    changes = ("rounds=5", "model.members=1", "acquisition.name=random")
+    result = zoo("discover", "find.yaml", *changes, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    out = next((tmp_path / "runs").iterdir())
+    assert sorted(row["key"] for row in asked(out)) == [f"c-{i:04d}" for i in range(KNOWN, KNOWN + HIDDEN)]
+    assert "ended     of 54 candidates none is left (known or asked before 54)" in result.stdout
+    assert len(list(out.glob("round_*/model"))) == 3, "the third found nothing to choose"
+
+
+def test_a_share_of_a_dataset_is_hidden_and_replayed(tmp_path: Path) -> None:
+    write_discovery(tmp_path)
+    changes = ("model.change={dataset.path: all.json}", "start.share=0.5", "rounds=1", "model.last=false")
+    result = zoo("discover", "find.yaml", *changes, "--out", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    known = (tmp_path / "out" / "start.txt").read_text().split()
+    split = read_json(tmp_path / "out" / "round_1" / "model" / "seed_0" / "split.json")
+    assert len(known) == 27 and {*split["train"], *split["val"], *split["test"]} == set(known)
+    assert not set(known) & {row["key"] for row in asked(tmp_path / "out")}
+    first = zoo("discover", "find.yaml", *changes, "model.first=out/round_1/model", "--out", "again", cwd=tmp_path)
+    assert first.returncode == 0 and "epoch" not in first.stdout, first.stderr
+    assert [row["key"] for row in asked(tmp_path / "again")] == [row["key"] for row in asked(tmp_path / "out")]
+    other = (*changes, "start.seed=1", "model.first=out/round_1/model", "--out", "other")
+    refused(zoo("discover", "find.yaml", *other, cwd=tmp_path), "model.first", "other crystals")
+    longer = ("model.change={dataset.path: all.json, training.max_epochs: 3}", "start.share=0.5", "rounds=1")
+    refused(
+        zoo("discover", "find.yaml", *longer, "model.first=out/round_1/model", "--out", "longer", cwd=tmp_path),
+        "model.first",
+        "another recipe (training differ)",
+    )
+
+
+ORACLE = """
+from pathlib import Path
+import numpy as np
+from zoo.api import CalculationFailed, Hypers, Oracle, TensorTarget, ZooError
+
+class Moody(Oracle):
+    def targets(self):
+        return {"total": TensorTarget("total")}
+
+    def tensors(self, candidate, folder):
+        mood = Path("moods", candidate.key)
+        with open("calls", "a") as calls:
+            calls.write(candidate.key + "\\n")
+        word = mood.read_text() if mood.is_file() else "fine"
+        if word == "fails":
+            raise CalculationFailed("no convergence\\nafter 100 steps")
+        if word == "waits":
+            (folder / "INPUT").write_text("to be run elsewhere")
+            return None
+        if word == "broken":
+            return {"total": np.full((3, 3), np.nan)}
+        if word == "stops":
+            raise ZooError("the disk of the calculations is full")
+        if word == "surprises":
+            raise KeyError("nothing")
+        return {"total": np.eye(3) * len(candidate.structure)}
+
+class Absent(Moody):
+    def missing(self):
+        return "moody.x is not installed: apt install moody"
+
+class Other(Moody):
+    def targets(self):
+        return {"electronic": TensorTarget("electronic")}
+"""
+
+
+@pytest.fixture
+def moody(found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a discovery whose oracle does what `moods/KEY` says."""
+    (tmp_path / "stranger_oracle.py").write_text(ORACLE)
+    (tmp_path / "moods").mkdir()
+    model = {"recipe": "small.yaml", "members": 2, "first": str(found / "round_1" / "model"), "last": False}
+    write_discovery(tmp_path, oracle={"name": "moody"}, rounds=1, model=model)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ours = plugins.entry_points
+
+    def theirs(group: str, **selection: str) -> list[EntryPoint]:
+        points = [
+            EntryPoint(name, f"stranger_oracle:{name.title()}", "zoo.oracles") for name in ("moody", "absent", "other")
+        ]
+        more = [p for p in points if group == p.group and p.name == selection.get("name", p.name)]
+        return [*ours(group=group, **selection), *more]
+
+    monkeypatch.setattr(plugins, "entry_points", theirs)
+    plugins.available.cache_clear()
+    yield tmp_path
+    plugins.available.cache_clear()
+
+
+def in_a_mood(found: Path, folder: Path, **moods: int) -> list[str]:
+    """What is chosen in the first round, of which some shall be in a mood."""
+    keys = [one["key"] for one in read_json(found / "round_1" / "chosen.json")]
+    for mood, place in moods.items():
+        (folder / "moods" / keys[place]).write_text(mood)
+    return keys
+
+
+def test_failed_calculations_are_written_down_and_not_asked_for_again(found: Path, moody: Path) -> None:
+    keys = in_a_mood(found, moody, fails=0, broken=2)
+    result = zoo("discover", "find.yaml", "rounds=2", "--out", "out", cwd=moody)
+    assert result.returncode == 0, result.stderr
+    rows = asked(moody / "out")
+    assert [row["key"] for row in rows[:4]] == keys
+    assert [row["status"] for row in rows[:4]] == ["failed", "done", "failed", "done"]
+    assert rows[0]["reason"] == "no convergence after 100 steps" and rows[0]["value"] == ""
+    assert "NaN" in rows[2]["reason"]
+    calls = (moody / "calls").read_text().split()
+    assert sorted(calls) == sorted(row["key"] for row in rows) and len(set(calls)) == 8
+    split = read_json(moody / "out" / "round_2" / "model" / "seed_0" / "split.json")
+    assert set(keys) & set(split["train"]) == {keys[1], keys[3]}
+    assert f"failed    {keys[0]}" in result.stdout
+    assert "2 results, 2 failed" in result.stdout
+
+
+def test_a_round_waits_for_what_somebody_else_brings(found: Path, moody: Path) -> None:
+    keys = in_a_mood(found, moody, waits=1)
+    result = zoo("discover", "find.yaml", "--out", "out", cwd=moody)
+    assert result.returncode == 0, result.stderr
+    assert "round 1 waits for 1 of 4 calculations in out/round_1/calculations" in result.stdout
+    assert "zoo discover --resume out" in result.stdout
+    assert (moody / "out" / "round_1" / "calculations" / keys[1] / "INPUT").is_file()
+    assert not (moody / "out" / "round_1" / "results.json").exists()
+    again = zoo("discover", "--resume", "out", cwd=moody)
+    assert "waits for 1 of 4" in again.stdout
+    calls = (moody / "calls").read_text().split()
+    assert calls.count(keys[1]) == 2 and calls.count(keys[0]) == 1, "what has an outcome is not asked again"
+    shutil.copytree(moody / "out", moody / "closed")
+    (moody / "moods" / keys[1]).write_text("fine")
+    assert zoo("discover", "--resume", "out", cwd=moody).returncode == 0
+    assert [row["status"] for row in asked(moody / "out")] == ["done"] * 4
+    (moody / "moods" / keys[1]).write_text("waits")
+    assert zoo("discover", "--resume", "closed", "--give-up", cwd=moody).returncode == 0
+    rows = asked(moody / "closed")
+    assert rows[1]["status"] == "failed" and rows[1]["reason"].startswith("given up")
+    refused(zoo("discover", "find.yaml", "--give-up", cwd=moody), "--resume")
+
+
+def test_what_has_nothing_to_do_with_a_crystal_stops_all(found: Path, moody: Path) -> None:
+    keys = in_a_mood(found, moody, stops=1)
+    refused(zoo("discover", "find.yaml", "--out", "out", cwd=moody), "the disk of the calculations is full")
+    (moody / "moods" / keys[1]).write_text("surprises")
+    said = ("the oracle 'moody' fails on", keys[1], "KeyError: 'nothing'")
+    refused(zoo("discover", "--resume", "out", cwd=moody), *said)
+    (moody / "moods" / keys[1]).write_text("fine")
+    assert zoo("discover", "--resume", "out", cwd=moody).returncode == 0
+    assert [row["status"] for row in asked(moody / "out")] == ["done"] * 4
+
+
+def test_what_cannot_work_is_said_at_once(moody: Path) -> None:
+    for changes, words in (
+        (["oracle.name=absent"], ["'absent' cannot be asked", "apt install moody"]),
+        (["oracle.name=other"], ["'other' does not tell 'total'", "electronic"]),
+        (["oracle.name=mody"], ["Did you mean 'moody'?"]),
+        (["oracle.kappa=1"], ["unknown key 'kappa'"]),
+        (["model.members=1"], ["'ucb' needs an ensemble"]),
+        (["model.recipe=smal.yaml"], ["no recipe 'smal.yaml'"]),
+        (["model.change={trainig.max_epochs: 3}"], ["unknown key 'trainig'", "Did you mean 'training'?"]),
+        (["candidates.dataset.path=nowhere.json"], ["nowhere.json"]),
+        (["filters.unseen=false"], ["never asked for again"]),
+        (["round=1"], ["unknown key 'round'", "Did you mean 'rounds'?"]),
+        (["start.share=1.5"], ["start.share"]),
+    ):
+        refused(zoo("discover", "find.yaml", *changes, "--out", "out", cwd=moody), *words)
+        assert not (moody / "out").exists(), changes
+    refused(zoo("discover", cwd=moody), "say which recipe")
+    refused(zoo("discover", "small.yaml", cwd=moody), "trains a model: zoo run small.yaml")
+    refused(zoo("run", "find.yaml", cwd=moody), "is a discovery: zoo discover find.yaml")
+    refused(zoo("screen", "find.yaml", cwd=moody), "is a discovery: zoo discover find.yaml")
+    refused(zoo("discover", "screen_total", cwd=moody), "is a screening: zoo screen")
+    refused(zoo("discover", "--resume", "moods", cwd=moody), "no folder of a discovery")
+    (moody / "known.json").write_text(json.dumps(labelled(range(5))))
+    refused(zoo("discover", "find.yaml", "model.first=null", "--out", "few", cwd=moody), "too few")
+
+
+@pytest.mark.parametrize("name", sorted(recipe.for_command("discover")))
+def test_recipes_that_ship_are_read(name: str) -> None:
+    from zoo.discovery.rounds import section
+
+    made = section.read(name)
+    assert made.name == name and made.training().target == "total"
+    assert made.training().split.seed == 0 and made.training().seeds == (0, 1, 2, 3, 4)
+    assert section.parse(made.content, name) == made

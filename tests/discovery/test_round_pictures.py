@@ -1,0 +1,412 @@
+"""The pictures of a discovery: what is drawn of rounds made of real labels, and of the smallest ones."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.patches import Circle
+from matplotlib.text import Text
+from pymatgen.core import Lattice, Structure
+
+from zoo.contract.target import TensorTarget
+from zoo.data.petousis2017 import Petousis2017
+from zoo.data.tensors import DIELECTRIC
+from zoo.derived import anisotropy, polycrystalline
+from zoo.discovery.pictures import pareto
+from zoo.discovery.rounds import curves, pictures, portraits
+from zoo.discovery.rounds.asked import Asked
+
+TOTAL = DIELECTRIC["total"]
+WORDS = "polycrystalline constant (dimensionless)"
+RECORDS = list(Petousis2017(Petousis2017.Hypers()).records())
+TENSORS = np.stack([record.targets["total"] for record in RECORDS])
+VALUES = polycrystalline(TENSORS)
+GAPS = np.array([record.properties["band_gap"] for record in RECORDS])
+KNOWN = slice(0, 400)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved."""
+    figures: list[Figure] = []
+    real = curves.save
+
+    def save(figure: Figure, path: Path) -> Path:
+        figures.append(figure)
+        return real(figure, path)
+
+    for module in (curves, pictures, portraits):
+        monkeypatch.setattr(module, "save", save)
+    return figures
+
+
+def asked(rounds: int, top: int = 20) -> list[Asked]:
+    """Of real labels, predicted with 20 % of noise; every seventh calculation fails."""
+    random = np.random.default_rng(0)
+    found = []
+    for number, i in enumerate(400 + random.permutation(600)[: rounds * top]):
+        mean, ended = float(VALUES[i] * math.exp(0.2 * random.normal())), number % 7 != 3
+        found.append(
+            Asked(
+                number // top + 1,
+                number % top + 1,
+                RECORDS[i].key,
+                RECORDS[i].structure.composition.reduced_formula,
+                mean,
+                0.1 * mean,
+                mean,
+                TENSORS[i],
+                False,
+                "done" if ended else "failed",
+                tensor=TENSORS[i] if ended else None,
+                value=float(VALUES[i]) if ended else math.nan,
+                properties=RECORDS[i].properties,
+            )
+        )
+    return found
+
+
+def one(value: float = math.nan, number: int = 1, rank: int = 1, **changes: Any) -> Asked:
+    """A crystal with an isotropic tensor, or a failed one."""
+    ended = not math.isnan(value)
+    made = Asked(
+        number, rank, f"k-{number}-{rank}", "NaCl", 2.0, 0.5, 2.0, np.eye(3), None, "done" if ended else "failed"
+    )
+    return replace(made, **{"tensor": value * np.eye(3) if ended else None, "value": value, **changes})
+
+
+def legend_of(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def points_of(figure: Figure, label: str) -> np.ndarray:
+    (found,) = (points for points in figure.axes[0].collections if points.get_label() == label)
+    return np.asarray(found.get_offsets())
+
+
+def assert_readable(figure: Figure) -> None:
+    """Nothing is cut, and no words are on other words."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = []
+    for axes in figure.axes:
+        shown: list[Text] = (
+            [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts] if axes.axison else [axes.title]
+        )
+        for axis in (axes.xaxis, axes.yaxis) if axes.axison else ():
+            low, high = sorted(axis.get_view_interval())
+            shown += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+        boxes += [text.get_window_extent(renderer) for text in shown if text.get_text()]
+    for legend in figure.legends:
+        boxes.append(legend.get_window_extent(renderer))
+        assert not any(boxes[-1].overlaps(axes.bbox) for axes in figure.axes)
+    for box in boxes:
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+    for first, second in itertools.combinations(boxes, 2):
+        assert not first.overlaps(second)
+
+
+@pytest.mark.parametrize("rounds", [1, 3, 12])
+def test_pictures_of_real_labels_are_readable(rounds: int, drawn: list[Figure], tmp_path: Path) -> None:
+    some, settings = asked(rounds), dict(matplotlib.rcParams)
+    start = float(VALUES[KNOWN].max())
+    known = np.stack([GAPS[KNOWN], VALUES[KNOWN]], axis=1)
+    runs = {name: [pictures.best_so_far(some, start)] * 3 for name in (*curves.COLOURS, "a stranger's")}
+    counts = {name: [np.arange(len(each)) / 20 for each in some_runs] for name, some_runs in runs.items()}
+    borders = pictures.borders_of(some)
+    best = [
+        (f"{RECORDS[i].structure.composition.reduced_formula}, 1\n{i}", RECORDS[i].structure) for i in range(rounds)
+    ]
+    paths = [
+        pictures.progress({"ucb": runs["ucb"][:1]}, tmp_path / "0.png", WORDS, start, some, borders),
+        pictures.progress(runs, tmp_path / "1.png", WORDS, start, borders=borders),
+        pictures.found(counts, tmp_path / "2.png", 20, borders),
+        pictures.anisotropy(some, TOTAL, anisotropy(TENSORS[KNOWN], 0.1), tmp_path / "3.png"),
+        pictures.parity(some, tmp_path / "4.png", WORDS),
+        pictures.merit(some, known, tmp_path / "5.png", TOTAL),
+        pictures.crystals(best, tmp_path / "6.png"),
+    ]  # fmt: skip
+    assert paths == [tmp_path / f"{i}.png" for i in range(7)]
+    assert len(drawn) == 7
+    for figure, path in zip(drawn, paths, strict=True):
+        assert_readable(figure)
+        assert path is not None and imread(path)[..., :3].std() > 0.05
+    assert dict(matplotlib.rcParams) == settings
+
+
+def test_best_so_far_counts_calls() -> None:
+    some = [
+        one(3.0, 2, 1),
+        one(rank=1),
+        one(2.0, rank=2),
+        one(1.0, rank=3),
+        one(rank=4, status="waiting"),
+        one(7.0, 2, 2, status="done"),
+    ]
+    np.testing.assert_array_equal(pictures.best_so_far(some, 1.5), [1.5, 1.5, 2, 2, 3, 7])  # by round and rank
+    np.testing.assert_array_equal(pictures.best_so_far(some, None), [np.nan, np.nan, 2, 2, 3, 7])
+    np.testing.assert_array_equal(pictures.best_so_far(some, 9.0), [9] * 6)
+    np.testing.assert_array_equal(pictures.best_so_far([], 1.5), [1.5])
+    assert pictures.borders_of(some) == [3]
+    assert pictures.borders_of(asked(3)) == [20, 40]
+    assert pictures.borders_of([]) == pictures.borders_of([one(1.0)]) == []
+
+
+def test_progress_of_one_run(drawn: list[Figure], tmp_path: Path) -> None:
+    some = asked(3)
+    curve = pictures.best_so_far(some, 10.0)
+    pictures.progress({"greedy": [curve]}, tmp_path / "p.png", WORDS, 10.0, some, pictures.borders_of(some))
+    (axes,) = drawn[0].axes
+    (line,) = (line for line in axes.lines if line.get_label() == "greedy")
+    np.testing.assert_array_equal(line.get_xydata(), np.stack([np.arange(61), curve], axis=1))
+    assert line.get_drawstyle() == "steps-post" and line.get_color() == "#D55E00"
+    values = np.array([each.value for each in some])
+    results = points_of(drawn[0], "result of a call")
+    ended = np.isfinite(values)
+    np.testing.assert_array_equal(results[ended], np.stack([np.arange(1, 61), values], axis=1)[ended])
+    (lost,) = (line for line in axes.lines if line.get_label() == "no result")
+    np.testing.assert_array_equal(lost.get_xdata(), np.arange(1, 61)[~ended])
+    assert legend_of(drawn[0]) == ["greedy", "result of a call", "no result", "best at the start"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("calls of the oracle", WORDS)
+    assert axes.get_xlim()[0] == 0 and 60 < axes.get_xlim()[1] < 63
+    assert [line.get_xdata()[0] for line in axes.lines if line.get_color() == "#bbbbbb"] == [20, 40]
+    assert [text.get_text().strip() for text in axes.texts] == ["round", "1", "2", "3"]
+    assert drawn[0].legends[0].get_title().get_text() == ""
+
+
+def test_progress_of_several_runs_is_their_mean_as_far_as_all_have_come(drawn: list[Figure], tmp_path: Path) -> None:
+    runs = [np.array([np.nan, 1.0, 2.0, 5.0]), np.array([1.0, 2.0, 4.0]), np.array([2.0, 3.0, 3.0])]
+    pictures.progress({"ucb": runs, "mine": runs[1:2], "random": []}, tmp_path / "p.png", WORDS)
+    (axes,) = drawn[0].axes
+    lines = {line.get_label(): line for line in axes.lines}
+    np.testing.assert_allclose(lines["ucb"].get_ydata(), [np.nan, 2, 3])
+    np.testing.assert_allclose(lines["mine"].get_ydata(), runs[1])
+    assert lines["mine"].get_color() not in curves.COLOURS.values()
+    (band,) = axes.collections
+    low, high = band.get_datalim(axes.transData).intervaly
+    assert (low, high) == (pytest.approx(1.0), pytest.approx(4.0))  # 2 ± 1 and 3 ± 1
+    assert to_hex(band.get_facecolor()[0]) == curves.COLOURS["ucb"].lower()
+    assert drawn[0].legends[0].get_title().get_text() == "mean and standard deviation of 1 to 3 runs"
+    assert not [line for line in axes.lines if line.get_linestyle() == ":"]  # no start is given
+
+
+def test_acquisitions_have_their_colours_in_any_order(drawn: list[Figure], tmp_path: Path) -> None:
+    names = [*curves.COLOURS, "one", "other"]
+    for order in (names, names[::-1]):
+        pictures.progress({name: [np.arange(3.0)] for name in order}, tmp_path / "p.png", WORDS)
+    first, second = ({line.get_label(): line.get_color() for line in figure.axes[0].lines} for figure in drawn)
+    assert len({first[name] for name in names}) == 6
+    assert all(first[name] == second[name] == colour for name, colour in curves.COLOURS.items())
+    assert curves.COLOURS["random"] == "#777777"
+
+
+@pytest.mark.parametrize("runs", [{}, {"ucb": []}, {"ucb": [np.array([3.0])]}, {"ucb": [np.full(4, np.nan)]}])
+def test_no_calls_or_no_values_are_no_picture(runs: dict, tmp_path: Path) -> None:
+    assert pictures.progress(runs, tmp_path / "p.png", WORDS, 1.0) is None
+    assert pictures.found(runs, tmp_path / "p.png", 20) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_only_value_is_seen(drawn: list[Figure], tmp_path: Path) -> None:
+    pictures.progress({"ucb": [pictures.best_so_far([one(4.0)], None)]}, tmp_path / "p.png", WORDS)
+    (line,) = drawn[0].axes[0].lines
+    assert line.get_marker() == "o" and line.get_xydata()[line.get_markevery()].tolist() == [[1.0, 4.0]]
+
+
+def test_found_of_the_best(drawn: list[Figure], tmp_path: Path) -> None:
+    pictures.found({"ucb": [np.array([0, 1, 2]), np.array([0, 0, 1])]}, tmp_path / "p.png", 8, [1])
+    (axes,) = drawn[0].axes
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [0, 0.5, 1.5])
+    assert axes.get_ylim() == (0, pytest.approx(8.32))
+    assert axes.get_ylabel() == "found of the 8 best crystals"
+    assert "all 8" in legend_of(drawn[0])
+
+
+def test_anisotropy_by_round(drawn: list[Figure], tmp_path: Path) -> None:
+    some, known = asked(3), anisotropy(TENSORS[KNOWN], 0.1)
+    pictures.anisotropy(some, TOTAL, np.append(known, np.nan), tmp_path / "p.png")
+    (axes,) = drawn[0].axes
+    for place, points in zip((1, 2, 3), axes.collections, strict=True):
+        tensors = np.stack([each.tensor for each in some if each.round == place and each.tensor is not None])
+        np.testing.assert_allclose(points.get_offsets()[:, 1], anisotropy(tensors, 0.1))
+        assert (np.abs(points.get_offsets()[:, 0] - place) < 0.3).all()
+    medians = [line.get_ydata()[0] for line in axes.lines if line.get_linewidth() == 2.2]
+    assert medians[0] == pytest.approx(np.median(known))
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "known at\nthe start\n(400)",
+        "1\n(17)",
+        "2\n(17)",
+        "3\n(17)",
+    ]
+    assert axes.get_yscale() == "log" and axes.get_ylim()[0] < 1 and axes.get_ylim()[1] > np.nanmax(known)
+    assert axes.get_ylabel() == r"$\lambda_{\max}/\lambda_{\min}$ of the total tensor"
+    counts = sum(np.diff(bars.get_path().get_extents().intervalx)[0] > 0 for bars in axes.patches)
+    assert counts == 2  # the grey ones of what was known, to both sides
+
+
+def test_anisotropy_where_it_is_not_defined(drawn: list[Figure], tmp_path: Path) -> None:
+    """Negative and vanishing eigenvalues, rounds in which all failed, a single crystal."""
+    some = [
+        one(2.0, tensor=np.diag([-1.0, 1, 4])),
+        one(2.0, rank=2, tensor=np.diag([0.05, 1, 4])),
+        one(2.0, rank=3, tensor=np.diag([2.0, 2, 3])),
+        one(number=2),
+    ]
+    assert pictures.anisotropy(some, TOTAL, None, tmp_path / "p.png") == tmp_path / "p.png"
+    (axes,) = drawn[0].axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1\n(1)", "2\n(0)"]
+    assert axes.collections[0].get_offsets()[:, 1].tolist() == [1.5]
+    assert r"not shown: 2 with $\lambda_{\min} \leq 0.1$" in axes.get_title()
+    assert axes.get_yscale() == "linear"
+    pictures.anisotropy([one(2.0)], TOTAL, np.ones(30), tmp_path / "p.png")  # all are cubic
+    assert_readable(drawn[1])
+    missing = tmp_path / "none.png"
+    for nothing in ([], some[3:], some[:2]):
+        assert pictures.anisotropy(nothing, TOTAL, np.ones(3), missing) is None
+    assert pictures.anisotropy(some, TensorTarget("born", "ij"), None, missing) is None
+    assert not missing.exists()
+
+
+def test_parity(drawn: list[Figure], tmp_path: Path) -> None:
+    some = asked(3)
+    pictures.parity(some, tmp_path / "p.png", WORDS)
+    (axes,) = drawn[0].axes
+    texts = legend_of(drawn[0])
+    everything = []
+    for number in (1, 2, 3):
+        here = np.array([(e.value, e.mean) for e in some if e.round == number and e.status == "done"])
+        label = f"{number}: MAE {np.abs(here[:, 0] - here[:, 1]).mean():.3g}, n = 17"
+        assert texts[number - 1] == label
+        np.testing.assert_array_equal(points_of(drawn[0], label), here)
+        everything.append(here)
+    off = np.abs(np.diff(np.concatenate(everything)))
+    assert texts[3:] == [f"all: MAE {off.mean():.3g}, n = 51", "no result: 9"]
+    assert axes.get_xlim() == axes.get_ylim() and axes.get_xscale() == axes.get_yscale() == "log"
+    low, high = axes.get_xlim()
+    assert low < np.concatenate(everything).min() and np.concatenate(everything).max() < high
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (f"calculated {WORDS}", f"predicted {WORDS}")
+    bars = axes.containers[0].lines[2][0].get_segments()
+    np.testing.assert_allclose([np.ptp(bar[:, 1]) / bar[:, 1].mean() for bar in bars], 0.2)  # ± 10 %
+
+
+def test_parity_of_the_smallest(drawn: list[Figure], tmp_path: Path) -> None:
+    """One point; a negative value; no standard deviation; nothing."""
+    pictures.parity([one(2.0)], tmp_path / "p.png", WORDS)
+    pictures.parity(
+        [one(-3.0, std=math.nan), one(8.0, rank=2), one(rank=3, status="waiting")], tmp_path / "p.png", WORDS
+    )
+    for figure, low, high in zip(drawn, (2, -3), (2, 8), strict=True):
+        assert_readable(figure)
+        (axes,) = figure.axes
+        assert axes.get_xscale() == "linear" and axes.get_xlim() == axes.get_ylim()
+        assert axes.get_xlim()[0] < low and high < axes.get_xlim()[1]
+    assert legend_of(drawn[0]) == ["1: MAE 0, n = 1"]
+    assert legend_of(drawn[1]) == ["1: MAE 5.5, n = 2"]
+    assert pictures.parity([], tmp_path / "none.png", WORDS) is None
+    assert pictures.parity([one(), replace(one(2.0), value=math.nan)], tmp_path / "none.png", WORDS) is None
+
+
+def test_merit(drawn: list[Figure], tmp_path: Path) -> None:
+    some = asked(2)
+    known = np.stack([GAPS[KNOWN], VALUES[KNOWN]], axis=1)
+    pictures.merit(some, np.append(known, [[np.nan, 5.0]], axis=0), tmp_path / "p.png", TOTAL)
+    (axes,) = drawn[0].axes
+    new = np.array([(e.properties["band_gap"], e.value) for e in some if e.status == "done"])
+    np.testing.assert_allclose(points_of(drawn[0], "known at the start (400)"), known)
+    both = [points_of(drawn[0], f"round {number} (17)") for number in (1, 2)]
+    np.testing.assert_allclose(np.concatenate(both), new)
+    lines = {line.get_label(): line.get_xydata() for line in axes.lines}
+    np.testing.assert_allclose(lines["front at the start"], pareto(known))
+    np.testing.assert_allclose(lines["Pareto front"], pareto(np.concatenate([known, new])))
+    assert (
+        axes.get_yscale() == "log"
+        and axes.get_xlim()[0] == 0
+        and axes.get_xlim()[1] > lines["Pareto front"][:, 0].max()
+    )
+    assert axes.get_ylabel() == "polycrystalline constant, total (dimensionless)"
+    products = [float(text.get_text().removesuffix(" eV")) for text in axes.texts]
+    for product in products:
+        assert any(np.allclose(line.prod(axis=1), product) for line in lines.values())
+    assert products
+
+
+def test_merit_of_the_smallest(drawn: list[Figure], tmp_path: Path) -> None:
+    """One crystal; a negative constant; gaps that are not known."""
+    unknown: Sequence[dict] = ({}, {"band_gap": None}, {"band_gap": math.nan}, {"band_gap": "wide"})
+    rest = [one(5.0, rank=2 + i, properties=properties) for i, properties in enumerate(unknown)]
+    pictures.merit([one(4.0, properties={"band_gap": 2.0}), *rest], None, tmp_path / "p.png", TOTAL)
+    pictures.merit([one(-4.0, properties={"band_gap": 0.0})], np.full((3, 2), np.nan), tmp_path / "p.png", TOTAL)
+    for figure, point in zip(drawn, ([2.0, 4.0], [0.0, -4.0]), strict=True):
+        assert points_of(figure, "round 1 (1)").tolist() == [point]
+        assert figure.axes[0].get_yscale() == "linear"
+        assert legend_of(figure) == ["Pareto front", "round 1 (1)"]
+        assert_readable(figure)
+    assert pictures.merit(rest, None, tmp_path / "none.png", TOTAL) is None
+    assert pictures.merit([one()], np.ones((3, 2)), tmp_path / "none.png", TOTAL) is None
+    assert pictures.merit([one(4.0)], None, tmp_path / "none.png", TensorTarget("born", "ij")) is None
+
+
+SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+PEROVSKITE = Structure.from_spacegroup(
+    "Pm-3m", Lattice.cubic(4.0), ["Ba", "Ti", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]]
+)
+
+
+def test_cells_are_conventional_and_whole() -> None:
+    cell = portraits.conventional(SALT.get_primitive_structure())
+    assert len(cell) == 8
+    atoms = portraits.whole(cell)
+    assert set(atoms.symbols) == {"Na", "Cl"} and len(atoms) == 27
+    shifted = cell.copy()
+    shifted.translate_sites(range(8), [1.0 - 1e-9, -1.0, 1e-9])  # just below a face, and a cell away
+    assert len(portraits.whole(shifted)) == 27
+    placed = {tuple(np.round(place, 3) + 0.0) for place in atoms.cell.scaled_positions(atoms.positions)}
+    assert placed == set(itertools.product((0.0, 0.5, 1.0), repeat=3))
+
+
+def test_bonds_are_those_of_a_textbook() -> None:
+    atoms = portraits.whole(PEROVSKITE)
+    pairs = {tuple(sorted((atoms.symbols[i], atoms.symbols[j]))) for i, j in portraits.bonds(atoms)}
+    assert pairs == {("O", "Ti")} and len(list(portraits.bonds(atoms))) == 6  # the octahedron
+    copper = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.61), ["Cu"], [[0, 0, 0]])
+    assert list(portraits.bonds(portraits.whole(copper)))
+
+
+def test_crystals(drawn: list[Figure], tmp_path: Path) -> None:
+    best = [("BaTiO3, 30\nkey_$1$", PEROVSKITE), ("salt\nno $", SALT)]
+    pictures.crystals(best, tmp_path / "p.png")
+    first, second = drawn[0].axes
+    assert first.get_title() == "BaTiO₃, 30\nkey_$1$" and second.get_title() == "salt\nno $"
+    for axes, atoms in ((first, 15), (second, 27)):
+        balls = [patch for patch in axes.patches if isinstance(patch, Circle) and patch.get_edgecolor()[3] > 0.9]
+        assert len([ball for ball in balls if ball.get_linewidth() == 0.5]) == atoms
+        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+        for ball in balls:
+            (x, y), radius = ball.center, ball.radius
+            assert left <= x - radius and x + radius <= right and bottom <= y - radius and y + radius <= top
+        assert axes.get_aspect() == 1.0
+    assert [text.get_text() for text in first.get_legend().get_texts()] == ["O", "Ti", "Ba"]
+    edges = [line for line in first.lines if line.get_linewidth() == 0.8]
+    depths = [line.get_zorder() for line in edges]
+    assert len(edges) > 12 * 8 and np.ptp(depths) > 4  # behind the atoms and before them
+
+
+@pytest.mark.parametrize(("count", "grid"), [(1, (1, 1)), (2, (1, 2)), (4, (2, 3)), (12, (3, 3))])
+def test_up_to_nine_crystals(count: int, grid: tuple[int, int], drawn: list[Figure], tmp_path: Path) -> None:
+    titles = [f"{i}" for i in range(count)]
+    pictures.crystals([(title, RECORDS[int(title)].structure) for title in titles], tmp_path / "p.png")
+    assert [axes.get_title() for axes in drawn[0].axes if axes.patches] == titles[:9]
+    assert drawn[0].axes[0].get_gridspec().get_geometry() == grid
+    assert_readable(drawn[0])
+    assert pictures.crystals([], tmp_path / "none.png") is None

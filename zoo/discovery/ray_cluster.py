@@ -1,0 +1,175 @@
+"""A Ray cluster: be part of it, see that it can do the work, give it tasks."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from zoo.discovery.section import Workers
+from zoo.discovery.workers import PATIENCE, Crew, Done, Failed, Lost, outcome
+from zoo.errors import ZooError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+STORE = 512 * 2**20
+"""Bytes of shared memory for what is on its way, of a cluster that is started here."""
+ANSWER = 5.0
+"""Seconds in which a cluster must take a connection."""
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Ray's switch: "0", before it is imported, lets it listen on 127.0.0.1 alone, on Linux as on those two."""
+
+
+@contextmanager
+def joined(workers: Workers) -> Iterator[None]:
+    """Be connected to the cluster, which is started if there is none; where we are already, that is left as it is.
+
+    Raises:
+        ZooError: Ray is not installed, or the cluster does not answer.
+    """
+    address = workers.address or os.environ.get("RAY_ADDRESS") or "local"
+    settings: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    if address == "local":
+        settings |= {"num_cpus": workers.count + 1, "object_store_memory": STORE}
+        os.environ.setdefault(LOOPBACK, "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DATA_LOG_LEVEL", "CRITICAL")  # what goes wrong we say ourselves
+    try:
+        import ray
+    except ImportError:
+        raise ZooError('workers.kind=ray needs Ray: pip install "crystal-tensor-zoo[ray]"') from None
+    if ray.is_initialized():
+        yield
+        return
+    if address not in ("local", "auto"):
+        _knock(address)
+    try:
+        ray.init(address, **settings)
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise ZooError(_unreachable(address, str(error))) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if "//" in address or not host or not port.isdecimal():
+        raise ZooError(f"workers.address: '{address}' is not HOST:PORT of a Ray cluster (ray start --head tells it)")
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise ZooError(_unreachable(address, str(error))) from None
+
+
+def _unreachable(address: str, why: str) -> str:
+    first = (why.strip().splitlines() or ["no reason given"])[0]
+    return (
+        f"no Ray cluster for us at {address} ({first}): start one with ray start, on this machine too, or leave "
+        "workers.address and RAY_ADDRESS empty"
+    )
+
+
+def processors() -> int:
+    """CPUs of the cluster."""
+    import ray
+
+    return int(ray.cluster_resources().get("CPU", 0))
+
+
+def check(folder: Path, others: Sequence[Path] = ()) -> None:
+    """See that every machine of the cluster has our environment and our folders.
+
+    Args:
+        folder: where results go; a file is written there for the moment.
+        others: what must be there too.
+
+    Raises:
+        ZooError: one has not.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    marker = folder.resolve() / f".seen-{uuid.uuid4().hex}"
+    marker.touch()
+    try:
+        task = ray.remote(num_cpus=0, max_retries=1)(_lacks)
+        for node in ray.nodes():
+            if not node["Alive"]:
+                continue
+            there = task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+            try:
+                lacks = ray.get(there.remote(_versions(), [marker, *(path.resolve() for path in others)]))
+            except ray.exceptions.RayTaskError as error:
+                lacks = f"has no zoo that works ({str(error).strip().splitlines()[-1]}): install it there"
+            except ray.exceptions.RayError:
+                continue  # it has gone in the meantime
+            if lacks:
+                raise ZooError(f"the machine {node['NodeManagerHostname']} of the Ray cluster {lacks}")
+    finally:
+        marker.unlink(missing_ok=True)
+
+
+def _lacks(versions: dict[str, str], paths: list[Path]) -> str | None:
+    """What a machine has not, in words; runs there."""
+    for name, version in _versions().items():
+        if version != versions[name]:
+            return f"has {name} {version}, and here it is {versions[name]}: install the same there"
+    for path in paths:
+        if not path.exists():
+            return f"does not see {path.parent if path.name.startswith('.seen-') else path}: put it on a shared disk"
+    return None
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("crystal-tensor-zoo", "torch", "pymatgen")}
+
+
+class Tasks(Crew[T, R]):
+    """Tasks of the cluster that we are connected to, each on one CPU."""
+
+    def __init__(self, work: Callable[[T], R]) -> None:
+        import ray
+
+        self._ray = ray
+        self._task: Any = ray.remote(num_cpus=1, max_retries=0)(outcome)  # who gives it once more is `each`
+        self._work = work
+        self._running: dict[Any, int] = {}
+
+    def give(self, number: int, item: T) -> None:
+        """See `Crew`."""
+        self._running[self._task.remote(self._work, item)] = number
+
+    def ended(self) -> list[tuple[int, Done[R] | Failed | Lost]]:
+        """See `Crew`."""
+        ready, _ = self._ray.wait(list(self._running), num_returns=1)
+        return [(self._running.pop(one), self._ending(one)) for one in ready]
+
+    def _ending(self, reference: Any) -> Done[R] | Failed | Lost:
+        gone = self._ray.exceptions
+        try:
+            found: Done[R] | Failed = self._ray.get(reference)
+        except gone.RayTaskError as error:  # before or after the work: what it needs cannot be imported there, say
+            return Failed(error)
+        except gone.RayError as error:
+            return Lost(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        return found
+
+    def end(self) -> None:
+        """See `Crew`."""
+        running, self._running = list(self._running), {}
+        for reference in running:
+            self._ray.cancel(reference)
+        if running:
+            self._ray.wait(running, num_returns=len(running), timeout=PATIENCE)
+        for reference in running:
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.cancel(reference, force=True)

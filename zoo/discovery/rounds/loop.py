@@ -1,0 +1,197 @@
+"""The loop: models are trained, they choose, the oracle calculates, and the next models know more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from zoo import plugins
+from zoo import run as runs
+from zoo.contract.discovery import Acquisition, Objective
+from zoo.contract.target import TensorTarget
+from zoo.discovery import results as screenings
+from zoo.discovery.candidates import source_of
+from zoo.discovery.rounds import asked as of_asked
+from zoo.discovery.rounds import results
+from zoo.discovery.rounds.calculations import Ask, calculations_of, give_up, oracle_of, write_results
+from zoo.discovery.rounds.first import take_over
+from zoo.discovery.rounds.folder import DiscoveryFolder, RoundFolder
+from zoo.discovery.rounds.section import Discovery
+from zoo.discovery.rounds.start import Known, known_at_start, recipe_after, refuse_other_target
+from zoo.discovery.screen import screen
+from zoo.discovery.section import Screen
+from zoo.discovery.workers import each
+from zoo.errors import ZooError, clear_disk_errors
+from zoo.recipe import Recipe
+from zoo.run_folder import RunFolder, read_json, write_json
+
+Echo = Callable[[str], None]
+Train = Callable[[Recipe, RunFolder], dict[str, Any]]
+"""Trains a recipe in a folder, or goes on with it, and shows how: -> metrics.json."""
+
+
+class Waiting(Exception):
+    """A round cannot be closed yet: somebody else brings the results of some of its calculations."""
+
+    def __init__(self, place: RoundFolder, count: int, of: int) -> None:
+        super().__init__(f"round {place.number} waits for {count} of {of} calculations in {place.calculations}")
+        self.place, self.count = place, count
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One discovery on its way.
+
+    Attributes:
+        made: the recipe.
+        folder: where everything goes.
+        train: see `Train`.
+        echo: takes the lines that tell what is going on.
+    """
+
+    made: Discovery
+    folder: DiscoveryFolder
+    train: Train
+    echo: Echo
+
+    @cached_property
+    def training(self) -> Recipe:
+        """By which the models are trained."""
+        return self.made.training()
+
+    @cached_property
+    def target(self) -> TensorTarget:
+        """What they predict."""
+        return runs.target_of(self.training)
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What is made large."""
+        choice = self.made.objective
+        made: Objective = plugins.load("objective", choice.name)(
+            plugins.hypers("objective", choice.name, choice.settings)
+        )
+        return made
+
+    def check(self) -> None:
+        """All that can be known to be wrong before hours have been spent.
+
+        Raises:
+            ZooError: something is.
+        """
+        made, target = self.made, self.target
+        if target.per_atom:
+            raise ZooError(f"'{target.name}' is one tensor an atom: crystals are searched by one tensor each")
+        why = self.objective.cannot_use(target)
+        if why is not None:
+            raise ZooError(f"the objective '{made.objective.name}' {why}")
+        acquisition: type[Acquisition] = plugins.load("acquisition", made.acquisition.name)
+        plugins.hypers("acquisition", made.acquisition.name, made.acquisition.settings)
+        if acquisition.needs_ensemble and len(self.training.seeds) == 1:
+            raise ZooError(f"the acquisition '{made.acquisition.name}' needs an ensemble: set model.members=5")
+        oracle = oracle_of(made.oracle)
+        refuse_other_target(target, oracle.targets(), made.oracle.name)
+        missing = oracle.missing()
+        if missing is not None:
+            raise ZooError(f"the oracle '{made.oracle.name}' cannot be asked: {missing}")
+        if next(source_of(made.candidates).found(), None) is None:
+            raise ZooError("there are no candidates")
+
+    def go_on(self, after: Callable[[], None], giving_up: bool = False) -> dict[str, Any]:
+        """From where the folder ends to the last round.
+
+        Args:
+            after: called after each round, and when all is done.
+            giving_up: take calculations that somebody else was to bring, and that are not there, for failed.
+
+        Returns:
+            The content of summary.json.
+
+        Raises:
+            Waiting: a round waits for results that somebody else brings.
+            ZooError: something that the user can put right.
+        """
+        self.check()
+        folder = self.folder
+        with clear_disk_errors(folder.path), folder.alone():
+            folder.begin(self.made)
+            folder.summary.unlink(missing_ok=True)  # of fewer rounds
+            known = known_at_start(self.made, self.training, self.objective, folder)
+            self.echo(f"known     {known.usable:,} crystals with '{self.target.name}'{self._best_words(known.best)}")
+            rounds: list[RoundFolder] = folder.finished_rounds
+            for number in range(len(rounds) + 1, self.made.rounds + 1):
+                place = folder.round(number)
+                self.echo(f"round {number}   of {self.made.rounds}")
+                try:
+                    self._round(place, known, rounds, giving_up)
+                except screenings.NothingLeft as error:
+                    self.echo(f"ended     {error}")
+                    break
+                rounds.append(place)
+                results.write(folder, known, rounds, self.target, self.objective, self.made)
+                self.echo(results.line_of(folder, place))
+                after()
+            if self.made.model.last and rounds:
+                self._model(folder.round(len(rounds) + 1).model, rounds)  # by which the next round would begin
+            content = results.conclude(folder, known, rounds, self.target, self.objective, self.made)
+            after()
+            return content
+
+    def _best_words(self, best: float | None) -> str:
+        return "" if best is None else f", the highest {self.made.objective.name} among them {best:.4g}"
+
+    def _model(self, folder: RunFolder, rounds: Sequence[RoundFolder]) -> None:
+        """Models that know what has come in these rounds."""
+        made = recipe_after(self.made, self.training, self.target, self.folder, rounds)
+        if self.made.model.first is not None and not rounds and not folder.path.exists():
+            take_over(Path(self.made.model.first), made, folder, read_json(self.folder.start)["usable"])
+        if not folder.finished:
+            self.train(made, folder)
+
+    def _round(self, place: RoundFolder, known: Known, before: Sequence[RoundFolder], giving_up: bool) -> None:
+        if not place.chosen.is_file():
+            self._model(place.model, before)
+            self._choose(place, known, before)
+        calculations = calculations_of(place)
+        open_ones = [one for one in calculations if one.outcome is None]
+        if open_ones:
+            self.echo(
+                f"oracle    {self.made.oracle.name}: {len(open_ones)} of {len(calculations)} crystals to calculate"
+            )
+            by_key = {one.key: one for one in open_ones}
+            place.calculations.mkdir(exist_ok=True)
+            asked = each(
+                self.made.workers, Ask(self.made.oracle), open_ones, name=lambda one: one.key, folder=place.calculations
+            )
+            bar = tqdm(total=len(open_ones), desc="calculating", unit=" crystals", disable=None, leave=False)
+            with bar, closing(asked):
+                for key in asked:
+                    bar.update()
+                    self._tell(by_key[key].outcome, key, str(by_key[key].facts["formula"]))
+        waiting = [one for one in calculations if one.outcome is None]
+        if waiting and not giving_up:
+            raise Waiting(place, len(waiting), len(calculations))
+        give_up(waiting)
+        write_results(place, calculations)
+
+    def _tell(self, outcome: dict[str, Any] | None, key: str, formula: str) -> None:
+        if outcome is None:
+            self.echo(f"waiting   {key} {formula}")
+        elif outcome["status"] == "failed":
+            self.echo(f"failed    {key} {formula}: {outcome['reason']}")
+        elif outcome["seconds"] >= 1:  # what is only looked up needs no line
+            self.echo(f"done      {key} {formula}, {outcome['seconds']:.0f} s")
+
+    def _choose(self, place: RoundFolder, known: Known, before: Sequence[RoundFolder]) -> None:
+        asked = [one for earlier in before for one in of_asked.asked_in(earlier, self.target, self.objective)]
+        best = max((v for v in (known.best, *(one.value for one in asked)) if v is not None and v == v), default=None)
+        shared = self.made.model_dump(include=set(Screen.model_fields) - {"model", "name"})
+        made = Screen(**shared, name=f"{self.made.name}_round_{place.number}", model=str(place.model.path), best=best)
+        screen(made, place.screen, self.echo, known.keys | {one.key for one in asked})
+        write_json(place.chosen, screenings.facts_of_chosen(made, place.screen, self.target))

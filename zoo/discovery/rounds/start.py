@@ -1,0 +1,144 @@
+"""What is known when the first round begins, and the recipe by which each round's models are trained."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from zoo.contract.discovery import Objective
+from zoo.contract.plugin import BadRecord
+from zoo.contract.target import TensorTarget
+from zoo.data import pipeline
+from zoo.data.settings import Splitting
+from zoo.data.subset import dataset_of
+from zoo.discovery.filters import number
+from zoo.discovery.judge import values_of
+from zoo.discovery.rounds.folder import DiscoveryFolder, RoundFolder
+from zoo.discovery.rounds.section import Discovery
+from zoo.errors import ZooError
+from zoo.recipe import Plugin, Recipe
+from zoo.run_folder import read_json, write_json, write_text
+
+DRAWN = 5_000  # known crystals that pictures show, at most
+_AT_ONCE = 1_000  # tensors whose objective is computed together
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known when the first round begins.
+
+    Attributes:
+        keys: of all crystals with a label, those included that are no good for a training.
+        usable: how many of them are.
+        best: the highest value of the objective among these; None where it is defined for none of them.
+    """
+
+    keys: frozenset[str]
+    usable: int
+    best: float | None
+
+
+def known_at_start(made: Discovery, training: Recipe, objective: Objective, folder: DiscoveryFolder) -> Known:
+    """What the dataset of the models' recipe tells, less what is to be hidden; looked at once, and written down.
+
+    Raises:
+        ZooError: as `zoo.data.pipeline.prepare`; or too few crystals are left.
+    """
+    if not folder.start.is_file():
+        dataset = dataset_of(training.dataset)
+        data = training.data
+        ready = pipeline.prepare(
+            dataset,
+            training.target,
+            cleaning=data.cleaning,
+            deduplicate=data.deduplicate,
+            frame=data.frame,
+            on_bad_record=data.on_bad_record,
+        )
+        usable = ready.crystals.keys
+        labelled = {*usable, *(one.key for one in ready.left_out if one.stage not in ("read", "target"))}
+        if made.start.share is not None:
+            count = round(made.start.share * len(usable))
+            drawn = np.random.default_rng(made.start.seed).permutation(len(usable))[:count]
+            usable = sorted(usable[i] for i in drawn)
+            labelled = set(usable)
+            write_text(folder.start_keys, "\n".join(usable) + "\n")
+        others = sorted(labelled - set(usable))
+        found = _look(training, objective, frozenset(usable))
+        write_json(folder.start, {**found, "usable": sorted(usable), "others": others})
+    content = read_json(folder.start)
+    return Known(frozenset(content["usable"] + content["others"]), len(content["usable"]), content["best"])
+
+
+def _look(training: Recipe, objective: Objective, keys: frozenset[str]) -> dict[str, Any]:
+    """Of some crystals of the dataset the highest value of the objective, and tensors and band gaps to be drawn."""
+    records = (
+        record
+        for record in dataset_of(training.dataset).records()
+        if not isinstance(record, BadRecord) and record.key in keys
+    )
+    highest, every = -np.inf, math.ceil(len(keys) / DRAWN)
+    shown: list[tuple[list[Any], float | None]] = []
+    while some := list(itertools.islice(records, _AT_ONCE)):
+        tensors = np.stack([np.asarray(record.targets[training.target], dtype=np.float64) for record in some])
+        values = objective_of(objective, tensors, [record.properties for record in some])
+        highest = max(highest, np.nanmax(values, initial=-np.inf))
+        shown += [(tensors[i].tolist(), number(some[i].properties, "band_gap")) for i in range(0, len(some), every)]
+    best = float(highest) if np.isfinite(highest) else None
+    return {"best": best, "tensors": [tensor for tensor, _ in shown], "band_gaps": [gap for _, gap in shown]}
+
+
+def objective_of(
+    objective: Objective, tensors: np.ndarray, properties: Sequence[Mapping[str, Any]], name: str = "objective"
+) -> np.ndarray:
+    """(n,) the objective of n tensors; NaN also where a property that it needs is not known.
+
+    Raises:
+        ZooError: the objective fails.
+    """
+    able = np.array([all(number(each, key) is not None for key in objective.properties) for each in properties])
+    values = np.full(len(tensors), np.nan)
+    if able.any():
+        some = [each for each, is_able in zip(properties, able, strict=True) if is_able]
+        values[able] = values_of(objective, tensors[able], some, name)
+    return values
+
+
+def recipe_after(
+    made: Discovery, training: Recipe, target: TensorTarget, folder: DiscoveryFolder, rounds: Sequence[RoundFolder]
+) -> Recipe:
+    """By which models are trained on what is known after some rounds: on the same validation and test part always.
+
+    What has come in the rounds is all trained on: crystals that were chosen for being extreme are no fair test.
+    """
+    dataset = training.dataset
+    if made.start.share is not None:
+        keys = str(folder.start_keys.resolve())
+        dataset = Plugin.model_validate({"name": "subset", "dataset": dataset.model_dump(), "path": keys})
+    if not rounds:
+        return training.model_copy(update={"dataset": dataset})
+    fields = {"formula": target.formula, "unit": target.unit, "quantity": target.quantity}
+    described = {target.name: {**fields, "intensive": target.intensive, "per_atom": target.per_atom}}
+    files = [{"name": "file", "path": str(one.results.resolve()), "targets": described} for one in rounds]
+    joined = Plugin.model_validate({"name": "joined", "datasets": [dataset.model_dump(), *files]})
+    first = folder.round(1).model.seed(training.seeds[0]).split.resolve()
+    split = Splitting(kind="file", path=str(first), seed=training.split.seed, train=training.split.train)
+    return training.model_copy(update={"dataset": joined, "split": split})
+
+
+def refuse_other_target(target: TensorTarget, told: Mapping[str, TensorTarget], oracle: str) -> None:
+    """See that the oracle tells what the models predict.
+
+    Raises:
+        ZooError: it does not.
+    """
+    if target.name not in told:
+        raise ZooError(f"the oracle '{oracle}' does not tell '{target.name}': it tells {', '.join(told) or 'nothing'}")
+    one = told[target.name]
+    if (one.formula, one.unit, one.per_atom) != (target.formula, target.unit, target.per_atom):
+        raise ZooError(f"the oracle '{oracle}' means something else by '{target.name}': {one}, the models' is {target}")
