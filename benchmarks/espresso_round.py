@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from zoo.discovery.rounds import section
 from zoo.discovery.rounds.calculations import calculations_of
 from zoo.discovery.rounds.folder import DiscoveryFolder
 from zoo.discovery.rounds.loop import Loop
-from zoo.run_folder import read_json, write_json, write_rows, write_text
+from zoo.run_folder import write_json, write_rows, write_text
 
 HIDDEN = ("mp-1479", "mp-13150", "mp-422", "mp-1778", "mp-1569")
 
@@ -80,7 +81,7 @@ def recipe_of(out: Path, records: dict[str, Record]) -> section.Discovery:
 def report(folder: DiscoveryFolder, records: dict[str, Record]) -> None:
     """The CSV, and the table in Markdown, of the calculations that have ended."""
     rows: list[dict[str, Any]] = []
-    print("| crystal | atoms | tensor | oracle: principal values | dataset | off by | models said | core minutes |")
+    print("| crystal | atoms | tensor | oracle: principal values | dataset | off by | models said | CPU minutes |")
     print("|---|---|---|---|---|---|---|---|")
     for one in calculations_of(folder.round(1)):
         outcome = one.outcome
@@ -88,7 +89,7 @@ def report(folder: DiscoveryFolder, records: dict[str, Record]) -> None:
             print(f"| {one.facts['formula']} `{one.key}` | {'not ended' if outcome is None else outcome['reason']} |")
             continue
         n_atoms = len(Structure.from_dict(json.loads(one.facts["structure"])))
-        minutes = sum(read_json(one.folder / "report.json")["seconds"].values()) / 60
+        minutes = sum(cpu_minutes(one.folder / f"{stage}.out") for stage in ("relax", "scf", "ph"))
         for name in ("electronic", "ionic", "total"):
             told = np.array(outcome["tensors"][name])
             table = records[one.key].targets[name] if one.key in records else None
@@ -103,14 +104,21 @@ def report(folder: DiscoveryFolder, records: dict[str, Record]) -> None:
                 "dataset": values_of(table),
                 "off": "" if off is None else f"{off:.4f}",
                 "predicted": values_of(said),
-                "core_minutes": f"{minutes:.1f}" if name == "total" else "",
+                "cpu_minutes": f"{minutes:.1f}" if name == "total" else "",
             }
             rows.append(row)
             percent = "" if off is None else f"{100 * off:.1f} %"
             cells = [f"{row['formula']} `{one.key}`", n_atoms, name, row["oracle"], row["dataset"] or "none", percent]
-            print("| " + " | ".join(map(str, [*cells, row["predicted"], row["core_minutes"]])) + " |")
+            print("| " + " | ".join(map(str, [*cells, row["predicted"], row["cpu_minutes"]])) + " |")
     if rows:
         write_rows(folder.path / "espresso.csv", rows)
+
+
+def cpu_minutes(output: Path) -> float:
+    """As pw.x and ph.x count it: what else the machine did meanwhile is not in it."""
+    found = re.findall(r"(?:PWSCF|PHONON) *: *(?:(\d+)h)? *(?:(\d+)m)? *(?:([\d.]+)s)? *CPU", output.read_text())
+    hours, minutes, seconds = (float(part or 0) for part in found[-1])
+    return 60 * hours + minutes + seconds / 60
 
 
 def values_of(tensor: np.ndarray | None) -> str:

@@ -182,6 +182,25 @@ def test_a_share_of_a_dataset_is_hidden_and_replayed(tmp_path: Path) -> None:
     )
 
 
+def test_what_is_known_under_another_key_is_not_asked_for(found: Path, tmp_path: Path) -> None:
+    """c-0100 is the crystal that would be chosen first, known; c-0101 has another volume."""
+    first = asked(found)[0]["key"]
+    number = int(first[2:])
+    write_discovery(tmp_path)
+    entry = labelled(range(number, number + 1))[first]
+    known = json.loads((tmp_path / "known.json").read_text()) | {"c-0100": entry}
+    (tmp_path / "known.json").write_text(json.dumps(known))
+    (tmp_path / "small.yaml").write_text(
+        (tmp_path / "small.yaml").read_text().replace("deduplicate: false", "deduplicate: true")
+    )
+    changes = ("rounds=1", "top=30", "model.last=false", "acquisition.name=greedy", "model.members=1")
+    result = zoo("discover", "find.yaml", *changes, "--out", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert first not in {row["key"] for row in asked(tmp_path / "out")}
+    counts = read_json(tmp_path / "out" / "round_1" / "screen" / "summary.json")["filtered"]
+    assert counts["known under another key"] >= 1
+
+
 ORACLE = """
 from pathlib import Path
 import numpy as np

@@ -86,7 +86,7 @@ def stopped(recipe: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def test_after_ctrl_c_it_goes_on(stopped: Path) -> None:
     assert zoo("screen", "mine.yaml", "--out", "whole", cwd=stopped).returncode == 0
     (stopped / "out" / "parts" / "000002.parquet.partial").write_bytes(b"PAR1 half")
-    result = zoo("screen", "mine.yaml", "--resume", "out", "device=cpu", "chunk=5", cwd=stopped)
+    result = zoo("screen", "--resume", "out", "device=cpu", "chunk=5", cwd=stopped)
     assert result.returncode == 0, result.stderr
     assert keys(stopped / "out") == keys(stopped / "whole")
     assert results(stopped / "out") == results(stopped / "whole")

@@ -34,7 +34,7 @@ def discover_command(
     zoo discover --resume runs/greedy
     zoo discover --resume runs/greedy rounds=5
     """
-    from zoo.cli.run import new_folder, unless_refused
+    from zoo.cli.run import new_folder, of_folder, unless_refused
     from zoo.discovery.rounds import section
     from zoo.discovery.rounds.folder import DiscoveryFolder
     from zoo.errors import ZooError
@@ -45,9 +45,7 @@ def discover_command(
         raise ZooError("--give-up goes with --resume: there is nothing to give up yet")
     if resume is not None:
         folder = DiscoveryFolder.existing(resume)
-        if recipe is not None and "=" in recipe:  # the recipe is that of the folder
-            overrides = (recipe, *overrides)
-            recipe = None
+        recipe, overrides = of_folder(recipe, overrides)
         made = section.read(recipe or str(folder.recipe), overrides)
         if folder.summary.is_file() and len(folder.finished_rounds) >= made.rounds:
             raise ZooError(f"{resume} is finished: {folder.asked} holds what was found; for more rounds say rounds=N")

@@ -122,6 +122,11 @@ def new_folder(name: str, out: Path | None, command: str = "run") -> Path:
     return out
 
 
+def of_folder(recipe: str | None, overrides: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """Of a search that is gone on with: without a recipe, what stands in its place is an override."""
+    return (None, (recipe, *overrides)) if recipe is not None and "=" in recipe else (recipe, overrides)
+
+
 @contextmanager
 def unless_refused(path: Path) -> Iterator[None]:
     """Take the new folder away again where the recipe is refused before anything is in it."""

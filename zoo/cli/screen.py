@@ -29,8 +29,9 @@ def screen_command(recipe: str | None, overrides: tuple[str, ...], out: Path | N
     zoo screen screen_total model=runs/mine candidates='{path: my_cifs}' acquisition.kappa=3
     zoo screen screen_total objective.name=anisotropy --out runs/anisotropic
     zoo screen --resume runs/anisotropic
+    zoo screen --resume runs/anisotropic workers.kind=ray workers.count=4
     """
-    from zoo.cli.run import new_folder, unless_refused
+    from zoo.cli.run import new_folder, of_folder, unless_refused
     from zoo.discovery import section
     from zoo.discovery.folder import ScreenFolder
     from zoo.errors import ZooError
@@ -51,6 +52,7 @@ def screen_command(recipe: str | None, overrides: tuple[str, ...], out: Path | N
         raise ZooError(f"{resume} is no folder of a screening: it holds no screen.yaml")
     if folder.summary.is_file():
         raise ZooError(f"{resume} is finished: {folder.table} holds what was chosen")
+    recipe, overrides = of_folder(recipe, overrides)
     _screen_and_show(section.read(recipe or str(folder.recipe), overrides), folder)
 
 

@@ -22,6 +22,7 @@ from zoo.discovery.judge import Judge, Judged, Left
 from zoo.discovery.molecular import is_molecular
 from zoo.discovery.rows import Row, table_of
 from zoo.discovery.section import Screen
+from zoo.discovery.taken import Taken
 from zoo.discovery.top import Top
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.stopwatch import Stopwatch
@@ -30,14 +31,14 @@ from zoo.weights import sha256_of
 Echo = Callable[[str], None]
 
 
-def screen(made: Screen, folder: ScreenFolder, echo: Echo, known: frozenset[str] = frozenset()) -> dict[str, Any]:
+def screen(made: Screen, folder: ScreenFolder, echo: Echo, taken: Taken | None = None) -> dict[str, Any]:
     """Screen what a recipe describes, or go on where an earlier call in the same folder was stopped.
 
     Args:
         made: the recipe.
         folder: where everything goes.
         echo: takes the lines that tell what is going on.
-        known: keys of candidates that are not in the running: they have been calculated, or asked for.
+        taken: candidates that are not in the running.
 
     Returns:
         The content of summary.json.
@@ -56,9 +57,11 @@ def screen(made: Screen, folder: ScreenFolder, echo: Echo, known: frozenset[str]
     assert predictor.folder is not None
     with clear_disk_errors(folder.path), folder.alone():
         facts = {"model": fingerprint(predictor.folder), "best so far": judge.best}
-        folder.begin(made, facts | ({"set of known crystals": content_key(sorted(known))} if known else {}))
+        folder.begin(
+            made, facts | ({} if taken is None else {"set of known crystals": content_key(sorted(taken.keys))})
+        )
         begin = time.perf_counter()
-        walk = Walk(made, folder, judge, source, known)
+        walk = Walk(made, folder, judge, source, taken or Taken())
         done = walk.go_on()
         speed = {
             "candidates": done,
@@ -86,13 +89,12 @@ class Walk:
         predicted: how many candidates were.
     """
 
-    def __init__(
-        self, made: Screen, folder: ScreenFolder, judge: Judge, source: Source, known: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, made: Screen, folder: ScreenFolder, judge: Judge, source: Source, taken: Taken) -> None:
         self.watch = Stopwatch()
         self.predicted = 0
         self._made, self._folder, self._judge, self._source = made, folder, judge, source
-        self._sieve = Sieve(made.filters, judge.objective, judge.predictor, known)
+        self._sieve = Sieve(made.filters, judge.objective, judge.predictor, taken.keys)
+        self._taken = taken
         wanted = made.filters.non_molecular
         self._non_molecular = judge.objective.non_molecular if wanted is None else wanted
         self._top = Top(made.top)
@@ -159,11 +161,20 @@ class Walk:
             if not self._top.takes(score, row.index):
                 break  # nor would those after it be
             # Asked last, and of these few: it takes longer than all else together.
+            twin = self._known(row)
+            if twin is not None:
+                row.outcome = Left("filtered", "known under another key", twin)
+                continue
             if self._non_molecular and self._molecular(row):
                 row.outcome = Left("filtered", "molecular")
                 continue
             self._top.push(score, row.index)
             row.keep = True
+
+    def _known(self, row: Row) -> str | None:
+        assert row.structure is not None
+        with self.watch("duplicates"):
+            return self._taken.twin_of(row.key, row.structure)
 
     def _molecular(self, row: Row) -> bool:
         assert row.structure is not None

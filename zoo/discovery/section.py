@@ -155,7 +155,7 @@ def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Screen:
         ZooError: no such recipe, one for a training, no YAML, an unknown key, a bad value.
     """
     content, where = recipe.read_content(name_or_path, overrides)
-    recipe.refuse_other_kind(content, "screen", where)
+    recipe.refuse_other_kind(content, "screen", name_or_path)
     recipe.make_path_absolute(content, "model")
     recipe.make_path_absolute(content.get("candidates"))
     return parse(content, where)

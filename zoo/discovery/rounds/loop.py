@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from zoo import plugins
 from zoo import run as runs
 from zoo.contract.discovery import Acquisition, Objective
 from zoo.contract.target import TensorTarget
+from zoo.data.duplicates import KnownCrystals
+from zoo.data.structures import structure_from_dict
 from zoo.discovery import results as screenings
 from zoo.discovery.candidates import source_of
 from zoo.discovery.rounds import asked as of_asked
@@ -26,6 +29,7 @@ from zoo.discovery.rounds.section import Discovery
 from zoo.discovery.rounds.start import Known, known_at_start, recipe_after, refuse_other_target
 from zoo.discovery.screen import screen
 from zoo.discovery.section import Screen
+from zoo.discovery.taken import Taken, identity_of
 from zoo.discovery.workers import each
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.recipe import Recipe
@@ -180,6 +184,15 @@ class Loop:
         give_up(waiting)
         write_results(place, calculations)
 
+    def _taken(self, known: Known, before: Sequence[RoundFolder]) -> Taken:
+        """What is known, and what has been asked for."""
+        chosen = [one for place in before for one in calculations_of(place)]
+        keys = known.keys | {one.key for one in chosen}
+        if not self.training.data.deduplicate:
+            return Taken(keys)
+        again = (identity_of(one.key, structure_from_dict(json.loads(one.facts["structure"]))) for one in chosen)
+        return Taken(keys, KnownCrystals([*known.crystals, *again]))
+
     def _tell(self, outcome: dict[str, Any] | None, key: str, formula: str) -> None:
         if outcome is None:
             self.echo(f"waiting   {key} {formula}")
@@ -193,5 +206,5 @@ class Loop:
         best = max((v for v in (known.best, *(one.value for one in asked)) if v is not None and v == v), default=None)
         shared = self.made.model_dump(include=set(Screen.model_fields) - {"model", "name"})
         made = Screen(**shared, name=f"{self.made.name}_round_{place.number}", model=str(place.model.path), best=best)
-        screen(made, place.screen, self.echo, known.keys | {one.key for one in asked})
+        screen(made, place.screen, self.echo, self._taken(known, before))
         write_json(place.chosen, screenings.facts_of_chosen(made, place.screen, self.target))

@@ -92,7 +92,7 @@ def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Discovery:
         ZooError: no such recipe, one of another kind, no YAML, an unknown key, a bad value.
     """
     content, where = recipe.read_content(name_or_path, overrides)
-    recipe.refuse_other_kind(content, "discover", where)
+    recipe.refuse_other_kind(content, "discover", name_or_path)
     recipe.make_path_absolute(content.get("candidates"))
     for key in ("recipe", "first"):
         recipe.make_path_absolute(content.get("model"), key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from zoo.contract.discovery import Objective
 from zoo.contract.plugin import BadRecord
 from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
+from zoo.data.duplicates import Identity
 from zoo.data.settings import Splitting
 from zoo.data.subset import dataset_of
 from zoo.discovery.filters import number
@@ -36,11 +38,13 @@ class Known:
         keys: of all crystals with a label, those included that are no good for a training.
         usable: how many of them are.
         best: the highest value of the objective among these; None where it is defined for none of them.
+        crystals: they themselves, where a training would leave out one that is there twice: such a result is no use.
     """
 
     keys: frozenset[str]
     usable: int
     best: float | None
+    crystals: tuple[Identity, ...] = ()
 
 
 def known_at_start(made: Discovery, training: Recipe, objective: Objective, folder: DiscoveryFolder) -> Known:
@@ -60,7 +64,8 @@ def known_at_start(made: Discovery, training: Recipe, objective: Objective, fold
             frame=data.frame,
             on_bad_record=data.on_bad_record,
         )
-        usable = ready.crystals.keys
+        crystals = ready.crystals
+        usable = crystals.keys
         labelled = {*usable, *(one.key for one in ready.left_out if one.stage not in ("read", "target"))}
         if made.start.share is not None:
             count = round(made.start.share * len(usable))
@@ -70,9 +75,13 @@ def known_at_start(made: Discovery, training: Recipe, objective: Objective, fold
             write_text(folder.start_keys, "\n".join(usable) + "\n")
         others = sorted(labelled - set(usable))
         found = _look(training, objective, frozenset(usable))
-        write_json(folder.start, {**found, "usable": sorted(usable), "others": others})
+        known = set(usable)
+        alike = [dataclasses.astuple(crystals.identity(i)) for i, key in enumerate(crystals.keys) if key in known]
+        identities = alike if data.deduplicate else []
+        write_json(folder.start, {**found, "usable": sorted(usable), "others": others, "identities": identities})
     content = read_json(folder.start)
-    return Known(frozenset(content["usable"] + content["others"]), len(content["usable"]), content["best"])
+    keys, known_crystals = content["usable"] + content["others"], (Identity(*one) for one in content["identities"])
+    return Known(frozenset(keys), len(content["usable"]), content["best"], tuple(known_crystals))
 
 
 def _look(training: Recipe, objective: Objective, keys: frozenset[str]) -> dict[str, Any]:
