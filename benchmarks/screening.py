@@ -49,10 +49,20 @@ def main(options: Options) -> Section:
         rows = [measured(folder, count, options.threads) for count in counts]
         many = side_by_side(folder, counts[1], options.threads) if find_spec("ray") else "Ray is not installed."
     names = list(dict.fromkeys(name for row in rows for name in row["shares"]))
-    head = ["candidates", "peak anonymous MB", "peak resident MB", "candidates a second", *(f"{n} %" for n in names)]
+    head = [
+        "candidates",
+        "peak anonymous MB",
+        "peak resident MB",
+        "candidates a second",
+        "bytes each on disk",
+        *(f"{n} %" for n in names),
+    ]
     lines = [head, ["---"] * len(head)]
     for row in rows:
-        numbers = [f"{row['candidates']:,}", *(f"{row[name]:.0f}" for name in ("anonymous", "resident", "speed"))]
+        numbers = [
+            f"{row['candidates']:,}",
+            *(f"{row[name]:.0f}" for name in ("anonymous", "resident", "speed", "bytes")),
+        ]
         lines.append([*numbers, *(f"{100 * row['shares'].get(name, 0):.0f}" for name in names)])
     body = (
         "`zoo screen` from a Parquet file to the chosen crystals: made crystals (decorated and distorted prototypes of "
@@ -74,10 +84,15 @@ def measured(folder: Path, count: int, threads: int) -> dict[str, Any]:
         finish(process)
     speed = json.loads((folder / f"screen-{count}" / "summary.json").read_text())["speed"]
     shares = {name: seconds / speed["seconds"] for name, seconds in speed["of_which"].items()}
-    rate = speed["candidates"] / speed["seconds"]
+    parts = sum(path.stat().st_size for path in (folder / f"screen-{count}" / "parts").iterdir())
     return {
-        "candidates": count, "anonymous": peaks.anonymous, "resident": peaks.resident, "speed": rate, "shares": shares,
-    }  # fmt: skip
+        "candidates": count,
+        "anonymous": peaks.anonymous,
+        "resident": peaks.resident,
+        "speed": speed["candidates"] / speed["seconds"],
+        "bytes": parts / count,
+        "shares": shares,
+    }
 
 
 def side_by_side(folder: Path, count: int, threads: int) -> str:
