@@ -201,6 +201,74 @@ def test_what_is_known_under_another_key_is_not_asked_for(found: Path, tmp_path:
     assert counts["known under another key"] >= 1
 
 
+def test_the_same_crystal_is_chosen_once(found: Path, tmp_path: Path) -> None:
+    """Under two keys (only where a training would leave one out), and under one key twice."""
+    write_discovery(tmp_path)
+    some = labelled(range(KNOWN, KNOWN + 6))
+    twice = [{"key": key, **entry} for key, entry in some.items()]
+    twice += [{**entry, "key": f"again-{entry['key']}"} for entry in twice] + twice
+    (tmp_path / "twice.json").write_text(json.dumps(twice))
+    (tmp_path / "answers.json").write_text(json.dumps({entry["key"]: entry for entry in twice}))
+    answers = "oracle={name: replay, dataset: {name: file, path: answers.json}}"
+    changes = (
+        "candidates={path: twice.json}",
+        answers,
+        "rounds=1",
+        "top=9",
+        "chunk=5",
+        "model.last=false",
+        "model.members=1",
+    )
+    for deduplicate, expected in ((True, 6), (False, 9)):
+        text = (tmp_path / "small.yaml").read_text()
+        (tmp_path / "small.yaml").write_text(
+            text.replace("deduplicate: false", f"deduplicate: {str(deduplicate).lower()}")
+        )
+        out = f"out-{expected}"
+        result = zoo("discover", "find.yaml", *changes, "acquisition.name=greedy", "--out", out, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        keys = [row["key"] for row in asked(tmp_path / out)]
+        assert len(keys) == len(set(keys)) == expected
+        (tmp_path / "small.yaml").write_text(text)
+
+
+def test_a_limit_and_crystals_without_the_target_do_not_mix_up_the_rounds(tmp_path: Path) -> None:
+    """Results come in whatever their keys; what the dataset holds without a label may be asked for."""
+    write_discovery(tmp_path)
+    content = labelled(range(KNOWN + HIDDEN))
+    for key in list(content)[KNOWN:]:
+        del content[key]["total"]
+    (tmp_path / "known.json").write_text(json.dumps(content))
+    changes = ("model.change={data.limit: 20, dataset.targets: {total: {quantity: total dielectric}, other: {}}, "
+               "data.on_bad_record: skip}")  # fmt: skip
+    result = zoo(
+        "discover", "find.yaml", changes, "model.members=1", "acquisition.name=greedy", "--out", "out", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert [row["trained_on"] for row in read_rows(tmp_path / "out" / "rounds.csv")] == ["16", "20"]
+    assert not {row["key"] for row in asked(tmp_path / "out")} & {f"c-{i:04d}" for i in range(KNOWN)}
+
+
+def test_it_goes_on_elsewhere(found: Path, tmp_path: Path) -> None:
+    """From another folder, after it was moved, and where it was stopped between a round's results and its tables."""
+    shutil.copytree(found.parent, tmp_path / "moved")
+    out = tmp_path / "moved" / "out"
+    (out / "summary.json").unlink()
+    shutil.rmtree(out / "figures")
+    asked_before = asked(out)
+    (out / "asked.csv").unlink()
+    (out / "rounds.csv").write_text("".join((out / "rounds.csv").read_text().splitlines(keepends=True)[:2]))
+    tracked = zoo("track", "moved/out", "--uri", f"sqlite:///{tmp_path}/other.db", cwd=tmp_path)
+    assert tracked.returncode == 0 and "1 rounds below it" in tracked.stdout, tracked.stderr
+    for name in ("metrics.json", "seed_1/result.json"):  # in the midst of the last training
+        (out / "round_3" / "model" / name).unlink()
+    result = zoo("discover", "--resume", "moved/out", "tracking.enabled=false", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert asked(out) == asked_before and (out / "figures" / "best.png").is_file()
+    assert read_rows(out / "rounds.csv") == read_rows(found / "rounds.csv")
+    assert str(tmp_path) in (out / "round_3" / "model" / "recipe.yaml").read_text()
+
+
 ORACLE = """
 from pathlib import Path
 import numpy as np
@@ -306,6 +374,12 @@ def test_a_round_waits_for_what_somebody_else_brings(found: Path, moody: Path) -
     assert zoo("discover", "--resume", "closed", "--give-up", cwd=moody).returncode == 0
     rows = asked(moody / "closed")
     assert rows[1]["status"] == "failed" and rows[1]["reason"].startswith("given up")
+    for word in ("waits", "fine"):  # what is given up is the round that was waiting, not those to come
+        for number in range(KNOWN, KNOWN + HIDDEN):
+            (moody / "moods" / f"c-{number:04d}").write_text(word)
+        more = zoo("discover", "--resume", "closed", *(["rounds=3", "--give-up"] if word == "waits" else []), cwd=moody)
+        assert ("round 2 waits for 4 of 4" in more.stdout) == (word == "waits"), more.stderr
+    assert [row["status"] for row in asked(moody / "closed")].count("failed") == 1
     refused(zoo("discover", "find.yaml", "--give-up", cwd=moody), "--resume")
 
 
@@ -333,6 +407,8 @@ def test_what_cannot_work_is_said_at_once(moody: Path) -> None:
         (["filters.unseen=false"], ["never asked for again"]),
         (["round=1"], ["unknown key 'round'", "Did you mean 'rounds'?"]),
         (["start.share=1.5"], ["start.share"]),
+        (["model.change={split.train: 10}"], ["split.train", "start.share"]),
+        (["model.change={split.kind: formula}"], ["split.kind=formula", "split.kind: random"]),
     ):
         refused(zoo("discover", "find.yaml", *changes, "--out", "out", cwd=moody), *words)
         assert not (moody / "out").exists(), changes
@@ -342,6 +418,18 @@ def test_what_cannot_work_is_said_at_once(moody: Path) -> None:
     refused(zoo("screen", "find.yaml", cwd=moody), "is a discovery: zoo discover find.yaml")
     refused(zoo("discover", "screen_total", cwd=moody), "is a screening: zoo screen")
     refused(zoo("discover", "--resume", "moods", cwd=moody), "no folder of a discovery")
+    too_strict = ("filters.max_atoms=1", "--out", "none")
+    refused(zoo("discover", "find.yaml", *too_strict, cwd=moody), "none is left", "max_atoms 30")
+    gaps = ("acquisition={name: expected-improvement}", "objective.name=figure-of-merit", "--out", "gaps")
+    content = labelled(range(KNOWN))
+    for entry in content.values():
+        del entry["band_gap"]
+    (moody / "known.json").write_text(json.dumps(content))
+    refused(
+        zoo("discover", "find.yaml", *gaps, cwd=moody),
+        "needs the highest figure-of-merit so far",
+        "another acquisition",
+    )
     (moody / "known.json").write_text(json.dumps(labelled(range(5))))
     refused(zoo("discover", "find.yaml", "model.first=null", "--out", "few", cwd=moody), "too few")
 

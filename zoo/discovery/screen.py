@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -13,6 +14,8 @@ from tqdm import tqdm
 
 import zoo
 from zoo.cache import content_key
+from zoo.data.duplicates import KnownCrystals
+from zoo.data.structures import structure_from_dict
 from zoo.discovery import results
 from zoo.discovery.candidates import Found, Source, source_of
 from zoo.discovery.chunks import predict, sifted
@@ -22,7 +25,7 @@ from zoo.discovery.judge import Judge, Judged, Left
 from zoo.discovery.molecular import is_molecular
 from zoo.discovery.rows import Row, table_of
 from zoo.discovery.section import Screen
-from zoo.discovery.taken import Taken
+from zoo.discovery.taken import Taken, identity_of
 from zoo.discovery.top import Top
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.stopwatch import Stopwatch
@@ -98,6 +101,9 @@ class Walk:
         wanted = made.filters.non_molecular
         self._non_molecular = judge.objective.non_molecular if wanted is None else wanted
         self._top = Top(made.top)
+        # Of those in the top: place among all -> key; and what they are, as far as it was asked for.
+        self._keys: dict[int, str] = {}
+        self._alike = KnownCrystals()
 
     def go_on(self) -> int:
         """From where the parts in the folder end to the last candidate.
@@ -139,6 +145,11 @@ class Walk:
                     self._top.push(score, index)
             rows += table.num_rows
             last = part["key"][-1]
+        for row in results.chosen(self._made, self._folder, self._judge.predictor.card.target) if rows else ():
+            self._keys[row["index"]] = row["key"]
+            if self._taken.crystals is not None:
+                structure = structure_from_dict(json.loads(row["structure"]))
+                self._alike.add(identity_of(row["key"], structure, json.loads(row["properties"])))
         return rows, last
 
     def _judged(self, entries: Iterator[Found], start: int) -> Generator[list[Row], None, None]:
@@ -161,22 +172,35 @@ class Walk:
             if not self._top.takes(score, row.index):
                 break  # nor would those after it be
             # Asked last, and of these few: it takes longer than all else together.
-            twin = self._known(row)
-            if twin is not None:
-                row.outcome = Left("filtered", "known under another key", twin)
+            left = self._there_already(row) or self._molecular(row)
+            if left is not None:
+                row.outcome = left
                 continue
-            if self._non_molecular and self._molecular(row):
-                row.outcome = Left("filtered", "molecular")
-                continue
-            self._top.push(score, row.index)
+            gone = self._top.push(score, row.index)
+            self._keys[row.index] = row.key
+            if gone is not None:
+                del self._keys[gone]
             row.keep = True
 
-    def _known(self, row: Row) -> str | None:
-        assert row.structure is not None
+    def _there_already(self, row: Row) -> Left | None:
+        """Whether it is known, or in the top, under its own or another key."""
+        if row.key in self._keys.values():
+            return Left("filtered", "a second one of this key")
+        if self._taken.crystals is None or row.structure is None:
+            return None
         with self.watch("duplicates"):
-            return self._taken.twin_of(row.key, row.structure)
+            identity = identity_of(row.key, row.structure, row.properties)
+        twin = self._taken.crystals.same_as(identity)
+        if twin is not None:
+            return Left("filtered", "known under another key", twin)
+        twin = self._alike.same_as(identity)
+        if twin in self._keys.values():
+            return Left("filtered", "the same crystal as another candidate", str(twin))
+        self._alike.add(identity)
+        return None
 
-    def _molecular(self, row: Row) -> bool:
-        assert row.structure is not None
+    def _molecular(self, row: Row) -> Left | None:
+        if not self._non_molecular or row.structure is None:
+            return None
         with self.watch("dimensionality"):
-            return is_molecular(row.structure)
+            return Left("filtered", "molecular") if is_molecular(row.structure) else None

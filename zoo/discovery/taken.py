@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pymatgen.core import Structure
 
@@ -22,11 +24,7 @@ class Taken:
     keys: frozenset[str] = frozenset()
     crystals: KnownCrystals | None = None
 
-    def twin_of(self, key: str, structure: Structure) -> str | None:
-        """The key under which a candidate is known already: same formula, space group, volume within 2 %."""
-        return None if self.crystals is None else self.crystals.same_as(identity_of(key, structure))
 
-
-def identity_of(key: str, structure: Structure) -> Identity:
-    """What of a crystal is compared."""
-    return Identity.of(Record(key, structure, {}))
+def identity_of(key: str, structure: Structure, properties: Mapping[str, Any]) -> Identity:
+    """What of a crystal is compared; a space group that its source states goes before spglib's, as in a training."""
+    return Identity.of(Record(key, structure, {}, properties))

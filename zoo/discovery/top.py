@@ -16,12 +16,12 @@ class Top:
         """Whether a candidate would be among them."""
         return len(self._heap) < self._size or (score, -index) > self._heap[0]
 
-    def push(self, score: float, index: int) -> None:
-        """Take a candidate in, if it is among them; `index` is its place among all."""
+    def push(self, score: float, index: int) -> int | None:
+        """Take a candidate in, if it is among them; `index` is its place among all. The place of who had to go."""
         if len(self._heap) < self._size:
             heapq.heappush(self._heap, (score, -index))
-        else:
-            heapq.heappushpop(self._heap, (score, -index))
+            return None
+        return -heapq.heappushpop(self._heap, (score, -index))[1]
 
     @property
     def indices(self) -> list[int]:

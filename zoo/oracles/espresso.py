@@ -20,7 +20,7 @@ from zoo.data.tensors import DIELECTRIC
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.oracles.espresso_calculation import Calculation
 from zoo.oracles.espresso_hypers import EspressoHypers
-from zoo.oracles.espresso_stages import Stages
+from zoo.oracles.espresso_stages import SCRATCH, Stages
 from zoo.oracles.external import end_forgotten, missing_program
 from zoo.oracles.pseudopotentials import HOW_TO_GET, find_folder, missing_folder
 from zoo.run_folder import read_json, write_json
@@ -78,6 +78,6 @@ class Espresso(Oracle):
                 except CalculationFailed:
                     shutil.rmtree(stages.scratch, ignore_errors=True)
                     raise
-                shutil.rmtree(stages.scratch, ignore_errors=True)
+        shutil.rmtree(folder / SCRATCH, ignore_errors=True)
         told = read_json(report)["tensors"]
         return {name: np.array(told[name]) for name in self.targets()}

@@ -35,7 +35,7 @@ def take_over(earlier: Path, made: Recipe, folder: RunFolder, usable: Sequence[s
     if differ:
         raise ZooError(f"model.first: {earlier} was trained by another recipe ({', '.join(differ)} differ)")
     split = read_json(run.seed(made.seeds[0]).split)
-    if {*split["train"], *split["val"], *split["test"]} != set(sorted(usable)[: made.data.limit]):
+    if {*split["train"], *split["val"], *split["test"]} != set(usable):
         raise ZooError(f"model.first: {earlier} was trained on other crystals than those that are known at the start")
     partial = folder.path.with_name(f"{folder.path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

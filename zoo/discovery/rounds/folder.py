@@ -65,8 +65,9 @@ class DiscoveryFolder:
 
     discover.yaml   the resolved recipe
     run.json        versions, command
+    training.yaml   the resolved recipe of the models, on the dataset as a whole
     start.json      what was known at the start: keys, best value of the objective
-    start.txt       keys, where a share of the dataset was hidden
+    start.txt       keys of what the first models are made of
     round_1/, ...   see RoundFolder; after the last one, the model of one more
     asked.csv       a row a crystal that was chosen: what was predicted, what came of it
     rounds.csv      a row a round
@@ -86,6 +87,11 @@ class DiscoveryFolder:
     def provenance(self) -> Path:
         """With which code it was begun, and gone on with."""
         return self.path / "run.json"
+
+    @property
+    def training(self) -> Path:
+        """By which the models are trained."""
+        return self.path / "training.yaml"
 
     @property
     def start(self) -> Path:

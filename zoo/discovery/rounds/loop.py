@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from zoo import plugins
+from zoo import plugins, recipe
 from zoo import run as runs
 from zoo.contract.discovery import Acquisition, Objective
 from zoo.contract.target import TensorTarget
@@ -26,14 +26,14 @@ from zoo.discovery.rounds.calculations import Ask, calculations_of, give_up, ora
 from zoo.discovery.rounds.first import take_over
 from zoo.discovery.rounds.folder import DiscoveryFolder, RoundFolder
 from zoo.discovery.rounds.section import Discovery
-from zoo.discovery.rounds.start import Known, known_at_start, recipe_after, refuse_other_target
+from zoo.discovery.rounds.start import Known, known_at_start, recipe_after, refuse_other_target, refuse_unfit
 from zoo.discovery.screen import screen
 from zoo.discovery.section import Screen
 from zoo.discovery.taken import Taken, identity_of
 from zoo.discovery.workers import each
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.recipe import Recipe
-from zoo.run_folder import RunFolder, read_json, write_json
+from zoo.run_folder import RunFolder, read_json, write_json, write_text
 
 Echo = Callable[[str], None]
 Train = Callable[[Recipe, RunFolder], dict[str, Any]]
@@ -66,8 +66,10 @@ class Loop:
 
     @cached_property
     def training(self) -> Recipe:
-        """By which the models are trained."""
-        return self.made.training()
+        """By which the models are trained, as it was when the discovery began."""
+        stored = self.folder.training
+        made = recipe.read(str(stored)) if stored.is_file() else self.made.training()
+        return made.model_copy(update={"tracking": self.made.tracking, "device": self.made.device})
 
     @cached_property
     def target(self) -> TensorTarget:
@@ -104,7 +106,9 @@ class Loop:
         missing = oracle.missing()
         if missing is not None:
             raise ZooError(f"the oracle '{made.oracle.name}' cannot be asked: {missing}")
-        if next(source_of(made.candidates).found(), None) is None:
+        refuse_unfit(self.training)
+        begun = self.folder.round(1).chosen.is_file()  # what has been chosen needs no candidates
+        if not begun and next(source_of(made.candidates).found(), None) is None:
             raise ZooError("there are no candidates")
 
     def go_on(self, after: Callable[[], None], giving_up: bool = False) -> dict[str, Any]:
@@ -125,16 +129,25 @@ class Loop:
         folder = self.folder
         with clear_disk_errors(folder.path), folder.alone():
             folder.begin(self.made)
+            if not folder.training.is_file():
+                write_text(folder.training, recipe.dump(self.training))
             folder.summary.unlink(missing_ok=True)  # of fewer rounds
             known = known_at_start(self.made, self.training, self.objective, folder)
             self.echo(f"known     {known.usable:,} crystals with '{self.target.name}'{self._best_words(known.best)}")
+            self._refuse_without_best(known)
             rounds: list[RoundFolder] = folder.finished_rounds
+            if rounds:  # it may have been stopped before these were written
+                results.write(folder, known, rounds, self.target, self.objective, self.made)
+                after()
             for number in range(len(rounds) + 1, self.made.rounds + 1):
                 place = folder.round(number)
                 self.echo(f"round {number}   of {self.made.rounds}")
                 try:
-                    self._round(place, known, rounds, giving_up)
+                    # Only a round that has been waiting is given up, not one that is to begin.
+                    self._round(place, known, rounds, giving_up and place.chosen.is_file())
                 except screenings.NothingLeft as error:
+                    if not rounds:
+                        raise
                     self.echo(f"ended     {error}")
                     break
                 rounds.append(place)
@@ -147,16 +160,27 @@ class Loop:
             after()
             return content
 
+    def _refuse_without_best(self, known: Known) -> None:
+        choice = self.made.acquisition.name
+        if plugins.load("acquisition", choice).needs_best and known.best is None:
+            raise ZooError(
+                f"the acquisition '{choice}' needs the highest {self.made.objective.name} so far, which is defined for "
+                "none of the crystals that are known: choose another acquisition"
+            )
+
     def _best_words(self, best: float | None) -> str:
         return "" if best is None else f", the highest {self.made.objective.name} among them {best:.4g}"
 
     def _model(self, folder: RunFolder, rounds: Sequence[RoundFolder]) -> None:
         """Models that know what has come in these rounds."""
-        made = recipe_after(self.made, self.training, self.target, self.folder, rounds)
+        made = recipe_after(self.training, self.target, self.folder, rounds)
         if self.made.model.first is not None and not rounds and not folder.path.exists():
             take_over(Path(self.made.model.first), made, folder, read_json(self.folder.start)["usable"])
-        if not folder.finished:
-            self.train(made, folder)
+        if folder.finished:
+            return
+        if folder.recipe.is_file():  # the paths in it are of another place, where the discovery was moved
+            write_text(folder.recipe, recipe.dump(made))
+        self.train(made, folder)
 
     def _round(self, place: RoundFolder, known: Known, before: Sequence[RoundFolder], giving_up: bool) -> None:
         if not place.chosen.is_file():
@@ -190,7 +214,10 @@ class Loop:
         keys = known.keys | {one.key for one in chosen}
         if not self.training.data.deduplicate:
             return Taken(keys)
-        again = (identity_of(one.key, structure_from_dict(json.loads(one.facts["structure"]))) for one in chosen)
+        again = (
+            identity_of(one.key, structure_from_dict(json.loads(one.facts["structure"])), one.facts["properties"])
+            for one in chosen
+        )
         return Taken(keys, KnownCrystals([*known.crystals, *again]))
 
     def _tell(self, outcome: dict[str, Any] | None, key: str, formula: str) -> None:

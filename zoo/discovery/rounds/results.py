@@ -34,7 +34,8 @@ def write(
     """asked.csv, rounds.csv and the figures, of the rounds so far; all of it follows from what these have written."""
     asked = [one for place in rounds for one in asked_in(place, target, objective)]
     write_asked(folder, asked, target)
-    write_rows(folder.table, [_row(place, asked, known) for place in rounds])
+    if rounds:
+        write_rows(folder.table, [_row(place, asked, known) for place in rounds])
     _draw(folder, known, rounds, asked, target, made)
     return asked
 

@@ -79,6 +79,8 @@ class Discovery(Search):
         split = content.setdefault("split", {})
         if isinstance(split, dict) and split.get("seed") is None:
             split["seed"] = 0  # members on different splits would have seen each other's validation crystals
+        for section in ("dataset", "split"):
+            recipe.make_path_absolute(content.get(section))
         content["name"] = self.name
         content["device"] = self.device
         made = recipe.parse(content, f"model.recipe: {where}")
@@ -96,7 +98,11 @@ def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Discovery:
     recipe.make_path_absolute(content.get("candidates"))
     for key in ("recipe", "first"):
         recipe.make_path_absolute(content.get("model"), key)
-    recipe.make_path_absolute(content.get("oracle"))
+    oracle = content.get("oracle")
+    for key, value in oracle.items() if isinstance(oracle, dict) else ():
+        if isinstance(value, str) and "/" in value:  # a bare word is a program, or the name of something
+            recipe.make_path_absolute(oracle, key)
+    recipe.make_path_absolute(oracle)
     return parse(content, where)
 
 

@@ -65,14 +65,14 @@ def known_at_start(made: Discovery, training: Recipe, objective: Objective, fold
             on_bad_record=data.on_bad_record,
         )
         crystals = ready.crystals
-        usable = crystals.keys
-        labelled = {*usable, *(one.key for one in ready.left_out if one.stage not in ("read", "target"))}
+        usable = crystals.keys[: data.limit]
+        labelled = {*crystals.keys, *(one.key for one in ready.left_out if one.stage not in ("read", "target"))}
         if made.start.share is not None:
             count = round(made.start.share * len(usable))
             drawn = np.random.default_rng(made.start.seed).permutation(len(usable))[:count]
             usable = sorted(usable[i] for i in drawn)
             labelled = set(usable)
-            write_text(folder.start_keys, "\n".join(usable) + "\n")
+        write_text(folder.start_keys, "\n".join(usable) + "\n")
         others = sorted(labelled - set(usable))
         found = _look(training, objective, frozenset(usable))
         known = set(usable)
@@ -118,25 +118,40 @@ def objective_of(
     return values
 
 
+def refuse_unfit(training: Recipe) -> None:
+    """See that all rounds can be trained alike.
+
+    Raises:
+        ZooError: the split leaves out crystals, or goes by what results do not keep to.
+    """
+    if training.split.train is not None:
+        raise ZooError("model.recipe: split.train would leave out results; for fewer crystals say start.share")
+    if training.split.kind == "formula":
+        raise ZooError(
+            "model.recipe: split.kind=formula does not hold in a discovery, where all results are trained on: say "
+            "'model.change={split.kind: random}'"
+        )
+
+
 def recipe_after(
-    made: Discovery, training: Recipe, target: TensorTarget, folder: DiscoveryFolder, rounds: Sequence[RoundFolder]
+    training: Recipe, target: TensorTarget, folder: DiscoveryFolder, rounds: Sequence[RoundFolder]
 ) -> Recipe:
     """By which models are trained on what is known after some rounds: on the same validation and test part always.
 
     What has come in the rounds is all trained on: crystals that were chosen for being extreme are no fair test.
     """
-    dataset = training.dataset
-    if made.start.share is not None:
-        keys = str(folder.start_keys.resolve())
-        dataset = Plugin.model_validate({"name": "subset", "dataset": dataset.model_dump(), "path": keys})
+    # Nothing but what was usable at the start: what else the dataset holds may be asked for, and come with the results.
+    keys = str(folder.start_keys.resolve())
+    subset = {"name": "subset", "dataset": training.dataset.model_dump(), "path": keys}
+    training = training.model_copy(update={"data": training.data.model_copy(update={"limit": None})})
     if not rounds:
-        return training.model_copy(update={"dataset": dataset})
+        return training.model_copy(update={"dataset": Plugin.model_validate(subset)})
     fields = {"formula": target.formula, "unit": target.unit, "quantity": target.quantity}
     described = {target.name: {**fields, "intensive": target.intensive, "per_atom": target.per_atom}}
     files = [{"name": "file", "path": str(one.results.resolve()), "targets": described} for one in rounds]
-    joined = Plugin.model_validate({"name": "joined", "datasets": [dataset.model_dump(), *files]})
+    joined = Plugin.model_validate({"name": "joined", "datasets": [subset, *files]})
     first = folder.round(1).model.seed(training.seeds[0]).split.resolve()
-    split = Splitting(kind="file", path=str(first), seed=training.split.seed, train=training.split.train)
+    split = Splitting(kind="file", path=str(first), seed=training.split.seed)
     return training.model_copy(update={"dataset": joined, "split": split})
 
 
