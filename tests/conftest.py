@@ -25,6 +25,8 @@ LONG_FIRST = (
     "test_guides.py",
     "test_third_party.py",
     "discovery/test_discover.py",
+    "discovery/test_ray.py",
+    "discovery/test_guide.py",
     "test_new.py",
     "discovery/test_resume.py",
     "serving/test_postgres.py",

@@ -165,11 +165,12 @@ class Tasks(Crew[T, R]):
 
     def end(self) -> None:
         """See `Crew`."""
-        running, self._running = list(self._running), {}
-        for reference in running:
+        left, self._running = list(self._running), {}
+        for reference in left:
             self._ray.cancel(reference)
-        if running:
-            self._ray.wait(running, num_returns=len(running), timeout=PATIENCE)
-        for reference in running:
+        if left:
+            _, left = self._ray.wait(left, num_returns=len(left), timeout=PATIENCE)
+        # Never one that has just ended: Ray 2.60 aborts this process then ("complete task that was not pending").
+        for reference in left:
             with suppress(self._ray.exceptions.RayError):
                 self._ray.cancel(reference, force=True)
