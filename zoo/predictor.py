@@ -158,7 +158,8 @@ class Predictor:
 
         Args:
             structures: some hundred at most: their graphs are in memory at once.
-            watch: counts the time of "graphs" and of "encoder and readout".
+            watch: counts the time of "graphs", "encoder" and "readout"; an encoder that the readout differentiates is
+                counted with it, as is what a GPU has only been told to do.
 
         Returns:
             Every member's tensor, as in `tensors`, and what `Reference.novelty` describes the crystal by, (D,), where
@@ -178,8 +179,7 @@ class Predictor:
         asked = list(graphs)
         for chosen in size_sorted([len(graph.src) for graph in graphs.values()], EDGES_PER_BATCH):
             chosen = [asked[k] for k in chosen]
-            with watch("encoder and readout"):
-                answers = zip(chosen, *self._forward([graphs[i] for i in chosen]), strict=True)
+            answers = zip(chosen, *self._forward([graphs[i] for i in chosen], watch), strict=True)
             for i, tensors, descriptor in answers:
                 finite = np.isfinite(tensors).all()
                 reason = f"no finite answer for {names[i]}: are two of its atoms at one place?"
@@ -221,22 +221,31 @@ class Predictor:
         refuse_unknown_elements(self.members[0].encoder, [structure.composition.reduced_formula], [crystal])
         return crystal
 
-    def _forward(self, graphs: list[CrystalGraph]) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+    def _forward(
+        self, graphs: list[CrystalGraph], watch: Stopwatch
+    ) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
         """Of one batch the tensors of all members, as `tensors`, and what describes each crystal (`Reference`)."""
-        batch = collate(graphs).to(self.device)
+        with watch("graphs"):
+            batch = collate(graphs).to(self.device)
         first = self.members[0]
-        embedding = None
+        embedding, found = None, []
         with nullcontext() if first.readout.needs_grad else torch.inference_mode():
-            if not first.readout.needs_grad:
-                embedding = first.encoder(batch)
-            # A frozen encoder is shared, and runs once for all members.
-            mine = (embedding if member.encoder is first.encoder else None for member in self.members)
-            found = [
-                member(batch, known).detach().cpu().numpy() for member, known in zip(self.members, mine, strict=True)
-            ]
+            for member in self.members:
+                mine = None
+                if not member.readout.needs_grad:
+                    # A frozen encoder is shared, and runs once for all members.
+                    with watch("encoder"):
+                        mine = (
+                            embedding
+                            if embedding is not None and member.encoder is first.encoder
+                            else member.encoder(batch)
+                        )
+                    embedding = mine if member is first else embedding
+                with watch("readout"):
+                    found.append(member(batch, mine).detach().cpu().numpy())
         descriptors: list[np.ndarray | None] = [None] * len(graphs)
         if self.reference is not None:
-            with torch.no_grad():
+            with torch.no_grad(), watch("encoder"):
                 atoms = (first.encoder(batch) if embedding is None else embedding).atoms
                 descriptors = list(describe_crystals(atoms, batch.crystal, len(graphs)).cpu().numpy())
         tensors = np.stack(found)

@@ -61,7 +61,7 @@ def test_what_is_chosen_is_the_top_of_all_that_predict_says(recipe: dict, tmp_pa
     assert [row["index"] for row in parts(tmp_path / "out")] == list(range(40))
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["candidates"], summary["predicted"], summary["chosen"]) == (40, 40, 6)
-    assert {"reading", "graphs", "encoder and readout", "writing"} <= set(summary["speed"]["of_which"])
+    assert {"reading", "graphs", "encoder", "readout", "writing"} <= set(summary["speed"]["of_which"])
     for words in ("40 of 40 candidates", "candidates/s", "top.csv", "figure_of_merit.png, objective.png"):
         assert words in result.stdout
     assert recipes.read_content(str(tmp_path / "out" / "screen.yaml"))[0]["acquisition"] == {"name": "ucb"}
