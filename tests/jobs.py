@@ -26,7 +26,9 @@ def work(job: Job) -> str:
     with (job.folder / "begun").open("a") as file:
         file.write(f"{os.getpid()}\n")
     if job.what == "refuse":
-        time.sleep(0.5)  # the others have begun
+        raise ZooError(f"{job.folder.name} is refused")
+    if job.what == "refuse beside 'long'":
+        until(lambda: programs(job.folder.parent / "long"))
         raise ZooError(f"{job.folder.name} is refused")
     if job.what == "break":
         raise KeyError(job.folder.name)

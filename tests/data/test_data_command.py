@@ -132,6 +132,6 @@ def test_nothing_readable(tmp_path):
 
 def test_error_on_the_command_line_is_one_line(tmp_path):
     command = [sys.executable, "-c", "from zoo.cli import main; main()", "data", "check", "petousis"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert run.returncode == 2 and run.stdout == ""
     assert len(run.stderr.splitlines()) == 1 and "petousis2017" in run.stderr

@@ -175,7 +175,7 @@ def test_full_disk(server, destination):
         "except ZooError as error: print(error)\n"
     )
     command = [sys.executable, "-c", code, server.url, SHA256, str(destination)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     (line,) = run.stdout.splitlines() or [run.stderr]
     assert str(destination.parent) in line and "set ZOO_CACHE to another folder" in line
     download(server.url, SHA256, destination)  # room again: it goes on

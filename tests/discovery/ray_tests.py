@@ -133,7 +133,7 @@ def test_tasks_whose_worker_or_node_dies_are_done_again(cluster: Any, tmp_path: 
 
 
 def test_an_error_ends_what_runs(cluster: Any, tmp_path: Path) -> None:
-    jobs = [Job(tmp_path / "long", "long"), Job(tmp_path / "bad", "refuse"), Job(tmp_path / "next")]
+    jobs = [Job(tmp_path / "long", "long"), Job(tmp_path / "bad", "refuse beside 'long'"), Job(tmp_path / "next")]
     with pytest.raises(ZooError, match=r"^bad is refused$"):
         list(each(TWO, work, jobs))
     assert (tmp_path / "long" / "ended").is_file() and not programs(tmp_path / "long")

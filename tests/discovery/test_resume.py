@@ -43,7 +43,7 @@ def test_killed_again_and_again_the_result_is_the_same(recipe: dict, tmp_path: P
     command = [sys.executable, "-m", "zoo", "screen"]
     start = ["mine.yaml", "--out", "killed"]
     kills = 0
-    for wanted in (5, 20, 40):
+    for wanted in (5, 15, 25):
         with subprocess.Popen(
             [*command, *start], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         ) as run:

@@ -50,7 +50,7 @@ def test_all_are_done_once_by_two_processes(tmp_path: Path) -> None:
 
 
 def test_an_error_ends_what_runs_and_nothing_new_begins(tmp_path: Path) -> None:
-    jobs = [Job(tmp_path / "long", "long"), Job(tmp_path / "bad", "refuse"), Job(tmp_path / "next")]
+    jobs = [Job(tmp_path / "long", "long"), Job(tmp_path / "bad", "refuse beside 'long'"), Job(tmp_path / "next")]
     with pytest.raises(ZooError, match=r"^bad is refused$"):
         list(each(TWO, work, jobs))
     assert (tmp_path / "long" / "ended").is_file()
@@ -104,7 +104,7 @@ def test_nothing_outlives_us(tmp_path: Path, how: signal.Signals, whom: str) -> 
     ) as run:
         until(lambda: programs(out / "0") and programs(out / "1"))
         (os.killpg if whom == "the group" else os.kill)(run.pid, how)
-        said = run.communicate(timeout=60)[1]
+        said = run.communicate(timeout=300)[1]
     workers = [*begun(out / "0"), *begun(out / "1")]
     until(lambda: not any(running(pid) for pid in workers))
     assert not programs(out / "0") and not programs(out / "1")

@@ -547,7 +547,7 @@ def test_a_crystal_that_is_refused_before_anything_is_run(played: Played) -> Non
 def test_the_wall_limit(played: Played) -> None:
     played.says("ph.hangs")
     with pytest.raises(CalculationFailed, match=r"ph.x had not ended at the wall limit"):
-        played.ask(wall_hours=2 / 3600)
+        played.ask(wall_hours=8 / 3600)
     assert not (played.folder / "scratch").exists()
 
 

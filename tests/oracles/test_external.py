@@ -101,7 +101,7 @@ def test_the_wall_limit_ends_the_whole_calculation(tmp_path: Path) -> None:
         tmp_path / "go", "setsid sleep 600 & echo $! > inner; sleep 600 & echo $! > beside; echo $$ > own; wait"
     )
     with pytest.raises(CalculationFailed, match="go had not ended at the wall limit"):
-        run_program(program, tmp_path, log="out", deadline=time.monotonic() + 1.0)
+        run_program(program, tmp_path, log="out", deadline=time.monotonic() + 3.0)
     for name in ("own", "beside", "inner"):
         assert ended(int(wait_for(tmp_path / name))), name
     with pytest.raises(CalculationFailed, match="wall limit"):
@@ -112,7 +112,7 @@ def test_one_that_does_not_hear_is_killed(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(external, "GRACE", 0.5)
     program = script(tmp_path / "deaf", "trap '' TERM; echo $$ > own; while true; do sleep 0.1; done")
     with pytest.raises(CalculationFailed, match="wall limit"):
-        run_program(program, tmp_path, log="out", deadline=time.monotonic() + 0.5)
+        run_program(program, tmp_path, log="out", deadline=time.monotonic() + 3.0)
     assert ended(int(wait_for(tmp_path / "own")))
 
 
@@ -169,13 +169,14 @@ def test_one_that_cannot_be_ended_from_here_is_not_joined(tmp_path: Path, monkey
 
 
 def test_another_of_ours_that_lives_is_left_alone(tmp_path: Path) -> None:
-    program = script(tmp_path / "go", "echo $$ > own; sleep 1")
+    program = script(tmp_path / "go", "echo $$ > own; while [ ! -f go.on ]; do sleep 0.05; done")
     status = []
     thread = threading.Thread(target=lambda: status.append(run_program(program, tmp_path, log="out")))
     thread.start()
     wait_for(tmp_path / "own")
     with pytest.raises(ZooError, match="another process calculates in"):
         run_program("true", tmp_path, log="second")
+    (tmp_path / "go.on").touch()
     thread.join()
     assert status == [0]
 

@@ -113,6 +113,6 @@ def wait_for(server: Server, health: str = "/ping") -> None:
         try:
             if requests.get(server.url + health, timeout=5).ok:
                 return
-        except requests.ConnectionError:
+        except requests.RequestException:
             time.sleep(0.2)
     raise AssertionError(f"no answer within {SLOW} s: {server.log.read_text()[-3000:]}")

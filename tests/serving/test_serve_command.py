@@ -62,7 +62,7 @@ def test_a_run_folder_is_served_within_its_limits_until_it_is_told_to_stop(
         assert len(everyone) >= 2
         os.kill(server.process.pid, signal.SIGINT)
         assert server.process.wait(60) == 0
-        assert not psutil.wait_procs(everyone, timeout=10)[1]
+        assert not psutil.wait_procs(everyone, timeout=60)[1]
         said = server.log.read_text()
         assert f"http://127.0.0.1:{port}/invocations" in said
         assert "Traceback" not in said

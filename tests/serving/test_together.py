@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from jobs import until
 
 from zoo.tracking.together import Together
 
@@ -19,13 +19,13 @@ def test_what_waits_is_answered_in_one_call_and_in_order() -> None:
         calls.append(questions)
         if len(calls) == 1:
             first.set()
-            time.sleep(0.5)  # the others come meanwhile
+            until(lambda: len(together._waiting) == 3)
         return [10 * question for question in questions]
 
     together = Together(answer, most=64)
     with ThreadPoolExecutor(4) as threads:
         ahead = threads.submit(together.ask, "a", [1])
-        first.wait(5)
+        first.wait(60)
         others = [threads.submit(together.ask, "a", [n, n + 1]) for n in (2, 4, 6)]
         assert ahead.result() == [10]
         assert [one.result() for one in others] == [[20, 30], [40, 50], [60, 70]]
@@ -38,14 +38,15 @@ def test_kinds_are_kept_apart_and_calls_within_bounds() -> None:
 
     def answer(kind: object, questions: list[int]) -> list[int]:
         calls.append((kind, len(questions)))
-        first.set()
-        time.sleep(0.2)
+        if len(calls) == 1:
+            first.set()
+            until(lambda: len(together._waiting) == 4)
         return questions
 
     together = Together(answer, most=4)
     with ThreadPoolExecutor(6) as threads:
         running = [threads.submit(together.ask, "a", [0])]
-        first.wait(5)
+        first.wait(60)
         running += [threads.submit(together.ask, kind, [n] * 3) for n, kind in enumerate("abab")]
         for one in running:
             one.result()

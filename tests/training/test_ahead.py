@@ -26,7 +26,7 @@ def test_the_next_ones_are_made_while_one_is_in_use() -> None:
 
     loop = ahead(items(), depth=2)
     assert next(loop) == 0
-    assert made[1].wait(10) and made[2].wait(10), "in a thread: nobody has asked for them"
+    assert made[1].wait(60) and made[2].wait(60), "in a thread: nobody has asked for them"
     assert not made[4].is_set(), "no more than two ahead"
     loop.close()
 

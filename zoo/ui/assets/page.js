@@ -11,8 +11,12 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
       if (!contents || !contents.length) {
         return [none, none];
       }
+      // They come in the order in which the browser has finished reading them, which is another one each time.
+      const order = names.map((_, n) => n);
+      order.sort((a, b) => names[a].localeCompare(names[b], "en", { numeric: true }));
       let left = 6 * limits.bytes; // of all files together
-      const files = contents.slice(0, limits.files).map((content, n) => {
+      const files = order.slice(0, limits.files).map((n) => {
+        const content = contents[n];
         const bytes = Math.floor((content.length - content.indexOf(",")) * 0.75);
         const most = Math.min(limits.bytes, left);
         if (bytes > most) {
