@@ -4,6 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?=
 
+# Images for containers often set it; then each of the many processes of the tests would compile torch anew, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test test-foreign bench lint clean
 .DEFAULT_GOAL := help
 
