@@ -83,16 +83,7 @@ def recipe_of(out: Path, repeat: int, task: str, acquisition: str, rounds: int) 
 
 def usable() -> pipeline.Prepared:
     """What of the dataset a training can use."""
-    training = section.read("backtest_total").training()
-    data = training.data
-    return pipeline.prepare(
-        dataset_of(training.dataset),
-        training.target,
-        cleaning=data.cleaning,
-        deduplicate=data.deduplicate,
-        frame=data.frame,
-        on_bad_record=data.on_bad_record,
-    )
+    return runs.usable(section.read("backtest_total").training())
 
 
 def truth(out: Path, repeat: int, task: str) -> dict[str, Any]:

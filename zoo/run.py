@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from zoo import metrics, plugins, recipe, results
+from zoo import metrics, recipe, results
 from zoo import model as models
 from zoo.cache import content_key
 from zoo.contract.target import TensorTarget
 from zoo.convolution.backends import convolution_backend
 from zoo.data import pipeline
 from zoo.data.crystals import CrystalStore
+from zoo.data.subset import dataset_of
 from zoo.devices import choose_device
 from zoo.embeddings import EmbeddingStore
 from zoo.errors import ZooError, clear_disk_errors, did_you_mean
@@ -61,8 +62,7 @@ def target_of(made: Recipe) -> TensorTarget:
     Raises:
         ZooError: an unknown plugin or setting or target, or a pair that cannot work.
     """
-    settings = plugins.hypers("dataset", made.dataset.name, made.dataset.settings)
-    known = plugins.load("dataset", made.dataset.name)(settings).targets()
+    known = dataset_of(made.dataset).targets()
     if made.target not in known:
         raise ZooError(
             f"dataset '{made.dataset.name}' has no target '{made.target}'.{did_you_mean(made.target, known)}"
@@ -173,6 +173,23 @@ def remember(prepared: Prepared, folder: RunFolder) -> None:
     write_json(folder.provenance, origin)
 
 
+def usable(made: Recipe) -> pipeline.Prepared:
+    """What of the recipe's dataset can be used, and what is left out and why.
+
+    Raises:
+        ZooError: as `zoo.data.pipeline.prepare`.
+    """
+    data = made.data
+    return pipeline.prepare(
+        dataset_of(made.dataset),
+        made.target,
+        cleaning=data.cleaning,
+        deduplicate=data.deduplicate,
+        frame=data.frame,
+        on_bad_record=data.on_bad_record,
+    )
+
+
 def prepare(
     made: Recipe,
     target: TensorTarget,
@@ -182,17 +199,8 @@ def prepare(
     echo: Echo,
 ) -> Prepared:
     """Crystals, graphs and, for a frozen encoder, embeddings, all on disk."""
-    settings = plugins.hypers("dataset", made.dataset.name, made.dataset.settings)
-    dataset = plugins.load("dataset", made.dataset.name)(settings)
     data = made.data
-    ready = pipeline.prepare(
-        dataset,
-        made.target,
-        cleaning=data.cleaning,
-        deduplicate=data.deduplicate,
-        frame=data.frame,
-        on_bad_record=data.on_bad_record,
-    )
+    ready = usable(made)
     crystals = ready.crystals.select(range(len(ready.crystals))[: data.limit])
     if is_first():
         write_json(folder.path / "data_report.json", {**ready.report, "limit": data.limit, "used": len(crystals)})

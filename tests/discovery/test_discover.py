@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -20,6 +21,9 @@ from discovered import HIDDEN, KNOWN, asked, labelled, tensor, write_discovery
 import zoo as package
 from zoo import plugins, recipe
 from zoo.run_folder import read_json, read_rows
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +80,19 @@ def test_what_it_prints_and_draws(found: Path) -> None:
     assert names == {"progress.png", "anisotropy.png", "parity.png", "figure_of_merit.png", "best.png"}
 
 
+def parent_of(folder: Path, uri: str) -> Run:
+    """The run of the whole discovery."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri).get_run(read_json(folder / "mlflow.json")[uri]["runs"]["parent"])
+
+
 def test_rounds_are_runs_below_one_run(found: Path) -> None:
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{found.parent}/mlflow.db"
     client = MlflowClient(uri)
-    state = next(iter(read_json(found / "mlflow.json").values()))
-    parent = client.get_run(state["runs"]["parent"])
+    parent = parent_of(found, uri)
     assert parent.info.status == "FINISHED" and parent.data.params["acquisition.name"] == "ucb"
     assert [m.value for m in client.get_metric_history(parent.info.run_id, "trained_on")] == [18, 22]
     below = client.search_runs(
@@ -385,13 +395,20 @@ def test_a_round_waits_for_what_somebody_else_brings(found: Path, moody: Path) -
 
 def test_what_has_nothing_to_do_with_a_crystal_stops_all(found: Path, moody: Path) -> None:
     keys = in_a_mood(found, moody, stops=1)
-    refused(zoo("discover", "find.yaml", "--out", "out", cwd=moody), "the disk of the calculations is full")
+    tracked = ("rounds=2", f"tracking={{enabled: true, uri: 'sqlite:///{moody}/mlflow.db'}}")
+    said = ("the disk of the calculations is full", "is kept, go on with: zoo discover --resume out")
+    refused(zoo("discover", "find.yaml", *tracked, "--out", "out", cwd=moody), *said)
     (moody / "moods" / keys[1]).write_text("surprises")
     said = ("the oracle 'moody' fails on", keys[1], "KeyError: 'nothing'")
     refused(zoo("discover", "--resume", "out", cwd=moody), *said)
     (moody / "moods" / keys[1]).write_text("fine")
-    assert zoo("discover", "--resume", "out", cwd=moody).returncode == 0
-    assert [row["status"] for row in asked(moody / "out")] == ["done"] * 4
+    others = {f"c-{number:04d}" for number in range(KNOWN, KNOWN + HIDDEN)} - set(keys)
+    for word, status in (("stops", "FAILED"), ("fine", "FINISHED")):  # in the second round
+        for key in others:
+            (moody / "moods" / key).write_text(word)
+        assert zoo("discover", "--resume", "out", cwd=moody).returncode == (2 if word == "stops" else 0)
+        assert parent_of(moody / "out", f"sqlite:///{moody}/mlflow.db").info.status == status
+    assert [row["status"] for row in asked(moody / "out")] == ["done"] * 8
 
 
 def test_what_cannot_work_is_said_at_once(moody: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,21 +62,22 @@ def discover_command(
 
 def _discover_and_show(made: Discovery, folder: DiscoveryFolder, giving_up: bool) -> None:
     from zoo.cli.report import train
+    from zoo.cli.run import resumable
     from zoo.discovery.rounds.loop import Loop, Waiting
+    from zoo.errors import ZooError
 
     chosen = f"the top {made.top} by {made.acquisition.name} for {made.objective.name}"
     click.echo(f"{made.name}: {made.rounds} rounds, {chosen}; everything goes to {folder.path}")
     loop = Loop(made, folder, lambda recipe, place: train(recipe, place, click.echo), click.echo)
     try:
-        found = loop.go_on(lambda: _track(made, folder), giving_up)
+        with resumable("discover", folder.path, folder.recipe.is_file):
+            found = loop.go_on(lambda: _track(made, folder), giving_up)
     except Waiting as waiting:
         click.echo(f"\n{waiting}\nwhen these are done: zoo discover --resume {folder.path}")
         click.echo(f"to close the round without them: zoo discover --resume {folder.path} --give-up")
         return
-    except KeyboardInterrupt:
-        if not folder.recipe.is_file():
-            raise  # nothing has begun
-        click.echo(f"\nstopped; go on with: zoo discover --resume {folder.path}", err=True)
+    except (KeyboardInterrupt, ZooError) as error:
+        _tell_of_the_stop(made, folder, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     _show(found, made, folder)
 
@@ -95,6 +97,17 @@ def _track(made: Discovery, folder: DiscoveryFolder) -> None:
     else:
         if folder.summary.is_file():
             click.echo(f"mlflow    {sent.line}")
+
+
+def _tell_of_the_stop(made: Discovery, folder: DiscoveryFolder, status: str) -> None:
+    """A server that does not answer is not spoken of: something else has to be put right."""
+    from zoo.errors import ZooError
+
+    if made.tracking.enabled and folder.tracked.is_file():
+        from zoo.tracking.rounds import stopped
+
+        with suppress(ZooError):
+            stopped(made, folder, status)
 
 
 def _show(found: dict[str, Any], made: Discovery, folder: DiscoveryFolder) -> None:

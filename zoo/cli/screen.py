@@ -57,6 +57,7 @@ def screen_command(recipe: str | None, overrides: tuple[str, ...], out: Path | N
 
 
 def _screen_and_show(made: Screen, folder: ScreenFolder) -> None:
+    from zoo.cli.run import resumable
     from zoo.discovery.screen import screen
     from zoo.errors import ZooError
 
@@ -64,13 +65,8 @@ def _screen_and_show(made: Screen, folder: ScreenFolder) -> None:
         raise ZooError(f"workers.count={made.workers.count}: several models predict with workers.kind=ray only")
     chosen = f"the top {made.top} by {made.acquisition.name} for {made.objective.name}"
     click.echo(f"{made.name}: {chosen}; everything goes to {folder.path}")
-    try:
+    with resumable("screen", folder.path, folder.recipe.is_file):
         found = screen(made, folder, click.echo)
-    except KeyboardInterrupt:
-        if not folder.recipe.is_file():
-            raise  # nothing has begun
-        click.echo(f"\nstopped; go on with: zoo screen --resume {folder.path}", err=True)
-        raise
     _show(found, made, folder)
 
 

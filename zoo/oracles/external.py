@@ -106,7 +106,7 @@ def run_program(
     number = -status if status < 0 else status - 128  # mpirun and shells tell it so
     if number in FROM_OUTSIDE:
         who = signal.Signals(number).name
-        raise ZooError(f"{name} was ended from outside ({who}) in {folder}; begin again to go on")
+        raise ZooError(f"{name} was ended from outside ({who}) in {folder}")
     if status and (shutil.disk_usage(folder).free < FULL or "No space left on device" in _tail(folder / log)):
         raise ZooError(f"no space left for {folder}: free some, or choose another folder")
     return status
@@ -158,7 +158,7 @@ def _wait(process: subprocess.Popen[bytes], name: str, deadline: float | None) -
         if deadline is not None and time.monotonic() > deadline:
             raise CalculationFailed(f"{name} had not ended at the wall limit")
         if _stopping.wait(pause):
-            raise ZooError(f"{name} was ended, as all else; begin again to go on")
+            raise ZooError(f"{name} was ended, as all else")
         pause = min(0.5, 1.5 * pause)
 
 

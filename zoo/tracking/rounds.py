@@ -72,6 +72,18 @@ def send_discovery(made: Discovery, folder: DiscoveryFolder) -> SentDiscovery:
     return SentDiscovery(without_password(uri), parent, len(rounds), model)
 
 
+def stopped(made: Discovery, folder: DiscoveryFolder, status: str) -> None:
+    """It ended before its time: FAILED or KILLED. The next round that is sent sets it running again.
+
+    Raises:
+        ZooError: MLflow cannot be reached.
+    """
+    uri = tracking_uri(made.tracking.uri)
+    with mlflow_errors(uri):
+        runs = _Runs(MlflowClient(tracking_uri=uri), without_password(uri), folder)
+        runs.end("parent", status)
+
+
 def _send_round(runs: _Runs, tracking: Tracking, made: Discovery, place: RoundFolder, parent: str) -> None:
     name = f"round {place.number}"
     if name in runs.done:
@@ -124,6 +136,12 @@ class _Runs:
         self._state["runs"][name] = self.client.create_run(number, tags=tags).info.run_id
         self.remember()
         return str(self._state["runs"][name])
+
+    def end(self, name: str, status: str) -> None:
+        """Give a run this status, where it is there."""
+        known = self._state["runs"].get(name)
+        if known is not None and self._is_there(known):
+            self.client.update_run(known, status=status)
 
     def _is_there(self, run_id: str) -> bool:
         try:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from zoo import run as runs
 from zoo.contract.discovery import Objective
 from zoo.contract.plugin import BadRecord
 from zoo.contract.target import TensorTarget
-from zoo.data import pipeline
 from zoo.data.duplicates import Identity
 from zoo.data.settings import Splitting
 from zoo.data.subset import dataset_of
@@ -51,19 +51,11 @@ def known_at_start(made: Discovery, training: Recipe, objective: Objective, fold
     """What the dataset of the models' recipe tells, less what is to be hidden; looked at once, and written down.
 
     Raises:
-        ZooError: as `zoo.data.pipeline.prepare`; or too few crystals are left.
+        ZooError: as `zoo.run.usable`; or too few crystals are left.
     """
     if not folder.start.is_file():
-        dataset = dataset_of(training.dataset)
         data = training.data
-        ready = pipeline.prepare(
-            dataset,
-            training.target,
-            cleaning=data.cleaning,
-            deduplicate=data.deduplicate,
-            frame=data.frame,
-            on_bad_record=data.on_bad_record,
-        )
+        ready = runs.usable(training)
         crystals = ready.crystals
         usable = crystals.keys[: data.limit]
         labelled = {*crystals.keys, *(one.key for one in ready.left_out if one.stage not in ("read", "target"))}
