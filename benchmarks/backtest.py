@@ -138,7 +138,9 @@ def discover(out: Path, repeat: int, task: str, acquisition: str, rounds: int) -
     def train(training: Recipe, place: RunFolder) -> dict[str, Any]:
         return runs.run(training, place, lambda line: None)
 
-    Loop(made, folder, train, lambda line: None).go_on(lambda: None)
+    loop = Loop(made, folder, train, lambda line: None)
+    with loop.begun():
+        loop.go_on(lambda: None)
     known = set(read_json(folder.start)["usable"])
     assert known == set(truth(out, repeat, task)["known"])
     if acquisition != "random" and not first.is_dir():

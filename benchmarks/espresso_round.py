@@ -54,7 +54,8 @@ def main() -> None:
     if not options.only_report:
         made = section.read(str(folder.recipe)) if folder.recipe.is_file() else recipe_of(options.out, records)
         loop = Loop(made, folder, lambda training, place: runs.run(training, place, print), print)
-        loop.go_on(lambda: None)
+        with loop.begun():
+            loop.go_on(lambda: None)
     report(folder, records)
 
 

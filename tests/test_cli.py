@@ -151,6 +151,7 @@ BAD = {
     "a folder that is not empty": (["run", "small.yaml", "--out", "run"], ["is not empty", "--resume"]),
     "nothing to resume": (["run", "--resume", "nowhere"], ["nowhere", "recipe.yaml"]),
     "no such file": (["predict", "run", "missing.cif"], ["missing.cif", "no such file"]),
+    "a name that no file can have": (["run", "small.yaml", "--out", "x" * 300], ["xxx... is longer than a file name"]),
     "a broken CIF": (["predict", "run", "broken.cif"], ["broken.cif"]),
     "partial occupancies": (["predict", "run", "partial.cif"], ["partial.cif", "partly occupied"]),
     "overlapping atoms": (["predict", "run", "overlap.cif"], ["Cu", "0.5 Å apart"]),

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from zoo import plugins, recipe
+from zoo.discovery import section
 from zoo.errors import ZooError
 from zoo.run import target_of
 
@@ -67,6 +68,18 @@ def test_overrides(tmp_path, small: dict) -> None:
     }.items():
         with pytest.raises(ZooError, match=message):
             recipe.read(str(path), (override,))
+
+
+def test_a_plugin_by_name_leaves_the_settings_of_the_file_s_own() -> None:
+    made = recipe.read("best_total", ("encoder.name=mace", "encoder.trainable=true", "readout.name=matten"))
+    assert made.encoder.settings == {"layer": [1, 2, 3, 4]}, "it has the same" and made.encoder.trainable
+    assert recipe.read("best_total").readout.settings == {"width": 128, "blocks": 2, "dropout": 0.2}
+    assert set(made.readout.settings) < {"width", "blocks", "dropout"}
+    assert plugins.hypers("readout", "matten", made.readout.settings)
+    assert section.read("screen_total", ("acquisition.name=greedy",)).acquisition.settings == {}
+    assert section.read("screen_total", ("acquisition.name=ucb",)).acquisition.settings == {"kappa": 1.5}
+    said = section.read("screen_total", ("acquisition.kappa=2", "acquisition.name=greedy"))
+    assert said.acquisition.settings == {"kappa": 2}, "what is said is not left out: it is refused later on"
 
 
 def test_scientific_notation_is_a_number(tmp_path, small: dict) -> None:

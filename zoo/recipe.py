@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -25,6 +25,7 @@ from zoo.errors import ZooError, did_you_mean, explain_validation
 from zoo.graphs import backends
 
 PLUGIN_SECTIONS = ("dataset", "encoder", "readout")
+PLUGIN_KINDS = (*PLUGIN_SECTIONS, "objective", "acquisition", "oracle")
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -223,7 +224,7 @@ def find(name_or_path: str) -> Path:
         ZooError: there is neither.
     """
     path = Path(name_or_path)
-    if path.is_file():
+    if _there(path) and path.is_file():
         return path
     recipes = shipped()
     if name_or_path in recipes:
@@ -257,23 +258,50 @@ def read_content(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[di
         raise ZooError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ZooError(f"{path} is no recipe: it must be a mapping of keys to values")
-    for override in overrides:
-        put(content, *parse_override(override))
+    names = {kind: _name_of(content.get(kind)) for kind in PLUGIN_KINDS}
+    changes = dict(map(parse_override, overrides))
+    for dotted, value in changes.items():
+        put(content, dotted, value)
+    for kind, name in names.items():
+        if f"{kind}.name" in changes and name != _name_of(content.get(kind)):
+            content[kind] = _without_old_settings(kind, content[kind], changes)
     make_path_absolute(content.get("dataset"))
     make_path_absolute(content.get("split"))
     return content, str(path)
 
 
+def _name_of(choice: Any) -> str | None:
+    name = choice.get("name") if isinstance(choice, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _without_old_settings(kind: str, choice: dict[str, Any], changes: Iterable[str]) -> dict[str, Any]:
+    """What a plugin that the command line names takes over of the settings that a file gives to another one."""
+    from zoo import plugins  # here: whoever only lists recipes needs no torch
+
+    name = _name_of(choice)
+    known = {*EncoderChoice.model_fields, *(plugins.load(kind, name).Hypers.model_fields if name else ())}
+    said = {dotted.split(".")[1] for dotted in changes if dotted.startswith(f"{kind}.")}
+    return {key: value for key, value in choice.items() if key in known or key in said}
+
+
 def make_path_absolute(section: Any, key: str = "path") -> None:
     """A run is resumed, and its model evaluated, from other folders too; datasets within a dataset included."""
     if isinstance(section, dict):
-        if isinstance(section.get(key), str) and Path(section[key]).exists():
+        if isinstance(section.get(key), str) and _there(Path(section[key])):
             section[key] = str(Path(section[key]).resolve())
         make_path_absolute(section.get("dataset"))
         make_path_absolute(section.get("datasets"))
     elif isinstance(section, list):
         for one in section:
             make_path_absolute(one)
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # so long a name, for one
+        return False
 
 
 def parse(content: dict[str, Any], where: str) -> Recipe:

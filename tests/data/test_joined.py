@@ -48,6 +48,20 @@ def test_some_crystals_of_a_dataset_by_key(tmp_path: Path) -> None:
         subset.fingerprint()
 
 
+def test_keys_that_a_line_does_not_hold_are_in_a_json_file(tmp_path: Path) -> None:
+    keys = [" a", "b\n", "c\u2028d"]
+    (tmp_path / "keys.json").write_text(json.dumps(keys))
+    content = {key: {"structure": ROCK_SALT.as_dict(), "total": np.eye(3).tolist()} for key in [*keys, "a", "b"]}
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    file = {"name": "file", "path": str(tmp_path / "all.json")}
+    subset = made("subset", dataset=file, path=str(tmp_path / "keys.json"))
+    assert sorted(record.key for record in subset.records()) == sorted(keys)
+    for text, words in (('{"a": 1}', "must be a list of keys"), ("[1]", "must be a list of keys"), ("[", "be read")):
+        (tmp_path / "keys.json").write_text(text)
+        with pytest.raises(ZooError, match=words):
+            subset.fingerprint()
+
+
 def test_several_datasets_as_one(tmp_path: Path) -> None:
     first, second = write(tmp_path / "1.json", "ab"), write(tmp_path / "2.json", "cd")
     joined = made("joined", datasets=[first, second])

@@ -205,6 +205,8 @@ def test_recorded_space_groups_count():
     known = KnownCrystals([Identity.of(record("a", properties={"space_group": 225}))])
     assert known.same_as(Identity.of(record("b", properties={"space_group": 225}))) == "a"
     assert known.same_as(Identity.of(record("b", properties={"space_group": 216}))) is None
+    yes = KnownCrystals([Identity.of(record("a", properties={"space_group": 1}))])
+    assert yes.same_as(Identity.of(record("b", properties={"space_group": True}))) is None
 
 
 def test_a_crystal_without_a_space_group_equals_none():

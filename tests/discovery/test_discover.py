@@ -20,6 +20,9 @@ from discovered import HIDDEN, KNOWN, asked, labelled, tensor, write_discovery
 
 import zoo as package
 from zoo import plugins, recipe
+from zoo.contract.target import TensorTarget
+from zoo.discovery.rounds.start import refuse_other_target
+from zoo.errors import ZooError
 from zoo.run_folder import read_json, read_rows
 
 if TYPE_CHECKING:
@@ -175,7 +178,7 @@ def test_a_share_of_a_dataset_is_hidden_and_replayed(tmp_path: Path) -> None:
     changes = ("model.change={dataset.path: all.json}", "start.share=0.5", "rounds=1", "model.last=false")
     result = zoo("discover", "find.yaml", *changes, "--out", "out", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    known = (tmp_path / "out" / "start.txt").read_text().split()
+    known = read_json(tmp_path / "out" / "known.json")
     split = read_json(tmp_path / "out" / "round_1" / "model" / "seed_0" / "split.json")
     assert len(known) == 27 and {*split["train"], *split["val"], *split["test"]} == set(known)
     assert not set(known) & {row["key"] for row in asked(tmp_path / "out")}
@@ -193,12 +196,13 @@ def test_a_share_of_a_dataset_is_hidden_and_replayed(tmp_path: Path) -> None:
 
 
 def test_what_is_known_under_another_key_is_not_asked_for(found: Path, tmp_path: Path) -> None:
-    """c-0100 is the crystal that would be chosen first, known; c-0101 has another volume."""
-    first = asked(found)[0]["key"]
+    """c-0100 is the crystal that would be chosen first, known; c-0101 the second one, out of the range to train on."""
+    first, second = (asked(found)[place]["key"] for place in (0, 1))
     number = int(first[2:])
     write_discovery(tmp_path)
     entry = labelled(range(number, number + 1))[first]
-    known = json.loads((tmp_path / "known.json").read_text()) | {"c-0100": entry}
+    extreme = {**labelled(range(int(second[2:]), int(second[2:]) + 1))[second], "total": (500 * np.eye(3)).tolist()}
+    known = json.loads((tmp_path / "known.json").read_text()) | {"c-0100": entry, "c-0101 ": extreme, " c-0102": entry}
     (tmp_path / "known.json").write_text(json.dumps(known))
     (tmp_path / "small.yaml").write_text(
         (tmp_path / "small.yaml").read_text().replace("deduplicate: false", "deduplicate: true")
@@ -206,9 +210,9 @@ def test_what_is_known_under_another_key_is_not_asked_for(found: Path, tmp_path:
     changes = ("rounds=1", "top=30", "model.last=false", "acquisition.name=greedy", "model.members=1")
     result = zoo("discover", "find.yaml", *changes, "--out", "out", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert first not in {row["key"] for row in asked(tmp_path / "out")}
+    assert not {first, second} & {row["key"] for row in asked(tmp_path / "out")}
     counts = read_json(tmp_path / "out" / "round_1" / "screen" / "summary.json")["filtered"]
-    assert counts["known under another key"] >= 1
+    assert counts["known under another key"] >= 2
 
 
 def test_the_same_crystal_is_chosen_once(found: Path, tmp_path: Path) -> None:
@@ -284,9 +288,16 @@ from pathlib import Path
 import numpy as np
 from zoo.api import CalculationFailed, Hypers, Oracle, TensorTarget, ZooError
 
+class Pace(Hypers):
+    threads: int = 1
+    cutoff: int = 10
+
 class Moody(Oracle):
+    Hypers = Pace
+    may_change = frozenset({"threads"})
+
     def targets(self):
-        return {"total": TensorTarget("total")}
+        return {name: TensorTarget(name) for name in ("total", "electronic")}
 
     def tensors(self, candidate, folder):
         mood = Path("moods", candidate.key)
@@ -300,6 +311,8 @@ class Moody(Oracle):
             return None
         if word == "broken":
             return {"total": np.full((3, 3), np.nan)}
+        if word == "partly":
+            return {"electronic": np.eye(3)}
         if word == "stops":
             raise ZooError("the disk of the calculations is full")
         if word == "surprises":
@@ -348,20 +361,21 @@ def in_a_mood(found: Path, folder: Path, **moods: int) -> list[str]:
 
 
 def test_failed_calculations_are_written_down_and_not_asked_for_again(found: Path, moody: Path) -> None:
-    keys = in_a_mood(found, moody, fails=0, broken=2)
+    keys = in_a_mood(found, moody, fails=0, broken=2, partly=3)
     result = zoo("discover", "find.yaml", "rounds=2", "--out", "out", cwd=moody)
     assert result.returncode == 0, result.stderr
     rows = asked(moody / "out")
     assert [row["key"] for row in rows[:4]] == keys
-    assert [row["status"] for row in rows[:4]] == ["failed", "done", "failed", "done"]
+    assert [row["status"] for row in rows[:4]] == ["failed", "done", "failed", "failed"]
     assert rows[0]["reason"] == "no convergence after 100 steps" and rows[0]["value"] == ""
     assert "NaN" in rows[2]["reason"]
+    assert rows[3]["reason"] == "the oracle told no 'total' of it: 'electronic'"
     calls = (moody / "calls").read_text().split()
     assert sorted(calls) == sorted(row["key"] for row in rows) and len(set(calls)) == 8
     split = read_json(moody / "out" / "round_2" / "model" / "seed_0" / "split.json")
-    assert set(keys) & set(split["train"]) == {keys[1], keys[3]}
+    assert set(keys) & set(split["train"]) == {keys[1]}
     assert f"failed    {keys[0]}" in result.stdout
-    assert "2 results, 2 failed" in result.stdout
+    assert "1 results, 3 failed" in result.stdout
 
 
 def test_a_round_waits_for_what_somebody_else_brings(found: Path, moody: Path) -> None:
@@ -406,9 +420,24 @@ def test_what_has_nothing_to_do_with_a_crystal_stops_all(found: Path, moody: Pat
     for word, status in (("stops", "FAILED"), ("fine", "FINISHED")):  # in the second round
         for key in others:
             (moody / "moods" / key).write_text(word)
-        assert zoo("discover", "--resume", "out", cwd=moody).returncode == (2 if word == "stops" else 0)
+        changes = ("oracle.threads=2", "candidates={path: all.json}")  # neither changes what has come
+        result = zoo("discover", "--resume", "out", *changes, cwd=moody)
+        assert result.returncode == (2 if word == "stops" else 0), result.stderr
         assert parent_of(moody / "out", f"sqlite:///{moody}/mlflow.db").info.status == status
     assert [row["status"] for row in asked(moody / "out")] == ["done"] * 8
+    for change, words in (("oracle.cutoff=20", "(oracle differ)"), ("top=9", "(top differ)")):
+        result = zoo("discover", "--resume", "out", "rounds=3", change, cwd=moody)
+        refused(result, words)
+        assert "--resume" not in result.stderr
+        assert parent_of(moody / "out", f"sqlite:///{moody}/mlflow.db").info.status == "FINISHED"
+
+
+def test_an_oracle_tells_what_the_models_predict() -> None:
+    total, other = (TensorTarget("total", quantity=quantity) for quantity in ("total dielectric", "stiffness"))
+    refuse_other_target(total, {"total": total}, "mine")
+    refuse_other_target(total, {"total": TensorTarget("total")}, "mine")  # it does not say which
+    with pytest.raises(ZooError, match="another quantity by 'total': stiffness, the models' is total dielectric"):
+        refuse_other_target(total, {"total": other}, "mine")
 
 
 def test_what_cannot_work_is_said_at_once(moody: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -115,6 +116,25 @@ def test_other_candidates_are_refused(stopped: Path) -> None:
     (stopped / "many.json").write_text(json.dumps({**content, "new": {"structure": crystal(99).as_dict()}}))
     assert zoo("screen", "--resume", "out", cwd=stopped).returncode == 0, "more at the end do no harm"
     assert keys(stopped / "out")[-1] == "new"
+
+
+def test_a_folder_with_a_name_that_is_no_text_goes_on(recipe: dict, tmp_path: Path) -> None:
+    """Keys are found again, though the folder of the screening is among the files."""
+    save(recipe, tmp_path)
+    (tmp_path / "files").mkdir()
+    name = os.fsencode(tmp_path / "files") + b"/%d-\xff.vasp"
+    for i in range(6):
+        (tmp_path / "files" / "one.vasp").write_text(crystal(i).to(fmt="poscar"))
+        os.rename(tmp_path / "files" / "one.vasp", name % i)  # noqa: PTH104
+    arguments = ("mine.yaml", "candidates.path=files", "chunk=2")
+    assert zoo("screen", *arguments, "--out", "files/out", cwd=tmp_path).returncode == 0
+    before = results(tmp_path / "files" / "out")
+    assert keys(tmp_path / "files" / "out") == [f"{i}-\\udcff" for i in range(6)]
+    (tmp_path / "files" / "out" / "summary.json").unlink()
+    (tmp_path / "files" / "out" / "parts" / "000002.parquet").unlink()
+    result = zoo("screen", "--resume", "files/out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert results(tmp_path / "files" / "out") == before
 
 
 def test_another_recipe_or_model_is_refused(stopped: Path) -> None:

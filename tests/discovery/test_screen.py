@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from collections import Counter
 from importlib.metadata import EntryPoint
@@ -21,7 +22,9 @@ from screened import MODEL, crystal, save
 import zoo as package
 from zoo import plugins
 from zoo import recipe as recipes
-from zoo.discovery import section
+from zoo.discovery import results, section
+from zoo.discovery.candidates import FolderSource
+from zoo.discovery.folder import ScreenFolder
 from zoo.discovery.top import Top
 
 
@@ -114,7 +117,7 @@ def test_each_source_gives_the_same(recipe: dict, tmp_path: Path) -> None:
         result = zoo("screen", str(save(recipe | {"candidates": source}, tmp_path)), "--out", f"o-{name}", cwd=tmp_path)
         assert result.returncode == 0, f"{name}: {result.stderr}"
         found[name] = {
-            Path(row["key"]).stem: (row["mean"], json.loads(row["properties"]).get("band_gap"))
+            Path(row["key"]).name: (row["mean"], json.loads(row["properties"]).get("band_gap"))
             for row in parts(tmp_path / f"o-{name}")
         }
     for name, rows in found.items():
@@ -122,6 +125,102 @@ def test_each_source_gives_the_same(recipe: dict, tmp_path: Path) -> None:
         for key, (mean, gap) in rows.items():
             assert mean == pytest.approx(found["many.json"][key][0], rel=1e-4), (name, key)
             assert gap == (None if name == "deep" else found["many.json"][key][1]), (name, key)
+
+
+def write_vasp(folder: Path, *names: str) -> None:
+    """A crystal of its own in each file."""
+    for number, name in enumerate(names):
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Poscar(crystal(number)).write_file(place)
+
+
+def test_keys_of_files_are_without_their_endings(tmp_path: Path) -> None:
+    write_vasp(tmp_path, "b.VASP", "a.vasp", "a.poscar", "deep/POSCAR", "deep/POSCAR_1.2", "deep/CONTCAR.vasp", ".vasp")
+    (tmp_path / "deep" / "mp-1.1.cif").write_text(crystal(1).to(fmt="cif"))
+    found = list(FolderSource(tmp_path).found())
+    keys = [".vasp", "a", "a", "b", "deep/CONTCAR", "deep/POSCAR", "deep/POSCAR_1.2", "deep/mp-1.1"]
+    assert [one.key for one in found] == keys
+    assert all(len(one.read()) == 2 for one in found)
+    assert [one.key for one in FolderSource(tmp_path).found(3)] == keys[3:]
+
+
+def test_training_crystals_in_a_folder_are_seen(recipe: dict, tmp_path: Path) -> None:
+    seen = sorted(package.load(MODEL, device="cpu").card.seen)[:3]
+    write_vasp(tmp_path / "mine", *(f"{key}.vasp" for key in seen), "new.vasp")
+    path = str(save(recipe | {"candidates": {"path": "mine"}}, tmp_path))
+    assert zoo("screen", path, "--out", "out", cwd=tmp_path).returncode == 0
+    became = {row["key"]: row["reason"] for row in parts(tmp_path / "out")}
+    assert became == dict.fromkeys(seen, "seen by the model") | {"new": None}
+
+
+def test_of_two_files_of_one_crystal_one_is_chosen(recipe: dict, tmp_path: Path) -> None:
+    write_vasp(tmp_path / "mine", "a.poscar", "b.vasp")
+    shutil.copy(tmp_path / "mine" / "a.poscar", tmp_path / "mine" / "a.vasp")
+    path = str(save(recipe | {"candidates": {"path": "mine"}}, tmp_path))
+    assert zoo("screen", path, "--out", "out", cwd=tmp_path).returncode == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["filtered"] == {"a second one of this key": 1}
+    assert sorted(row["key"] for row in chosen(tmp_path / "out")) == ["a", "b"]
+
+
+def test_what_was_written_below_the_folder_is_no_candidate(recipe: dict, tmp_path: Path) -> None:
+    write_vasp(tmp_path / "mine", "a.vasp", "b.vasp", "found/round_1/calculations/a/POSCAR")
+    (tmp_path / "mine" / "found" / "discover.yaml").write_text("")
+    path = str(save(recipe | {"candidates": {"path": "mine"}}, tmp_path))
+    for out in ("mine/first", "mine/deep/second"):
+        assert zoo("screen", path, "--out", out, cwd=tmp_path).returncode == 0
+        assert [row["key"] for row in parts(tmp_path / out)] == ["a", "b"]
+    # The folder itself is what was asked for.
+    path = str(save(recipe | {"candidates": {"path": "mine/first"}}, tmp_path))
+    assert zoo("screen", path, "--out", "third", cwd=tmp_path).returncode == 0
+    assert len(parts(tmp_path / "third")) == 4
+
+
+def test_without_a_key_there_is_no_candidate(recipe: dict, tmp_path: Path) -> None:
+    content = {key: {"structure": crystal(i).as_dict()} for i, key in enumerate(("", " \n", "good"))}
+    (tmp_path / "many.json").write_text(json.dumps(content))
+    assert zoo("screen", str(save(recipe, tmp_path)), "--out", "out", cwd=tmp_path).returncode == 0
+    became = {row["key"]: (row["status"], row["detail"]) for row in parts(tmp_path / "out")}
+    assert became == {"": ("failed", "has no key"), " \n": ("failed", "has no key"), "good": ("predicted", None)}
+
+
+def test_names_and_texts_that_are_no_unicode(recipe: dict, tmp_path: Path) -> None:
+    write_vasp(tmp_path / "mine", "a.vasp")
+    for name in (b"\xff.vasp", b"\xfe.vasp"):
+        shutil.copy(tmp_path / "mine" / "a.vasp", os.fsencode(tmp_path / "mine") + b"/" + name)
+    with open(os.fsencode(tmp_path / "mine") + b"/\xfe.vasp", "w") as file:  # noqa: PTH123
+        file.write("broken")
+    path = str(save(recipe | {"candidates": {"path": "mine"}}, tmp_path))
+    result = zoo("screen", path, "--out", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert {row["key"]: row["status"] for row in parts(tmp_path / "out")} == {
+        "a": "predicted", "\\udcff": "predicted", "\\udcfe": "failed",
+    }  # fmt: skip
+    content = {"\ud800": {"structure": crystal(1).as_dict(), "note\ud801": "\ud802"}}
+    (tmp_path / "many.json").write_text(json.dumps(content))
+    result = zoo("screen", path, "candidates.path=many.json", "--out", "json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    (row,) = chosen(tmp_path / "json")
+    assert row["key"] == "\\ud800" and row["note\\ud801"] == "\\ud802"
+
+
+def test_facts_of_chosen_whatever_their_texts(recipe: dict, tmp_path: Path) -> None:
+    """A text longer than the module csv reads, and a column of a name of ours."""
+    long = "x" * 200_000
+    content = {f"c-{i}": {"structure": crystal(i).as_dict(), "note": long, "novel": "maybe"} for i in range(3)}
+    (tmp_path / "many.json").write_text(json.dumps(content))
+    path = str(save(recipe, tmp_path))
+    assert zoo("screen", path, "--out", "out", cwd=tmp_path).returncode == 0
+    predictor = package.load(MODEL, device="cpu")
+    made, folder = section.read(path), ScreenFolder(tmp_path / "out")
+    facts = results.facts_of_chosen(made, folder, predictor.card.target)
+    assert predictor.reference is not None and len(facts) == 3
+    for one in facts:
+        (row,) = (row for row in parts(tmp_path / "out") if row["key"] == one["key"])
+        assert one["novel"] is (row["novelty"] > predictor.reference.threshold)
+        assert one["properties"]["note"] == long
+    json.dumps(facts, allow_nan=False)
 
 
 def test_what_is_left_out_is_counted_by_its_reason(recipe: dict, tmp_path: Path) -> None:
@@ -138,6 +237,7 @@ def test_what_is_left_out_is_counted_by_its_reason(recipe: dict, tmp_path: Path)
         "unknown gap": entry(salt),
         "not a number": entry(salt, band_gap=float("nan")),
         "a text": entry(salt, band_gap="wide"),
+        "beyond all numbers": entry(salt, band_gap=10**400),
         "large": entry(salt * (3, 2, 2), band_gap=5.0),
         "lead": entry(salt.copy().replace_species({"Na": "Pb"}), band_gap=5.0),
         "silicon": entry(silicon, band_gap=0.6),
@@ -153,7 +253,7 @@ def test_what_is_left_out_is_counted_by_its_reason(recipe: dict, tmp_path: Path)
     result = zoo("screen", str(save(recipe, tmp_path)), "--out", "out", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     became = {row["key"]: row["reason"] for row in parts(tmp_path / "out")}
-    no_gap = dict.fromkeys(("unknown gap", "not a number", "a text"), "no band_gap")
+    no_gap = dict.fromkeys(("unknown gap", "not a number", "a text", "beyond all numbers"), "no band_gap")
     assert became == no_gap | {
         "good": None, "stable?": None, "metal": "min_band_gap", "unstable": "max_energy_above_hull",
         "large": "max_atoms", "lead": "without", "silicon": "elements", "mp-10086": "seen by the model",
@@ -162,7 +262,7 @@ def test_what_is_left_out_is_counted_by_its_reason(recipe: dict, tmp_path: Path)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["filtered"] == dict(Counter(r for r in became.values() if r and not r.startswith("not")))
     assert summary["failed"] == {"not readable": 1, "not predicted": 1}
-    assert "no band_gap 3" in result.stdout and {row["key"] for row in chosen(tmp_path / "out")} == {"good", "stable?"}
+    assert "no band_gap 4" in result.stdout and {row["key"] for row in chosen(tmp_path / "out")} == {"good", "stable?"}
     details = {row["key"]: row["detail"] for row in parts(tmp_path / "out")}
     assert "no dict of a pymatgen Structure" in details["broken"] and "NaCl" in details["close"]
 
@@ -203,6 +303,12 @@ def test_expected_improvement_is_over_the_best_of_the_training_crystals(recipe: 
     assert "best      0.5 so far" in zoo("screen", path, "best=0.5", "--out", "b", cwd=tmp_path).stdout
     merit = zoo("screen", path, "objective.name=figure-of-merit", "--out", "c", cwd=tmp_path)
     refused(merit, "expected-improvement", "best=NUMBER")
+    far = zoo("screen", path, "best=1e6", "--out", "far", cwd=tmp_path)
+    assert far.returncode == 0, far.stderr
+    scores = [row["score"] for row in parts(tmp_path / "far")]
+    assert np.isfinite(scores).all() and len(set(scores)) == 40
+    best = [f"c-{i:04d}" for i in np.argsort(scores)[::-1][:6]]
+    assert [row["key"] for row in chosen(tmp_path / "far")] == best
     assert not (tmp_path / "c").exists()
 
 
@@ -322,6 +428,13 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "no source": (["mine.yaml", "candidates={}"], ["one of path, dataset and materials_project"]),
     "an unknown dataset": (["mine.yaml", "candidates={dataset: {name: petousis}}"], ["Did you mean 'petousis2017'?"]),
     "no such file": (["mine.yaml", "candidates.path=none.json"], ["none.json", "no such file or folder"]),
+    "a best that is none": (["mine.yaml", "best=.nan"], ["best", "finite number"]),
+    "a long name": (["mine.yaml", f"candidates.path={'c' * 300}"], ["candidates.path: ccc"]),
+    "a recipe of a long name": (["r" * 300], ["no recipe 'rrr"]),
+    "no number": (
+        ["mine.yaml", "acquisition={name: ucb, kappa: .nan}"],
+        ["acquisition 'ucb'", "kappa", "finite number"],
+    ),
     "another format": (["mine.yaml", "candidates.path=notes.txt"], ["notes.txt", ".parquet", ".extxyz"]),
     "an empty folder": (["mine.yaml", "candidates.path=empty"], ["no CIF or VASP file"]),
     "broken JSON": (["mine.yaml", "candidates.path=broken.json"], ["broken.json", "no valid JSON"]),

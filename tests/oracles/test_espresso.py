@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +29,7 @@ from zoo.errors import ZooError
 from zoo.oracles import espresso_inputs as inputs
 from zoo.oracles import espresso_results as results
 from zoo.oracles.espresso import Espresso
+from zoo.oracles.espresso_calculation import largest_move
 from zoo.oracles.espresso_frame import Oriented
 from zoo.oracles.espresso_hypers import EspressoHypers
 from zoo.oracles.espresso_inputs import Mesh
@@ -429,7 +432,7 @@ def test_another_input_is_another_calculation(played: Played) -> None:
     potential(Path(played.hypers["pseudopotentials"]), "Mg.upf", 2)
     played.ask(tr2_ph=1e-15, ecutwfc=30.0)
     assert played.calls() == ["relax 0", "scf 0", "ph 0", "dynmat 0"]
-    played.ask(MGO.copy().scale_lattice(80.0), tr2_ph=1e-15, ecutwfc=30.0)
+    played.ask(MGO.copy().scale_lattice(80.0), tr2_ph=1e-15, ecutwfc=30.0, largest_move=2.0)
     assert played.calls() == ["relax 0", "scf 0", "ph 0", "dynmat 0"]
 
 
@@ -438,6 +441,47 @@ def test_noise_in_the_last_digits_makes_no_other_calculation(played: Played) -> 
     played.calls()
     noise = np.random.default_rng(0).normal(scale=1e-14, size=(3, 3))
     played.ask(Structure(Lattice(MGO.lattice.matrix + noise), MGO.species, MGO.frac_coords + noise[:2]))
+    assert played.calls() == []
+
+
+def test_how_it_is_run_may_change(played: Played, tmp_path: Path) -> None:
+    played.ask()
+    played.calls()
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(played.place, elsewhere)
+    changes = {name: f"sh {elsewhere / name}.x" for name in ("pw", "ph", "dynmat")} | {"threads": 2, "wall_hours": 1.0}
+    assert set(changes) == Espresso.may_change
+    for files in ([], ["report.json"]):  # finished, and killed before that was written down
+        for name in files:
+            (played.folder / name).unlink()
+        played.ask(**changes)
+        assert played.calls() == []
+
+
+def test_how_far_atoms_have_moved() -> None:
+    cell = Lattice.from_parameters(3, 3.5, 9, 70, 50, 65)
+    before = Structure(cell, ["Mg", "O", "O"], [[0.98, 0.1, 0.1], [0.02, 0.5, 0.9], [0.4, 0.99, 0.5]])
+    moves = np.array([[0.1, -0.2, 0.1], [0.2, 0.1, -0.1], [-0.3, 0.1, 0.0]])  # their mean is zero
+    for drift in ([0, 0, 0], [0.4, 1.0, -0.7], [2.0, 2.0, 2.0]):
+        for images in ([0, 0, 0], [1, 0, -1]):
+            after = before.frac_coords + np.multiply.outer(images, [1, -1, 2])
+            after = cell.get_cartesian_coords(after) + moves + drift
+            moved = Structure(cell, before.species, after, coords_are_cartesian=True)
+            assert largest_move(before, moved) == pytest.approx(np.sqrt(0.1), abs=1e-9)
+    assert largest_move(before, before) == 0
+
+
+def test_a_crystal_that_relaxes_into_another_is_refused_before_more_is_run(played: Played) -> None:
+    played.prints("relax", RELAX.replace("2.1300000000", "3.1600000000"))
+    with pytest.raises(CalculationFailed) as failure:
+        played.ask()
+    words = "relaxed into another structure: an atom moved 0.52 Å, more than largest_move (0.3 Å)"
+    assert str(failure.value) == words
+    assert played.calls() == ["relax 0"]
+    played.ask(largest_move=0.6)
+    assert played.calls() == ["scf 0", "ph 0", "dynmat 0"]
+    with pytest.raises(CalculationFailed, match="another structure"):  # a finished one too
+        played.ask(largest_move=0.5)
     assert played.calls() == []
 
 
@@ -551,16 +595,62 @@ def test_the_wall_limit(played: Played) -> None:
     assert not (played.folder / "scratch").exists()
 
 
+def test_the_wall_limit_counts_what_was_killed(played: Played) -> None:
+    ph = played.place / "ph.x"
+    whole = ph.read_text()
+    ph.write_text("#!/bin/sh\nmkdir -p scratch/_ph0\nkill -KILL $$\n")
+    for killed_after in (1000, 2000):  # seconds; as if it had printed its last line then
+        with pytest.raises(ZooError, match="SIGKILL"):
+            played.ask()
+        began = (played.folder / "stages.json").stat().st_mtime
+        os.utime(played.folder / "ph.out", (began + killed_after,) * 2)
+    ph.write_text(whole)
+    played.calls()
+    kept = shutil.copytree(played.folder, played.place / "kept")
+    with pytest.raises(CalculationFailed, match="wall limit"):
+        played.ask(wall_hours=2900 / 3600)
+    assert played.calls() == []
+    shutil.rmtree(played.folder)
+    shutil.copytree(kept, played.folder)  # with its times
+    played.ask(wall_hours=2.0)
+    assert played.calls() == ["ph 1", "dynmat 0"]
+    seconds = json.loads((played.folder / "report.json").read_text())["seconds"]
+    assert seconds["ph"] == pytest.approx(3000, abs=900)
+    assert seconds["relax"] < 900
+
+
 def test_a_program_that_fails_without_a_word(played: Played) -> None:
     played.says("ph.fails")
     with pytest.raises(CalculationFailed, match=r"ph.x: has stopped with status 1 \(end of ph.out\)"):
         played.ask()
 
 
-def test_a_program_that_is_killed(played: Played) -> None:
-    (played.place / "ph.x").write_text("#!/bin/sh\nkill -KILL $$\n")
-    with pytest.raises(CalculationFailed, match=r"ph.x was killed by signal 9"):
+def test_a_program_that_breaks_down(played: Played) -> None:
+    (played.place / "ph.x").write_text("#!/bin/sh\nkill -SEGV $$\n")
+    with pytest.raises(CalculationFailed, match=r"ph.x was ended by a signal \(SIGSEGV; end of ph.out\)"):
         played.ask()
+
+
+def test_a_status_of_mpirun_that_is_no_signal(played: Played) -> None:
+    mpirun = played.place / "pw.x"
+    mpirun.write_text("#!/bin/sh\necho 'mpirun was unable to find'\necho 'Executable: pw.x'\necho ---\nexit 134\n")
+    with pytest.raises(ZooError, match=r"does not start pw.x \(Executable: pw.x; exit status 134, see .*relax.out\)"):
+        played.ask()
+    mpirun.write_text("#!/bin/sh\necho 'mpirun noticed that rank 0 exited on signal 6 (Aborted).'\nexit 134\n")
+    with pytest.raises(CalculationFailed, match="SIGABRT"):
+        played.ask()
+
+
+def test_a_program_that_is_killed_goes_on(played: Played) -> None:
+    ph = played.place / "ph.x"
+    whole = ph.read_text()
+    ph.write_text("#!/bin/sh\nmkdir -p scratch/_ph0\nkill -KILL $$\n")
+    with pytest.raises(ZooError, match=r"ph.x was killed, for want of memory perhaps: lower workers.count.*SIGKILL"):
+        played.ask()
+    played.calls()
+    ph.write_text(whole)
+    played.ask()
+    assert played.calls() == ["ph 1", "dynmat 0"]
 
 
 def test_what_is_wrong_for_every_crystal(played: Played, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from zoo.contract.discovery import CalculationFailed
 from zoo.errors import ZooError
 from zoo.oracles import external
-from zoo.oracles.external import end_programs, missing_program, run_program
+from zoo.oracles.external import end_programs, missing_program, run_program, signal_of
 
 
 def script(path: Path, text: str) -> str:
@@ -204,9 +204,30 @@ def test_a_signal_from_outside_is_no_failure_of_the_crystal(tmp_path: Path) -> N
     assert run_program(script(tmp_path / "go", "kill -SEGV $$"), tmp_path, log="out") == -signal.SIGSEGV
 
 
-def test_a_full_disk_is_no_failure_of_the_crystal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", ["kill -{name} $$; sleep 5", "exit {told}"])  # itself, and as mpirun tells it
+@pytest.mark.parametrize(
+    ("name", "words"), [("ILL", "go does not run on this machine"), ("KILL", "want of memory.*lower workers.count")]
+)
+def test_a_signal_of_the_machine_is_no_failure_of_the_crystal(
+    tmp_path: Path, program: str, name: str, words: str
+) -> None:
+    number = signal.Signals[f"SIG{name}"]
+    text = program.format(name=name, told=128 + number)
+    with pytest.raises(ZooError, match=rf"{words}.*\({number.name}; see {tmp_path}/out\)"):
+        run_program(script(tmp_path / "go", text), tmp_path, log="out")
+
+
+def test_which_signal_a_status_tells() -> None:
+    assert signal_of(-11) is signal_of(139) is signal.SIGSEGV
+    assert [signal_of(status) for status in (0, 1, 127, 128, 255)] == [None] * 5
+
+
+@pytest.mark.parametrize("words", ["No space left on device", "Disk quota exceeded", "WRITE: DISK QUOTA EXCEEDED"])
+def test_a_full_disk_is_no_failure_of_the_crystal(tmp_path: Path, words: str) -> None:
     with pytest.raises(ZooError, match="no space left for"):
-        run_program(script(tmp_path / "go", "echo 'No space left on device'; exit 1"), tmp_path, log="out")
+        run_program(script(tmp_path / "go", f"echo '{words}'; exit 1"), tmp_path, log="out")
+    with pytest.raises(ZooError, match="no space left for"):  # though mpirun has then killed it
+        run_program(script(tmp_path / "go", f"echo '{words}'; exit 137"), tmp_path, log="out")
 
 
 def test_all_can_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

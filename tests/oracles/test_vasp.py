@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shlex
 import sys
 from pathlib import Path
 
@@ -317,7 +318,7 @@ def fake_vasp(tmp_path: Path, oxide: Structure, ending: str) -> str:
     program.write_text(
         "import os, sys\n"
         "assert {'INCAR', 'KPOINTS', 'POSCAR', 'POTCAR'} <= set(os.listdir('.'))\n"
-        "print('running')\n"
+        "print(' running on    1 total cores', flush=True)\n"
         f"text = {text!r}\n"
         f"{ending}\n"
     )
@@ -334,12 +335,13 @@ def test_vasp_is_run_and_read(oxide: Structure, tmp_path: Path) -> None:
     found = ask(oxide, folder, command=command)
     assert found is not None
     np.testing.assert_allclose(found["total"], ELECTRONIC + IONIC, atol=1e-7)
-    assert (folder / "vasp.log").read_text() == "running\n"
+    assert (folder / "vasp.log").read_text() == " running on    1 total cores\n"
 
 
 ENDINGS = {
     "open('vasprun.xml', 'w').write(text[:-30])": "ended with status 0",
     "sys.exit(3)": "ended with status 3",
+    "os.kill(os.getpid(), 11)": "ended with status -11",
     "import time; time.sleep(60)": "wall limit",
 }
 
@@ -352,6 +354,57 @@ def test_a_run_without_a_result_has_failed(oxide: Structure, tmp_path: Path, end
     hours = 3 / 3600 if "sleep" in ending else 0.1
     with pytest.raises(CalculationFailed, match=ENDINGS[ending]):
         ask(oxide, folder, command=fake_vasp(tmp_path, oxide, ending), wall_hours=hours)
+
+
+LAUNCHES = {
+    "never found": ("echo 'exec: vasp_std: not found'; exit 127", r"exec: vasp_std: not found; exit status 127"),
+    "no slots": ("echo 'There are not enough slots'; echo ----; exit 1", r"There are not enough slots; exit status 1"),
+    "a library": (
+        "echo 'vasp.6.3.0: error while loading shared libraries: libmkl.so'; exit 127",
+        r"shared libraries: libmkl.so",
+    ),
+    "not a word": ("exit 0", "it printed nothing; exit status 0"),
+    "no machine for it": ("kill -ILL $$", "does not run on this machine"),
+    "memory": ("echo ' running on    4 total cores'; echo '<modeling>' > vasprun.xml; kill -KILL $$", "want of memory"),
+}
+
+
+@pytest.mark.usefixtures("potentials")
+@pytest.mark.parametrize("case", LAUNCHES)
+def test_what_is_wrong_for_every_crystal_is_no_failure_of_one(oxide: Structure, tmp_path: Path, case: str) -> None:
+    program, words = LAUNCHES[case]
+    folder = tmp_path / "c-1"
+    folder.mkdir()
+    (folder / "vasprun.xml").write_text("<modeling>")  # of an earlier run that was killed: it says nothing of this one
+    with pytest.raises(ZooError, match=words) as error:
+        ask(oxide, folder, command=shlex.join(["sh", "-c", program]))
+    assert "\n" not in str(error.value)
+    assert str(folder) in str(error.value)
+
+
+BEGAN = {
+    "VASP 5": "echo ' running on    1 total cores'",
+    "VASP 6.3": "echo ' running    4 mpi-ranks, with    1 threads/rank, on    1 nodes'",
+    "serial": "echo ' vasp.5.4.4.18Apr17-6-g9f103f2a35 (build Mar 10 2022 12:00:00) complex'",
+    "printed elsewhere": "echo '<modeling>' > vasprun.xml",
+}
+
+
+@pytest.mark.usefixtures("potentials")
+@pytest.mark.parametrize("case", BEGAN)
+def test_a_run_that_began_and_has_no_result_has_failed(oxide: Structure, tmp_path: Path, case: str) -> None:
+    folder = tmp_path / "c-1"
+    folder.mkdir()
+    with pytest.raises(CalculationFailed, match="ended with status 1"):
+        ask(oxide, folder, command=shlex.join(["sh", "-c", f"{BEGAN[case]}; exit 1"]))
+
+
+def test_how_it_is_run_may_change(oxide: Structure, tmp_path: Path) -> None:
+    changes = {"command": "false", "wall_hours": 1.0}
+    assert set(changes) == Vasp.may_change
+    assert Vasp(VaspHypers(**changes)).incar() == Vasp(VaspHypers()).incar()  # type: ignore[arg-type]
+    write_vasprun(tmp_path / "vasprun.xml", in_order(oxide), epsilon=ELECTRONIC, epsilon_ion=IONIC)
+    assert ask(oxide, tmp_path, **changes) is not None
 
 
 def test_what_is_missing_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,23 +62,30 @@ def discover_command(
 
 def _discover_and_show(made: Discovery, folder: DiscoveryFolder, giving_up: bool) -> None:
     from zoo.cli.report import train
-    from zoo.cli.run import resumable
+    from zoo.discovery.results import NothingLeft
     from zoo.discovery.rounds.loop import Loop, Waiting
     from zoo.errors import ZooError
 
     chosen = f"the top {made.top} by {made.acquisition.name} for {made.objective.name}"
     click.echo(f"{made.name}: {made.rounds} rounds, {chosen}; everything goes to {folder.path}")
     loop = Loop(made, folder, lambda recipe, place: train(recipe, place, click.echo), click.echo)
-    try:
-        with resumable("discover", folder.path, folder.recipe.is_file):
+    again = f"zoo discover --resume {folder.path}"
+    with loop.begun():
+        try:
             found = loop.go_on(lambda: _track(made, folder), giving_up)
-    except Waiting as waiting:
-        click.echo(f"\n{waiting}\nwhen these are done: zoo discover --resume {folder.path}")
-        click.echo(f"to close the round without them: zoo discover --resume {folder.path} --give-up")
-        return
-    except (KeyboardInterrupt, ZooError) as error:
-        _tell_of_the_stop(made, folder, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
+        except Waiting as waiting:
+            click.echo(f"\n{waiting}\nwhen these are done: {again}")
+            click.echo(f"to close the round without them: {again} --give-up")
+            return
+        except KeyboardInterrupt:
+            click.echo(f"\nstopped; go on with: {again}", err=True)
+            _tell_of_the_stop(made, folder, "KILLED")
+            raise
+        except ZooError as error:
+            _tell_of_the_stop(made, folder, "FAILED")
+            if isinstance(error, NothingLeft):  # nor would there be a second time
+                raise
+            raise ZooError(f"{error}; what is done is kept, go on with: {again}") from error
     _show(found, made, folder)
 
 
@@ -111,6 +118,7 @@ def _tell_of_the_stop(made: Discovery, folder: DiscoveryFolder, status: str) -> 
 
 
 def _show(found: dict[str, Any], made: Discovery, folder: DiscoveryFolder) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from zoo.cli.terminal import console
@@ -128,7 +136,7 @@ def _show(found: dict[str, Any], made: Discovery, folder: DiscoveryFolder) -> No
     for column in ("best", "formula", made.objective.name, "round"):
         table.add_column(column, justify="right" if column in (made.objective.name, "round") else "left")
     for one in found["best"]:
-        table.add_row(one["key"], one["formula"], f"{one['value']:.3f}", str(one["round"]))
+        table.add_row(escape(one["key"]), one["formula"], f"{one['value']:.4g}", str(one["round"]))
     console().print(table)
     click.echo(f"asked     {folder.asked}")
     if folder.last_model is not None:

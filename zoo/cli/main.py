@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import importlib
 import logging
@@ -131,6 +132,10 @@ def main() -> None:
         # The reader of our output went away (`zoo list | head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        fail(f"{str(error.filename)[:60]}... is longer than a file name can be")
 
 
 def give_way(error: ZooError) -> None:

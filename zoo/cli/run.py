@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,24 +138,6 @@ def unless_refused(path: Path) -> Iterator[None]:
         with suppress(OSError):  # there is something in it
             path.rmdir()
         raise
-
-
-@contextmanager
-def resumable(command: str, folder: Path, begun: Callable[[], bool]) -> Iterator[None]:
-    """Tell how to go on after Ctrl-C or an error, once there is something to go on with."""
-    from zoo.errors import ZooError
-
-    go_on = f"go on with: zoo {command} --resume {folder}"
-    try:
-        yield
-    except KeyboardInterrupt:
-        if begun():
-            click.echo(f"\nstopped; {go_on}", err=True)
-        raise
-    except ZooError as error:
-        if not begun():
-            raise
-        raise ZooError(f"{error}; what is done is kept, {go_on}") from error
 
 
 def train_and_show(made: Recipe, path: Path) -> None:

@@ -57,7 +57,6 @@ def screen_command(recipe: str | None, overrides: tuple[str, ...], out: Path | N
 
 
 def _screen_and_show(made: Screen, folder: ScreenFolder) -> None:
-    from zoo.cli.run import resumable
     from zoo.discovery.screen import screen
     from zoo.errors import ZooError
 
@@ -65,12 +64,18 @@ def _screen_and_show(made: Screen, folder: ScreenFolder) -> None:
         raise ZooError(f"workers.count={made.workers.count}: several models predict with workers.kind=ray only")
     chosen = f"the top {made.top} by {made.acquisition.name} for {made.objective.name}"
     click.echo(f"{made.name}: {chosen}; everything goes to {folder.path}")
-    with resumable("screen", folder.path, folder.recipe.is_file):
+    try:
         found = screen(made, folder, click.echo)
+    except KeyboardInterrupt:
+        if not folder.recipe.is_file():
+            raise  # nothing has begun
+        click.echo(f"\nstopped; go on with: zoo screen --resume {folder.path}", err=True)
+        raise
     _show(found, made, folder)
 
 
 def _show(found: dict[str, Any], made: Screen, folder: ScreenFolder) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from zoo.cli.terminal import console
@@ -85,8 +90,8 @@ def _show(found: dict[str, Any], made: Screen, folder: ScreenFolder) -> None:
     for column in ("", "key", "formula", "score", "mean", "std", "novel"):
         table.add_column(column, justify="right" if column in ("", "score", "mean", "std") else "left")
     for row in found["top"]:
-        numbers = (f"{float(row[name]):.3f}" for name in ("score", "mean", "std"))
-        table.add_row(str(row["rank"]), row["key"], row["formula"], *numbers, row.get("novel", ""))
+        numbers = (f"{float(row[name]):.4g}" for name in ("score", "mean", "std"))
+        table.add_row(str(row["rank"]), escape(row["key"]), row["formula"], *numbers, row.get("novel", ""))
     console().print(table)
     figures = ", ".join(sorted(path.name for path in folder.figures.glob("*.png")))
     click.echo(f"chosen    {folder.table}, crystals in {folder.crystals}")

@@ -113,11 +113,16 @@ class Oracle(ABC):
     Several crystals are asked for at the same time, from threads or from other machines: an oracle keeps nothing but
     its hyperparameters, and writes into the crystal's own folder alone.
 
+    Class attributes:
+        may_change: the hyperparameters that say how it is done, not what comes out (a command, a number of threads):
+            they may be others when a discovery goes on.
+
     Attributes:
         hypers: the hyperparameters.
     """
 
     Hypers: ClassVar[type[Hypers]] = Hypers
+    may_change: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, hypers: Any) -> None:
         self.hypers = hypers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from zoo.contract.plugin import Record
@@ -48,12 +48,20 @@ class KnownCrystals:
         if crystal.space_group is not None:
             self._alike[crystal.formula, crystal.space_group].append(crystal)
 
-    def same_as(self, crystal: Identity) -> str | None:
-        """The key of the first one added that this is a duplicate of, else None."""
+    def discard(self, crystal: Identity) -> None:
+        """Let it be known no longer."""
+        if crystal.space_group is not None:
+            self._alike[crystal.formula, crystal.space_group].remove(crystal)
+
+    def twins(self, crystal: Identity) -> Iterator[str]:
+        """The keys of those that this is a duplicate of, in the order in which they were added."""
         if crystal.space_group is None:
-            return None
+            return
         for known in self._alike.get((crystal.formula, crystal.space_group), ()):
             volumes = (crystal.volume, known.volume)
             if max(volumes) - min(volumes) <= VOLUME_TOLERANCE * max(volumes):
-                return known.key
-        return None
+                yield known.key
+
+    def same_as(self, crystal: Identity) -> str | None:
+        """The key of the first one added that this is a duplicate of, else None."""
+        return next(self.twins(crystal), None)

@@ -230,8 +230,11 @@ def _rows(path: Path, structure_column: str, targets: Sequence[TensorTarget] = (
             missing = _missing_component(columns, target)
             if missing is not None:
                 raise ZooError(f"{path}: has no column '{missing}', though others of the tensor '{target.name}'")
-        for row in rows:
-            yield {name: text for name, text in row.items() if isinstance(name, str) and text not in (None, "")}
+        try:
+            for row in rows:
+                yield {name: text for name, text in row.items() if isinstance(name, str) and text not in (None, "")}
+        except csv.Error as error:
+            raise ZooError(f"{path}: row {rows.line_num} cannot be read ({error})") from None
 
 
 def _value(text: str) -> Any:

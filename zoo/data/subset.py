@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,11 +20,11 @@ class SubsetHypers(Hypers):
     dataset: Plugin
     """The dataset, its settings beside its name."""
     path: str
-    """A text file with a key a line: these are taken."""
+    """A text file with a key a line, or a JSON file (.json) with a list of them: these are taken."""
 
 
 class Subset(Dataset):
-    """Those crystals of another dataset whose keys a text file lists, a key a line."""
+    """Those crystals of another dataset whose keys a file lists."""
 
     Hypers = SubsetHypers
     hypers: SubsetHypers
@@ -69,11 +70,15 @@ class Subset(Dataset):
             )
 
     def _keys(self) -> frozenset[str]:
+        path = Path(self.hypers.path).expanduser()
         try:
-            text = Path(self.hypers.path).expanduser().read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = path.read_text(encoding="utf-8")
+            found = json.loads(text) if path.suffix == ".json" else filter(None, map(str.strip, text.splitlines()))
+        except (OSError, ValueError) as error:
             raise ZooError(f"dataset 'subset': path: {self.hypers.path} cannot be read ({error})") from None
-        return frozenset(filter(None, map(str.strip, text.splitlines())))
+        if path.suffix == ".json" and not (isinstance(found, list) and all(isinstance(key, str) for key in found)):
+            raise ZooError(f"dataset 'subset': path: {self.hypers.path} must be a list of keys, each a text")
+        return frozenset(found)
 
 
 def dataset_of(choice: Plugin) -> Dataset:

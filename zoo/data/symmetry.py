@@ -78,7 +78,7 @@ def space_group(crystal: Record | Structure, symprec: float = SYMPREC) -> int | 
     """Its number: the one that the record holds, else spglib's; None where spglib finds none."""
     if isinstance(crystal, Record):
         known = crystal.properties.get("space_group")
-        if isinstance(known, int) and 1 <= known <= 230:
+        if isinstance(known, int) and not isinstance(known, bool) and 1 <= known <= 230:
             return known
         crystal = crystal.structure
     found = _found(crystal, symprec)

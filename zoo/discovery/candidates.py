@@ -25,6 +25,7 @@ from zoo.errors import ZooError, did_you_mean
 
 ROWS_AT_ONCE = 256  # of a Parquet file
 STRUCTURE_COLUMNS = ("structure", "cif")
+RECIPES = ("screen.yaml", "discover.yaml")  # what folders of screenings and discoveries hold, and no others
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Found:
     """A candidate as it stands in a source; its structure is read only when it is asked for.
 
     Attributes:
-        key: its name.
+        key: its name, `printable`; a candidate without one cannot be read.
         properties: numbers and texts that are known of it.
         read: gives the structure, or raises the ZooError that says why there is none.
     """
@@ -40,6 +41,19 @@ class Found:
     key: str
     read: Callable[[], Structure]
     properties: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", printable(self.key))
+        if not self.key.strip():
+            object.__setattr__(self, "read", partial(_given, ZooError("has no key")))
+
+
+def printable(text: str) -> str:
+    """A text that can be written down: names of files and strings of JSON need not be valid Unicode.
+
+    What is not becomes `\\udcff` and the like.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class Source(ABC):
@@ -77,9 +91,13 @@ def source_of(given: CandidateSource, folder: Path | None = None) -> Source:
         settings = plugins.hypers("dataset", given.dataset.name, given.dataset.settings)
         return DatasetSource(plugins.load("dataset", given.dataset.name)(settings))
     path = Path(str(given.path))
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # so long a name, for one
+        raise ZooError(f"candidates.path: {path}: cannot be looked at ({error.strerror})") from None
+    if is_folder:
         return FolderSource(path)
-    if not path.is_file():
+    if not is_file:
         raise ZooError(f"candidates.path: {path}: no such file or folder")
     if path.suffix.lower() == ".parquet":
         return ParquetSource(path)
@@ -91,7 +109,11 @@ def source_of(given: CandidateSource, folder: Path | None = None) -> Source:
 
 
 class FolderSource(Source):
-    """The CIF and VASP files of a folder and of those in it, by name; keys are paths from the folder on."""
+    """The CIF and VASP files of a folder and of those in it, by name.
+
+    Keys are paths from the folder on, without `.cif`, `.vasp` and `.poscar`: `deep/mp-1` of `deep/mp-1.cif`, so that
+    two files of one crystal have one key. What a screening or a discovery wrote below the folder is no candidate.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -101,6 +123,8 @@ class FolderSource(Source):
     def _names(self, below: str = "") -> Iterator[str]:
         with os.scandir(self._folder / below) as found:
             entries = sorted(found, key=lambda entry: entry.name)
+        if below and any(entry.name in RECIPES for entry in entries):
+            return
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield from self._names(f"{below}{entry.name}/")
@@ -114,7 +138,12 @@ class FolderSource(Source):
     def found(self, start: int = 0) -> Iterator[Found]:
         """See `Source`."""
         for name in islice(self._names(), start, None):
-            yield Found(name, partial(structure_from_file, self._folder / name))
+            yield Found(_without_ending(name), partial(structure_from_file, self._folder / name))
+
+
+def _without_ending(name: str) -> str:
+    ending = Path(name).suffix
+    return name.removesuffix(ending) if holds_one_structure(ending) else name  # POSCAR.mp-1 has none
 
 
 class EntrySource(Source):
@@ -221,4 +250,9 @@ def _given(structure: Structure | ZooError) -> Structure:
 
 
 def _plain(fields: Mapping[str, Any], without: set[str] | frozenset[str] = frozenset()) -> dict[str, Any]:
-    return {name: v for name, v in fields.items() if isinstance(v, str | int | float) and name not in without}
+    """Numbers and texts."""
+    return {
+        printable(name): printable(v) if isinstance(v, str) else v
+        for name, v in fields.items()
+        if isinstance(v, str | int | float) and name not in without
+    }

@@ -17,9 +17,13 @@ from zoo.predictor import Predictor
 def number(properties: Mapping[str, Any], name: str) -> float | None:
     """A property that is a finite number; None where it is not known."""
     value = properties.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return found if math.isfinite(found) else None
 
 
 class Sieve:

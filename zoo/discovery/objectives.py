@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import PositiveFloat
+from pydantic import Field
 
 from zoo import derived
 from zoo.contract.discovery import Objective
@@ -50,7 +50,7 @@ class FigureOfMerit(_OfSymmetricTensor):
 class AnisotropyHypers(Hypers):
     """Keys of `anisotropy`."""
 
-    floor: PositiveFloat = 1.0
+    floor: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Smallest eigenvalue that is taken for real: 1, the vacuum's, of total and electronic tensors."""
 
 

@@ -20,7 +20,7 @@ from zoo.discovery.rows import component_columns
 from zoo.discovery.section import Screen
 from zoo.discovery.top import Top
 from zoo.errors import ZooError
-from zoo.run_folder import read_rows, write_json, write_rows, write_text
+from zoo.run_folder import read_json, write_json, write_rows, write_text
 
 _COLUMNS = ("index", "key", "formula", "n_atoms", "score", "mean", "std", "novelty")
 
@@ -53,6 +53,7 @@ def conclude(
         "predicted": counts["predicted", None],
         **{kind: {r: n for (s, r), n in counts.most_common() if s == kind} for kind in ("filtered", "failed")},
         "chosen": len(best.indices),
+        "novelty_threshold": threshold,
         "speed": dict(speed),
     }
     if not best.indices:
@@ -81,16 +82,15 @@ def facts_of_chosen(made: Screen, folder: ScreenFolder, target: TensorTarget) ->
 
     `key`, `formula`, `structure` (JSON), `properties`, `mean`, `std`, `score`, `predicted` (the tensor), `novel`.
     """
-    columns, words = component_columns(target), {"yes": True, "no": False}
-    shown = read_rows(folder.table)
+    columns, threshold = component_columns(target), read_json(folder.summary).get("novelty_threshold")
     return [
         {name: row[name] for name in ("key", "formula", "structure", "mean", "std", "score")}
         | {
             "properties": json.loads(row["properties"]),
             "predicted": target.from_independent(torch.tensor([[row[name] for name in columns]]))[0].tolist(),
-            "novel": words.get(line.get("novel", "")),
+            "novel": _novel(row, threshold),
         }
-        for row, line in zip(chosen(made, folder, target), shown, strict=True)
+        for row in chosen(made, folder, target)
     ]
 
 
@@ -98,9 +98,12 @@ def _counted(made: Screen, folder: ScreenFolder) -> tuple[Counter[tuple[str, str
     """How often each status and reason is there, and the best."""
     counts: Counter[tuple[str, str | None]] = Counter()
     best = Top(made.top)
-    for table in folder.tables(("index", "status", "reason", "score")):
+    for table in folder.tables(("index", "status", "reason", "score", "replaces")):
         rows = table.to_pydict()
         counts.update(zip(rows["status"], rows["reason"], strict=True))
+        for index in rows["replaces"]:
+            if index is not None:
+                best.discard(index)
         for index, status, score in zip(rows["index"], rows["status"], rows["score"], strict=True):
             if status == "predicted":
                 best.push(score, index)
@@ -122,9 +125,14 @@ def _row(rank: int, found: Mapping[str, Any], target: TensorTarget, threshold: f
     row: dict[str, Any] = {"rank": rank}
     row |= {name: found[name] for name in ("key", "formula", "n_atoms")}
     row |= {name: f"{found[name]:.6g}" for name in ("score", "mean", "std", *component_columns(target))}
-    if found["novelty"] is not None and threshold is not None:
-        row |= {"novelty": f"{found['novelty']:.4g}", "novel": "yes" if found["novelty"] > threshold else "no"}
+    novel = _novel(found, threshold)
+    if novel is not None:
+        row |= {"novelty": f"{found['novelty']:.4g}", "novel": "yes" if novel else "no"}
     return row | {name: value for name, value in json.loads(found["properties"]).items() if name not in row}
+
+
+def _novel(found: Mapping[str, Any], threshold: float | None) -> bool | None:
+    return None if found["novelty"] is None or threshold is None else found["novelty"] > threshold
 
 
 def _write_crystals(folder: ScreenFolder, chosen: list[dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pymatgen.core import Structure
 
 from zoo.contract.target import TensorTarget
+from zoo.discovery.candidates import printable
 from zoo.discovery.judge import Judged, Left
 from zoo.results import component_names
 
@@ -27,6 +28,7 @@ class Row:
         structure: None where it was not read.
         outcome: what became of it; None until that is known.
         keep: write its structure down: it is among the best so far.
+        replaces: the place of the same crystal with a lower score, which was among the best until now.
     """
 
     index: int
@@ -35,6 +37,7 @@ class Row:
     structure: Structure | None = None
     outcome: Judged | Left | None = None
     keep: bool = False
+    replaces: int | None = None
 
 
 def component_columns(target: TensorTarget) -> dict[str, int]:
@@ -47,7 +50,8 @@ def table_of(rows: Sequence[Row], target: TensorTarget) -> pa.Table:
 
     `status` is `predicted`, `filtered` or `failed`, for `reason` and `detail` of the latter two. `mean`, `std`,
     `score`, `novelty` and the tensor's components are null where nothing was predicted. `properties` and `structure`
-    are JSON, the latter of those alone that were among the best when the row was written.
+    are JSON, the latter of those alone that were among the best when the row was written. `replaces` is the `index` of
+    an earlier row that is the same crystal, with a lower score, and no longer in the running for that.
     """
     import pyarrow as pa
 
@@ -61,9 +65,13 @@ def table_of(rows: Sequence[Row], target: TensorTarget) -> pa.Table:
         "n_atoms": (pa.int32(), [None if row.structure is None else len(row.structure) for row in rows]),
         "status": (pa.string(), [row.outcome.status if isinstance(row.outcome, Left) else "predicted" for row in rows]),
         "reason": (pa.string(), [row.outcome.reason if isinstance(row.outcome, Left) else None for row in rows]),
-        "detail": (pa.string(), [row.outcome.detail if isinstance(row.outcome, Left) else None for row in rows]),
+        "detail": (
+            pa.string(),
+            [printable(row.outcome.detail) if isinstance(row.outcome, Left) else None for row in rows],
+        ),
     }
     judged = [row.outcome if isinstance(row.outcome, Judged) else None for row in rows]
+    columns["replaces"] = (pa.int64(), [row.replaces for row in rows])
     for name in ("mean", "std", "score", "novelty"):
         columns[name] = (pa.float64(), [one and getattr(one, name) for one in judged])
     for name, flat in component_columns(target).items():

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from pymatgen.core import Structure
 from tqdm import tqdm
 
 import zoo
 from zoo.cache import content_key
-from zoo.data.duplicates import KnownCrystals
+from zoo.data.duplicates import Identity
 from zoo.data.structures import structure_from_dict
 from zoo.discovery import results
 from zoo.discovery.candidates import Found, Source, source_of
@@ -26,7 +27,7 @@ from zoo.discovery.molecular import is_molecular
 from zoo.discovery.rows import Row, table_of
 from zoo.discovery.section import Screen
 from zoo.discovery.taken import Taken, identity_of
-from zoo.discovery.top import Top
+from zoo.discovery.top import Best, Member
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.stopwatch import Stopwatch
 from zoo.weights import sha256_of
@@ -100,10 +101,7 @@ class Walk:
         self._taken = taken
         wanted = made.filters.non_molecular
         self._non_molecular = judge.objective.non_molecular if wanted is None else wanted
-        self._top = Top(made.top)
-        # Of those in the top: place among all -> key; and what they are, as far as it was asked for.
-        self._keys: dict[int, str] = {}
-        self._alike = KnownCrystals()
+        self._best = Best(made.top)
 
     def go_on(self) -> int:
         """From where the parts in the folder end to the last candidate.
@@ -138,18 +136,13 @@ class Walk:
     def _behind(self) -> tuple[int, str]:
         """How many candidates the parts hold, and the key of the last one; the best of them are remembered."""
         rows, last = 0, ""
-        for table in self._folder.tables(("index", "key", "status", "score")):
-            part = table.to_pydict()
-            for index, status, score in zip(part["index"], part["status"], part["score"], strict=True):
-                if status == "predicted":
-                    self._top.push(score, index)
+        for table in self._folder.tables(("key",)):
             rows += table.num_rows
-            last = part["key"][-1]
+            last = table["key"][-1].as_py()
         for row in results.chosen(self._made, self._folder, self._judge.predictor.card.target) if rows else ():
-            self._keys[row["index"]] = row["key"]
-            if self._taken.crystals is not None:
-                structure = structure_from_dict(json.loads(row["structure"]))
-                self._alike.add(identity_of(row["key"], structure, json.loads(row["properties"])))
+            structure = structure_from_dict(json.loads(row["structure"]))
+            identity = self._identity(row["key"], structure, json.loads(row["properties"]))
+            self._best.add(Member(row["index"], row["score"], row["key"], identity))
         return rows, last
 
     def _judged(self, entries: Iterator[Found], start: int) -> Generator[list[Row], None, None]:
@@ -169,38 +162,44 @@ class Walk:
         self.predicted += sum(row.structure is not None and not out for row, out in zip(rows, sifted_out, strict=True))
         judged = [(row.outcome.score, row) for row in rows if isinstance(row.outcome, Judged)]
         for score, row in sorted(judged, key=lambda pair: (-pair[0], pair[1].index)):
-            if not self._top.takes(score, row.index):
+            if not self._best.takes(score, row.index):
                 break  # nor would those after it be
             # Asked last, and of these few: it takes longer than all else together.
-            left = self._there_already(row) or self._molecular(row)
+            identity = self._identity(row.key, row.structure, row.properties)
+            twins = self._best.twins(row.key, identity)
+            left = self._known(identity) or _second(row.key, score, twins) or self._molecular(row)
             if left is not None:
                 row.outcome = left
                 continue
-            gone = self._top.push(score, row.index)
-            self._keys[row.index] = row.key
-            if gone is not None:
-                del self._keys[gone]
-            row.keep = True
+            replaced = twins[0] if twins else None
+            self._best.add(Member(row.index, score, row.key, identity), replaced)
+            row.keep, row.replaces = True, None if replaced is None else replaced.index
 
-    def _there_already(self, row: Row) -> Left | None:
-        """Whether it is known, or in the top, under its own or another key."""
-        if row.key in self._keys.values():
-            return Left("filtered", "a second one of this key")
-        if self._taken.crystals is None or row.structure is None:
+    def _identity(self, key: str, structure: Structure | None, properties: Mapping[str, Any]) -> Identity | None:
+        """By which the same crystal is known under another key; None where that is not looked for."""
+        if self._taken.crystals is None or structure is None:
             return None
         with self.watch("duplicates"):
-            identity = identity_of(row.key, row.structure, row.properties)
+            return identity_of(key, structure, properties)
+
+    def _known(self, identity: Identity | None) -> Left | None:
+        if identity is None or self._taken.crystals is None:
+            return None
         twin = self._taken.crystals.same_as(identity)
-        if twin is not None:
-            return Left("filtered", "known under another key", twin)
-        twin = self._alike.same_as(identity)
-        if twin in self._keys.values():
-            return Left("filtered", "the same crystal as another candidate", str(twin))
-        self._alike.add(identity)
-        return None
+        return None if twin is None else Left("filtered", "known under another key", twin)
 
     def _molecular(self, row: Row) -> Left | None:
         if not self._non_molecular or row.structure is None:
             return None
         with self.watch("dimensionality"):
             return Left("filtered", "molecular") if is_molecular(row.structure) else None
+
+
+def _second(key: str, score: float, twins: Sequence[Member]) -> Left | None:
+    """Whether the same one is among the best already, with a score that is not lower."""
+    # Of two twins of one crystal, which need not be twins of each other, neither gives way: the best stay as many.
+    if not twins or (len(twins) == 1 and twins[0].score < score):
+        return None
+    if twins[0].key == key:
+        return Left("filtered", "a second one of this key")
+    return Left("filtered", "the same crystal as another candidate", twins[0].key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, FiniteFloat, NonNegativeFloat, PositiveInt, field_validator, model_validator
 from pymatgen.core import Element
 
 from zoo import recipe
@@ -144,7 +144,7 @@ class Screen(Search):
 
     model: str
     """A run folder, a registered model (its champion), or an MLflow URI; some acquisitions need an ensemble."""
-    best: float | None = None
+    best: FiniteFloat | None = None
     """The highest objective so far, for acquisitions that need it; null: that of the model's training crystals."""
 
 

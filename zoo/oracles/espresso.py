@@ -38,6 +38,7 @@ class Espresso(Oracle):
     """
 
     Hypers = EspressoHypers
+    may_change = frozenset({"pw", "ph", "dynmat", "wall_hours", "threads"})
     hypers: EspressoHypers
 
     def missing(self) -> str | None:
@@ -57,9 +58,10 @@ class Espresso(Oracle):
         """All tensors of one crystal, in its frame.
 
         Raises:
-            CalculationFailed: disordered, an element without a pseudopotential, an odd number of electrons, a metal, no
-                convergence, unstable modes, or the wall limit.
-            ZooError: a program or the pseudopotentials are missing or cannot be used; a full disk.
+            CalculationFailed: disordered, an element without a pseudopotential, an odd number of electrons, relaxed
+                into another structure, a metal, no convergence, unstable modes, or the wall limit.
+            ZooError: a program or the pseudopotentials are missing or cannot be used; a full disk; a program that was
+                killed, for want of memory perhaps.
         """
         why = self.missing()
         files = find_folder(self.hypers.pseudopotentials)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from pymatgen.core import Structure
+from pymatgen.util.coord import pbc_shortest_vectors
 
 from zoo.contract.discovery import CalculationFailed
 from zoo.data.frame import residual
@@ -75,7 +76,7 @@ class Calculation:
         """Hash of all that makes the result."""
         frame = json.dumps(rounded(self.given.lattice.matrix).tolist())
         last = self._dynmat(self._ph(self._pw(self.oriented.structure, relax=self.hypers.relax)))
-        return digest(frame, last.key)
+        return digest(frame, last.key, str(self.hypers.largest_move))
 
     def run(self, stages: Stages) -> dict[str, Any]:
         """Run what is not there yet.
@@ -91,7 +92,12 @@ class Calculation:
             first = self._pw(structure, relax=True)
             printed = stages.output(first) or stages.ground_state(first)
             structure = inputs.moved(structure, results.positions(printed, len(structure)))
-            moved = _largest_move(self.oriented.structure, structure)
+            moved = largest_move(self.oriented.structure, structure)
+            if moved > self.hypers.largest_move:
+                raise CalculationFailed(
+                    f"relaxed into another structure: an atom moved {moved:.2f} Å, more than largest_move "
+                    f"({self.hypers.largest_move:g} Å)"
+                )
         scf = self._pw(structure, relax=False)
         ph = self._ph(scf)
         responded = stages.output(ph)
@@ -190,7 +196,9 @@ class Calculation:
         return Stage.after(ph.key, "dynmat", "dynmat.x", self.hypers.dynmat, text)
 
 
-def _largest_move(before: Structure, after: Structure) -> float:
-    """Å; a shift of all atoms together is none."""
-    moves = after.cart_coords - before.cart_coords
+def largest_move(before: Structure, after: Structure) -> float:
+    """How far an atom has moved, Å, in one cell and frame. To another image is no move, nor is that of all together."""
+    relative = [each.frac_coords - each.frac_coords[0] for each in (before, after)]
+    pairs = pbc_shortest_vectors(before.lattice, *relative)  # (N, N, 3) of each before to each after
+    moves = np.einsum("aac->ac", pairs)
     return float(np.linalg.norm(moves - moves.mean(0), axis=1).max())

@@ -40,8 +40,11 @@ class EspressoHypers(Hypers):
     relax: bool = True
     """Relax the ions in the fixed cell first: the ionic tensor goes as 1/ω², and has no meaning away from a minimum."""
 
+    largest_move: PositiveFloat = 0.3
+    """Å; a crystal of which an atom moves further in the relaxation is another one then, and has failed."""
+
     wall_hours: PositiveFloat = 24.0
-    """Hours after which a crystal has failed, those of its finished stages included."""
+    """Hours after which a crystal has failed, those before it was stopped or killed included."""
 
     threads: PositiveInt = 1
     """OpenMP threads of each program."""

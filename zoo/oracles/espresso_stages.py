@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from zoo.contract.discovery import CalculationFailed
 from zoo.errors import ZooError
 from zoo.oracles import espresso_results as results
 from zoo.oracles.espresso_inputs import SCRATCH
-from zoo.oracles.external import run_program
+from zoo.oracles.external import not_begun, run_program, signal_of
 from zoo.run_folder import read_json, write_json, write_text
 
 RECORD = "stages.json"
@@ -58,10 +59,10 @@ class Stages:
 
     Attributes:
         folder: the crystal's.
-        deadline: when all must have ended, in seconds of time.monotonic(); what a stage took in an earlier call is
-            taken off when its output is used.
+        deadline: when all must have ended, in seconds of time.monotonic(); what a stage took in earlier calls is taken
+            off when its output is asked for.
         env: environment of the programs.
-        seconds: how long each stage took whose output is used.
+        seconds: how long each stage took, in earlier calls too.
     """
 
     folder: Path
@@ -78,14 +79,14 @@ class Stages:
         """What a stage printed, where it has come to its end for this input, else None."""
         path = self.folder / f"{stage.name}.out"
         record = self._record().get(stage.name, {})
-        if record.get("key") != stage.key or not record.get("ended") or not path.is_file():
+        if record.get("key") != stage.key:
+            return None
+        self.seconds[stage.name] = float(record["seconds"]) + (0.0 if record["ended"] else self._killed_after(path))
+        self.deadline -= self.seconds[stage.name]
+        if not record["ended"] or not path.is_file():
             return None
         text = _read(path)
-        if not results.ended(text):
-            return None
-        self.seconds[stage.name] = float(record["seconds"])
-        self.deadline -= self.seconds[stage.name]
-        return text
+        return text if results.ended(text) else None
 
     def ground_state(self, stage: Stage) -> str:
         """Run pw.x from an empty scratch folder; what it printed."""
@@ -125,23 +126,32 @@ class Stages:
 
         Raises:
             CalculationFailed: it has not come to its proper end.
-            ZooError: it cannot be started.
+            ZooError: it cannot be started, or something is wrong with this machine.
         """
         write_text(self.folder / f"{stage.name}.in", text or stage.text)
-        self._note(stage, ended=False, seconds=0.0)
+        before = self.seconds.get(stage.name, 0.0)
+        self._note(stage, ended=False, seconds=before)
         began = time.monotonic()
-        status = run_program(
-            f"{stage.command} -i {stage.name}.in",
-            self.folder,
-            log=f"{stage.name}.out",
-            deadline=self.deadline,
-            env=self.env,
-        )
-        printed = _read(self.folder / f"{stage.name}.out")
-        _judge(stage, status, printed)
-        self.seconds[stage.name] = round(time.monotonic() - began, 1)
+        log = self.folder / f"{stage.name}.out"
+        try:
+            status = run_program(
+                f"{stage.command} -i {stage.name}.in",
+                self.folder,
+                log=log.name,
+                deadline=self.deadline,
+                env=self.env,
+            )
+        finally:
+            self.seconds[stage.name] = round(before + time.monotonic() - began, 1)
+        printed = _read(log)
+        _judge(stage, status, printed, log)
         self._note(stage, ended=True, seconds=self.seconds[stage.name])
         return printed
+
+    def _killed_after(self, log: Path) -> float:
+        """Seconds that a stage ran which has not ended: the record was last written when it began."""
+        began = (self.folder / RECORD).stat().st_mtime
+        return max(0.0, log.stat().st_mtime - began) if log.is_file() else 0.0
 
     def _record(self) -> dict[str, Any]:
         path = self.folder / RECORD
@@ -154,22 +164,18 @@ class Stages:
         write_json(self.folder / RECORD, {**kept, stage.name: note})
 
 
-def _judge(stage: Stage, status: int, printed: str) -> None:
-    if status < 0 or status > 128:
-        raise CalculationFailed(
-            f"{stage.program} was killed by signal {abs(status) % 128}: for want of memory, if that is 9"
-        )
-    lines = [line.strip() for line in printed.splitlines() if line.strip()]
-    if results.version(printed) is None:
-        said = lines[-1][:200] if lines else f"status {status}"
-        raise ZooError(f"'{stage.command}' does not start {stage.program} ({said})")
+def _judge(stage: Stage, status: int, printed: str, log: Path) -> None:
+    number, begun = signal_of(status), results.version(printed) is not None
+    # Open MPI that finds no program ends with 134, as if of SIGABRT; of a real signal it says a word.
+    if number is not None and (begun or status < 0 or str(signal.strsignal(number)) in printed):
+        raise CalculationFailed(f"{stage.program} was ended by a signal ({number.name}; end of {log.name})")
+    if not begun:
+        raise not_begun(stage.command, stage.program, status, log)
     why = results.complaint(printed)
     if why is not None and "namelist" in why:
         raise ZooError(f"{stage.program} cannot read its input: {why}")
     if why is not None or status != 0 or not results.ended(printed):
-        raise CalculationFailed(
-            f"{stage.program}: {why or f'has stopped with status {status} (end of {stage.name}.out)'}"
-        )
+        raise CalculationFailed(f"{stage.program}: {why or f'has stopped with status {status} (end of {log.name})'}")
 
 
 def _read(path: Path) -> str:

@@ -34,7 +34,14 @@ GRACE = 10.0
 """Seconds between asking a program to end and ending it."""
 FULL = 16 * 2**20
 """Bytes: a program that fails with less than this left on the disk has failed for that."""
+FULL_WORDS = ("no space left on device", "disk quota exceeded")
+"""In its log, in whatever case."""
 FROM_OUTSIDE = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+OF_THE_MACHINE = {
+    signal.SIGILL: "does not run on this machine: it was built for another processor, install one for this",
+    signal.SIGKILL: "was killed, for want of memory perhaps: lower workers.count, or its threads or processes",
+}
+"""Signals that say nothing of the crystal, and what to do."""
 
 _stopping = threading.Event()
 
@@ -80,8 +87,8 @@ def run_program(
 
     Raises:
         CalculationFailed: it had not ended at the deadline. Then it was ended, as after any exception here.
-        ZooError: it cannot be started, the disk is full, somebody has ended it, or another process of the zoo
-            calculates in this folder.
+        ZooError: it cannot be started, or cannot run on this machine, the disk is full, it was killed or ended from
+            outside, or another process of the zoo calculates in this folder.
     """
     why = missing_program(command)
     if why is not None:
@@ -103,13 +110,34 @@ def run_program(
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)  # what it may have left behind
     status = process.returncode
-    number = -status if status < 0 else status - 128  # mpirun and shells tell it so
+    number = signal_of(status)
     if number in FROM_OUTSIDE:
-        who = signal.Signals(number).name
-        raise ZooError(f"{name} was ended from outside ({who}) in {folder}")
-    if status and (shutil.disk_usage(folder).free < FULL or "No space left on device" in _tail(folder / log)):
+        raise ZooError(f"{name} was ended from outside ({number.name}) in {folder}")
+    if status and (shutil.disk_usage(folder).free < FULL or _says_full(folder / log)):
         raise ZooError(f"no space left for {folder}: free some, or choose another folder")
+    if number in OF_THE_MACHINE:
+        raise ZooError(f"{name} {OF_THE_MACHINE[number]} ({number.name}; see {folder / log})")
     return status
+
+
+def signal_of(status: int) -> signal.Signals | None:
+    """The signal that ended a program, by its exit status; mpirun and shells tell it as 128 and its number."""
+    number = -status if status < 0 else status - 128
+    return signal.Signals(number) if number in set(signal.Signals) else None
+
+
+def not_begun(command: str, program: str, status: int, log: Path) -> ZooError:
+    """The error to raise where a command has ended before its program had begun, which is no fault of the crystal.
+
+    Args:
+        command: what was run.
+        program: what it should have started, in a message.
+        status: its exit status.
+        log: takes what it printed.
+    """
+    lines = [line.strip() for line in _tail(log).splitlines() if any(map(str.isalpha, line))]  # no rule of dashes
+    said = lines[-1][:200] if lines else "it printed nothing"
+    return ZooError(f"'{command}' does not start {program} ({said}; exit status {status}, see {log}): put that right")
 
 
 def end_forgotten(folder: Path) -> None:
@@ -235,6 +263,11 @@ def _members(folder: Path) -> list[int]:
             if mark in environment.read_bytes().split(b"\0"):
                 found.append(int(environment.parent.name))
     return [member for member in found if member != os.getpid()]
+
+
+def _says_full(log: Path) -> bool:
+    said = _tail(log).lower()
+    return any(words in said for words in FULL_WORDS)
 
 
 def _tail(path: Path) -> str:

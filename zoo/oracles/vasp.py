@@ -15,10 +15,16 @@ from zoo.contract.discovery import CalculationFailed, Candidate, Oracle
 from zoo.contract.plugin import Hypers
 from zoo.contract.target import TensorTarget
 from zoo.data.tensors import DIELECTRIC
-from zoo.errors import ZooError
+from zoo.errors import ZooError, clear_disk_errors
 from zoo.oracles import vasp_inputs, vasp_results
-from zoo.oracles.external import missing_program, run_program
+from zoo.oracles.external import end_forgotten, missing_program, not_begun, run_program
 
+LOG = "vasp.log"
+"""What the command printed."""
+_BANNER = re.compile(
+    r"running +on +\d+ +total +cores|running +\d+ +mpi-ranks|^ *vasp\.\d[\w.+-]*(?!\S)", re.MULTILINE | re.IGNORECASE
+)
+"""What VASP 5 and 6 print first; `vasp.6.3.0: error while loading shared libraries` is not of VASP."""
 _WORDS = re.compile(r"[\w .+*-]+")
 _ELSEWHERE = {
     **{key: f"say {key.lower()}" for key in ("ENCUT", "SIGMA", "EDIFF")},
@@ -44,7 +50,7 @@ class VaspHypers(Hypers):
     ediff: Annotated[float, Field(gt=0, le=1e-4)] = 1e-7
     """eV; where the electrons are converged."""
     wall_hours: PositiveFloat | None = None
-    """A calculation that takes longer is ended, and has failed; null: no limit."""
+    """A run that takes longer is ended, and has failed; null: no limit. One that was killed is not counted in."""
     user_incar: dict[str, Any] = Field(default={})
     """More keys of the INCAR, which win: {KPAR: 4}."""
 
@@ -69,6 +75,7 @@ class Vasp(Oracle):
     """
 
     Hypers = VaspHypers
+    may_change = frozenset({"command", "wall_hours"})
     hypers: VaspHypers
 
     def missing(self) -> str | None:
@@ -83,7 +90,12 @@ class Vasp(Oracle):
     def tensors(self, candidate: Candidate, folder: Path) -> Mapping[str, np.ndarray] | None:
         """From the folder's vasprun.xml (or vasprun.xml.gz); without one, after the inputs have been written, and run.
 
-        Files that are there stay as they are. A vasprun.xml that VASP has not closed does not count.
+        Inputs that are there stay as they are. A vasprun.xml that VASP has not closed does not count, and gives way to
+        a run.
+
+        Raises:
+            CalculationFailed: VASP began, and has no result that could be believed.
+            ZooError: VASP did not begin, or there is no POTCAR; a full disk; it was killed, for want of memory perhaps.
         """
         found = vasp_results.read(candidate.structure, folder)
         if found is not None:
@@ -96,11 +108,17 @@ class Vasp(Oracle):
         if why is not None:
             raise ZooError(f"there is no POTCAR for {candidate.key}: {why}")
         deadline = None if hypers.wall_hours is None else time.monotonic() + 3600 * hypers.wall_hours
-        status = run_program(hypers.command, folder, log="vasp.log", deadline=deadline)
+        end_forgotten(folder)  # it may write still
+        with clear_disk_errors(folder):
+            vasp_results.place(folder).unlink(missing_ok=True)  # one that is there in the end is of this run
+        status = run_program(hypers.command, folder, log=LOG, deadline=deadline)
         found = vasp_results.read(candidate.structure, folder)
-        if found is None:
-            raise CalculationFailed(f"VASP ended with status {status} before it had closed vasprun.xml: see vasp.log")
-        return found
+        if found is not None:
+            return found
+        printed = (folder / LOG).read_text(encoding="utf-8", errors="replace")
+        if not (_BANNER.search(printed) or vasp_results.place(folder).exists()):
+            raise not_begun(hypers.command, "VASP", status, folder / LOG)
+        raise CalculationFailed(f"VASP ended with status {status} before it had closed vasprun.xml: see {LOG}")
 
     def incar(self) -> dict[str, Any]:
         """What is not as MPStaticSet(lepsilon=True) has it."""

@@ -23,6 +23,11 @@ ASYMMETRY_TOLERANCE = 0.05
 """Of the total tensor's norm; VASP symmetrises, so that it is noise or wrong."""
 
 
+def place(folder: Path) -> Path:
+    """Of a folder's vasprun.xml or vasprun.xml.gz, whether there is one or not."""
+    return Path(zpath(str(folder / "vasprun.xml")))
+
+
 def read(structure: Structure, folder: Path) -> Mapping[str, np.ndarray] | None:
     """The tensors of a folder's vasprun.xml or vasprun.xml.gz.
 
@@ -41,7 +46,7 @@ def read(structure: Structure, folder: Path) -> Mapping[str, np.ndarray] | None:
         CalculationFailed: it is of another structure, of a metal, not converged, has an unstable optical mode, or is
             not of a calculation of dielectric tensors.
     """
-    path = Path(zpath(str(folder / "vasprun.xml")))
+    path = place(folder)
     if not path.is_file():
         return None
     with warnings.catch_warnings():

@@ -79,9 +79,10 @@ def stopped(made: Discovery, folder: DiscoveryFolder, status: str) -> None:
         ZooError: MLflow cannot be reached.
     """
     uri = tracking_uri(made.tracking.uri)
+    if without_password(uri) not in read_json(folder.tracked):
+        return
     with mlflow_errors(uri):
-        runs = _Runs(MlflowClient(tracking_uri=uri), without_password(uri), folder)
-        runs.end("parent", status)
+        _Runs(MlflowClient(tracking_uri=uri), without_password(uri), folder).end("parent", status)
 
 
 def _send_round(runs: _Runs, tracking: Tracking, made: Discovery, place: RoundFolder, parent: str) -> None:

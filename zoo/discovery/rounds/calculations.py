@@ -72,9 +72,11 @@ class Ask:
 
     Attributes:
         oracle: by name, with its settings.
+        target: what is wanted of all that it tells.
     """
 
     oracle: Plugin
+    target: str
 
     def __call__(self, calculation: Calculation) -> str:
         """Ask, unless there is an outcome, and write it down; the key of the crystal.
@@ -112,6 +114,9 @@ class Ask:
             plain = {name: read_target(np.asarray(v), told[name], len(structure)) for name, v in tensors.items()}
         except ZooError as error:
             return _failed(str(error))
+        if self.target not in plain:
+            others = ", ".join(map(repr, plain)) or "nothing"
+            return _failed(f"the oracle told no '{self.target}' of it: {others}")
         return {"status": "done", "tensors": {name: tensor.tolist() for name, tensor in plain.items()}}
 
 

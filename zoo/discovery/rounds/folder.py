@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
+from zoo import plugins
 from zoo.discovery.folder import ScreenFolder
 from zoo.discovery.rounds.section import Discovery, parse
 from zoo.errors import ZooError
@@ -16,7 +18,7 @@ from zoo.provenance import provenance
 from zoo.run_folder import RunFolder, read_json, write_json, write_text
 
 # What may change before a discovery goes on.
-_FREE = ("description", "device", "chunk", "workers", "rounds", "tracking")
+_FREE = ("description", "device", "chunk", "workers", "rounds", "tracking", "candidates")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class DiscoveryFolder:
     run.json        versions, command
     training.yaml   the resolved recipe of the models, on the dataset as a whole
     start.json      what was known at the start: keys, best value of the objective
-    start.txt       keys of what the first models are made of
+    known.json      keys of what the first models are made of
     round_1/, ...   see RoundFolder; after the last one, the model of one more
     asked.csv       a row a crystal that was chosen: what was predicted, what came of it
     rounds.csv      a row a round
@@ -101,7 +103,7 @@ class DiscoveryFolder:
     @property
     def start_keys(self) -> Path:
         """Its keys, for the dataset `subset`."""
-        return self.path / "start.txt"
+        return self.path / "known.json"
 
     @property
     def asked(self) -> Path:
@@ -184,7 +186,9 @@ class DiscoveryFolder:
             return
         begun = read_json(self.provenance)
         before = parse(begun["recipe"], str(self.provenance)).content
-        changed = [key for key, value in made.content.items() if key not in _FREE and value != before[key]]
+        changed = [
+            key for key, value in _fixed(made.content).items() if key not in _FREE and value != _fixed(before)[key]
+        ]
         if changed:
             raise ZooError(
                 f"{self.path} was begun with another recipe ({', '.join(changed)} differ): go on with that one, or "
@@ -194,3 +198,10 @@ class DiscoveryFolder:
         now = provenance(made.plugins)
         begun["resumed"].append({key: now[key] for key in ("zoo", "git_commit", "command", "started")})
         write_json(self.provenance, begun)
+
+
+def _fixed(content: dict[str, Any]) -> dict[str, Any]:
+    """Less what only says how the oracle works."""
+    oracle = content["oracle"]
+    free = plugins.load("oracle", oracle["name"]).may_change
+    return content | {"oracle": {key: value for key, value in oracle.items() if key not in free}}

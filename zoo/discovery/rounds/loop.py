@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,8 +111,22 @@ class Loop:
         if not begun and next(source_of(made.candidates).found(), None) is None:
             raise ZooError("there are no candidates")
 
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Begin, or see that it goes on as it was begun; within, nobody else works in the folder.
+
+        Raises:
+            ZooError: as `check`; another recipe, or another process that is at work.
+        """
+        self.check()
+        with clear_disk_errors(self.folder.path), self.folder.alone():
+            self.folder.begin(self.made)
+            if not self.folder.training.is_file():
+                write_text(self.folder.training, recipe.dump(self.training))
+            yield
+
     def go_on(self, after: Callable[[], None], giving_up: bool = False) -> dict[str, Any]:
-        """From where the folder ends to the last round.
+        """From where the folder ends to the last round; once it is `begun`.
 
         Args:
             after: called after each round, and when all is done.
@@ -125,40 +139,35 @@ class Loop:
             Waiting: a round waits for results that somebody else brings.
             ZooError: something that the user can put right.
         """
-        self.check()
         folder = self.folder
-        with clear_disk_errors(folder.path), folder.alone():
-            folder.begin(self.made)
-            if not folder.training.is_file():
-                write_text(folder.training, recipe.dump(self.training))
-            folder.summary.unlink(missing_ok=True)  # of fewer rounds
-            known = known_at_start(self.made, self.training, self.objective, folder)
-            self.echo(f"known     {known.usable:,} crystals with '{self.target.name}'{self._best_words(known.best)}")
-            self._refuse_without_best(known)
-            rounds: list[RoundFolder] = folder.finished_rounds
-            if rounds:  # it may have been stopped before these were written
-                results.write(folder, known, rounds, self.target, self.objective, self.made)
-                after()
-            for number in range(len(rounds) + 1, self.made.rounds + 1):
-                place = folder.round(number)
-                self.echo(f"round {number}   of {self.made.rounds}")
-                try:
-                    # Only a round that has been waiting is given up, not one that is to begin.
-                    self._round(place, known, rounds, giving_up and place.chosen.is_file())
-                except screenings.NothingLeft as error:
-                    if not rounds:
-                        raise
-                    self.echo(f"ended     {error}")
-                    break
-                rounds.append(place)
-                results.write(folder, known, rounds, self.target, self.objective, self.made)
-                self.echo(results.line_of(folder, place))
-                after()
-            if self.made.model.last and rounds:
-                self._model(folder.round(len(rounds) + 1).model, rounds)  # by which the next round would begin
-            content = results.conclude(folder, known, rounds, self.target, self.objective, self.made)
+        folder.summary.unlink(missing_ok=True)  # of fewer rounds
+        known = known_at_start(self.made, self.training, self.objective, folder)
+        self.echo(f"known     {known.usable:,} crystals with '{self.target.name}'{self._best_words(known.best)}")
+        self._refuse_without_best(known)
+        rounds: list[RoundFolder] = folder.finished_rounds
+        if rounds:  # it may have been stopped before these were written
+            results.write(folder, known, rounds, self.target, self.objective, self.made)
             after()
-            return content
+        for number in range(len(rounds) + 1, self.made.rounds + 1):
+            place = folder.round(number)
+            self.echo(f"round {number}   of {self.made.rounds}")
+            try:
+                # Only a round that has been waiting is given up, not one that is to begin.
+                self._round(place, known, rounds, giving_up and place.chosen.is_file())
+            except screenings.NothingLeft as error:
+                if not rounds:
+                    raise
+                self.echo(f"ended     {error}")
+                break
+            rounds.append(place)
+            results.write(folder, known, rounds, self.target, self.objective, self.made)
+            self.echo(results.line_of(folder, place))
+            after()
+        if self.made.model.last and rounds:
+            self._model(folder.round(len(rounds) + 1).model, rounds)  # by which the next round would begin
+        content = results.conclude(folder, known, rounds, self.target, self.objective, self.made)
+        after()
+        return content
 
     def _refuse_without_best(self, known: Known) -> None:
         choice = self.made.acquisition.name
@@ -195,7 +204,11 @@ class Loop:
             by_key = {one.key: one for one in open_ones}
             place.calculations.mkdir(exist_ok=True)
             asked = each(
-                self.made.workers, Ask(self.made.oracle), open_ones, name=lambda one: one.key, folder=place.calculations
+                self.made.workers,
+                Ask(self.made.oracle, self.target.name),
+                open_ones,
+                name=lambda one: one.key,
+                folder=place.calculations,
             )
             bar = tqdm(total=len(open_ones), desc="calculating", unit=" crystals", disable=None, leave=False)
             with bar, closing(asked):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from zoo import run as runs
 from zoo.contract.discovery import Objective
 from zoo.contract.plugin import BadRecord
 from zoo.contract.target import TensorTarget
+from zoo.data.crystals import CrystalStore
 from zoo.data.duplicates import Identity
 from zoo.data.settings import Splitting
 from zoo.data.subset import dataset_of
@@ -24,7 +25,7 @@ from zoo.discovery.rounds.folder import DiscoveryFolder, RoundFolder
 from zoo.discovery.rounds.section import Discovery
 from zoo.errors import ZooError
 from zoo.recipe import Plugin, Recipe
-from zoo.run_folder import read_json, write_json, write_text
+from zoo.run_folder import read_json, write_json
 
 DRAWN = 5_000  # known crystals that pictures show, at most
 _AT_ONCE = 1_000  # tensors whose objective is computed together
@@ -64,16 +65,28 @@ def known_at_start(made: Discovery, training: Recipe, objective: Objective, fold
             drawn = np.random.default_rng(made.start.seed).permutation(len(usable))[:count]
             usable = sorted(usable[i] for i in drawn)
             labelled = set(usable)
-        write_text(folder.start_keys, "\n".join(usable) + "\n")
+        write_json(folder.start_keys, sorted(usable))
         others = sorted(labelled - set(usable))
         found = _look(training, objective, frozenset(usable))
-        known = set(usable)
-        alike = [dataclasses.astuple(crystals.identity(i)) for i, key in enumerate(crystals.keys) if key in known]
-        identities = alike if data.deduplicate else []
+        identities = [dataclasses.astuple(one) for one in _identities(training, crystals, labelled)]
         write_json(folder.start, {**found, "usable": sorted(usable), "others": others, "identities": identities})
     content = read_json(folder.start)
     keys, known_crystals = content["usable"] + content["others"], (Identity(*one) for one in content["identities"])
     return Known(frozenset(keys), len(content["usable"]), content["best"], tuple(known_crystals))
+
+
+def _identities(training: Recipe, crystals: CrystalStore, keys: Set[str]) -> Iterator[Identity]:
+    """Of crystals of the dataset, those included that a training leaves out: these have a result as well."""
+    if not training.data.deduplicate:
+        return
+    missing = set(keys)
+    for i, key in enumerate(crystals.keys):
+        if key in missing:
+            missing.discard(key)
+            yield crystals.identity(i)
+    for record in dataset_of(training.dataset).records() if missing else ():
+        if record.key in missing and not isinstance(record, BadRecord):
+            yield Identity.of(record)
 
 
 def _look(training: Recipe, objective: Objective, keys: frozenset[str]) -> dict[str, Any]:
@@ -156,5 +169,10 @@ def refuse_other_target(target: TensorTarget, told: Mapping[str, TensorTarget], 
     if target.name not in told:
         raise ZooError(f"the oracle '{oracle}' does not tell '{target.name}': it tells {', '.join(told) or 'nothing'}")
     one = told[target.name]
+    if target.quantity and one.quantity and target.quantity != one.quantity:
+        raise ZooError(
+            f"the oracle '{oracle}' means another quantity by '{target.name}': {one.quantity}, the models' is "
+            f"{target.quantity}"
+        )
     if (one.formula, one.unit, one.per_atom) != (target.formula, target.unit, target.per_atom):
         raise ZooError(f"the oracle '{oracle}' means something else by '{target.name}': {one}, the models' is {target}")
