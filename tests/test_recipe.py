@@ -80,6 +80,8 @@ def test_a_plugin_by_name_leaves_the_settings_of_the_file_s_own() -> None:
     assert section.read("screen_total", ("acquisition.name=ucb",)).acquisition.settings == {"kappa": 1.5}
     said = section.read("screen_total", ("acquisition.kappa=2", "acquisition.name=greedy"))
     assert said.acquisition.settings == {"kappa": 2}, "what is said is not left out: it is refused later on"
+    with pytest.raises(ZooError, match="encoder"):
+        recipe.read("best_total", ("encoder.name=mace", "encoder=foo"))
 
 
 def test_scientific_notation_is_a_number(tmp_path, small: dict) -> None:

@@ -259,12 +259,15 @@ def read_content(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[di
     if not isinstance(content, dict):
         raise ZooError(f"{path} is no recipe: it must be a mapping of keys to values")
     names = {kind: _name_of(content.get(kind)) for kind in PLUGIN_KINDS}
-    changes = dict(map(parse_override, overrides))
-    for dotted, value in changes.items():
+    changed = []
+    for override in overrides:
+        dotted, value = parse_override(override)
         put(content, dotted, value)
+        changed.append(dotted)
     for kind, name in names.items():
-        if f"{kind}.name" in changes and name != _name_of(content.get(kind)):
-            content[kind] = _without_old_settings(kind, content[kind], changes)
+        choice = content.get(kind)
+        if f"{kind}.name" in changed and isinstance(choice, dict) and name != _name_of(choice):
+            content[kind] = _without_old_settings(kind, choice, changed)
     make_path_absolute(content.get("dataset"))
     make_path_absolute(content.get("split"))
     return content, str(path)

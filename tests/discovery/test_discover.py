@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -171,6 +173,25 @@ def test_a_search_ends_where_no_candidate_is_left(tmp_path: Path) -> None:
     assert sorted(row["key"] for row in asked(out)) == [f"c-{i:04d}" for i in range(KNOWN, KNOWN + HIDDEN)]
     assert "ended     of 54 candidates none is left (known or asked before 54)" in result.stdout
     assert len(list(out.glob("round_*/model"))) == 3, "the third found nothing to choose"
+    more = labelled(range(KNOWN + HIDDEN, KNOWN + HIDDEN + 3))
+    (tmp_path / "more.json").write_text(json.dumps(more))
+    answers = "oracle={name: replay, dataset: {name: file, path: more.json}}"
+    refused(zoo("discover", "--resume", str(out), answers, cwd=tmp_path), "(oracle differ)")
+    (tmp_path / "all.json").write_text(json.dumps(json.loads((tmp_path / "all.json").read_text()) | more))
+    result = zoo("discover", "--resume", str(out), "candidates={path: more.json}", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert {row["key"] for row in asked(out) if row["round"] == "3"} == set(more)
+
+
+def test_a_full_disk_tells_how_to_go_on(found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(found.parent, tmp_path, dirs_exist_ok=True)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("zoo.discovery.rounds.loop.results.write", full)
+    result = zoo("discover", "--resume", "out", "rounds=3", "tracking.enabled=false", cwd=tmp_path)
+    refused(result, "no space left", "go on with: zoo discover --resume out")
 
 
 def test_a_share_of_a_dataset_is_hidden_and_replayed(tmp_path: Path) -> None:
@@ -435,7 +456,8 @@ def test_what_has_nothing_to_do_with_a_crystal_stops_all(found: Path, moody: Pat
 def test_an_oracle_tells_what_the_models_predict() -> None:
     total, other = (TensorTarget("total", quantity=quantity) for quantity in ("total dielectric", "stiffness"))
     refuse_other_target(total, {"total": total}, "mine")
-    refuse_other_target(total, {"total": TensorTarget("total")}, "mine")  # it does not say which
+    for less in ("", "dielectric"):
+        refuse_other_target(total, {"total": TensorTarget("total", quantity=less)}, "mine")
     with pytest.raises(ZooError, match="another quantity by 'total': stiffness, the models' is total dielectric"):
         refuse_other_target(total, {"total": other}, "mine")
 

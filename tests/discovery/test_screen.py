@@ -166,15 +166,18 @@ def test_of_two_files_of_one_crystal_one_is_chosen(recipe: dict, tmp_path: Path)
 
 def test_what_was_written_below_the_folder_is_no_candidate(recipe: dict, tmp_path: Path) -> None:
     write_vasp(tmp_path / "mine", "a.vasp", "b.vasp", "found/round_1/calculations/a/POSCAR")
-    (tmp_path / "mine" / "found" / "discover.yaml").write_text("")
+    for name in ("discover.yaml", "run.json"):
+        (tmp_path / "mine" / "found" / name).write_text("")
+    write_vasp(tmp_path / "mine", "own/c.vasp")
+    (tmp_path / "mine" / "own" / "screen.yaml").write_text("")  # a recipe beside crystals
     path = str(save(recipe | {"candidates": {"path": "mine"}}, tmp_path))
     for out in ("mine/first", "mine/deep/second"):
         assert zoo("screen", path, "--out", out, cwd=tmp_path).returncode == 0
-        assert [row["key"] for row in parts(tmp_path / out)] == ["a", "b"]
+        assert [row["key"] for row in parts(tmp_path / out)] == ["a", "b", "own/c"]
     # The folder itself is what was asked for.
     path = str(save(recipe | {"candidates": {"path": "mine/first"}}, tmp_path))
     assert zoo("screen", path, "--out", "third", cwd=tmp_path).returncode == 0
-    assert len(parts(tmp_path / "third")) == 4
+    assert len(parts(tmp_path / "third")) == 6
 
 
 def test_without_a_key_there_is_no_candidate(recipe: dict, tmp_path: Path) -> None:

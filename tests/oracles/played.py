@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pymatgen.core import Lattice, Structure
 
 from zoo.api import Candidate

@@ -244,9 +244,9 @@ def test_the_wall_limit(played: Played) -> None:
 def test_the_wall_limit_counts_what_was_killed(played: Played) -> None:
     ph = played.place / "ph.x"
     whole = ph.read_text()
-    ph.write_text("#!/bin/sh\nmkdir -p scratch/_ph0\nkill -KILL $$\n")
+    ph.write_text("#!/bin/sh\nmkdir -p scratch/_ph0\nkill -TERM $$\n")
     for killed_after in (1000, 2000):  # seconds; as if it had printed its last line then
-        with pytest.raises(ZooError, match="SIGKILL"):
+        with pytest.raises(ZooError, match="SIGTERM"):
             played.ask()
         began = (played.folder / "stages.json").stat().st_mtime
         os.utime(played.folder / "ph.out", (began + killed_after,) * 2)
@@ -291,12 +291,21 @@ def test_a_program_that_is_killed_goes_on(played: Played) -> None:
     ph = played.place / "ph.x"
     whole = ph.read_text()
     ph.write_text("#!/bin/sh\nmkdir -p scratch/_ph0\nkill -KILL $$\n")
-    with pytest.raises(ZooError, match=r"ph.x was killed, for want of memory perhaps: lower workers.count.*SIGKILL"):
+    with pytest.raises(ZooError, match=r"ph.x was killed \(SIGKILL\).*for want of memory perhaps: lower workers.count"):
         played.ask()
     played.calls()
     ph.write_text(whole)
     played.ask()
     assert played.calls() == ["ph 1", "dynmat 0"]
+
+
+def test_a_program_that_is_killed_twice_is_too_large(played: Played) -> None:
+    """Else it would bar the way for all crystals that come after it."""
+    (played.place / "pw.x").write_text("#!/bin/sh\nkill -KILL $$\n")
+    with pytest.raises(ZooError, match="SIGKILL"):
+        played.ask()
+    with pytest.raises(CalculationFailed, match=r"pw.x was killed twice"):
+        played.ask()
 
 
 def test_what_is_wrong_for_every_crystal(played: Played, tmp_path: Path) -> None:

@@ -206,14 +206,15 @@ def test_a_signal_from_outside_is_no_failure_of_the_crystal(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("program", ["kill -{name} $$; sleep 5", "exit {told}"])  # itself, and as mpirun tells it
 @pytest.mark.parametrize(
-    ("name", "words"), [("ILL", "go does not run on this machine"), ("KILL", "want of memory.*lower workers.count")]
+    ("name", "words"),
+    [("ILL", "go does not run on this processor"), ("KILL", "go was killed .*want of memory.*lower workers.count")],
 )
 def test_a_signal_of_the_machine_is_no_failure_of_the_crystal(
     tmp_path: Path, program: str, name: str, words: str
 ) -> None:
     number = signal.Signals[f"SIG{name}"]
     text = program.format(name=name, told=128 + number)
-    with pytest.raises(ZooError, match=rf"{words}.*\({number.name}; see {tmp_path}/out\)"):
+    with pytest.raises(ZooError, match=words):
         run_program(script(tmp_path / "go", text), tmp_path, log="out")
 
 

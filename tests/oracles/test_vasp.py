@@ -364,7 +364,7 @@ LAUNCHES = {
         r"shared libraries: libmkl.so",
     ),
     "not a word": ("exit 0", "it printed nothing; exit status 0"),
-    "no machine for it": ("kill -ILL $$", "does not run on this machine"),
+    "no machine for it": ("kill -ILL $$", "does not run on this processor"),
     "memory": ("echo ' running on    4 total cores'; echo '<modeling>' > vasprun.xml; kill -KILL $$", "want of memory"),
 }
 

@@ -74,7 +74,7 @@ class Subset(Dataset):
         try:
             text = path.read_text(encoding="utf-8")
             found = json.loads(text) if path.suffix == ".json" else filter(None, map(str.strip, text.splitlines()))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ZooError(f"dataset 'subset': path: {self.hypers.path} cannot be read ({error})") from None
         if path.suffix == ".json" and not (isinstance(found, list) and all(isinstance(key, str) for key in found)):
             raise ZooError(f"dataset 'subset': path: {self.hypers.path} must be a list of keys, each a text")

@@ -25,7 +25,9 @@ from zoo.errors import ZooError, did_you_mean
 
 ROWS_AT_ONCE = 256  # of a Parquet file
 STRUCTURE_COLUMNS = ("structure", "cif")
-RECIPES = ("screen.yaml", "discover.yaml")  # what folders of screenings and discoveries hold, and no others
+RECIPES = ("screen.yaml", "discover.yaml")
+"""Folders of screenings and discoveries hold one of these, and `PROVENANCE`."""
+PROVENANCE = "run.json"
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ class FolderSource(Source):
     def _names(self, below: str = "") -> Iterator[str]:
         with os.scandir(self._folder / below) as found:
             entries = sorted(found, key=lambda entry: entry.name)
-        if below and any(entry.name in RECIPES for entry in entries):
+        names = {entry.name for entry in entries}
+        if below and PROVENANCE in names and not names.isdisjoint(RECIPES):
             return
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

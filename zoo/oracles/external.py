@@ -37,11 +37,8 @@ FULL = 16 * 2**20
 FULL_WORDS = ("no space left on device", "disk quota exceeded")
 """In its log, in whatever case."""
 FROM_OUTSIDE = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-OF_THE_MACHINE = {
-    signal.SIGILL: "does not run on this machine: it was built for another processor, install one for this",
-    signal.SIGKILL: "was killed, for want of memory perhaps: lower workers.count, or its threads or processes",
-}
-"""Signals that say nothing of the crystal, and what to do."""
+KILLED = ".killed"
+"""There where a program was killed once."""
 
 _stopping = threading.Event()
 
@@ -86,7 +83,8 @@ def run_program(
         Its exit status; minus the signal's number where one ended it.
 
     Raises:
-        CalculationFailed: it had not ended at the deadline. Then it was ended, as after any exception here.
+        CalculationFailed: it had not ended at the deadline, and was ended, as after any exception here; or it was
+            killed for the second time in this folder.
         ZooError: it cannot be started, or cannot run on this machine, the disk is full, it was killed or ended from
             outside, or another process of the zoo calculates in this folder.
     """
@@ -115,9 +113,22 @@ def run_program(
         raise ZooError(f"{name} was ended from outside ({number.name}) in {folder}")
     if status and (shutil.disk_usage(folder).free < FULL or _says_full(folder / log)):
         raise ZooError(f"no space left for {folder}: free some, or choose another folder")
-    if number in OF_THE_MACHINE:
-        raise ZooError(f"{name} {OF_THE_MACHINE[number]} ({number.name}; see {folder / log})")
+    if number == signal.SIGILL:
+        raise ZooError(f"{name} does not run on this processor (SIGILL; see {folder / log}): install one that does")
+    if number == signal.SIGKILL:
+        _count_kill(name, folder)
     return status
+
+
+def _count_kill(name: str, folder: Path) -> None:
+    """Once it may be that too much was running; a crystal whose program is killed again is too much by itself."""
+    if (folder / KILLED).exists():
+        raise CalculationFailed(f"{name} was killed twice (SIGKILL), for want of memory perhaps")
+    (folder / KILLED).touch()
+    raise ZooError(
+        f"{name} was killed (SIGKILL) in {folder}, for want of memory perhaps: lower workers.count, or its threads or "
+        "processes; killed once more, this crystal has failed"
+    )
 
 
 def signal_of(status: int) -> signal.Signals | None:

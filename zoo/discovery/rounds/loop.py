@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from zoo.contract.target import TensorTarget
 from zoo.data.duplicates import KnownCrystals
 from zoo.data.structures import structure_from_dict
 from zoo.discovery import results as screenings
+from zoo.discovery import section as sections
 from zoo.discovery.candidates import source_of
 from zoo.discovery.rounds import asked as of_asked
 from zoo.discovery.rounds import results
@@ -123,7 +125,13 @@ class Loop:
             self.folder.begin(self.made)
             if not self.folder.training.is_file():
                 write_text(self.folder.training, recipe.dump(self.training))
+            self._refuse_without_best()
             yield
+
+    @cached_property
+    def known(self) -> Known:
+        """What is known when the first round begins."""
+        return known_at_start(self.made, self.training, self.objective, self.folder)
 
     def go_on(self, after: Callable[[], None], giving_up: bool = False) -> dict[str, Any]:
         """From where the folder ends to the last round; once it is `begun`.
@@ -139,11 +147,13 @@ class Loop:
             Waiting: a round waits for results that somebody else brings.
             ZooError: something that the user can put right.
         """
-        folder = self.folder
+        with clear_disk_errors(self.folder.path):
+            return self._go_on(after, giving_up)
+
+    def _go_on(self, after: Callable[[], None], giving_up: bool) -> dict[str, Any]:
+        folder, known = self.folder, self.known
         folder.summary.unlink(missing_ok=True)  # of fewer rounds
-        known = known_at_start(self.made, self.training, self.objective, folder)
         self.echo(f"known     {known.usable:,} crystals with '{self.target.name}'{self._best_words(known.best)}")
-        self._refuse_without_best(known)
         rounds: list[RoundFolder] = folder.finished_rounds
         if rounds:  # it may have been stopped before these were written
             results.write(folder, known, rounds, self.target, self.objective, self.made)
@@ -169,9 +179,9 @@ class Loop:
         after()
         return content
 
-    def _refuse_without_best(self, known: Known) -> None:
+    def _refuse_without_best(self) -> None:
         choice = self.made.acquisition.name
-        if plugins.load("acquisition", choice).needs_best and known.best is None:
+        if plugins.load("acquisition", choice).needs_best and self.known.best is None:
             raise ZooError(
                 f"the acquisition '{choice}' needs the highest {self.made.objective.name} so far, which is defined for "
                 "none of the crystals that are known: choose another acquisition"
@@ -246,5 +256,7 @@ class Loop:
         best = max((v for v in (known.best, *(one.value for one in asked)) if v is not None and v == v), default=None)
         shared = self.made.model_dump(include=set(Screen.model_fields) - {"model", "name"})
         made = Screen(**shared, name=f"{self.made.name}_round_{place.number}", model=str(place.model.path), best=best)
+        if place.screen.recipe.is_file() and sections.read(str(place.screen.recipe)).candidates != made.candidates:
+            shutil.rmtree(place.screen.path)  # begun with other candidates, and nothing chosen
         screen(made, place.screen, self.echo, self._taken(known, before))
         write_json(place.chosen, screenings.facts_of_chosen(made, place.screen, self.target))

@@ -169,10 +169,11 @@ def refuse_other_target(target: TensorTarget, told: Mapping[str, TensorTarget], 
     if target.name not in told:
         raise ZooError(f"the oracle '{oracle}' does not tell '{target.name}': it tells {', '.join(told) or 'nothing'}")
     one = told[target.name]
-    if target.quantity and one.quantity and target.quantity != one.quantity:
+    # "dielectric" says less than "total dielectric", but nothing else; and none need be given.
+    if one.quantity not in target.quantity and target.quantity not in one.quantity:
         raise ZooError(
             f"the oracle '{oracle}' means another quantity by '{target.name}': {one.quantity}, the models' is "
-            f"{target.quantity}"
+            f"{target.quantity}: choose another oracle, or correct `quantity` in the models' dataset"
         )
     if (one.formula, one.unit, one.per_atom) != (target.formula, target.unit, target.per_atom):
         raise ZooError(f"the oracle '{oracle}' means something else by '{target.name}': {one}, the models' is {target}")
