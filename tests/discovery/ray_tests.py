@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import psutil
 import pytest
 from cli import Result, refused, zoo
 from jobs import Job, begun, name, programs, work
@@ -94,15 +96,13 @@ def stop() -> None:
 
 
 def processes(title: str) -> list[int]:
-    """Ray's worker processes with that in their title."""
+    """Worker processes of our cluster with that in their title."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            text = path.read_bytes()
-        except OSError:
-            continue
-        if text.startswith(b"ray::") and title.encode() in text:
-            found.append(int(path.parent.name))
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            name = " ".join(process.cmdline())
+            if name.startswith("ray::") and title in name:
+                found.append(process.pid)
     return found
 
 

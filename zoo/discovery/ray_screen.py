@@ -108,8 +108,10 @@ def _chunks(made: Screen, folder: Path, sieve: Sieve, start: int) -> Iterator[Ch
     context.print_on_execution_start = False
     with DataContext.current(context), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of max_restarts, which has no other name yet
+        # A CPU is left for the one that reads, but it claims none: where its machine is lost and the models hold all
+        # that are left, it would wait for ever to be begun anew.
         read = ray.data.from_items([start]).map_batches(
-            partial(_read, made=made, folder=folder.resolve(), sieve=sieve), batch_size=1, num_cpus=1
+            partial(_read, made=made, folder=folder.resolve(), sieve=sieve), batch_size=1, num_cpus=0
         )
         predicted = read.map_batches(
             Model,
