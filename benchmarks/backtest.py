@@ -19,19 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from zoo import plugins, recipe
-from zoo import run as runs
+from zoo.config import plugins, recipe
+from zoo.config.recipe import Plugin, Recipe
 from zoo.contract.discovery import Objective
 from zoo.contract.plugin import Record
 from zoo.data import pipeline
 from zoo.data.subset import dataset_of
 from zoo.discovery.molecular import is_molecular
-from zoo.discovery.rounds import pictures, section
-from zoo.discovery.rounds.folder import DiscoveryFolder
+from zoo.discovery.rounds import discovery_config, round_figures
+from zoo.discovery.rounds.discovery_folder import DiscoveryFolder
 from zoo.discovery.rounds.loop import Loop
 from zoo.discovery.rounds.start import objective_of
-from zoo.recipe import Plugin, Recipe
-from zoo.run_folder import RunFolder, read_json, read_rows, write_json, write_rows, write_text
+from zoo.storage.run_folder import RunFolder, read_json, read_rows, write_json, write_rows, write_text
+from zoo.workflows import train as runs
 
 TASKS = {"constant": {"name": "polycrystalline"}, "anisotropy": {"name": "anisotropy"}}
 WORDS = {"constant": "high dielectric constant", "anisotropy": "high anisotropy"}
@@ -57,7 +57,7 @@ def main() -> None:
     report(options.out)
 
 
-def recipe_of(out: Path, repeat: int, task: str, acquisition: str, rounds: int) -> section.Discovery:
+def recipe_of(out: Path, repeat: int, task: str, acquisition: str, rounds: int) -> discovery_config.Discovery:
     """One cell of the backtest."""
     where = out / f"repeat_{repeat}"
     content, path = recipe.read_content("backtest_total")
@@ -78,12 +78,12 @@ def recipe_of(out: Path, repeat: int, task: str, acquisition: str, rounds: int) 
         content["model"]["change"]["training.max_epochs"] = 1
     elif (where / "first").is_dir():
         content["model"]["first"] = str((where / "first").resolve())
-    return section.parse(content, path)
+    return discovery_config.parse(content, path)
 
 
 def usable() -> pipeline.Prepared:
     """What of the dataset a training can use."""
-    return runs.usable(section.read("backtest_total").training())
+    return runs.usable(discovery_config.read("backtest_total").training())
 
 
 def truth(out: Path, repeat: int, task: str) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def truth(out: Path, repeat: int, task: str) -> dict[str, Any]:
     if path.is_file():
         return read_json(path)
     crystals = usable().crystals
-    start = section.read("backtest_total").start
+    start = discovery_config.read("backtest_total").start
     assert start.share is not None
     drawn = np.random.default_rng(repeat).permutation(len(crystals))[: round(start.share * len(crystals))]
     known = {crystals.keys[i] for i in drawn}  # as zoo.discovery.rounds.start draws them
@@ -132,7 +132,7 @@ def discover(out: Path, repeat: int, task: str, acquisition: str, rounds: int) -
         return
     first = out / f"repeat_{repeat}" / "first"
     begun = folder.recipe.is_file()
-    made = section.read(str(folder.recipe)) if begun else recipe_of(out, repeat, task, acquisition, rounds)
+    made = discovery_config.read(str(folder.recipe)) if begun else recipe_of(out, repeat, task, acquisition, rounds)
     begin = time.monotonic()
 
     def train(training: Recipe, place: RunFolder) -> dict[str, Any]:
@@ -205,8 +205,8 @@ def report(out: Path) -> None:
         chance = TOP * mine[-1]["calls"] / mine[-1]["hidden"]
         print(f"\nexpected of chance after {mine[-1]['calls']} of {mine[-1]['hidden']}: {chance:.2f}", flush=True)
     for task in TASKS:
-        pictures.found(found[task], out / f"backtest_found_{task}.png", TOP)
-        pictures.progress(best[task], out / f"backtest_best_{task}.png", f"{OBJECTIVE[task]}, highest found")
+        round_figures.found(found[task], out / f"backtest_found_{task}.png", TOP)
+        round_figures.progress(best[task], out / f"backtest_best_{task}.png", f"{OBJECTIVE[task]}, highest found")
 
 
 def spread(values: list[int]) -> str:

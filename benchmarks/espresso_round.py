@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Lattice, Structure
 
-from zoo import recipe
-from zoo import run as runs
+from zoo.config import recipe
 from zoo.contract.plugin import Record
 from zoo.data.petousis2017 import Petousis2017, Petousis2017Hypers
 from zoo.data.symmetry import space_group
-from zoo.discovery.rounds import section
+from zoo.discovery.rounds import discovery_config
 from zoo.discovery.rounds.calculations import calculations_of
-from zoo.discovery.rounds.folder import DiscoveryFolder
+from zoo.discovery.rounds.discovery_folder import DiscoveryFolder
 from zoo.discovery.rounds.loop import Loop
-from zoo.run_folder import write_json, write_rows, write_text
+from zoo.storage.run_folder import write_json, write_rows, write_text
+from zoo.workflows import train as runs
 
 HIDDEN = ("mp-1479", "mp-13150", "mp-422", "mp-1778", "mp-1569")
 
@@ -52,14 +52,14 @@ def main() -> None:
     folder = DiscoveryFolder(options.out)
     records = {r.key: r for r in Petousis2017(Petousis2017Hypers()).records() if isinstance(r, Record)}
     if not options.only_report:
-        made = section.read(str(folder.recipe)) if folder.recipe.is_file() else recipe_of(options.out, records)
+        made = discovery_config.read(str(folder.recipe)) if folder.recipe.is_file() else recipe_of(options.out, records)
         loop = Loop(made, folder, lambda training, place: runs.run(training, place, print), print)
         with loop.begun():
             loop.go_on(lambda: None)
     report(folder, records)
 
 
-def recipe_of(out: Path, records: dict[str, Record]) -> section.Discovery:
+def recipe_of(out: Path, records: dict[str, Record]) -> discovery_config.Discovery:
     """`discover_total` with these candidates; what is known at the start is all but the hidden ones."""
     known = {(r.structure.composition.reduced_formula, r.properties["space_group"]) for r in records.values()}
     candidates = {key: {"structure": records[key].structure.as_dict()} for key in HIDDEN}
@@ -76,7 +76,7 @@ def recipe_of(out: Path, records: dict[str, Record]) -> section.Discovery:
     content["filters"] = {"max_energy_above_hull": None, "min_band_gap": None}
     content["model"] |= {"members": 3, "last": False, "change": {"dataset": subset, "training.max_epochs": 40}}
     content["tracking"]["enabled"] = False
-    return section.parse(content, path)
+    return discovery_config.parse(content, path)
 
 
 def report(folder: DiscoveryFolder, records: dict[str, Record]) -> None:

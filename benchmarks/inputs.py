@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import Structure
 
-from zoo import plugins
+from zoo.config import plugins
 from zoo.graphs.graph import collate, crystal_graph, size_sorted
 
 

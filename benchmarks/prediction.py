@@ -11,7 +11,7 @@ from harness import Case, measure, worker
 from inputs import crystals, write_crystals
 from report import Options, Section, command
 
-from zoo.run_folder import RunFolder
+from zoo.storage.run_folder import RunFolder
 
 
 def main(options: Options) -> Section:

@@ -20,8 +20,8 @@ from harness import Case, Measured, measure, worker
 from inputs import crystals
 from report import ROOT, Goal, Options, Section, command
 
-from zoo.model_folder import read_card
-from zoo.predictor import Predictor
+from zoo.inference.predictor import Predictor
+from zoo.model.checkpoint import read_card
 from zoo.tracking.fetch import model_folder_of
 
 COUNT, QUICK = 1_000, 40

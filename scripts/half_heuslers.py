@@ -21,7 +21,7 @@ from sevenn.calculator import SevenNetCalculator
 
 from zoo.contract.plugin import Record
 from zoo.data.petousis2017 import Petousis2017, Petousis2017Hypers
-from zoo.run_folder import write_json
+from zoo.storage.run_folder import write_json
 
 COMBINATIONS = [
     *itertools.product(("Li", "Na"), ("Be",), ("N", "P", "As")),

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from pymatgen.core import Lattice, Structure
 
-from zoo import recipe, run
-from zoo.predictor import Predictor
-from zoo.run_folder import RunFolder
+from zoo.config import recipe
+from zoo.inference.predictor import Predictor
+from zoo.storage.run_folder import RunFolder
+from zoo.workflows import train
 
 RECIPE = {
     "name": "format",
@@ -38,7 +39,7 @@ def main(folder: Path) -> None:
     """Train, keep the model folder, and write the crystal asked about with the answer."""
     with tempfile.TemporaryDirectory() as place:
         finished = RunFolder(Path(place) / "run")
-        run.run(recipe.parse(RECIPE, "format"), finished, print)
+        train.run(recipe.parse(RECIPE, "format"), finished, print)
         shutil.copytree(finished.model, folder, ignore=shutil.ignore_patterns("card*"))
     wurtzite = Structure.from_spacegroup(
         "P6_3mc", Lattice.hexagonal(3.25, 5.21), ["Zn", "O"], [[1 / 3, 2 / 3, 0.0], [1 / 3, 2 / 3, 0.382]]

@@ -51,7 +51,7 @@ def quick_databases(place: Path) -> contextlib.AbstractContextManager[Any]:
 
 def small_pictures() -> contextlib.AbstractContextManager[Any]:
     """A third of the pixels: the same is drawn, and read, by the same code. tests/test_plots.py draws in full."""
-    from zoo import plots
+    from zoo.report import plots
 
     return mock.patch.dict(plots.STYLE, {"figure.dpi": 120})
 

@@ -58,7 +58,7 @@ def test_a_plugin_folder_is_packaged_and_registered(folder: Path) -> None:
 def test_what_setup_cfg_registers_is_installed() -> None:
     from importlib.metadata import entry_points
 
-    from zoo.plugins import GROUPS
+    from zoo.config.plugins import GROUPS
 
     for group in GROUPS.values():
         written = {

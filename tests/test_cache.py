@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.cache import ArrayWriter, building, cache_root, content_key, give_back, open_array
 from zoo.errors import ZooError, clear_disk_errors
+from zoo.storage.cache import ArrayWriter, building, cache_root, content_key, give_back, open_array
 
 
 def test_cache_root(monkeypatch, tmp_path):
@@ -102,7 +102,7 @@ def test_a_failure_leaves_no_entry(tmp_path, resume):
 BUILD = """
 import os, sys, time
 from pathlib import Path
-from zoo.cache import building
+from zoo.storage.cache import building
 entry = Path(sys.argv[1])
 with building(entry) as folder:
     if folder is None:

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from zoo import derived
-from zoo.calibration import LEVELS, Calibration, quantities
 from zoo.contract.target import TensorTarget
+from zoo.evaluation import derived
+from zoo.evaluation.calibration import LEVELS, Calibration, quantities
 
 TOTAL = TensorTarget("total", quantity="total dielectric")
 INDEX = TensorTarget("electronic", quantity="electronic dielectric")

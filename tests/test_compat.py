@@ -10,8 +10,9 @@ import pytest
 from cli import refused, zoo
 from rich.console import Console
 
-from zoo import compat, plugins
 from zoo.cli import terminal
+from zoo.config import plugins
+from zoo.model import compat
 
 NAMES = ("dtnet", "dtnet-exp", "dtnet-simple", "matten", "painn-rank1", "painn-rank1-absolute", "strain", "x-y", "last")
 MANY = [

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from zoo import plugins
+from zoo.config import plugins
 from zoo.testing import ConformanceTests, Pair
 
 # Weights drawn at random in the packages themselves (tests/encoders/data/make_*.py).

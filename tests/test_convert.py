@@ -18,10 +18,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from zoo import api as zoo_api
-from zoo import plugins
-from zoo.api import PublicWeights, Weights, ZooError, read_pickled_module
-from zoo.cli.convert import convert_command
-from zoo.weights import default_path, load_weights, read_metadata, save_weights
+from zoo.api import PublicWeights, Weights, ZooError
+from zoo.cli.convert_command import convert_command
+from zoo.config import plugins
+from zoo.storage.weights import default_path, load_weights, read_metadata, save_weights
+from zoo_mace.pickled import read_pickled_module
 
 DATA = Path(__file__).parent / "encoders" / "data"
 
@@ -294,7 +295,7 @@ class TestFiles:
 
     def test_the_public_table(self) -> None:
         """No checksum was typed twice, none is cut short."""
-        from zoo import plugins
+        from zoo.config import plugins
 
         known: list[PublicWeights] = [
             weights

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from zoo.elasticity import from_voigt, moduli, smallest_eigenvalue, to_voigt
+from zoo.data.elasticity import from_voigt, moduli, smallest_eigenvalue, to_voigt
 
 ORDER = [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]
 

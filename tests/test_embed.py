@@ -22,12 +22,13 @@ from safetensors.torch import load_file, save_file
 from test_guides import DOCS, expanded
 from test_readme import blocks, commands
 
-from zoo import embed_crystals, model_folder
 from zoo.contract.features import Features
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.structures import structure_from_file
-from zoo.features import blocks_of
 from zoo.graphs.graph import collate, crystal_graph
+from zoo.inference import embed
+from zoo.inference.feature_arrays import blocks_of
+from zoo.model import checkpoint
 
 GUIDE = (DOCS / "guides" / "embeddings.md").read_text(encoding="utf-8")
 QUARTZ = Structure.from_spacegroup(
@@ -65,7 +66,7 @@ def columns(path: Path) -> dict[str, np.ndarray]:
 
 def direct(run: Path, structure: Structure) -> tuple[Features, Features]:
     """Of atoms and crystal, by the first member's encoder."""
-    _, members = model_folder.load(run / "model")
+    _, members = checkpoint.load(run / "model")
     batch = collate([crystal_graph(structure, members[0].encoder.cutoff)])
     with torch.no_grad():
         atoms = members[0].encoder(batch).atoms
@@ -144,7 +145,7 @@ def test_the_metadata_say_how_to_read_them(folder: Path) -> None:
 def test_bonds_are_the_edges_of_their_crystals(folder: Path) -> None:
     zoo_embed(folder, "run", "skew.vasp", "quartz.cif", "--bonds")
     atoms, crystals, bonds = (columns(folder / f"embeddings{t}.parquet") for t in ("", ".crystals", ".bonds"))
-    _, members = model_folder.load(folder / "run" / "model")
+    _, members = checkpoint.load(folder / "run" / "model")
     first = np.searchsorted(atoms["crystal"], bonds["crystal"])
     vector = atoms["position"][first + bonds["src"]] - atoms["position"][first + bonds["dst"]]
     vector += np.einsum("ei,eij->ej", bonds["shift"], crystals["cell"][bonds["crystal"]])
@@ -203,7 +204,7 @@ def test_npz_and_parquet_agree_and_npz_needs_no_pickle(folder: Path) -> None:
 
 
 def test_200_crystals_stay_in_order_across_row_groups(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embed_crystals, "ATOMS_AT_ONCE", 300)
+    monkeypatch.setattr(embed, "ATOMS_AT_ONCE", 300)
     records = sorted(Petousis2017(Petousis2017.Hypers()).records(), key=lambda record: record.key)[:200]
     content = {record.key: {"structure": record.structure.as_dict()} for record in records}
     (folder / "many.json").write_text(json.dumps(content))

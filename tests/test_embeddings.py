@@ -15,9 +15,9 @@ from e3nn import o3
 from pymatgen.core import Lattice, Structure
 
 from zoo.api import CrystalBatch, Embedding, Encoder, Features, Hypers, Needs, Provides, Readout, Rows, ZooError
-from zoo.embeddings import EmbeddingStore
 from zoo.graphs.graph import collate
 from zoo.graphs.store import GraphStore
+from zoo.model.embedding_store import EmbeddingStore
 
 STRUCTURES = {
     "salt": Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0, 0]]),
@@ -290,7 +290,7 @@ class Neighbours(Readout):
 @pytest.mark.parametrize("encoder_class", [Pretrained, FromGeometry])
 def test_what_a_readout_precomputes_takes_the_place_of_the_bonds(tmp_path, monkeypatch, encoder_class):
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
-    monkeypatch.setattr("zoo.embeddings.EDGES_PER_BATCH", 100)
+    monkeypatch.setattr("zoo.model.embedding_store.EDGES_PER_BATCH", 100)
     encoder = encoder_class()
     store = build(encoder, tmp_path)
     before = sorted(tmp_path.iterdir())

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from zoo import environment
-from zoo.environment import require_e3nn
+from zoo.contract import versions
+from zoo.contract.versions import require_e3nn
 from zoo.errors import ZooError
 
 
@@ -73,7 +73,7 @@ def test_none_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(environment, "version", missing)
+    monkeypatch.setattr(versions, "version", missing)
     assert told() == "e3nn is not installed: pip install 'e3nn>=0.5.6'"
 
 

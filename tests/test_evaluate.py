@@ -10,7 +10,7 @@ import pytest
 from cli import refused, zoo
 
 from zoo.data.petousis2017 import Petousis2017
-from zoo.run_folder import RunFolder, read_json, read_rows
+from zoo.storage.run_folder import RunFolder, read_json, read_rows
 
 
 @pytest.fixture

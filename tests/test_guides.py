@@ -24,12 +24,12 @@ from pymatgen.core import Lattice, Structure
 from screened import crystal
 from test_readme import blocks, commands
 
-from zoo import plugins, recipe
+from zoo.config import plugins, recipe
 from zoo.data.elastic2015 import Elastic2015
 from zoo.data.petousis2017 import Petousis2017
 from zoo.errors import ZooError
 from zoo.graphs.graph import collate, crystal_graph
-from zoo.run_folder import RunFolder, read_json
+from zoo.storage.run_folder import RunFolder, read_json
 
 DOCS = Path(__file__).parents[1] / "docs"
 GUIDE = (DOCS / "guides" / "your_own_tensors.md").read_text(encoding="utf-8")

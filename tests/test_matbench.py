@@ -12,10 +12,10 @@ import pytest
 import torch
 from cli import refused, zoo
 
-from zoo import matbench
 from zoo.data.petousis2017 import Petousis2017
 from zoo.errors import ZooError
-from zoo.run_folder import read_json, read_rows
+from zoo.storage.run_folder import read_json, read_rows
+from zoo.workflows import matbench
 
 QUICK = (
     "encoder={name: nequip, cutoff: 3.0, layers: 1, channels: 4}",

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from zoo import derived, metrics
 from zoo.contract.target import TensorTarget
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.tensors import DIELECTRIC
 from zoo.errors import ZooError
+from zoo.evaluation import derived, metrics
 
 ELECTRONIC, IONIC, TOTAL = (DIELECTRIC[name] for name in ("electronic", "ionic", "total"))
 FRAME_BOUND = {"mae_ten", "rmse_ten", "mae_diag", "mae_off_diag"}

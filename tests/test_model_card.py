@@ -17,13 +17,16 @@ from mlflow import MlflowClient
 from PIL import Image
 from pymatgen.core import Element
 
-from zoo import error_table, model_card, model_folder, plugins
+from zoo.config import plugins
 from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
+from zoo.evaluation import error_table
+from zoo.evaluation.predictions import read_predictions
 from zoo.graphs.elements import symbols
-from zoo.plots_elements import errors_by_element, place
-from zoo.results import read_predictions
-from zoo.run_folder import RunFolder, read_json, write_json
+from zoo.model import checkpoint
+from zoo.report import model_card
+from zoo.report.periodic_table import errors_by_element, place
+from zoo.storage.run_folder import RunFolder, read_json, write_json
 
 VOID = {"meta", "img", "br"}
 
@@ -92,7 +95,7 @@ def again(trained: Path, tmp_path: Path) -> Callable[..., Page]:
     """Write the card of a copy of the run, after changes to its files (`report`) or to what is known of the model."""
     folder = RunFolder(tmp_path / "run")
     shutil.copytree(trained / "run", folder.path)
-    card, members = model_folder.load(folder.model)
+    card, members = checkpoint.load(folder.model)
     made = card.recipe
     dataset = plugins.load("dataset", made.dataset.name)(plugins.hypers("dataset", made.dataset.name, {}))
     ready = pipeline.prepare(
@@ -146,7 +149,7 @@ def test_its_errors_are_those_of_metrics_json(page: Page, trained: Path) -> None
             spread = "" if entry["std"] is None else f" ± {entry['std']:.3f}"
             assert shown[system][column[name]] == f"{entry['mean']:.3f}{spread}"
     # Two seeds with splits of their own: the one that is kept has a row, and is named.
-    kept = model_folder.read_card(trained / "run" / "model").members[0].seed
+    kept = checkpoint.read_card(trained / "run" / "model").members[0].seed
     index = content["seeds"].index(kept)
     error = f"{content['test']['mae_ten']['each'][index]:.3f}"
     assert shown[f"this model (seed {kept})"][column["mae_ten"]] == error
@@ -164,12 +167,12 @@ def test_its_elements_are_those_of_the_seeds_test_parts(page: Page, trained: Pat
         mean = sum(one["n"] * one["mae_ten"] for one in found) / count
         assert shown[symbol][1:] == [str(count), f"{mean:.3f}"]
     trained_on = {symbol for symbol, row in shown.items() if row[0] != "0"}
-    assert trained_on == set(symbols(np.array(model_folder.read_card(folder.model).elements)))
+    assert trained_on == set(symbols(np.array(checkpoint.read_card(folder.model).elements)))
 
 
 def test_its_limits_are_computed(page: Page, trained: Path) -> None:
     folder = RunFolder(trained / "run")
-    card = model_folder.read_card(folder.model)
+    card = checkpoint.read_card(folder.model)
     said = page.limit("Elements never seen")
     assert said.startswith(f"{len(card.elements)} elements occur")
     never = said.split("Never seen: ")[1].split(", and all")[0].split(", ")
@@ -184,7 +187,7 @@ def test_its_limits_are_computed(page: Page, trained: Path) -> None:
 
 def test_data_split_and_recipe(page: Page, trained: Path) -> None:
     folder = RunFolder(trained / "run")
-    kept = model_folder.read_card(folder.model).members[0].seed
+    kept = checkpoint.read_card(folder.model).members[0].seed
     split = read_json(folder.seed(kept).split)
     assert page.table("validation")[-1] == ["all", *[str(len(split[part])) for part in ("train", "val", "test")]]
     assert "cite Petousis et al." in page.text

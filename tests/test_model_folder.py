@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo import model_folder
 from zoo.data.structures import structure_from_dict
 from zoo.errors import ZooError
-from zoo.predictor import Predictor
+from zoo.inference.predictor import Predictor
+from zoo.model import checkpoint
 
 FORMATS = sorted((Path(__file__).parent / "checkpoints").glob("format_*"))
 
@@ -27,7 +27,7 @@ def test_a_model_of_every_format_loads_and_answers_as_it_did(folder: Path) -> No
 
 
 def test_the_present_format_is_among_them() -> None:
-    assert f"format_{model_folder.FORMAT_VERSION}" in {folder.name for folder in FORMATS}, (
+    assert f"format_{checkpoint.FORMAT_VERSION}" in {folder.name for folder in FORMATS}, (
         "the format was counted up: python scripts/make_format_checkpoint.py tests/checkpoints/format_N, and commit it"
     )
 
@@ -61,7 +61,7 @@ def edit(**values):
 )
 def test_what_is_damaged_is_refused(tmp_path: Path, change, message: str) -> None:
     with pytest.raises(ZooError, match=message) as caught:
-        model_folder.load(damaged(tmp_path, change))
+        checkpoint.load(damaged(tmp_path, change))
     assert "\n" not in str(caught.value)
 
 
@@ -72,7 +72,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
         (folder / "model.json").write_text(json.dumps(content))
 
     with pytest.raises(ZooError, match="does not fit the installed plugins"):
-        model_folder.load(damaged(tmp_path, change))
+        checkpoint.load(damaged(tmp_path, change))
 
 
 def test_an_ensemble_of_members_gives_mean_and_spread() -> None:

@@ -15,8 +15,8 @@ from screened import MODEL, write_json
 from stranger import Environment
 from test_boundaries import imports
 
-from zoo.cli.new import RUN
-from zoo.run_folder import read_json
+from zoo.cli.new_command import RUN
+from zoo.storage.run_folder import read_json
 
 # Tests that pass, of the suites in the template.
 LEAST = {"encoder": 40, "readout": 15, "dataset": 4, "objective": 4, "acquisition": 4, "oracle": 4}

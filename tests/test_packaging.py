@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.environment import E3NN
+from zoo.contract.versions import E3NN
 
 ROOT = Path(__file__).parents[1]
 
@@ -81,7 +81,7 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
         "zoo_recipes/dtnet_total.yaml",
         "zoo/data/petousis2017/petousis2017.json.gz",
         "zoo/py.typed",
-        "zoo/model_card.html",
+        "zoo/report/model_card.html",
         "zoo/ui/assets/page.css",
         "zoo/ui/examples/molybdite.cif",
     ):

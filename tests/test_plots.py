@@ -13,12 +13,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from zoo import metrics, plots
 from zoo.contract.target import TensorTarget
+from zoo.data.elasticity import from_voigt, moduli
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.symmetry import CRYSTAL_SYSTEMS, crystal_system
 from zoo.data.tensors import DIELECTRIC
-from zoo.elasticity import from_voigt, moduli
+from zoo.evaluation import metrics
+from zoo.report import plots
 
 TARGETS = ("electronic", "ionic", "total")
 PARITY = (plots.parity_components, plots.parity_polycrystalline, plots.parity_eigenvalues)

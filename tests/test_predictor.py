@@ -19,8 +19,8 @@ import zoo as package
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.symmetry import rotated, symmetry
 from zoo.errors import ZooError
-from zoo.prediction import Prediction
-from zoo.predictor import Predictor
+from zoo.inference.prediction import Prediction
+from zoo.inference.predictor import Predictor
 
 MODEL = Path(__file__).parent / "checkpoints" / "format_3"
 QUARTZ = Structure.from_spacegroup(

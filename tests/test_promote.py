@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 import zoo as package
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
-from zoo.results import Predictions
+from zoo.evaluation.predictions import Predictions
 from zoo.tracking.promote import contest, difference, promote
 
 TOTAL = TensorTarget("total")

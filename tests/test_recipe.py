@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from zoo import plugins, recipe
-from zoo.discovery import section
+from zoo.config import plugins, recipe
+from zoo.discovery import screen_config
 from zoo.errors import ZooError
-from zoo.run import target_of
+from zoo.workflows.train import target_of
 
 
 def test_an_unknown_key_names_the_nearest(small: dict) -> None:
@@ -76,9 +76,9 @@ def test_a_plugin_by_name_leaves_the_settings_of_the_file_s_own() -> None:
     assert recipe.read("best_total").readout.settings == {"width": 128, "blocks": 2, "dropout": 0.2}
     assert set(made.readout.settings) < {"width", "blocks", "dropout"}
     assert plugins.hypers("readout", "matten", made.readout.settings)
-    assert section.read("screen_total", ("acquisition.name=greedy",)).acquisition.settings == {}
-    assert section.read("screen_total", ("acquisition.name=ucb",)).acquisition.settings == {"kappa": 1.5}
-    said = section.read("screen_total", ("acquisition.kappa=2", "acquisition.name=greedy"))
+    assert screen_config.read("screen_total", ("acquisition.name=greedy",)).acquisition.settings == {}
+    assert screen_config.read("screen_total", ("acquisition.name=ucb",)).acquisition.settings == {"kappa": 1.5}
+    said = screen_config.read("screen_total", ("acquisition.kappa=2", "acquisition.name=greedy"))
     assert said.acquisition.settings == {"kappa": 2}, "what is said is not left out: it is refused later on"
     with pytest.raises(ZooError, match="encoder"):
         recipe.read("best_total", ("encoder.name=mace", "encoder=foo"))

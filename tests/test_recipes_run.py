@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from cli import zoo
 
-from zoo import recipe
-from zoo.sweep import section
+from zoo.config import recipe
+from zoo.sweep import sweep_config
 
 TRAININGS = list(recipe.for_command("run"))  # tests/discovery
-SWEEPS = sorted(name for name in TRAININGS if isinstance(section.read(name), section.Plan))
+SWEEPS = sorted(name for name in TRAININGS if isinstance(sweep_config.read(name), sweep_config.Plan))
 SLICE = ("data.limit=24", "training.max_epochs=2", "tracking.enabled=false", "device=cpu")
 
 
@@ -45,7 +45,7 @@ def test_a_shipped_sweep_runs(name: str, tmp_path: Path) -> None:
         "ablation_layers": "sweep.grid.encoder.layer=[1, 4, 5]",
     }
     one = "sweep.grid.target=[total]"
-    more = [fewer[name]] if name in fewer else [one] if "target" in section.read(name).sweep.grid else []
+    more = [fewer[name]] if name in fewer else [one] if "target" in sweep_config.read(name).sweep.grid else []
     result = zoo("run", name, *SLICE, "seeds=[0]", *more, "--out", "run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     rows = [row for row in csv.DictReader((tmp_path / "run" / "table.csv").open()) if row["crystal_system"] == "all"]

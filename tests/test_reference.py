@@ -11,11 +11,11 @@ import torch
 from e3nn import o3
 from pymatgen.core import Lattice, Structure
 
-from zoo import plugins
+from zoo.config import plugins
 from zoo.contract.features import Features
 from zoo.errors import ZooError
 from zoo.graphs.graph import collate, crystal_graph
-from zoo.reference import NEIGHBOURS, Reference, describe_crystals
+from zoo.inference.novelty import NEIGHBOURS, Reference, describe_crystals
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal
 
 WURTZITE = Structure.from_spacegroup(

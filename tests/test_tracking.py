@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from pymatgen.core import Structure
 
 from zoo.errors import ZooError
-from zoo.run_folder import RunFolder, read_json
+from zoo.storage.run_folder import RunFolder, read_json
 from zoo.tracking.connect import without_password
 
 

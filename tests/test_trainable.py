@@ -11,21 +11,23 @@ import pytest
 import torch
 from cli import refused, zoo
 
-from zoo import model, recipe, run
+from zoo.config import recipe
 from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
 from zoo.data.petousis2017 import Petousis2017
-from zoo.predictor import Predictor
-from zoo.run_folder import RunFolder
+from zoo.inference.predictor import Predictor
+from zoo.model import tensor_model
+from zoo.storage.run_folder import RunFolder
 from zoo.training.trainer import _groups
+from zoo.workflows import train
 
 TOTAL = TensorTarget("total")
 WEIGHTS = Path(__file__).parent / "encoders" / "data"
 
 
-def built(**encoder) -> model.TensorModel:
+def built(**encoder) -> tensor_model.TensorModel:
     choice = recipe.EncoderChoice(**encoder)
-    return model.build(choice, recipe.Plugin(name="dtnet", width=8, blocks=1), TOTAL)
+    return tensor_model.build(choice, recipe.Plugin(name="dtnet", width=8, blocks=1), TOTAL)
 
 
 @pytest.mark.sevennet
@@ -72,7 +74,7 @@ def test_a_fine_tuned_model_is_trained_saved_and_loaded(small: dict, tmp_path: P
     made = recipe.parse(small | {"encoder": tuned, "training": training}, "test")
     folder = RunFolder(tmp_path / "run")
     told: list[str] = []
-    run.run(made, folder, told.append)
+    train.run(made, folder, told.append)
     assert any("fine-tuned" in line for line in told)
     member = Predictor.load(folder.model).members[0]
     change = [
@@ -100,10 +102,10 @@ def test_its_learning_rate_is_used(small: dict, tmp_path: Path) -> None:
     still["encoder"]["learning_rate"] = 1e-30
     still["training"] |= {"max_epochs": 1, "weight_decay": 0.0}
     made = recipe.parse(still, "test")
-    run.seed_everything(made.seeds[0])
-    start = model.build(made.encoder, made.readout, TOTAL)
+    train.seed_everything(made.seeds[0])
+    start = tensor_model.build(made.encoder, made.readout, TOTAL)
     folder = RunFolder(tmp_path / "run")
-    run.run(made, folder, lambda _: None)
+    train.run(made, folder, lambda _: None)
     member = Predictor.load(folder.model).members[0]
     same = [torch.equal(a, b) for a, b in zip(start.encoder.parameters(), member.encoder.parameters(), strict=True)]
     moved = [

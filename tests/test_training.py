@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from zoo import recipe, run
+from zoo.config import recipe
+from zoo.config.recipe import Recipe
 from zoo.contract.target import TensorTarget
 from zoo.data.petousis2017 import Petousis2017
 from zoo.errors import ZooError
-from zoo.model import Normaliser
-from zoo.recipe import Recipe
-from zoo.run_folder import RunFolder, read_history, read_json
+from zoo.model.tensor_model import Normaliser
+from zoo.storage.run_folder import RunFolder, read_history, read_json
 from zoo.training import trainer
+from zoo.workflows.train import run, target_of
 
 
 def train(small: dict, folder, on_epoch=None) -> dict:
-    return run.run(recipe.parse(small, "small"), RunFolder(folder), lambda line: None, on_epoch)
+    return run(recipe.parse(small, "small"), RunFolder(folder), lambda line: None, on_epoch)
 
 
 def test_it_learns_what_it_is_shown(small: dict, tmp_path) -> None:
@@ -182,7 +183,7 @@ def test_the_statistics_are_those_of_the_training_part(small: dict, tmp_path) ->
     train(small, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
     made: Recipe = recipe.read(str(folder.recipe))
-    target = run.target_of(made)
+    target = target_of(made)
     keys = set(read_json(folder.seed(0).split)["train"])
     from zoo.data.petousis2017 import Petousis2017
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zoo import old_names
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from zoo.predictor import Predictor
+    from zoo.inference.predictor import Predictor
 
 __version__ = "0.1.0"
+
+old_names.install()
 
 
 def load(model: str | Path, device: str = "auto") -> Predictor:
@@ -24,7 +28,7 @@ def load(model: str | Path, device: str = "auto") -> Predictor:
         zoo.errors.ZooError: there is no such model, a plugin that it needs is not installed, a newer zoo wrote it, or
             MLflow cannot be reached.
     """
-    from zoo.predictor import Predictor  # torch takes seconds to import, `zoo --help` needs none of it
+    from zoo.inference.predictor import Predictor  # torch takes seconds to import, `zoo --help` needs none of it
     from zoo.tracking.fetch import model_folder_of
 
     return Predictor.load(model_folder_of(str(model)), device)

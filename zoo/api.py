@@ -20,10 +20,9 @@ from zoo.contract.radial import bessel_basis, bond_features, polynomial_envelope
 from zoo.contract.target import TensorTarget, only_symmetric_rank_2
 from zoo.convolution.convolve import convolve
 from zoo.convolution.edges import ConvolutionEdges
-from zoo.convolution.paths import Block, Path
+from zoo.convolution.paths import Block, TensorProductPath
 from zoo.errors import ZooError
-from zoo.pickled import PickledObject, read_pickled_module
-from zoo.weights import PublicWeights, Weights, sha256_of
+from zoo.storage.weights import PublicWeights, Weights, sha256_of
 
 __all__ = [
     "Acquisition",
@@ -43,8 +42,6 @@ __all__ = [
     "Needs",
     "Objective",
     "Oracle",
-    "Path",
-    "PickledObject",
     "Potential",
     "PotentialOutput",
     "PretrainedEncoder",
@@ -53,6 +50,7 @@ __all__ = [
     "Readout",
     "Record",
     "Rows",
+    "TensorProductPath",
     "TensorTarget",
     "Weights",
     "ZooError",
@@ -63,7 +61,6 @@ __all__ = [
     "matrix_to_spherical",
     "only_symmetric_rank_2",
     "polynomial_envelope",
-    "read_pickled_module",
     "sha256_of",
     "spherical_to_matrix",
 ]

@@ -10,7 +10,7 @@ from flops import matmul_flops
 from pymatgen.core import Structure
 from serve import serve
 
-from zoo.predictor import Predictor
+from zoo.inference.predictor import Predictor
 
 folder, crystals, *sizes = sys.argv[1:]
 predictor = Predictor.load(Path(folder))

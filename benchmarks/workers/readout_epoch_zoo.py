@@ -11,13 +11,13 @@ import torch
 from flops import matmul_flops
 from serve import serve
 
-from zoo import model as models
-from zoo import plugins
-from zoo.embeddings import EmbeddingStore
+from zoo.config import plugins
+from zoo.config.recipe import Training, read
 from zoo.graphs.store import GraphStore
-from zoo.recipe import Training, read
-from zoo.run import target_of
+from zoo.model import tensor_model as models
+from zoo.model.embedding_store import EmbeddingStore
 from zoo.training.batches import Batches, Samples
+from zoo.workflows.train import target_of
 
 recipe = read("dtnet_total")
 dataset = plugins.load("dataset", recipe.dataset.name)(plugins.hypers("dataset", recipe.dataset.name, {}))

@@ -17,14 +17,14 @@ import torch
 from serve import serve
 from torch import Tensor, nn
 
-from zoo import model as models
-from zoo import plugins, recipe
+from zoo.config import plugins, recipe
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.plugin import Record
 from zoo.graphs.graph import collate, crystal_graph
-from zoo.run import target_of
+from zoo.model import tensor_model as models
 from zoo.training.precision import DTYPES, Precision, dense_maps, rounded
 from zoo.training.trainer import mae_of_components
+from zoo.workflows.train import target_of
 
 CPU = torch.device("cpu")
 Round = Callable[[torch.dtype], AbstractContextManager[None]]

@@ -12,7 +12,7 @@ import numpy as np
 from serve import serve
 
 from zoo.data.structures import structure_from_dict
-from zoo.predictor import Predictor
+from zoo.inference.predictor import Predictor
 
 folder, questions, *sizes = sys.argv[1:]
 predictor = Predictor.load(Path(folder))

@@ -15,8 +15,8 @@ from pymatgen.core import Structure
 from serve import serve
 
 from zoo.api import CrystalBatch
-from zoo.embeddings import EmbeddingStore
 from zoo.graphs.store import GraphStore
+from zoo.model.embedding_store import EmbeddingStore
 from zoo_sevennet import SevenNet
 
 folder, crystals, out = sys.argv[1:]

@@ -1,4 +1,4 @@
-"""`zoo.run` training a recipe, an epoch a pass: training.py PROCESSES RECIPE [KEY=VALUE]...
+"""`zoo.workflows.train` training a recipe, an epoch a pass: training.py PROCESSES RECIPE [KEY=VALUE]...
 
 With two processes this is the first, and starts the second, which follows it.
 """
@@ -17,10 +17,11 @@ from pathlib import Path
 
 from serve import serve
 
-from zoo import recipe, run
-from zoo.processes import MEETING_PLACE, joined
-from zoo.run_folder import RunFolder, read_json
+from zoo.config import recipe
+from zoo.runtime.distributed import MEETING_PLACE, joined
+from zoo.storage.run_folder import RunFolder, read_json
 from zoo.training.batches import Batch, Batches
+from zoo.workflows.train import run
 
 count = int(sys.argv[1])
 second = os.environ.get("RANK") == "1"
@@ -37,7 +38,7 @@ def train(folder: Path, go: threading.Semaphore, done: threading.Semaphore) -> N
 
     try:
         with joined("cpu"):
-            run.run(made, RunFolder(folder), lambda line: None, on_epoch)
+            run(made, RunFolder(folder), lambda line: None, on_epoch)
     except BaseException:
         traceback.print_exc()
         os._exit(1)  # nobody waits any longer for what will not come

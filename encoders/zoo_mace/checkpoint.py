@@ -11,8 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from zoo.api import PickledObject, PublicWeights, Weights, ZooError, read_pickled_module
+from zoo.api import PublicWeights, Weights, ZooError
 from zoo_mace.architecture import Architecture, Layer, Outline
+from zoo_mace.pickled import PickledObject, read_pickled_module
 from zoo_mace.product import monomials, symmetric_part
 
 _PAGE = "the release {} of github.com/ACEsuit/mace-foundations"

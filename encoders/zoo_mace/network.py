@@ -14,7 +14,7 @@ from e3nn.nn import FullyConnectedNet
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from zoo.api import Block, ConvolutionEdges, Path, convolve
+from zoo.api import Block, ConvolutionEdges, TensorProductPath, convolve
 from zoo_mace.architecture import Architecture
 from zoo_mace.product import Product
 from zoo_mace.radial import RadialBasis
@@ -98,7 +98,7 @@ class Interaction(nn.Module):
         self.neighbours = layer.neighbours
         found = paths(self.degree_in, self.degree)
         self.blocks = [
-            Block(degree, channels, tuple(Path(l2, l3, into=l3) for l1, l2, l3 in found if l1 == degree))
+            Block(degree, channels, tuple(TensorProductPath(l2, l3, into=l3) for l1, l2, l3 in found if l1 == degree))
             for degree in range(self.degree_in + 1)
         ]
         self.conv_tp_weights = RadialNetwork(architecture.radial, found, channels)

@@ -10,7 +10,7 @@ from e3nn.nn import FullyConnectedNet
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from zoo.api import Block, ConvolutionEdges, Path, convolve
+from zoo.api import Block, ConvolutionEdges, TensorProductPath, convolve
 
 
 class Convolution(nn.Module):
@@ -42,7 +42,7 @@ class Convolution(nn.Module):
         self.irreps_out = o3.Irreps(found).sort().irreps.simplify()
         number = {irrep: n for n, (_, irrep) in enumerate(self.irreps_out)}
         self.blocks = [
-            Block(ir.l, mul, tuple(Path(l2, out.l, into=number[out]) for l2, out in paths))
+            Block(ir.l, mul, tuple(TensorProductPath(l2, out.l, into=number[out]) for l2, out in paths))
             for (mul, ir), paths in zip(irreps_in, products, strict=True)
         ]
         self.weights = FullyConnectedNet([*radial, sum(block.weights for block in self.blocks)], silu)

@@ -22,7 +22,7 @@ from e3nn.nn import FullyConnectedNet
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from zoo.api import Block, ConvolutionEdges, Path, convolve, polynomial_envelope
+from zoo.api import Block, ConvolutionEdges, TensorProductPath, convolve, polynomial_envelope
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Architecture:
     biased: bool = False
 
 
-def paths(l1: int, filter_degree: int, degree_out: int) -> tuple[Path, ...]:
+def paths(l1: int, filter_degree: int, degree_out: int) -> tuple[TensorProductPath, ...]:
     """All with l2 ≤ filter_degree, l3 ≤ degree_out and |l1 - l2| ≤ l3 ≤ l1 + l2, in the checkpoints' order."""
     return tuple(
-        Path(l2, l3, into=l3)
+        TensorProductPath(l2, l3, into=l3)
         for l2 in range(filter_degree + 1)
         for l3 in range(abs(l1 - l2), min(l1 + l2, degree_out) + 1)
     )

@@ -17,21 +17,22 @@ from e3nn.nn import FullyConnectedNet
 from torch import Tensor
 from torch.nn.functional import silu
 
-from zoo import matbench, recipe, run
-from zoo.api import Block, ConvolutionEdges, Path, convolve
+from zoo.api import Block, ConvolutionEdges, TensorProductPath, convolve
+from zoo.config import recipe
 from zoo.convolution import backends, kernels
 from zoo.convolution.backends import convolution_backend
 from zoo.convolution.plain import plain
 from zoo.convolution.segments import segments
 from zoo.data.petousis2017 import Petousis2017
 from zoo.errors import ZooError
-from zoo.predictor import Predictor
-from zoo.run_folder import RunFolder
+from zoo.inference.predictor import Predictor
+from zoo.storage.run_folder import RunFolder
+from zoo.workflows import matbench, train
 
 # Few: `compiled` takes a second for every loop that it writes. Two paths into one sum, one of them odd.
 BLOCKS = (
-    Block(0, 3, (Path(1, 1, 1),)),
-    Block(1, 2, (Path(1, 0, 0), Path(1, 1, 1))),
+    Block(0, 3, (TensorProductPath(1, 1, 1),)),
+    Block(1, 2, (TensorProductPath(1, 0, 0), TensorProductPath(1, 1, 1))),
 )
 OTHERS = tuple(name for name in backends.NAMES if name not in ("auto", "segments"))
 
@@ -160,7 +161,10 @@ def test_after_a_prediction_it_can_still_learn(backend: str) -> None:
 def test_the_kernel_takes_the_paths_as_they_are() -> None:
     """uniform_1d wants segments of one length, and products of them with scalars."""
     pytest.importorskip("cuequivariance", reason="the extra [cuequivariance] is not installed")
-    for block in (*BLOCKS, Block(2, 16, tuple(Path(l2, l3, l3) for l2 in range(3) for l3 in range(abs(2 - l2), 3)))):
+    for block in (
+        *BLOCKS,
+        Block(2, 16, tuple(TensorProductPath(l2, l3, l3) for l2 in range(3) for l3 in range(abs(2 - l2), 3))),
+    ):
         made = kernels.polynomial(block, 2).flatten_coefficient_modes().squeeze_modes()
         assert made.all_same_segment_shape()
         ((_, product),) = made.operations
@@ -192,7 +196,7 @@ class TestChoice:
         assert_close(made.gradients(once), made.gradients(made.plain), 1e-12)
 
     def test_a_run_takes_it_and_its_model_does_not(
-        self, small: dict, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+        self, small: dict, tmp_path: pathlib.TensorProductPath, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Training and matbench; a stand-in counts, which compiles nothing."""
         seen = []
@@ -204,10 +208,10 @@ class TestChoice:
         monkeypatch.setitem(backends._BACKENDS, "compiled", lambda device: counted)
         settings = small | {"convolution": {"backend": "compiled"}, "training": {"max_epochs": 1}}
         made, folder = recipe.parse(settings, "mine.yaml"), RunFolder(tmp_path / "run")
-        run.run(made, folder, lambda line: None)
+        train.run(made, folder, lambda line: None)
         in_training = len(seen)
         assert in_training > 2
-        run.refuse_another_recipe(recipe.parse(small | {"training": {"max_epochs": 1}}, "mine.yaml"), folder)
+        train.refuse_another_recipe(recipe.parse(small | {"training": {"max_epochs": 1}}, "mine.yaml"), folder)
         Predictor.load(folder.model).predict([next(iter(Petousis2017(Petousis2017.Hypers()).records())).structure])
         assert len(seen) == in_training
         monkeypatch.setattr(matbench, "_samples", lambda *_: pytest.fail(backends.chosen().__name__))

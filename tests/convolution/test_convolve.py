@@ -9,16 +9,27 @@ from e3nn.nn import FullyConnectedNet
 from torch import Tensor
 from torch.nn.functional import silu
 
-from zoo.api import Block, ConvolutionEdges, Path, convolve
+from zoo.api import Block, ConvolutionEdges, TensorProductPath, convolve
 from zoo.convolution import edges as edges_module
 from zoo.convolution.paths import sums
 from zoo.convolution.plain import plain
 
 BLOCKS = (
-    Block(0, 4, (Path(0, 0, 0), Path(1, 1, 1), Path(2, 2, 2))),
+    Block(0, 4, (TensorProductPath(0, 0, 0), TensorProductPath(1, 1, 1), TensorProductPath(2, 2, 2))),
     # Two sums of degree 1, as with parities: those of odd paths by themselves.
-    Block(1, 3, (Path(0, 1, 1), Path(1, 0, 0), Path(1, 1, 3), Path(1, 2, 2), Path(2, 1, 1), Path(2, 2, 2))),
-    Block(2, 2, (Path(0, 2, 2), Path(2, 0, 0), Path(1, 3, 4))),
+    Block(
+        1,
+        3,
+        (
+            TensorProductPath(0, 1, 1),
+            TensorProductPath(1, 0, 0),
+            TensorProductPath(1, 1, 3),
+            TensorProductPath(1, 2, 2),
+            TensorProductPath(2, 1, 1),
+            TensorProductPath(2, 2, 2),
+        ),
+    ),
+    Block(2, 2, (TensorProductPath(0, 2, 2), TensorProductPath(2, 0, 0), TensorProductPath(1, 3, 4))),
 )
 ATOMS = 7
 
@@ -221,8 +232,8 @@ class TestSums:
 
     def test_two_degrees_in_one_sum(self):
         with pytest.raises(ValueError, match="degree 0 and degree 1"):
-            sums([Block(0, 4, (Path(0, 0, 0), Path(1, 1, 0)))])
+            sums([Block(0, 4, (TensorProductPath(0, 0, 0), TensorProductPath(1, 1, 0)))])
 
     def test_a_sum_without_a_path(self):
         with pytest.raises(ValueError, match="from 0 on"):
-            sums([Block(0, 4, (Path(0, 0, 1),))])
+            sums([Block(0, 4, (TensorProductPath(0, 0, 1),))])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from zoo.cache import cache_root
+from zoo.config.dataset_settings import FrameCheck
 from zoo.contract.plugin import Dataset, Hypers, Record
 from zoo.contract.target import TensorTarget
 from zoo.data import frame, reading
@@ -15,11 +15,11 @@ from zoo.data.crystals import CHUNK
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.pipeline import prepare
 from zoo.data.reading import read
-from zoo.data.settings import FrameCheck
 from zoo.data.symmetry import crystal_system
 from zoo.errors import ZooError
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.store import GraphStore
+from zoo.storage.cache import cache_root
 from zoo.testing import check_description
 
 TOTAL = TensorTarget("total")

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from pymatgen.core import Lattice, Structure
 
-from zoo.cli.data import data_command
+from zoo.cli.data_command import data_command
 from zoo.errors import ZooError
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from zoo.config.dataset_settings import Cleaning, FrameCheck
 from zoo.contract.plugin import BadRecord, Record
 from zoo.data import dtnet_mp
 from zoo.data.dtnet_mp import DTNetMP
 from zoo.data.duplicates import Identity, KnownCrystals
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.pipeline import prepare
-from zoo.data.settings import Cleaning, FrameCheck
 from zoo.errors import ZooError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "mp_dielectric_614.json.gz"

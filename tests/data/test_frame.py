@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
 
+from zoo.config.dataset_settings import FrameCheck
 from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
 from zoo.data.frame import misfit, offenders, residual, summarise, zero_proves
 from zoo.data.petousis2017 import Petousis2017
-from zoo.data.settings import FrameCheck
 from zoo.data.symmetry import CRYSTAL_SYSTEMS, crystal_system, space_group, symmetry
 from zoo.errors import ZooError
 

@@ -10,9 +10,9 @@ import pytest
 from cli import refused, zoo
 from pymatgen.core import Lattice, Structure
 
-from zoo import plugins
+from zoo.config import plugins
+from zoo.config.dataset_settings import Splitting
 from zoo.contract.plugin import Dataset
-from zoo.data.settings import Splitting
 from zoo.data.splits import split
 from zoo.errors import ZooError
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from data.embedded import assert_same_structures, assert_script_makes, entries, original
 
+from zoo.config.dataset_settings import Cleaning, FrameCheck
 from zoo.contract.plugin import Record
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.pipeline import prepare
-from zoo.data.settings import Cleaning, FrameCheck
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure, SymmOp
 
+from zoo.config.dataset_settings import Cleaning, FrameCheck
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
 from zoo.contract.target import TensorTarget
 from zoo.data.duplicates import Identity, KnownCrystals
 from zoo.data.pipeline import prepare
-from zoo.data.settings import Cleaning, FrameCheck
 from zoo.errors import ZooError
 
 TARGETS = {name: TensorTarget(name=name) for name in ("electronic", "total")}

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from zoo.data.settings import Splitting
+from zoo.config.dataset_settings import Splitting
 from zoo.data.splits import split
 from zoo.errors import ZooError
 

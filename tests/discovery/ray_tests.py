@@ -19,8 +19,8 @@ from cli import Result, refused, zoo
 from jobs import Job, begun, name, programs, work
 from screened import save, write_json
 
-from zoo.discovery.folder import ScreenFolder
-from zoo.discovery.section import Workers
+from zoo.discovery.screen_config import Workers
+from zoo.discovery.screen_folder import ScreenFolder
 from zoo.discovery.workers import each
 from zoo.errors import ZooError
 

@@ -21,11 +21,11 @@ from cli import refused, zoo
 from discovered import HIDDEN, KNOWN, asked, labelled, tensor, write_discovery
 
 import zoo as package
-from zoo import plugins, recipe
+from zoo.config import plugins, recipe
 from zoo.contract.target import TensorTarget
 from zoo.discovery.rounds.start import refuse_other_target
 from zoo.errors import ZooError
-from zoo.run_folder import read_json, read_rows
+from zoo.storage.run_folder import read_json, read_rows
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -504,9 +504,9 @@ def test_what_cannot_work_is_said_at_once(moody: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(recipe.for_command("discover")))
 def test_recipes_that_ship_are_read(name: str) -> None:
-    from zoo.discovery.rounds import section
+    from zoo.discovery.rounds import discovery_config
 
-    made = section.read(name)
+    made = discovery_config.read(name)
     assert made.name == name and made.training().target == "total"
     assert made.training().split.seed == 0 and made.training().seeds == (0, 1, 2, 3, 4)
-    assert section.parse(made.content, name) == made
+    assert discovery_config.parse(made.content, name) == made

@@ -16,7 +16,7 @@ from screened import crystal
 from test_readme import blocks, commands
 
 from zoo.api import CalculationFailed, Candidate
-from zoo.run_folder import read_json
+from zoo.storage.run_folder import read_json
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "discovery.md").read_text(encoding="utf-8")
 MODEL = "model={recipe: small.yaml, members: 2}"

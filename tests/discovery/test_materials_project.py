@@ -15,8 +15,9 @@ from pyarrow import parquet
 from screened import crystal, save
 
 from zoo.discovery import materials_project
-from zoo.discovery.candidates import Source, source_of
-from zoo.discovery.section import CandidateSource
+from zoo.discovery.candidate_source import Source
+from zoo.discovery.candidates import source_of
+from zoo.discovery.screen_config import CandidateSource
 from zoo.errors import ZooError
 
 

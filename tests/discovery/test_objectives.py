@@ -10,8 +10,8 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from zoo import plugins
 from zoo.api import Acquisition, Objective, TensorTarget
+from zoo.config import plugins
 from zoo.discovery.acquisitions import log_improvement, spread
 from zoo.discovery.filters import number
 from zoo.errors import ZooError

@@ -17,7 +17,7 @@ from cli import refused, zoo
 from pyarrow import parquet
 from screened import MODEL, crystal, save, write_json
 
-from zoo.discovery.folder import ScreenFolder
+from zoo.discovery.screen_folder import ScreenFolder
 
 COUNT = 150
 

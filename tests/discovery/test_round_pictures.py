@@ -23,10 +23,10 @@ from pymatgen.core import Lattice, Structure
 from zoo.contract.target import TensorTarget
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.tensors import DIELECTRIC
-from zoo.derived import anisotropy, polycrystalline
-from zoo.discovery.pictures import pareto
-from zoo.discovery.rounds import curves, pictures, portraits
-from zoo.discovery.rounds.asked import Asked
+from zoo.discovery.rounds import curves, round_figures, structure_figures
+from zoo.discovery.rounds.evaluated_candidates import Asked
+from zoo.discovery.screen_figures import pareto
+from zoo.evaluation.derived import anisotropy, polycrystalline
 
 TOTAL = DIELECTRIC["total"]
 WORDS = "polycrystalline constant (dimensionless)"
@@ -47,7 +47,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         figures.append(figure)
         return real(figure, path)
 
-    for module in (curves, pictures, portraits):
+    for module in (curves, round_figures, structure_figures):
         monkeypatch.setattr(module, "save", save)
     return figures
 
@@ -122,20 +122,20 @@ def test_pictures_of_real_labels_are_readable(rounds: int, drawn: list[Figure], 
     some, settings = asked(rounds), dict(matplotlib.rcParams)
     start = float(VALUES[KNOWN].max())
     known = np.stack([GAPS[KNOWN], VALUES[KNOWN]], axis=1)
-    runs = {name: [pictures.best_so_far(some, start)] * 3 for name in (*curves.COLOURS, "a stranger's")}
+    runs = {name: [round_figures.best_so_far(some, start)] * 3 for name in (*curves.COLOURS, "a stranger's")}
     counts = {name: [np.arange(len(each)) / 20 for each in some_runs] for name, some_runs in runs.items()}
-    borders = pictures.borders_of(some)
+    borders = round_figures.borders_of(some)
     best = [
         (f"{RECORDS[i].structure.composition.reduced_formula}, 1\n{i}", RECORDS[i].structure) for i in range(rounds)
     ]
     paths = [
-        pictures.progress({"ucb": runs["ucb"][:1]}, tmp_path / "0.png", WORDS, start, some, borders),
-        pictures.progress(runs, tmp_path / "1.png", WORDS, start, borders=borders),
-        pictures.found(counts, tmp_path / "2.png", 20, borders),
-        pictures.anisotropy(some, TOTAL, anisotropy(TENSORS[KNOWN], 0.1), tmp_path / "3.png"),
-        pictures.parity(some, tmp_path / "4.png", WORDS),
-        pictures.merit(some, known, tmp_path / "5.png", TOTAL),
-        pictures.crystals(best, tmp_path / "6.png"),
+        round_figures.progress({"ucb": runs["ucb"][:1]}, tmp_path / "0.png", WORDS, start, some, borders),
+        round_figures.progress(runs, tmp_path / "1.png", WORDS, start, borders=borders),
+        round_figures.found(counts, tmp_path / "2.png", 20, borders),
+        round_figures.anisotropy(some, TOTAL, anisotropy(TENSORS[KNOWN], 0.1), tmp_path / "3.png"),
+        round_figures.parity(some, tmp_path / "4.png", WORDS),
+        round_figures.merit(some, known, tmp_path / "5.png", TOTAL),
+        round_figures.crystals(best, tmp_path / "6.png"),
     ]  # fmt: skip
     assert paths == [tmp_path / f"{i}.png" for i in range(7)]
     assert len(drawn) == 7
@@ -154,19 +154,19 @@ def test_best_so_far_counts_calls() -> None:
         one(rank=4, status="waiting"),
         one(7.0, 2, 2, status="done"),
     ]
-    np.testing.assert_array_equal(pictures.best_so_far(some, 1.5), [1.5, 1.5, 2, 2, 3, 7])  # by round and rank
-    np.testing.assert_array_equal(pictures.best_so_far(some, None), [np.nan, np.nan, 2, 2, 3, 7])
-    np.testing.assert_array_equal(pictures.best_so_far(some, 9.0), [9] * 6)
-    np.testing.assert_array_equal(pictures.best_so_far([], 1.5), [1.5])
-    assert pictures.borders_of(some) == [3]
-    assert pictures.borders_of(asked(3)) == [20, 40]
-    assert pictures.borders_of([]) == pictures.borders_of([one(1.0)]) == []
+    np.testing.assert_array_equal(round_figures.best_so_far(some, 1.5), [1.5, 1.5, 2, 2, 3, 7])  # by round and rank
+    np.testing.assert_array_equal(round_figures.best_so_far(some, None), [np.nan, np.nan, 2, 2, 3, 7])
+    np.testing.assert_array_equal(round_figures.best_so_far(some, 9.0), [9] * 6)
+    np.testing.assert_array_equal(round_figures.best_so_far([], 1.5), [1.5])
+    assert round_figures.borders_of(some) == [3]
+    assert round_figures.borders_of(asked(3)) == [20, 40]
+    assert round_figures.borders_of([]) == round_figures.borders_of([one(1.0)]) == []
 
 
 def test_progress_of_one_run(drawn: list[Figure], tmp_path: Path) -> None:
     some = asked(3)
-    curve = pictures.best_so_far(some, 10.0)
-    pictures.progress({"greedy": [curve]}, tmp_path / "p.png", WORDS, 10.0, some, pictures.borders_of(some))
+    curve = round_figures.best_so_far(some, 10.0)
+    round_figures.progress({"greedy": [curve]}, tmp_path / "p.png", WORDS, 10.0, some, round_figures.borders_of(some))
     (axes,) = drawn[0].axes
     (line,) = (line for line in axes.lines if line.get_label() == "greedy")
     np.testing.assert_array_equal(line.get_xydata(), np.stack([np.arange(61), curve], axis=1))
@@ -187,7 +187,7 @@ def test_progress_of_one_run(drawn: list[Figure], tmp_path: Path) -> None:
 
 def test_progress_of_several_runs_is_their_mean_as_far_as_all_have_come(drawn: list[Figure], tmp_path: Path) -> None:
     runs = [np.array([np.nan, 1.0, 2.0, 5.0]), np.array([1.0, 2.0, 4.0]), np.array([2.0, 3.0, 3.0])]
-    pictures.progress({"ucb": runs, "mine": runs[1:2], "random": []}, tmp_path / "p.png", WORDS)
+    round_figures.progress({"ucb": runs, "mine": runs[1:2], "random": []}, tmp_path / "p.png", WORDS)
     (axes,) = drawn[0].axes
     lines = {line.get_label(): line for line in axes.lines}
     np.testing.assert_allclose(lines["ucb"].get_ydata(), [np.nan, 2, 3])
@@ -204,7 +204,7 @@ def test_progress_of_several_runs_is_their_mean_as_far_as_all_have_come(drawn: l
 def test_acquisitions_have_their_colours_in_any_order(drawn: list[Figure], tmp_path: Path) -> None:
     names = [*curves.COLOURS, "one", "other"]
     for order in (names, names[::-1]):
-        pictures.progress({name: [np.arange(3.0)] for name in order}, tmp_path / "p.png", WORDS)
+        round_figures.progress({name: [np.arange(3.0)] for name in order}, tmp_path / "p.png", WORDS)
     first, second = ({line.get_label(): line.get_color() for line in figure.axes[0].lines} for figure in drawn)
     assert len({first[name] for name in names}) == 6
     assert all(first[name] == second[name] == colour for name, colour in curves.COLOURS.items())
@@ -213,19 +213,19 @@ def test_acquisitions_have_their_colours_in_any_order(drawn: list[Figure], tmp_p
 
 @pytest.mark.parametrize("runs", [{}, {"ucb": []}, {"ucb": [np.array([3.0])]}, {"ucb": [np.full(4, np.nan)]}])
 def test_no_calls_or_no_values_are_no_picture(runs: dict, tmp_path: Path) -> None:
-    assert pictures.progress(runs, tmp_path / "p.png", WORDS, 1.0) is None
-    assert pictures.found(runs, tmp_path / "p.png", 20) is None
+    assert round_figures.progress(runs, tmp_path / "p.png", WORDS, 1.0) is None
+    assert round_figures.found(runs, tmp_path / "p.png", 20) is None
     assert not list(tmp_path.iterdir())
 
 
 def test_the_only_value_is_seen(drawn: list[Figure], tmp_path: Path) -> None:
-    pictures.progress({"ucb": [pictures.best_so_far([one(4.0)], None)]}, tmp_path / "p.png", WORDS)
+    round_figures.progress({"ucb": [round_figures.best_so_far([one(4.0)], None)]}, tmp_path / "p.png", WORDS)
     (line,) = drawn[0].axes[0].lines
     assert line.get_marker() == "o" and line.get_xydata()[line.get_markevery()].tolist() == [[1.0, 4.0]]
 
 
 def test_found_of_the_best(drawn: list[Figure], tmp_path: Path) -> None:
-    pictures.found({"ucb": [np.array([0, 1, 2]), np.array([0, 0, 1])]}, tmp_path / "p.png", 8, [1])
+    round_figures.found({"ucb": [np.array([0, 1, 2]), np.array([0, 0, 1])]}, tmp_path / "p.png", 8, [1])
     (axes,) = drawn[0].axes
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [0, 0.5, 1.5])
     assert axes.get_ylim() == (0, pytest.approx(8.32))
@@ -235,7 +235,7 @@ def test_found_of_the_best(drawn: list[Figure], tmp_path: Path) -> None:
 
 def test_anisotropy_by_round(drawn: list[Figure], tmp_path: Path) -> None:
     some, known = asked(3), anisotropy(TENSORS[KNOWN], 0.1)
-    pictures.anisotropy(some, TOTAL, np.append(known, np.nan), tmp_path / "p.png")
+    round_figures.anisotropy(some, TOTAL, np.append(known, np.nan), tmp_path / "p.png")
     (axes,) = drawn[0].axes
     for place, points in zip((1, 2, 3), axes.collections, strict=True):
         tensors = np.stack([each.tensor for each in some if each.round == place and each.tensor is not None])
@@ -263,24 +263,24 @@ def test_anisotropy_where_it_is_not_defined(drawn: list[Figure], tmp_path: Path)
         one(2.0, rank=3, tensor=np.diag([2.0, 2, 3])),
         one(number=2),
     ]
-    assert pictures.anisotropy(some, TOTAL, None, tmp_path / "p.png") == tmp_path / "p.png"
+    assert round_figures.anisotropy(some, TOTAL, None, tmp_path / "p.png") == tmp_path / "p.png"
     (axes,) = drawn[0].axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1\n(1)", "2\n(0)"]
     assert axes.collections[0].get_offsets()[:, 1].tolist() == [1.5]
     assert r"not shown: 2 with $\lambda_{\min} \leq 0.1$" in axes.get_title()
     assert axes.get_yscale() == "linear"
-    pictures.anisotropy([one(2.0)], TOTAL, np.ones(30), tmp_path / "p.png")  # all are cubic
+    round_figures.anisotropy([one(2.0)], TOTAL, np.ones(30), tmp_path / "p.png")  # all are cubic
     assert_readable(drawn[1])
     missing = tmp_path / "none.png"
     for nothing in ([], some[3:], some[:2]):
-        assert pictures.anisotropy(nothing, TOTAL, np.ones(3), missing) is None
-    assert pictures.anisotropy(some, TensorTarget("born", "ij"), None, missing) is None
+        assert round_figures.anisotropy(nothing, TOTAL, np.ones(3), missing) is None
+    assert round_figures.anisotropy(some, TensorTarget("born", "ij"), None, missing) is None
     assert not missing.exists()
 
 
 def test_parity(drawn: list[Figure], tmp_path: Path) -> None:
     some = asked(3)
-    pictures.parity(some, tmp_path / "p.png", WORDS)
+    round_figures.parity(some, tmp_path / "p.png", WORDS)
     (axes,) = drawn[0].axes
     texts = legend_of(drawn[0])
     everything = []
@@ -302,8 +302,8 @@ def test_parity(drawn: list[Figure], tmp_path: Path) -> None:
 
 def test_parity_of_the_smallest(drawn: list[Figure], tmp_path: Path) -> None:
     """One point; a negative value; no standard deviation; nothing."""
-    pictures.parity([one(2.0)], tmp_path / "p.png", WORDS)
-    pictures.parity(
+    round_figures.parity([one(2.0)], tmp_path / "p.png", WORDS)
+    round_figures.parity(
         [one(-3.0, std=math.nan), one(8.0, rank=2), one(rank=3, status="waiting")], tmp_path / "p.png", WORDS
     )
     for figure, low, high in zip(drawn, (2, -3), (2, 8), strict=True):
@@ -313,14 +313,14 @@ def test_parity_of_the_smallest(drawn: list[Figure], tmp_path: Path) -> None:
         assert axes.get_xlim()[0] < low and high < axes.get_xlim()[1]
     assert legend_of(drawn[0]) == ["1: MAE 0, n = 1"]
     assert legend_of(drawn[1]) == ["1: MAE 5.5, n = 2"]
-    assert pictures.parity([], tmp_path / "none.png", WORDS) is None
-    assert pictures.parity([one(), replace(one(2.0), value=math.nan)], tmp_path / "none.png", WORDS) is None
+    assert round_figures.parity([], tmp_path / "none.png", WORDS) is None
+    assert round_figures.parity([one(), replace(one(2.0), value=math.nan)], tmp_path / "none.png", WORDS) is None
 
 
 def test_merit(drawn: list[Figure], tmp_path: Path) -> None:
     some = asked(2)
     known = np.stack([GAPS[KNOWN], VALUES[KNOWN]], axis=1)
-    pictures.merit(some, np.append(known, [[np.nan, 5.0]], axis=0), tmp_path / "p.png", TOTAL)
+    round_figures.merit(some, np.append(known, [[np.nan, 5.0]], axis=0), tmp_path / "p.png", TOTAL)
     (axes,) = drawn[0].axes
     new = np.array([(e.properties["band_gap"], e.value) for e in some if e.status == "done"])
     np.testing.assert_allclose(points_of(drawn[0], "known at the start (400)"), known)
@@ -345,16 +345,16 @@ def test_merit_of_the_smallest(drawn: list[Figure], tmp_path: Path) -> None:
     """One crystal; a negative constant; gaps that are not known."""
     unknown: Sequence[dict] = ({}, {"band_gap": None}, {"band_gap": math.nan}, {"band_gap": "wide"})
     rest = [one(5.0, rank=2 + i, properties=properties) for i, properties in enumerate(unknown)]
-    pictures.merit([one(4.0, properties={"band_gap": 2.0}), *rest], None, tmp_path / "p.png", TOTAL)
-    pictures.merit([one(-4.0, properties={"band_gap": 0.0})], np.full((3, 2), np.nan), tmp_path / "p.png", TOTAL)
+    round_figures.merit([one(4.0, properties={"band_gap": 2.0}), *rest], None, tmp_path / "p.png", TOTAL)
+    round_figures.merit([one(-4.0, properties={"band_gap": 0.0})], np.full((3, 2), np.nan), tmp_path / "p.png", TOTAL)
     for figure, point in zip(drawn, ([2.0, 4.0], [0.0, -4.0]), strict=True):
         assert points_of(figure, "round 1 (1)").tolist() == [point]
         assert figure.axes[0].get_yscale() == "linear"
         assert legend_of(figure) == ["Pareto front", "round 1 (1)"]
         assert_readable(figure)
-    assert pictures.merit(rest, None, tmp_path / "none.png", TOTAL) is None
-    assert pictures.merit([one()], np.ones((3, 2)), tmp_path / "none.png", TOTAL) is None
-    assert pictures.merit([one(4.0)], None, tmp_path / "none.png", TensorTarget("born", "ij")) is None
+    assert round_figures.merit(rest, None, tmp_path / "none.png", TOTAL) is None
+    assert round_figures.merit([one()], np.ones((3, 2)), tmp_path / "none.png", TOTAL) is None
+    assert round_figures.merit([one(4.0)], None, tmp_path / "none.png", TensorTarget("born", "ij")) is None
 
 
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
@@ -364,28 +364,28 @@ PEROVSKITE = Structure.from_spacegroup(
 
 
 def test_cells_are_conventional_and_whole() -> None:
-    cell = portraits.conventional(SALT.get_primitive_structure())
+    cell = structure_figures.conventional(SALT.get_primitive_structure())
     assert len(cell) == 8
-    atoms = portraits.whole(cell)
+    atoms = structure_figures.whole(cell)
     assert set(atoms.symbols) == {"Na", "Cl"} and len(atoms) == 27
     shifted = cell.copy()
     shifted.translate_sites(range(8), [1.0 - 1e-9, -1.0, 1e-9])  # just below a face, and a cell away
-    assert len(portraits.whole(shifted)) == 27
+    assert len(structure_figures.whole(shifted)) == 27
     placed = {tuple(np.round(place, 3) + 0.0) for place in atoms.cell.scaled_positions(atoms.positions)}
     assert placed == set(itertools.product((0.0, 0.5, 1.0), repeat=3))
 
 
 def test_bonds_are_those_of_a_textbook() -> None:
-    atoms = portraits.whole(PEROVSKITE)
-    pairs = {tuple(sorted((atoms.symbols[i], atoms.symbols[j]))) for i, j in portraits.bonds(atoms)}
-    assert pairs == {("O", "Ti")} and len(list(portraits.bonds(atoms))) == 6  # the octahedron
+    atoms = structure_figures.whole(PEROVSKITE)
+    pairs = {tuple(sorted((atoms.symbols[i], atoms.symbols[j]))) for i, j in structure_figures.bonds(atoms)}
+    assert pairs == {("O", "Ti")} and len(list(structure_figures.bonds(atoms))) == 6  # the octahedron
     copper = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.61), ["Cu"], [[0, 0, 0]])
-    assert list(portraits.bonds(portraits.whole(copper)))
+    assert list(structure_figures.bonds(structure_figures.whole(copper)))
 
 
 def test_crystals(drawn: list[Figure], tmp_path: Path) -> None:
     best = [("BaTiO3, 30\nkey_$1$", PEROVSKITE), ("salt\nno $", SALT)]
-    pictures.crystals(best, tmp_path / "p.png")
+    round_figures.crystals(best, tmp_path / "p.png")
     first, second = drawn[0].axes
     assert first.get_title() == "BaTiO₃, 30\nkey_$1$" and second.get_title() == "salt\nno $"
     for axes, atoms in ((first, 15), (second, 27)):
@@ -405,8 +405,8 @@ def test_crystals(drawn: list[Figure], tmp_path: Path) -> None:
 @pytest.mark.parametrize(("count", "grid"), [(1, (1, 1)), (2, (1, 2)), (4, (2, 3)), (12, (3, 3))])
 def test_up_to_nine_crystals(count: int, grid: tuple[int, int], drawn: list[Figure], tmp_path: Path) -> None:
     titles = [f"{i}" for i in range(count)]
-    pictures.crystals([(title, RECORDS[int(title)].structure) for title in titles], tmp_path / "p.png")
+    round_figures.crystals([(title, RECORDS[int(title)].structure) for title in titles], tmp_path / "p.png")
     assert [axes.get_title() for axes in drawn[0].axes if axes.patches] == titles[:9]
     assert drawn[0].axes[0].get_gridspec().get_geometry() == grid
     assert_readable(drawn[0])
-    assert pictures.crystals([], tmp_path / "none.png") is None
+    assert round_figures.crystals([], tmp_path / "none.png") is None

@@ -20,12 +20,12 @@ from pymatgen.io.vasp import Poscar
 from screened import MODEL, crystal, save
 
 import zoo as package
-from zoo import plugins
-from zoo import recipe as recipes
-from zoo.discovery import results, section
+from zoo.config import plugins
+from zoo.config import recipe as recipes
+from zoo.discovery import screen_config, screen_results
 from zoo.discovery.candidates import FolderSource
-from zoo.discovery.folder import ScreenFolder
-from zoo.discovery.top import Top
+from zoo.discovery.screen_folder import ScreenFolder
+from zoo.discovery.top_k import Top
 
 
 def parts(folder: Path) -> list[dict]:
@@ -216,8 +216,8 @@ def test_facts_of_chosen_whatever_their_texts(recipe: dict, tmp_path: Path) -> N
     path = str(save(recipe, tmp_path))
     assert zoo("screen", path, "--out", "out", cwd=tmp_path).returncode == 0
     predictor = package.load(MODEL, device="cpu")
-    made, folder = section.read(path), ScreenFolder(tmp_path / "out")
-    facts = results.facts_of_chosen(made, folder, predictor.card.target)
+    made, folder = screen_config.read(path), ScreenFolder(tmp_path / "out")
+    facts = screen_results.facts_of_chosen(made, folder, predictor.card.target)
     assert predictor.reference is not None and len(facts) == 3
     for one in facts:
         (row,) = (row for row in parts(tmp_path / "out") if row["key"] == one["key"])
@@ -393,11 +393,13 @@ def test_the_shipped_recipe_is_listed_commented_and_runs(tmp_path: Path) -> None
 
     path = recipes.shipped()["screen_total"]
     assert_commented(path)
-    made = section.read("screen_total")
+    made = screen_config.read("screen_total")
     said = recipes.read_content("screen_total")[0]
     # Every key is there, with the default that the code has.
-    assert said.keys() == section.Screen.model_fields.keys()
-    assert said["filters"].keys() == section.Filters.model_fields.keys() and made.filters == section.Filters()
+    assert said.keys() == screen_config.Screen.model_fields.keys()
+    assert (
+        said["filters"].keys() == screen_config.Filters.model_fields.keys() and made.filters == screen_config.Filters()
+    )
     assert "screen_total" in zoo("recipes", cwd=tmp_path).stdout
     result = zoo("screen", "screen_total", f"model={MODEL}", "top=3", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -481,7 +483,7 @@ def test_bad_input_is_one_line(name: str, recipe: dict, tmp_path: Path) -> None:
 
 def stand_in(folder: Path, change: dict) -> None:
     """A model like MODEL, of one member or of another target."""
-    from zoo import model, model_folder
+    from zoo.model import checkpoint, tensor_model
 
     card = json.loads((MODEL / "model.json").read_text())
     card["calibration"] = None
@@ -492,8 +494,8 @@ def stand_in(folder: Path, change: dict) -> None:
         card["recipe"]["encoder"]["cutoff"] = 3.0
     folder.mkdir()
     (folder / "model.json").write_text(json.dumps(card))
-    read = model_folder.read_card(folder)
-    made = model.build(read.recipe.encoder, read.recipe.readout, read.target)
-    model_folder.save(folder, read, [made.learned().state_dict()])
+    read = checkpoint.read_card(folder)
+    made = tensor_model.build(read.recipe.encoder, read.recipe.readout, read.target)
+    checkpoint.save(folder, read, [made.learned().state_dict()])
     for name in ("reference.safetensors", "reference.json"):
         shutil.copy(MODEL / name, folder)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from zoo.data.duplicates import Identity, KnownCrystals
-from zoo.discovery.judge import Left
+from zoo.discovery.scoring import Left
 from zoo.discovery.screen import _second
-from zoo.discovery.top import Best, Member
+from zoo.discovery.top_k import Best, Member
 
 
 def gone_through(members: list[Member], size: int, chunk: int) -> tuple[list[str], list[tuple[int, int]]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from jobs import Job, begun, name, programs, running, until, work
 
-from zoo.discovery.section import Workers
+from zoo.discovery.screen_config import Workers
 from zoo.discovery.workers import each
 from zoo.errors import ZooError
 
@@ -20,7 +20,7 @@ START = """
 import sys
 from pathlib import Path
 from jobs import Job, work
-from zoo.discovery.section import Workers
+from zoo.discovery.screen_config import Workers
 from zoo.discovery.workers import each
 
 if __name__ == "__main__":

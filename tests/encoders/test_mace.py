@@ -9,11 +9,12 @@ from converted import ConvertedTests
 from golden import DATA, batch_of, build, golden
 from small_crystals import error
 
-from zoo.api import PickledObject, ZooError, read_pickled_module
+from zoo.api import ZooError
 from zoo.convolution.paths import coupling
-from zoo.weights import save_weights
+from zoo.storage.weights import save_weights
 from zoo_mace import MACE, checkpoint
 from zoo_mace.checkpoint import KNOWN
+from zoo_mace.pickled import PickledObject, read_pickled_module
 from zoo_mace.product import monomials, symmetric_part
 
 FOLDER = DATA / "mace"

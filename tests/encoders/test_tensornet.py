@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from small_crystals import error
 
 from zoo.api import Features, PublicWeights, ZooError, sha256_of
-from zoo.weights import save_weights
+from zoo.storage.weights import save_weights
 from zoo_tensornet import TensorNet, checkpoint
 from zoo_tensornet.checkpoint import KNOWN, Architecture
 from zoo_tensornet.radial import SmoothBessel

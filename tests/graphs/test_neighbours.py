@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from zoo.errors import ZooError
-from zoo.graphs import backends, cluster
+from zoo.graphs import cluster, neighbour_backends
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.neighbours import neighbour_lists
 
 
-def neighbours(positions, cell, cutoff, backend=backends.DEFAULT):
+def neighbours(positions, cell, cutoff, backend=neighbour_backends.DEFAULT):
     crystal = Crystal(positions, np.ones(len(positions), dtype=int), cell)
     return neighbour_lists([crystal], cutoff, backend)[0]
 
 
-@pytest.fixture(params=backends.NAMES)
+@pytest.fixture(params=neighbour_backends.NAMES)
 def backend(request):
     try:
-        backends.choose(request.param)
+        neighbour_backends.choose(request.param)
     except ZooError as missing:
         pytest.skip(str(missing))
     return request.param
@@ -50,7 +50,7 @@ def brute_force(positions, cell, cutoff):
     return found
 
 
-def check(positions, cell, cutoff, backend=backends.DEFAULT):
+def check(positions, cell, cutoff, backend=neighbour_backends.DEFAULT):
     positions, cell = np.asarray(positions, dtype=float), np.asarray(cell, dtype=float)
     src, dst, shift = neighbours(positions, cell, cutoff, backend)
     assert src.dtype == dst.dtype == shift.dtype == np.int64
@@ -188,12 +188,12 @@ def test_random_cells(crystal, cutoff):
     check(*crystal, cutoff)
 
 
-@pytest.mark.parametrize("other", [name for name in backends.NAMES if name != backends.DEFAULT])
+@pytest.mark.parametrize("other", [name for name in neighbour_backends.NAMES if name != neighbour_backends.DEFAULT])
 @settings(max_examples=60, deadline=None)
 @given(crystals(), st.sampled_from([2.0, 3.0, 4.0, 4.5]))
 def test_all_backends_agree_on_random_cells(other, crystal, cutoff):
     try:
-        backends.choose(other)
+        neighbour_backends.choose(other)
     except ZooError as missing:
         pytest.skip(str(missing))
     for one, two in zip(neighbours(*crystal, cutoff), neighbours(*crystal, cutoff, other), strict=True):

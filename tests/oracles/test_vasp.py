@@ -17,8 +17,8 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp import Incar, Kpoints, Poscar
 from vasprun import vasprun, write_vasprun
 
-from zoo import plugins
 from zoo.api import CalculationFailed, Candidate
+from zoo.config import plugins
 from zoo.errors import ZooError
 from zoo.oracles.vasp import Vasp, VaspHypers
 

@@ -22,7 +22,7 @@ from zoo.api import (
     spherical_to_matrix,
 )
 from zoo.graphs.graph import collate, crystal_graph
-from zoo.precomputed import Precomputed
+from zoo.model.precomputed import Precomputed
 from zoo_dtnet import DTNet, DTNetExp, DTNetHypers, DTNetSimple
 from zoo_dtnet.bonds import Bonds, Counts
 from zoo_dtnet.deferred import Gated, Mapped

@@ -14,11 +14,11 @@ from e3nn import o3
 from pymatgen.core import Lattice, Structure
 from torch import Tensor, nn
 
-from zoo import compat
 from zoo.api import CrystalBatch, Embedding, Features, Provides, TensorTarget, polynomial_envelope
 from zoo.data.petousis2017 import Petousis2017
 from zoo.graphs.graph import collate, crystal_graph
-from zoo.testing.symmetry import repeated
+from zoo.model import compat
+from zoo.testing.symmetry_checks import repeated
 from zoo_painn import PaiNN
 from zoo_painn_rank1 import PaiNNRank1, PaiNNRank1Paper
 

@@ -11,9 +11,9 @@ from e3nn import o3
 from pymatgen.core import Lattice, Structure
 
 from zoo.api import CrystalBatch, Embedding, Features, Provides, TensorTarget
+from zoo.config.recipe import EncoderChoice, Plugin
 from zoo.graphs.graph import collate, crystal_graph
-from zoo.model import TensorModel, build
-from zoo.recipe import EncoderChoice, Plugin
+from zoo.model.tensor_model import TensorModel, build
 from zoo_strain import Strain, StrainHypers
 
 TOTAL = TensorTarget("total")

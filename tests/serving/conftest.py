@@ -11,7 +11,7 @@ from pymatgen.core import Structure
 from scoring import Server, free_port, running
 
 from zoo.data.petousis2017 import Petousis2017
-from zoo.predictor import Predictor
+from zoo.inference.predictor import Predictor
 from zoo.tracking.served_model import EXAMPLE
 
 SALT: dict[str, Any] = EXAMPLE[0]

@@ -15,7 +15,7 @@ from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
 from scoring import Server
 
-from zoo.predictor import Predictor
+from zoo.inference.predictor import Predictor
 
 
 def as_json(answer: dict[str, Any]) -> dict[str, Any]:

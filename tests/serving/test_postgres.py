@@ -17,7 +17,7 @@ from postgres import Cluster, cluster, programs
 from pymatgen.core import Structure
 from scoring import QUIET, Server, free_port, running
 
-from zoo.predictor import Predictor
+from zoo.inference.predictor import Predictor
 
 DEPLOYMENT = Path(__file__).parents[2] / "mlflow"
 PASSWORD = "not in any log"

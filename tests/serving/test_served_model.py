@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
 from zoo.errors import ZooError
-from zoo.predictor import Predictor
+from zoo.inference.predictor import Predictor
 from zoo.tracking import served_model
 from zoo.tracking.served_model import LOGGED
 

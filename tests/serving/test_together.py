@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from jobs import until
 
-from zoo.tracking.together import Together
+from zoo.tracking.request_batcher import Together
 
 
 def test_what_waits_is_answered_in_one_call_and_in_order() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from zoo.sweep import section
+from zoo.sweep import sweep_config
 
 
 @pytest.fixture(autouse=True)
@@ -25,11 +25,11 @@ def _only_what_a_test_makes() -> Iterator[None]:
 def plan_of(small: dict, tmp_path: Path):
     """A plan from the small recipe and a sweep section."""
 
-    def make(sweep: dict, *overrides: str, **more: Any) -> section.Plan:
+    def make(sweep: dict, *overrides: str, **more: Any) -> sweep_config.Plan:
         path = tmp_path / "mine.yaml"
         path.write_text(yaml.safe_dump({**small, **more, "sweep": sweep}, sort_keys=False))
-        plan = section.read(str(path), overrides)
-        assert isinstance(plan, section.Plan)
+        plan = sweep_config.read(str(path), overrides)
+        assert isinstance(plan, sweep_config.Plan)
         return plan
 
     return make

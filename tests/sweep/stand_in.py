@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from zoo.metrics import over_seeds
-from zoo.run_folder import RunFolder, append_row, write_json
+from zoo.evaluation.metrics import over_seeds
+from zoo.storage.run_folder import RunFolder, append_row, write_json
 from zoo.sweep.cells import Cell
 
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from cli import refused, zoo
 
-from zoo import recipe
+from zoo.config import recipe
 from zoo.errors import ZooError
-from zoo.sweep import section
+from zoo.sweep import sweep_config
 from zoo.sweep.cells import expand
 from zoo.sweep.check import check_all
 
@@ -67,17 +67,17 @@ def test_axes_on_the_command_line(plan_of, small: dict, tmp_path: Path) -> None:
     assert {(cell.made.training.max_epochs, cell.made.training.gradient_clip) for cell in cells} == {(7, 1.0)}
     plain = tmp_path / "plain.yaml"
     plain.write_text(yaml.safe_dump(small, sort_keys=False))
-    assert isinstance(section.read(str(plain)), recipe.Recipe)
-    made = section.read(str(plain), ("sweep.grid.readout.width=[4, 8]",))
-    assert isinstance(made, section.Plan)
+    assert isinstance(sweep_config.read(str(plain)), recipe.Recipe)
+    made = sweep_config.read(str(plain), ("sweep.grid.readout.width=[4, 8]",))
+    assert isinstance(made, sweep_config.Plan)
     assert [cell.made.readout.settings["width"] for cell in expand(made)] == [4, 8]
 
 
 def test_the_plan_reads_back(plan_of, tmp_path: Path) -> None:
     plan = plan_of({"grid": {"target": ["total", "ionic"]}, "compare": {"target": "total"}})
     (tmp_path / "sweep.yaml").write_text(plan.dump())
-    again = section.read(str(tmp_path / "sweep.yaml"))
-    assert isinstance(again, section.Plan)
+    again = sweep_config.read(str(tmp_path / "sweep.yaml"))
+    assert isinstance(again, sweep_config.Plan)
     assert expand(again) == expand(plan)
     assert recipe.read(str(tmp_path / "sweep.yaml")) == plan.base
 
@@ -159,8 +159,8 @@ def test_what_cannot_work_here_is_the_cells_own_failure(plan_of) -> None:
 
 
 def test_the_shipped_sweeps_expand_and_are_listed(tmp_path: Path) -> None:
-    plans = {name: section.read(name) for name in recipe.for_command("run")}
-    counts = {name: len(expand(plan)) for name, plan in plans.items() if isinstance(plan, section.Plan)}
+    plans = {name: sweep_config.read(name) for name in recipe.for_command("run")}
+    counts = {name: len(expand(plan)) for name, plan in plans.items() if isinstance(plan, sweep_config.Plan)}
     assert counts == {
         "ablation_bonds": 6, "ablation_layers": 5, "ablation_models": 15, "ablation_pretrained": 2, "ablation_size": 5,
     }  # fmt: skip
@@ -171,8 +171,8 @@ def test_the_shipped_sweeps_expand_and_are_listed(tmp_path: Path) -> None:
 def test_a_missing_optuna_names_the_extra(plan_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    from zoo.sweep.folder import SweepFolder
     from zoo.sweep.study import Search
+    from zoo.sweep.sweep_folder import SweepFolder
 
     plan = plan_of({"optuna": {"search": {"training.learning_rate": {"low": 1e-4, "high": 1e-2}}}})
     monkeypatch.setitem(sys.modules, "optuna", None)

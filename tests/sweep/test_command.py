@@ -12,7 +12,7 @@ from cli import refused, zoo
 from mlflow import MlflowClient
 from PIL import Image
 
-from zoo.run_folder import read_json
+from zoo.storage.run_folder import read_json
 from zoo.training.trainer import Trainer
 
 SWEEP = {

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from stand_in import stand_in
 
-from zoo import recipe
+from zoo.config import recipe
 from zoo.errors import ZooError
-from zoo.run_folder import read_json
-from zoo.sweep import section, table
+from zoo.storage.run_folder import read_json
+from zoo.sweep import sweep_config, table
 from zoo.sweep.cells import Cell, expand
-from zoo.sweep.folder import SweepFolder
-from zoo.sweep.run import run_grid
+from zoo.sweep.run_grid import run_grid
 from zoo.sweep.study import Search
+from zoo.sweep.sweep_folder import SweepFolder
 
 GRID = {"grid": {"training.learning_rate": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}}
 SEARCH = {
@@ -37,7 +37,7 @@ def trained(folder: SweepFolder) -> list[str]:
     return (folder.path / "trained.log").read_text().split()
 
 
-def run_it(plan: section.Plan, folder: SweepFolder, train: Any, said: list[str] | None = None) -> None:
+def run_it(plan: sweep_config.Plan, folder: SweepFolder, train: Any, said: list[str] | None = None) -> None:
     run_grid(expand(plan), {}, folder, train, lambda: None, (said if said is not None else []).append)
 
 
@@ -102,11 +102,11 @@ def test_cells_of_another_recipe_are_not_mixed_with_new_ones(plan_of, tmp_path: 
     assert trained(folder) == [*before, "learning_rate-0.6", "learning_rate-0.7"]
 
 
-def _grid(plan: section.Plan, folder: SweepFolder) -> None:
+def _grid(plan: sweep_config.Plan, folder: SweepFolder) -> None:
     run_it(plan, folder, stand_in)
 
 
-def _search(plan: section.Plan, folder: SweepFolder) -> None:
+def _search(plan: sweep_config.Plan, folder: SweepFolder) -> None:
     Search(plan, folder).run(stand_in, lambda: None, lambda line: None)
 
 

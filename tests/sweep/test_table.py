@@ -10,12 +10,12 @@ import pytest
 from filelock import FileLock, Timeout
 from stand_in import stand_in, write
 
-from zoo.cli.sweep import write_results
-from zoo.run_folder import write_json
+from zoo.cli.sweep_command import write_results
+from zoo.storage.run_folder import write_json
 from zoo.sweep import figure, table
 from zoo.sweep.cells import expand
-from zoo.sweep.folder import SweepFolder
-from zoo.tracking.sweep import best_of
+from zoo.sweep.sweep_folder import SweepFolder
+from zoo.sweep.track_sweep import best_of
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import spglib
 
 from zoo.graphs.graph import crystal_graph
 from zoo.testing import Prototype, prototypes
-from zoo.testing.crystals import SYSTEMS
+from zoo.testing.prototypes import SYSTEMS
 
 ALL = list(prototypes().values())
 SYSTEM_OF = {1: "triclinic", 3: "monoclinic", 16: "orthorhombic", 75: "tetragonal", 143: "trigonal", 168: "hexagonal"}

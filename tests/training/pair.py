@@ -10,15 +10,16 @@ from pathlib import Path
 
 import yaml
 
-from zoo import recipe, run
+from zoo.config import recipe
 from zoo.errors import ZooError
-from zoo.processes import is_first, joined, wait
-from zoo.run_folder import RunFolder
+from zoo.runtime.distributed import is_first, joined, wait
+from zoo.storage.run_folder import RunFolder
+from zoo.workflows.train import run
 
 
 def train(folder: Path, name: str, on_epoch=None) -> dict:
     made = recipe.parse(yaml.safe_load((folder / f"{name}.yaml").read_text()), name)
-    return run.run(made, RunFolder(folder / "two" / name), lambda line: None, on_epoch)
+    return run(made, RunFolder(folder / "two" / name), lambda line: None, on_epoch)
 
 
 def written_below(folder: Path) -> list[str]:

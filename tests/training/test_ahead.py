@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from zoo.training.ahead import ahead
+from zoo.training.prefetch import ahead
 
 
 def test_the_order_is_kept_and_none_is_an_item() -> None:

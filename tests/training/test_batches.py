@@ -8,10 +8,10 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
-from zoo import model as models
+from zoo.config.recipe import EncoderChoice, Plugin, Training
 from zoo.contract.target import TensorTarget
 from zoo.graphs.store import GraphStore
-from zoo.recipe import EncoderChoice, Plugin, Training
+from zoo.model import tensor_model as models
 from zoo.training.batches import Batches, Samples
 from zoo.training.trainer import mae_of_components
 

@@ -10,14 +10,15 @@ import torch
 from cli import refused, zoo
 from pymatgen.core import Lattice, Structure
 
-from zoo import model as models
-from zoo import recipe, run
+from zoo.config import recipe
+from zoo.config.recipe import EncoderChoice, Plugin
 from zoo.contract.target import TensorTarget
 from zoo.graphs.graph import collate, crystal_graph
-from zoo.recipe import EncoderChoice, Plugin
-from zoo.run_folder import RunFolder, read_history
+from zoo.model import tensor_model as models
+from zoo.storage.run_folder import RunFolder, read_history
 from zoo.training.precision import DTYPES, Precision, dense_maps
 from zoo.training.trainer import mae_of_components
+from zoo.workflows.train import run
 
 CPU = torch.device("cpu")
 QUARTZ = Structure.from_spacegroup(
@@ -81,7 +82,7 @@ class Killed(BaseException):
 
 def test_float16_goes_on_with_its_scale(small: dict, tmp_path: Path) -> None:
     def train(name: str, on_epoch=None) -> dict:
-        return run.run(recipe.parse(small, name), RunFolder(tmp_path / name), lambda line: None, on_epoch)
+        return run(recipe.parse(small, name), RunFolder(tmp_path / name), lambda line: None, on_epoch)
 
     def kill(seed: int, row: dict) -> None:
         if row["epoch"] == 2:

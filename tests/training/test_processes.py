@@ -14,9 +14,10 @@ import yaml
 from cli import refused, zoo
 from test_readme import blocks
 
-from zoo import recipe, run
+from zoo.config import recipe
 from zoo.data.petousis2017 import Petousis2017
-from zoo.run_folder import RunFolder, read_history, read_json
+from zoo.storage.run_folder import RunFolder, read_history, read_json
+from zoo.workflows.train import run
 
 PAIR = Path(__file__).with_name("pair.py")
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "gpus_and_processes.md"
@@ -51,7 +52,7 @@ class Killed(BaseException):
 
 def train(folder: Path, name: str, on_epoch=None) -> dict:
     made = recipe.parse(yaml.safe_load((folder.parent / f"{name}.yaml").read_text()), name)
-    return run.run(made, RunFolder(folder / name), lambda line: None, on_epoch)
+    return run(made, RunFolder(folder / name), lambda line: None, on_epoch)
 
 
 def kill_at_two(seed: int, row: dict) -> None:

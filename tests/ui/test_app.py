@@ -14,9 +14,9 @@ from cli import refused, zoo
 from pymatgen.core import Lattice, Structure
 
 from zoo.contract.target import TensorTarget
-from zoo.derived import describe
 from zoo.errors import ZooError
-from zoo.prediction import Prediction
+from zoo.evaluation.derived import describe
+from zoo.inference.prediction import Prediction
 
 pytest.importorskip("dash")
 
@@ -25,8 +25,8 @@ from plotly.utils import PlotlyJSONEncoder
 from zoo.ui.app import create_app
 from zoo.ui.models import MAX_ATOMS, Models
 from zoo.ui.panel import Said, formula, number, panel
-from zoo.ui.reading import MAX_BYTES, Crystal, crystals_of, structure_of
-from zoo.ui.serve import offered
+from zoo.ui.server import offered
+from zoo.ui.uploads import MAX_BYTES, Crystal, crystals_of, structure_of
 
 CIF = """data_x
 _cell_length_a 5.64
@@ -193,5 +193,5 @@ def test_a_port_in_use_is_told(ensemble: Path) -> None:
 
 def test_without_the_extra_it_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
-    monkeypatch.setattr("zoo.cli.ui.find_spec", lambda name: None if name == "dash" else real(name))
+    monkeypatch.setattr("zoo.cli.ui_command.find_spec", lambda name: None if name == "dash" else real(name))
     refused(zoo("ui", "--no-browser", cwd=tmp_path), 'pip install "crystal-tensor-zoo[ui]"')

@@ -8,7 +8,7 @@ from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
 
 from zoo.contract.target import TensorTarget
-from zoo.elasticity import from_voigt
+from zoo.data.elasticity import from_voigt
 
 pytest.importorskip("plotly")
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from zoo import error_table
-from zoo import run as runs
 from zoo.cli.terminal import console
-from zoo.error_table import COLUMNS, cell
+from zoo.config.recipe import Recipe
 from zoo.errors import ZooError
-from zoo.recipe import Recipe
-from zoo.run_folder import RunFolder
+from zoo.evaluation import error_table
+from zoo.evaluation.error_table import COLUMNS, cell
+from zoo.storage.run_folder import RunFolder
+from zoo.workflows import train as runs
 
 if TYPE_CHECKING:  # MLflow takes a second to import
-    from zoo.tracking.live import LiveTracking
+    from zoo.tracking.epoch_logger import LiveTracking
 
 Errors = Mapping[str, Mapping[str, float | None]]
 
@@ -28,7 +28,8 @@ def run_and_show(made: Recipe, folder: RunFolder) -> None:
     """Train, print the table, and send the run to MLflow.
 
     Raises:
-        ZooError: as `zoo.run.run`; or MLflow could not be reached, in which case all results are in the folder.
+        ZooError: as `zoo.workflows.train.run`; or MLflow could not be reached, and then all results are in
+            the folder.
     """
     begin = time.monotonic()
     click.echo(f"{made.name}: {made.encoder.name} + {made.readout.name}, everything goes to {folder.path}")
@@ -57,7 +58,7 @@ def run_and_show(made: Recipe, folder: RunFolder) -> None:
 
 def live_tracking(made: Recipe, folder: RunFolder, parent: str | None = None) -> LiveTracking:
     """Epochs to MLflow; below the run `parent`, where one is given."""
-    from zoo.tracking.live import LiveTracking
+    from zoo.tracking.epoch_logger import LiveTracking
 
     return LiveTracking(made.tracking, made, folder, parent)
 
@@ -69,7 +70,7 @@ def train(
     live: LiveTracking | None = None,
     also: Callable[[int, dict[str, float]], None] | None = None,
 ) -> dict[str, Any]:
-    """`zoo.run.run` with every epoch told to MLflow (`live`), to `also` and, where no bar can be drawn, to the log."""
+    """Train a recipe; every epoch goes to MLflow (`live`), to `also` and, where no bar can be drawn, to the log."""
 
     def on_epoch(seed: int, row: dict[str, float]) -> None:
         if also is not None:

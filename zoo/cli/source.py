@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from zoo import plugins, recipe
+from zoo.config import plugins, recipe
 from zoo.contract.plugin import Dataset
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError, did_you_mean

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo import model_folder, plugins
-from zoo.cache import content_key
+from zoo.config import plugins
+from zoo.config.recipe import parse_override
 from zoo.contract.plugin import Encoder
 from zoo.errors import ZooError, did_you_mean
-from zoo.model import TensorModel
-from zoo.model_folder import Card
-from zoo.recipe import parse_override
+from zoo.model import checkpoint
+from zoo.model.checkpoint import Card
+from zoo.model.tensor_model import TensorModel
+from zoo.storage.cache import content_key
 from zoo.tracking.connect import without_password
 from zoo.tracking.fetch import model_folder_of
 
@@ -55,7 +56,7 @@ def trained_encoder(name: str, settings: Sequence[str] = ()) -> TrainedEncoder:
         if difflib.get_close_matches(name, known, n=1):
             raise ZooError(f"there is no encoder '{name}'.{did_you_mean(name, known)} (zoo list)") from None
         raise ZooError(f"'{name}' is no encoder ({', '.join(known)}) and no trained model: {error}") from None
-    card, members = model_folder.load(folder)
+    card, members = checkpoint.load(folder)
     return _of_model(name, card, members)
 
 

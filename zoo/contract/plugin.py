@@ -18,7 +18,7 @@ from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding, Features, Rows
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
-from zoo.weights import PublicWeights, Weights
+from zoo.storage.weights import PublicWeights, Weights
 
 
 class Hypers(BaseModel):

@@ -16,7 +16,15 @@ from torch import Tensor
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.plugin import Encoder, Hypers
 from zoo.errors import ZooError, explain_validation
-from zoo.weights import SUFFIX, PublicWeights, default_path, load_weights, locate_weights, read_metadata, sha256_of
+from zoo.storage.weights import (
+    SUFFIX,
+    PublicWeights,
+    default_path,
+    load_weights,
+    locate_weights,
+    read_metadata,
+    sha256_of,
+)
 
 Described = TypeVar("Described", bound=BaseModel)
 

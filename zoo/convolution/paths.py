@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Path:
+class TensorProductPath:
     """Feature of degree l1 × spherical harmonic of degree l2 -> degree l3.
 
     Attributes:
@@ -38,7 +38,7 @@ class Block:
 
     degree: int
     channels: int
-    paths: tuple[Path, ...]
+    paths: tuple[TensorProductPath, ...]
 
     @property
     def weights(self) -> int:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.convolution.edges import Chunk, ConvolutionEdges, Stretch
-from zoo.convolution.paths import Block, Path, coupling, sums
+from zoo.convolution.paths import Block, TensorProductPath, coupling, sums
 from zoo.convolution.plain import plain
 
 
@@ -39,7 +39,7 @@ class _Piece:
         """(e, 2l1+1, I, C) -> (a, n(2l1+1), I C): all that is summed over in the middle."""
         return weighted.view(len(self.matrices), self.matrices.shape[2], -1)
 
-    def paths(self) -> Iterator[tuple[Path, Tensor, Tensor]]:
+    def paths(self) -> Iterator[tuple[TensorProductPath, Tensor, Tensor]]:
         """Each with its matrices (a, 2l3+1, n(2l1+1)) and weights."""
         sizes = [2 * path.degree + 1 for path in self.block.paths]
         return zip(self.block.paths, self.matrices.split(sizes, dim=1), self.weights, strict=True)

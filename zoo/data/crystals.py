@@ -16,7 +16,6 @@ import torch
 from pymatgen.core import Lattice, Structure
 from torch import Tensor
 
-from zoo.cache import ArrayWriter, building, cache_root, content_key, open_array
 from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
 from zoo.data.duplicates import Identity
@@ -26,6 +25,7 @@ from zoo.errors import ZooError
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.elements import symbols
 from zoo.graphs.store import offsets
+from zoo.storage.cache import ArrayWriter, building, cache_root, content_key, open_array
 
 FORMAT = 1  # of the files: count up when they change, or what is written into them
 CHUNK = 256  # crystals in memory while writing

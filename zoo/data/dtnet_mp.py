@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from zoo.cache import cache_root
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
 from zoo.contract.target import TensorTarget
 from zoo.data.download import download
 from zoo.data.formats import json_entries, records_of
 from zoo.data.tensors import DIELECTRIC
-from zoo.weights import sha256_of
+from zoo.storage.cache import cache_root
+from zoo.storage.weights import sha256_of
 
 URL = (
     "https://raw.githubusercontent.com/pfnet-research/dielectric-pred/"

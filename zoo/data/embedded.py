@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 from pymatgen.core import Structure
 
-from zoo.cache import content_key
 from zoo.contract.plugin import BadRecord, Dataset, Record
 from zoo.data.structures import checked_structure
 from zoo.errors import ZooError
+from zoo.storage.cache import content_key
 
 
 class Embedded(Dataset):

@@ -16,7 +16,7 @@ from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
 from zoo.data.structures import structure_from_file
 from zoo.errors import ZooError
-from zoo.run_folder import write_rows
+from zoo.storage.run_folder import write_rows
 
 TABLE = "tensors.csv"
 

@@ -11,7 +11,7 @@ from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
 from zoo.contract.target import TensorTarget
 from zoo.data.formats import csv_entries, csv_fingerprint, extxyz_entries, json_entries, records_of
 from zoo.errors import ZooError
-from zoo.weights import sha256_of
+from zoo.storage.weights import sha256_of
 
 
 class TargetHypers(BaseModel):

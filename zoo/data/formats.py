@@ -23,7 +23,7 @@ from zoo.contract.target import TensorTarget
 from zoo.data.structures import checked_structure, structure_from_dict, structure_from_file
 from zoo.data.tensors import read_target
 from zoo.errors import ZooError, did_you_mean
-from zoo.weights import sha256_of
+from zoo.storage.weights import sha256_of
 
 if TYPE_CHECKING:  # half a second to import, for one of the formats
     from ase import Atoms

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from pymatgen.core import Structure
 
+from zoo.config.dataset_settings import FrameCheck
 from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
-from zoo.data.settings import FrameCheck
 from zoo.data.symmetry import CRYSTAL_SYSTEMS, crystal_system, rotated, symmetry
 from zoo.errors import ZooError
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from zoo.cache import content_key
+from zoo.config.recipe import Plugin
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
 from zoo.contract.target import TensorTarget
 from zoo.data.subset import dataset_of
 from zoo.errors import ZooError
-from zoo.recipe import Plugin
+from zoo.storage.cache import content_key
 
 
 class JoinedHypers(Hypers):

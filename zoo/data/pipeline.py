@@ -15,16 +15,16 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from zoo.cache import building, cache_root, content_key
+from zoo.config.dataset_settings import Cleaning, FrameCheck, Splitting
 from zoo.contract.plugin import Dataset
 from zoo.data.crystals import CrystalStore
 from zoo.data.duplicates import KnownCrystals
 from zoo.data.frame import Misfit, offender
 from zoo.data.reading import LeftOut, read
-from zoo.data.settings import Cleaning, FrameCheck, Splitting
 from zoo.data.splits import Split, split
 from zoo.errors import ZooError, did_you_mean
-from zoo.run_folder import read_json, write_json
+from zoo.storage.cache import building, cache_root, content_key
+from zoo.storage.run_folder import read_json, write_json
 
 __all__ = ["Cleaning", "FrameCheck", "LeftOut", "Prepared", "Split", "Splitting", "prepare", "split"]
 

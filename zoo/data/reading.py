@@ -13,13 +13,13 @@ import numpy as np
 from tqdm import tqdm
 
 from zoo import __version__
-from zoo.cache import building, cache_root, content_key
 from zoo.contract.plugin import BadRecord, Dataset, Record
 from zoo.contract.target import TensorTarget
 from zoo.data.crystals import FORMAT, CrystalStore, CrystalWriter
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.graphs.crystal import Crystal
-from zoo.run_folder import read_json, write_json
+from zoo.storage.cache import building, cache_root, content_key
+from zoo.storage.run_folder import read_json, write_json
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.data.settings import Splitting
+from zoo.config.dataset_settings import Splitting
 from zoo.errors import ZooError
-from zoo.run_folder import read_json
+from zoo.storage.run_folder import read_json
 
 
 @dataclass(frozen=True)

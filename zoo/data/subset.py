@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from zoo import plugins
-from zoo.cache import content_key
+from zoo.config import plugins
+from zoo.config.recipe import Plugin
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
-from zoo.recipe import Plugin
+from zoo.storage.cache import content_key
 
 
 class SubsetHypers(Hypers):

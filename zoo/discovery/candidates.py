@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,12 +13,13 @@ from typing import Any
 
 from pymatgen.core import Structure
 
-from zoo import plugins
+from zoo.config import plugins
 from zoo.contract.plugin import BadRecord, Dataset
 from zoo.data.crystal_files import SEVERAL, reader_of
 from zoo.data.formats import Entry
 from zoo.data.structures import holds_one_structure, structure_from_cif, structure_from_dict, structure_from_file
-from zoo.discovery.section import CandidateSource
+from zoo.discovery.candidate_source import Found, Source, given_structure, printable
+from zoo.discovery.screen_config import CandidateSource
 from zoo.errors import ZooError, did_you_mean
 
 ROWS_AT_ONCE = 256  # of a Parquet file
@@ -28,50 +27,6 @@ STRUCTURE_COLUMNS = ("structure", "cif")
 RECIPES = ("screen.yaml", "discover.yaml")
 """Folders of screenings and discoveries hold one of these, and `PROVENANCE`."""
 PROVENANCE = "run.json"
-
-
-@dataclass(frozen=True)
-class Found:
-    """A candidate as it stands in a source; its structure is read only when it is asked for.
-
-    Attributes:
-        key: its name, `printable`; a candidate without one cannot be read.
-        properties: numbers and texts that are known of it.
-        read: gives the structure, or raises the ZooError that says why there is none.
-    """
-
-    key: str
-    read: Callable[[], Structure]
-    properties: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", printable(self.key))
-        if not self.key.strip():
-            object.__setattr__(self, "read", partial(_given, ZooError("has no key")))
-
-
-def printable(text: str) -> str:
-    """A text that can be written down: names of files and strings of JSON need not be valid Unicode.
-
-    What is not becomes `\\udcff` and the like.
-    """
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-class Source(ABC):
-    """Candidates in a fixed order, of which only a few are in memory."""
-
-    @abstractmethod
-    def found(self, start: int = 0) -> Iterator[Found]:
-        """All from number `start` on, counted from 0.
-
-        Raises:
-            ZooError: the source as a whole cannot be read.
-        """
-
-    def total(self) -> int | None:
-        """How many there are, where that is quickly said."""
-        return None
 
 
 def source_of(given: CandidateSource, folder: Path | None = None) -> Source:
@@ -158,7 +113,7 @@ class EntrySource(Source):
     def found(self, start: int = 0) -> Iterator[Found]:
         """See `Source`."""
         for entry in islice(self._read(self._path), start, None):
-            yield Found(entry.key, partial(_given, entry.structure), _plain(entry.fields, {"key", "cif"}))
+            yield Found(entry.key, partial(given_structure, entry.structure), _plain(entry.fields, {"key", "cif"}))
 
 
 class DatasetSource(Source):
@@ -171,9 +126,9 @@ class DatasetSource(Source):
         """See `Source`."""
         for record in islice(self._dataset.records(), start, None):
             if isinstance(record, BadRecord):
-                yield Found(record.key, partial(_given, ZooError(record.reason)))
+                yield Found(record.key, partial(given_structure, ZooError(record.reason)))
             else:
-                yield Found(record.key, partial(_given, record.structure), _plain(record.properties))
+                yield Found(record.key, partial(given_structure, record.structure), _plain(record.properties))
 
 
 class ParquetSource(Source):
@@ -244,12 +199,6 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         raise ZooError(f"candidates.path: {path}: cannot be read ({' '.join(str(error).split())})") from None
-
-
-def _given(structure: Structure | ZooError) -> Structure:
-    if isinstance(structure, ZooError):
-        raise structure
-    return structure
 
 
 def _plain(fields: Mapping[str, Any], without: set[str] | frozenset[str] = frozenset()) -> dict[str, Any]:

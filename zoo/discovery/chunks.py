@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zoo.contract.discovery import Candidate
-from zoo.discovery.candidates import Found
+from zoo.discovery.candidate_source import Found
 from zoo.discovery.filters import Sieve
-from zoo.discovery.judge import Judge, Left
 from zoo.discovery.rows import Row
+from zoo.discovery.scoring import Judge, Left
 from zoo.errors import ZooError
-from zoo.stopwatch import Stopwatch
+from zoo.runtime.timing import Stopwatch
 
 ATOMS_AT_ONCE = 10_000  # a chunk of large crystals ends here
 

@@ -9,9 +9,9 @@ from typing import Any
 from pymatgen.core import Structure
 
 from zoo.contract.discovery import Objective
-from zoo.discovery.section import Filters
+from zoo.discovery.screen_config import Filters
 from zoo.graphs.elements import symbols_of
-from zoo.predictor import Predictor
+from zoo.inference.predictor import Predictor
 
 
 def number(properties: Mapping[str, Any], name: str) -> float | None:

@@ -11,10 +11,10 @@ from typing import Any
 
 from pymatgen.core import Structure
 
-from zoo.discovery.candidates import Found, Source
-from zoo.discovery.section import MaterialsProject
+from zoo.discovery.candidate_source import Found, Source
+from zoo.discovery.screen_config import MaterialsProject
 from zoo.errors import ZooError
-from zoo.run_folder import read_json, write_json
+from zoo.storage.run_folder import read_json, write_json
 
 KEY = "MP_API_KEY"
 """Environment variable that holds the key; it is read from there alone, and written nowhere."""

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from zoo import derived
 from zoo.contract.discovery import Objective
 from zoo.contract.plugin import Hypers
 from zoo.contract.target import TensorTarget
+from zoo.evaluation import derived
 
 
 class _OfSymmetricTensor(Objective):

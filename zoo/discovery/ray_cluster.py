@@ -9,14 +9,11 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from zoo.discovery.section import Workers
-from zoo.discovery.workers import PATIENCE, Crew, Done, Failed, Lost, outcome
+from zoo.discovery.executor import PATIENCE, Done, Executor, Failed, Lost, R, T, outcome
+from zoo.discovery.screen_config import Workers
 from zoo.errors import ZooError
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 STORE = 512 * 2**20
 """Bytes of shared memory for what is on its way, of a cluster that is started here."""
@@ -133,7 +130,7 @@ def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("crystal-tensor-zoo", "torch", "pymatgen")}
 
 
-class Tasks(Crew[T, R]):
+class Tasks(Executor[T, R]):
     """Tasks of the cluster that we are connected to, each on one CPU."""
 
     def __init__(self, work: Callable[[T], R]) -> None:
@@ -145,11 +142,11 @@ class Tasks(Crew[T, R]):
         self._running: dict[Any, int] = {}
 
     def give(self, number: int, item: T) -> None:
-        """See `Crew`."""
+        """See `Executor`."""
         self._running[self._task.remote(self._work, item)] = number
 
     def ended(self) -> list[tuple[int, Done[R] | Failed | Lost]]:
-        """See `Crew`."""
+        """See `Executor`."""
         ready, _ = self._ray.wait(list(self._running), num_returns=1)
         return [(self._running.pop(one), self._ending(one)) for one in ready]
 
@@ -164,7 +161,7 @@ class Tasks(Crew[T, R]):
         return found
 
     def end(self) -> None:
-        """See `Crew`."""
+        """See `Executor`."""
         left, self._running = list(self._running), {}
         for reference in left:
             self._ray.cancel(reference)

@@ -16,12 +16,12 @@ from zoo.discovery import ray_cluster
 from zoo.discovery.candidates import source_of
 from zoo.discovery.chunks import predict, sifted
 from zoo.discovery.filters import Sieve
-from zoo.discovery.judge import Judge
 from zoo.discovery.rows import Row
-from zoo.discovery.section import Screen
+from zoo.discovery.scoring import Judge
+from zoo.discovery.screen_config import Screen
 from zoo.errors import ZooError
-from zoo.predictor import Predictor
-from zoo.stopwatch import Stopwatch
+from zoo.inference.predictor import Predictor
+from zoo.runtime.timing import Stopwatch
 
 LOSSES = 3
 """So often in a row workers may be lost before a chunk comes."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from pymatgen.core import Structure
 
 from zoo.contract.target import TensorTarget
-from zoo.discovery.candidates import printable
-from zoo.discovery.judge import Judged, Left
-from zoo.results import component_names
+from zoo.discovery.candidate_source import printable
+from zoo.discovery.scoring import Judged, Left
+from zoo.evaluation.predictions import component_names
 
 if TYPE_CHECKING:
     import pyarrow as pa

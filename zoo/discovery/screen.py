@@ -14,23 +14,24 @@ from pymatgen.core import Structure
 from tqdm import tqdm
 
 import zoo
-from zoo.cache import content_key
 from zoo.data.duplicates import Identity
 from zoo.data.structures import structure_from_dict
-from zoo.discovery import results
-from zoo.discovery.candidates import Found, Source, source_of
+from zoo.discovery import screen_results
+from zoo.discovery.candidate_source import Found, Source
+from zoo.discovery.candidates import source_of
 from zoo.discovery.chunks import predict, sifted
 from zoo.discovery.filters import Sieve
-from zoo.discovery.folder import ScreenFolder
-from zoo.discovery.judge import Judge, Judged, Left
+from zoo.discovery.known_crystals import Taken, identity_of
 from zoo.discovery.molecular import is_molecular
 from zoo.discovery.rows import Row, table_of
-from zoo.discovery.section import Screen
-from zoo.discovery.taken import Taken, identity_of
-from zoo.discovery.top import Best, Member
+from zoo.discovery.scoring import Judge, Judged, Left
+from zoo.discovery.screen_config import Screen
+from zoo.discovery.screen_folder import ScreenFolder
+from zoo.discovery.top_k import Best, Member
 from zoo.errors import ZooError, clear_disk_errors
-from zoo.stopwatch import Stopwatch
-from zoo.weights import sha256_of
+from zoo.runtime.timing import Stopwatch
+from zoo.storage.cache import content_key
+from zoo.storage.weights import sha256_of
 
 Echo = Callable[[str], None]
 
@@ -74,7 +75,7 @@ def screen(made: Screen, folder: ScreenFolder, echo: Echo, taken: Taken | None =
             "of_which": dict(walk.watch.seconds),
         }
         threshold = None if predictor.reference is None else predictor.reference.threshold
-        return results.conclude(made, folder, target, threshold, speed)
+        return screen_results.conclude(made, folder, target, threshold, speed)
 
 
 def fingerprint(model: Path) -> str:
@@ -139,7 +140,7 @@ class Walk:
         for table in self._folder.tables(("key",)):
             rows += table.num_rows
             last = table["key"][-1].as_py()
-        for row in results.chosen(self._made, self._folder, self._judge.predictor.card.target) if rows else ():
+        for row in screen_results.chosen(self._made, self._folder, self._judge.predictor.card.target) if rows else ():
             structure = structure_from_dict(json.loads(row["structure"]))
             identity = self._identity(row["key"], structure, json.loads(row["properties"]))
             self._best.add(Member(row["index"], row["score"], row["key"], identity))

@@ -7,64 +7,19 @@ import os
 import signal
 import threading
 import time
-import traceback
-from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from zoo.discovery.section import Workers
+from zoo.discovery.executor import PATIENCE, Done, Executor, Failed, Lost, R, T, outcome
+from zoo.discovery.screen_config import Workers
 from zoo.errors import ZooError
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-PATIENCE = 20.0
-"""Seconds from telling a worker to end to ending it: longer than it takes to end an external program."""
-
 _told_to_end = threading.Event()  # of a worker process
-
-
-@dataclass(frozen=True)
-class Done(Generic[R]):
-    """An item's result."""
-
-    result: R
-
-
-@dataclass(frozen=True)
-class Failed:
-    """What an item's work raised."""
-
-    error: Exception
-
-
-@dataclass(frozen=True)
-class Lost:
-    """The worker is no more; why, in words."""
-
-    why: str
-
-
-class Crew(ABC, Generic[T, R]):
-    """Workers, each of which has one item at a time."""
-
-    @abstractmethod
-    def give(self, number: int, item: T) -> None:
-        """Let one more worker begin; items go by their numbers from here on."""
-
-    @abstractmethod
-    def ended(self) -> list[tuple[int, Done[R] | Failed | Lost]]:
-        """Wait until at least one has ended."""
-
-    @abstractmethod
-    def end(self) -> None:
-        """Let all stop what they do, as by Ctrl-C, and be gone."""
 
 
 def each(
@@ -100,13 +55,13 @@ def each(
     lost: Counter[int] = Counter()
     waiting = deque(range(len(items)))
     running = 0
-    with _crew(workers, work, folder) as crew:
+    with _executor(workers, work, folder) as executor:
         while waiting or running:
             while waiting and running < workers.count:
-                crew.give(waiting[0], items[waiting[0]])
+                executor.give(waiting[0], items[waiting[0]])
                 waiting.popleft()
                 running += 1
-            for number, ending in crew.ended():
+            for number, ending in executor.ended():
                 running -= 1
                 if isinstance(ending, Failed):
                     raise ending.error
@@ -123,38 +78,27 @@ def each(
 
 
 @contextmanager
-def _crew(workers: Workers, work: Callable[[T], R], folder: Path | None) -> Iterator[Crew[T, R]]:
+def _executor(workers: Workers, work: Callable[[T], R], folder: Path | None) -> Iterator[Executor[T, R]]:
     if workers.kind == "ray":
         from zoo.discovery import ray_cluster
 
         with ray_cluster.joined(workers):
             if folder is not None:
                 ray_cluster.check(folder)
-            crew: Crew[T, R] = ray_cluster.Tasks(work)
+            executor: Executor[T, R] = ray_cluster.Tasks(work)
             try:
-                yield crew
+                yield executor
             finally:
-                crew.end()
+                executor.end()
     else:
-        crew = Processes(work)
+        executor = Processes(work)
         try:
-            yield crew
+            yield executor
         finally:
-            crew.end()
+            executor.end()
 
 
-def outcome(work: Callable[[T], R], item: T) -> Done[R] | Failed:
-    """Do it, in a worker."""
-    try:
-        return Done(work(item))
-    except ZooError as error:
-        return Failed(error)
-    except Exception as error:
-        error.add_note("".join(traceback.format_exception(error)).rstrip())  # a traceback does not travel
-        return Failed(error)
-
-
-class Processes(Crew[T, R]):
+class Processes(Executor[T, R]):
     """Processes of this machine. They end with this one, however it ends."""
 
     def __init__(self, work: Callable[[T], R]) -> None:
@@ -163,7 +107,7 @@ class Processes(Crew[T, R]):
         self._busy: dict[Connection, tuple[BaseProcess, int]] = {}
 
     def give(self, number: int, item: T) -> None:
-        """See `Crew`."""
+        """See `Executor`."""
         connection, process = self._idle.popitem() if self._idle else self._started()
         self._busy[connection] = (process, number)
         with suppress(BrokenPipeError, ConnectionResetError):  # it has died in the meantime: `ended` will see it
@@ -184,7 +128,7 @@ class Processes(Crew[T, R]):
         return ours, process
 
     def ended(self) -> list[tuple[int, Done[R] | Failed | Lost]]:
-        """See `Crew`."""
+        """See `Executor`."""
         found: list[tuple[int, Done[R] | Failed | Lost]] = []
         for connection in wait(list(self._busy)):
             assert isinstance(connection, Connection)
@@ -202,7 +146,7 @@ class Processes(Crew[T, R]):
         return found
 
     def end(self) -> None:
-        """See `Crew`."""
+        """See `Executor`."""
         for connection in self._idle:
             connection.close()  # and they go
         for process, _ in self._busy.values():

@@ -10,7 +10,7 @@ import torch
 from pymatgen.core import Structure
 
 from zoo.contract.batch import CrystalBatch
-from zoo.graphs import backends
+from zoo.graphs import neighbour_backends
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.neighbours import neighbour_lists
 
@@ -47,14 +47,14 @@ def crystal_graph(structure: Structure | Crystal, cutoff: float) -> CrystalGraph
 
 
 def crystal_graphs(
-    structures: Iterable[Structure | Crystal], cutoff: float, backend: str = backends.DEFAULT
+    structures: Iterable[Structure | Crystal], cutoff: float, backend: str = neighbour_backends.DEFAULT
 ) -> Iterator[CrystalGraph]:
     """As `crystal_graph`, of many: made several at once, which is faster, while only these are in memory.
 
     Args:
         structures: in any number.
         cutoff: Å.
-        backend: looks for the edges (`zoo.graphs.backends`).
+        backend: looks for the edges (`zoo.graphs.neighbour_backends`).
 
     Raises:
         ZooError: as `Crystal.of` and `neighbour_lists`.

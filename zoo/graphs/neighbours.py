@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from zoo.graphs import backends
+from zoo.graphs import neighbour_backends
 from zoo.graphs.atoms import Atoms
 from zoo.graphs.crystal import Crystal
 
@@ -16,7 +16,9 @@ Edges = tuple[np.ndarray, np.ndarray, np.ndarray]
 MARGIN = 1e-6  # Å; distances of any backend are right to far better than this
 
 
-def neighbour_lists(crystals: Sequence[Crystal], cutoff: float, backend: str = backends.DEFAULT) -> list[Edges]:
+def neighbour_lists(
+    crystals: Sequence[Crystal], cutoff: float, backend: str = neighbour_backends.DEFAULT
+) -> list[Edges]:
     """Directed edges between all atoms and images closer than `cutoff`, for each crystal.
 
     A pair is an edge if, in float64, |positions[src] - positions[dst] + shift @ cell|² < cutoff². A backend's own
@@ -35,7 +37,7 @@ def neighbour_lists(crystals: Sequence[Crystal], cutoff: float, backend: str = b
     Raises:
         ZooError: no such backend, or it is not installed.
     """
-    search = backends.choose(backend)
+    search = neighbour_backends.choose(backend)
     if not crystals:
         return []
     atoms = Atoms.of(crystals)

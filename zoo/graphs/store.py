@@ -12,11 +12,11 @@ import numpy as np
 from pymatgen.core import Structure
 from tqdm import tqdm
 
-from zoo.cache import ArrayWriter, building, cache_root, content_key, open_array
 from zoo.errors import ZooError
-from zoo.graphs import backends
+from zoo.graphs import neighbour_backends
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.graph import CrystalGraph, crystal_graphs
+from zoo.storage.cache import ArrayWriter, building, cache_root, content_key, open_array
 
 FORMAT = 2  # of the files, and of the order of the edges: count up when they change
 CHUNK = 256  # crystals in memory while building
@@ -63,7 +63,7 @@ class GraphStore(Sequence[CrystalGraph]):
         cutoff: float,
         keys: Sequence[str] | None = None,
         cache: Path | None = None,
-        backend: str = backends.DEFAULT,
+        backend: str = neighbour_backends.DEFAULT,
     ) -> GraphStore:
         """The graphs of `structures` with all edges up to `cutoff` (Å), from `cache` where they are there.
 
@@ -72,7 +72,7 @@ class GraphStore(Sequence[CrystalGraph]):
             cutoff: Å.
             keys: what to call them, n unique strings; default: their numbers.
             cache: default: `cache_root()`.
-            backend: looks for the edges (`zoo.graphs.backends`).
+            backend: looks for the edges (`zoo.graphs.neighbour_backends`).
 
         Raises:
             ZooError: a structure cannot be made a graph (its key is named), or the disk is full.

@@ -23,7 +23,7 @@ from zoo.oracles.espresso_hypers import EspressoHypers
 from zoo.oracles.espresso_stages import SCRATCH, Stages
 from zoo.oracles.external import end_forgotten, missing_program
 from zoo.oracles.pseudopotentials import HOW_TO_GET, find_folder, missing_folder
-from zoo.run_folder import read_json, write_json
+from zoo.storage.run_folder import read_json, write_json
 
 REPORT = "report.json"
 """Written last: a folder that holds it, for the same crystal and settings, is finished."""

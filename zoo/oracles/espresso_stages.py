@@ -15,7 +15,7 @@ from zoo.errors import ZooError
 from zoo.oracles import espresso_results as results
 from zoo.oracles.espresso_inputs import SCRATCH
 from zoo.oracles.external import not_begun, run_program, signal_of
-from zoo.run_folder import read_json, write_json, write_text
+from zoo.storage.run_folder import read_json, write_json, write_text
 
 RECORD = "stages.json"
 """What each stage was made for, and whether it has come to its end."""

@@ -13,7 +13,7 @@ from pymatgen.io.vasp.sets import MPStaticSet
 
 from zoo.contract.discovery import CalculationFailed
 from zoo.errors import clear_disk_errors
-from zoo.run_folder import write_text
+from zoo.storage.run_folder import write_text
 
 Release = Literal["PBE", "PBE_52", "PBE_54"]
 """Of the PAW potentials, as pymatgen calls it."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from zoo.config.recipe import PLUGIN_SECTIONS, put
 from zoo.errors import ZooError
-from zoo.recipe import PLUGIN_SECTIONS, put
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoo import recipe
+from zoo.config import recipe
+from zoo.config.recipe import Recipe
 from zoo.errors import ZooError
-from zoo.recipe import Recipe
 from zoo.sweep.axes import Axis, Choice, changed
-from zoo.sweep.section import Plan
+from zoo.sweep.sweep_config import Plan
 
 
 @dataclass(frozen=True)

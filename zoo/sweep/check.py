@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from zoo import model as models
-from zoo import plugins
-from zoo import run as runs
+from zoo.config import plugins
+from zoo.config.recipe import Recipe
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
-from zoo.recipe import Recipe
+from zoo.model import tensor_model as models
 from zoo.sweep.cells import Cell, one_line
+from zoo.workflows import train as runs
 
 
 def check_all(cells: Sequence[Cell]) -> dict[str, str]:

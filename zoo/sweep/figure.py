@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
 
-from zoo.plots import STYLE
+from zoo.report.plots import STYLE
 from zoo.sweep.axes import Axis
 from zoo.sweep.table import Outcome
 

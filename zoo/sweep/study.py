@@ -12,15 +12,15 @@ from typing import Any
 
 import yaml
 
-from zoo.cache import content_key
 from zoo.errors import ZooError
-from zoo.run_folder import write_text
+from zoo.storage.cache import content_key
+from zoo.storage.run_folder import write_text
 from zoo.sweep.axes import Axis, Choice, axis, label
 from zoo.sweep.cells import Cell, cell, file_name
 from zoo.sweep.check import check_all
-from zoo.sweep.folder import CellFolder, SweepFolder
-from zoo.sweep.run import Echo, Train, attempt, primary
-from zoo.sweep.section import Choices, Optuna, Plan, Range
+from zoo.sweep.run_grid import Echo, Train, attempt, primary
+from zoo.sweep.sweep_config import Choices, Optuna, Plan, Range
+from zoo.sweep.sweep_folder import CellFolder, SweepFolder
 
 OWNER = "zoo_sweep"  # attribute of a trial: which sweep folder trains it
 QUESTION = "zoo_question"  # attribute of a study: key of what its trials vary, and how

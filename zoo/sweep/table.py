@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from zoo import metrics
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
-from zoo.run_folder import RunFolder, read_history, read_json, write_text
+from zoo.evaluation import metrics
+from zoo.storage.run_folder import RunFolder, read_history, read_json, write_text
 from zoo.sweep.axes import label
 from zoo.sweep.cells import Cell
-from zoo.sweep.folder import SweepFolder
-from zoo.sweep.run import primary
+from zoo.sweep.run_grid import primary
+from zoo.sweep.sweep_folder import SweepFolder
 
 Entry = dict[str, Any]  # {"mean", "std", "each"} over the seeds
 

@@ -18,10 +18,9 @@ from zoo.testing.behaviour import (
     check_trains_after_inference,
 )
 from zoo.testing.conformance import ConformanceTests
-from zoo.testing.crystals import Prototype, point_operations, prototypes
 from zoo.testing.dataset import DatasetTests, check_description, check_frame, check_records
 from zoo.testing.pair import Pair
-from zoo.testing.potential import (
+from zoo.testing.potential_checks import (
     EncoderWithEnergy,
     PotentialTests,
     check_energy_symmetry,
@@ -29,7 +28,8 @@ from zoo.testing.potential import (
     check_second_derivative,
     check_smooth_energy,
 )
-from zoo.testing.symmetry import (
+from zoo.testing.prototypes import Prototype, point_operations, prototypes
+from zoo.testing.symmetry_checks import (
     check_anisotropy,
     check_equivariance,
     check_lattice_shift,

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding, Features
-from zoo.model import TensorModel
-from zoo.precomputed import Precomputed
+from zoo.model.precomputed import Precomputed
+from zoo.model.tensor_model import TensorModel
 from zoo.testing.compare import FLOAT32, assert_same, norms, orthogonal_matrices, rotate_crystal, rotate_tensor
-from zoo.testing.crystals import VARIED, prototypes, varied
 from zoo.testing.pair import Pair
+from zoo.testing.prototypes import VARIED, prototypes, varied
 
 
 def check_hypers(pair: Pair) -> None:

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from zoo.testing import behaviour, symmetry
+from zoo.testing import behaviour, symmetry_checks
 from zoo.testing.pair import Pair
 
 
@@ -41,31 +41,31 @@ class ConformanceTests:
         behaviour.check_contract(self.pair)
 
     def test_equivariance(self) -> None:
-        symmetry.check_equivariance(self.pair)
+        symmetry_checks.check_equivariance(self.pair)
 
     def test_permutation(self) -> None:
-        symmetry.check_permutation(self.pair)
+        symmetry_checks.check_permutation(self.pair)
 
     def test_origin_shift(self) -> None:
-        symmetry.check_origin_shift(self.pair)
+        symmetry_checks.check_origin_shift(self.pair)
 
     def test_lattice_shift(self) -> None:
-        symmetry.check_lattice_shift(self.pair)
+        symmetry_checks.check_lattice_shift(self.pair)
 
     def test_supercell(self) -> None:
-        symmetry.check_supercell(self.pair)
+        symmetry_checks.check_supercell(self.pair)
 
     def test_self_images(self) -> None:
-        symmetry.check_self_images(self.pair)
+        symmetry_checks.check_self_images(self.pair)
 
     def test_point_groups(self) -> None:
-        symmetry.check_point_groups(self.pair)
+        symmetry_checks.check_point_groups(self.pair)
 
     def test_zero_pattern(self) -> None:
-        symmetry.check_zero_pattern(self.pair)
+        symmetry_checks.check_zero_pattern(self.pair)
 
     def test_anisotropy(self) -> None:
-        symmetry.check_anisotropy(self.pair)
+        symmetry_checks.check_anisotropy(self.pair)
 
     def test_one_atom(self) -> None:
         behaviour.check_one_atom(self.pair)

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from zoo import plugins
+from zoo.config import plugins
+from zoo.config.dataset_settings import FrameCheck
 from zoo.contract.plugin import BadRecord, Dataset, Record
 from zoo.contract.target import TensorTarget
 from zoo.data.frame import offenders
-from zoo.data.settings import FrameCheck
 from zoo.graphs.graph import crystal_graph
 
 

@@ -12,13 +12,13 @@ import torch
 from pymatgen.core import Element, Structure
 from torch import Tensor, nn
 
-from zoo import plugins
+from zoo.config import plugins
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.plugin import Encoder, Provides, Readout
 from zoo.contract.target import TensorTarget
 from zoo.graphs.graph import CrystalGraph, collate, crystal_graph
-from zoo.model import TensorModel
-from zoo.testing.crystals import prototypes, varied
+from zoo.model.tensor_model import TensorModel
+from zoo.testing.prototypes import prototypes, varied
 
 
 @dataclass(frozen=True)

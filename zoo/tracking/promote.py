@@ -13,10 +13,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from scipy.stats import bootstrap
 
-from zoo import model_folder
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
-from zoo.results import Predictions, read_predictions
+from zoo.evaluation.predictions import Predictions, read_predictions
+from zoo.model import checkpoint
 from zoo.tracking.connect import CHALLENGER, CHAMPION, mlflow_errors
 from zoo.tracking.fetch import downloaded, unknown_model
 
@@ -162,7 +162,7 @@ def _answers(name: str, version: str, uri: str) -> _Answers:
     path = folder / "predictions.csv"
     if not path.is_file():
         raise ZooError(f"{place} was registered by an earlier zoo, without its predictions: train it again")
-    return _Answers(path, model_folder.read_card(folder).target)
+    return _Answers(path, checkpoint.read_card(folder).target)
 
 
 def difference(champion: Predictions, challenger: Predictions, target: TensorTarget) -> Difference | None:

@@ -14,10 +14,12 @@ from typing import Any
 
 import mlflow
 
-from zoo import __version__, model_card, plugins, recipe
+from zoo import __version__
+from zoo.config import plugins, recipe
+from zoo.config.recipe import Recipe, Tracking
 from zoo.errors import ZooError
-from zoo.recipe import Recipe, Tracking
-from zoo.run_folder import RunFolder, read_history, read_json
+from zoo.report import model_card
+from zoo.storage.run_folder import RunFolder, read_history, read_json
 from zoo.tracking import served_model
 from zoo.tracking.connect import CHALLENGER, CHAMPION, mlflow_errors, using, without_password
 from zoo.tracking.session import Session

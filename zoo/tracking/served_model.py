@@ -22,11 +22,11 @@ from pymatgen.core import Structure
 
 from zoo.data.structures import structure_from_cif, structure_from_dict
 from zoo.errors import ZooError, did_you_mean
-from zoo.prediction import Prediction
-from zoo.predictor import Predictor
-from zoo.tracking import guard
-from zoo.tracking.guard import OPTIONS, Limits
-from zoo.tracking.together import Together
+from zoo.inference.prediction import Prediction
+from zoo.inference.predictor import Predictor
+from zoo.tracking import request_validation
+from zoo.tracking.request_batcher import Together
+from zoo.tracking.request_validation import OPTIONS, Limits
 
 AT_ONCE = 64  # crystals of several requests that are answered together
 TEXT = 1_000_000  # characters of a CIF, beside 100 for each atom that a crystal may have
@@ -89,7 +89,7 @@ class TensorService(PythonModel):
             SystemExit: the same in a server that is starting: one line, and no server.
         """
         self.limits = Limits.of(context.model_config)
-        serving = guard.starting()
+        serving = request_validation.starting()
         try:
             self.predictor = Predictor.load(Path(context.artifacts["model"]), "auto", self.limits.max_atoms)
         except ZooError as error:
@@ -98,7 +98,7 @@ class TensorService(PythonModel):
             raise
         self.together: Together[Structure, Prediction | Exception] = Together(self._predict, AT_ONCE)
         if serving:
-            guard.put_before(self.limits)
+            request_validation.put_before(self.limits)
 
     # MLflow reads the types for the signature, and leaves out the context for a method without one.
     def predict(  # type: ignore[override]
@@ -108,7 +108,7 @@ class TensorService(PythonModel):
 
         Args:
             model_input: the crystals.
-            params: options, see `zoo.tracking.guard.OPTIONS`; symprec 0 is off.
+            params: options, see `zoo.tracking.request_validation.OPTIONS`; symprec 0 is off.
 
         Raises:
             MlflowException: no crystal can be answered, or more is asked than the limits allow: with
@@ -124,7 +124,7 @@ class TensorService(PythonModel):
 
     def _answers(self, crystals: Sequence[Crystal], options: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not crystals:
-            raise ZooError(f"no crystals; wanted is {guard.WANTED}")
+            raise ZooError(f"no crystals; wanted is {request_validation.WANTED}")
         read = [self._read(crystal) for crystal in crystals]
         good = [one for one in read if isinstance(one, Structure)]
         atoms = sum(map(len, good))
@@ -176,7 +176,7 @@ def read(given: Mapping[str, Any], max_atoms: int) -> Structure:
         ZooError: it cannot be read, or is too large.
     """
     unknown = next((key for key in given if key not in Crystal.model_fields), None)
-    if unknown == guard.NO_OBJECT:
+    if unknown == request_validation.NO_OBJECT:
         raise ZooError(f"a crystal is an object with 'cif' or 'structure', not of type {given[unknown]!s:.40}")
     if unknown is not None:
         raise ZooError(f"unknown key '{unknown[:40]}' of a crystal.{did_you_mean(unknown, Crystal.model_fields)}")

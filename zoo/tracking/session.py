@@ -11,8 +11,8 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from zoo.recipe import Recipe, Tracking
-from zoo.run_folder import RunFolder, read_json, write_json
+from zoo.config.recipe import Recipe, Tracking
+from zoo.storage.run_folder import RunFolder, read_json, write_json
 from zoo.tracking.connect import mlflow_errors, tracking_uri, without_password
 
 EpochRow = dict[str, float]

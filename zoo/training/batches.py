@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.cache import give_back
+from zoo.config.recipe import Training
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding
 from zoo.contract.plugin import Encoder
-from zoo.embeddings import EmbeddingStore
 from zoo.graphs.graph import collate
 from zoo.graphs.store import GraphStore
-from zoo.recipe import Training
-from zoo.training.ahead import ahead
+from zoo.model.embedding_store import EmbeddingStore
+from zoo.storage.cache import give_back
 from zoo.training.packing import Packing, shares
+from zoo.training.prefetch import ahead
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import ignite.distributed as idist
 import torch
 from torch import Tensor
 
-from zoo.processes import sum_over_processes
+from zoo.runtime.distributed import sum_over_processes
 
 
 def sum_of_gradients(parameters: Sequence[Tensor], loss: Tensor) -> float:

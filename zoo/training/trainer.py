@@ -19,12 +19,12 @@ from ignite.handlers import Checkpoint, DiskSaver, EarlyStopping, ProgressBar, T
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from zoo.config.recipe import Training
 from zoo.contract.target import TensorTarget
-from zoo.devices import one_thread
 from zoo.errors import ZooError
-from zoo.model import TensorModel
-from zoo.processes import is_first, sum_over_processes, wait
-from zoo.recipe import Training
+from zoo.model.tensor_model import TensorModel
+from zoo.runtime.devices import one_thread
+from zoo.runtime.distributed import is_first, sum_over_processes, wait
 from zoo.training.batches import Batch, Batches
 from zoo.training.gradients import sum_of_gradients
 from zoo.training.precision import Precision

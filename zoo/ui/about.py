@@ -5,7 +5,7 @@ from __future__ import annotations
 from dash import html
 from dash.development.base_component import Component
 
-from zoo.model_folder import Card
+from zoo.model.checkpoint import Card
 
 
 def about(model: str, card: Card) -> Component:

@@ -16,9 +16,9 @@ from zoo.ui.about import about
 from zoo.ui.layout import layout
 from zoo.ui.models import Models, as_json
 from zoo.ui.panel import Said, comparable, heading, number, panel
-from zoo.ui.reading import MAX_ATOMS, Crystal, crystals_of
 from zoo.ui.scene import SURFACE_COLOURS, per_angstrom, scene
 from zoo.ui.surface import Surface, caption, surface_of
+from zoo.ui.uploads import MAX_ATOMS, Crystal, crystals_of
 
 LARGEST_REQUEST = 64_000_000  # bytes: base64 of as many files as `assets/page.js` lets through
 LOCAL = ("127.0.0.1", "localhost", "[::1]")

@@ -9,8 +9,8 @@ from typing import Any
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from zoo.calibration import LEVELS
-from zoo.ui.reading import MAX_BYTES, MAX_FILES
+from zoo.evaluation.calibration import LEVELS
+from zoo.ui.uploads import MAX_BYTES, MAX_FILES
 
 EXAMPLE = "molybdite.cif"
 SHOWN = {"surface": "tensor surface", "atoms": "atoms", "bonds": "bonds", "cell": "cell"}

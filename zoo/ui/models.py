@@ -9,11 +9,11 @@ from threading import Lock
 from typing import Any
 
 from zoo.errors import ZooError
-from zoo.prediction import Prediction, by_file
-from zoo.predictor import Predictor
+from zoo.inference.prediction import Prediction, by_file
+from zoo.inference.predictor import Predictor
 from zoo.tracking.connect import mlflow_errors, tracking_uri, using
 from zoo.tracking.fetch import model_folder_of, refuse_missing_registry
-from zoo.ui.reading import MAX_ATOMS, Crystal
+from zoo.ui.uploads import MAX_ATOMS, Crystal
 
 NEIGHBOURS = 5
 KEPT = 512  # answers

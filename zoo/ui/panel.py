@@ -12,11 +12,11 @@ from dash import html
 from dash.development.base_component import Component
 
 from zoo.contract.target import TensorTarget
-from zoo.derived import describe, is_stiffness
-from zoo.elasticity import to_voigt
-from zoo.model_folder import Card
-from zoo.prediction import Prediction
-from zoo.results import component_names
+from zoo.data.elasticity import to_voigt
+from zoo.evaluation.derived import describe, is_stiffness
+from zoo.evaluation.predictions import component_names
+from zoo.inference.prediction import Prediction
+from zoo.model.checkpoint import Card
 from zoo.ui.about import about
 
 DIMENSIONLESS = ("anisotropy", "refractive_index")

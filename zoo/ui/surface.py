@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from zoo.contract.target import TensorTarget
-from zoo.derived import is_stiffness, is_symmetric_matrix, principal_axes
-from zoo.elasticity import smallest_eigenvalue, to_voigt
+from zoo.data.elasticity import smallest_eigenvalue, to_voigt
+from zoo.evaluation.derived import is_stiffness, is_symmetric_matrix, principal_axes
 from zoo.ui.shapes import Shape, sphere
 
 CORNERS = 1200

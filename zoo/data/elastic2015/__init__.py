@@ -21,9 +21,9 @@ import numpy as np
 
 from zoo.contract.plugin import Hypers, Record
 from zoo.contract.target import TensorTarget
+from zoo.data.elasticity import from_voigt
 from zoo.data.embedded import Embedded, embedded_structure
 from zoo.data.tensors import read_tensor
-from zoo.elasticity import from_voigt
 
 ELASTICITY = TensorTarget("elasticity", formula="ijkl=jikl=klij", unit="GPa", quantity="elastic")
 """Stiffness C_ijkl: stress from strain."""

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from zoo.discovery.pictures import GREY, save
-from zoo.discovery.rounds.asked import Asked
-from zoo.plots import STYLE
+from zoo.discovery.rounds.evaluated_candidates import Asked
+from zoo.discovery.screen_figures import GREY, save
+from zoo.report.plots import STYLE
 
 # Okabe and Ito, Color Universal Design (2008): an acquisition has the same colour in all pictures.
 COLOURS = {"ucb": "#0072B2", "greedy": "#D55E00", "expected-improvement": "#009E73", "random": GREY}

@@ -13,29 +13,29 @@ from typing import Any
 
 from tqdm import tqdm
 
-from zoo import plugins, recipe
-from zoo import run as runs
+from zoo.config import plugins, recipe
+from zoo.config.recipe import Recipe
 from zoo.contract.discovery import Acquisition, Objective
 from zoo.contract.target import TensorTarget
 from zoo.data.duplicates import KnownCrystals
 from zoo.data.structures import structure_from_dict
-from zoo.discovery import results as screenings
-from zoo.discovery import section as sections
+from zoo.discovery import screen_config as sections
+from zoo.discovery import screen_results as screenings
 from zoo.discovery.candidates import source_of
-from zoo.discovery.rounds import asked as of_asked
-from zoo.discovery.rounds import results
+from zoo.discovery.known_crystals import Taken, identity_of
+from zoo.discovery.rounds import evaluated_candidates as of_asked
+from zoo.discovery.rounds import round_results
 from zoo.discovery.rounds.calculations import Ask, calculations_of, give_up, oracle_of, write_results
-from zoo.discovery.rounds.first import take_over
-from zoo.discovery.rounds.folder import DiscoveryFolder, RoundFolder
-from zoo.discovery.rounds.section import Discovery
+from zoo.discovery.rounds.discovery_config import Discovery
+from zoo.discovery.rounds.discovery_folder import DiscoveryFolder, RoundFolder
 from zoo.discovery.rounds.start import Known, known_at_start, recipe_after, refuse_other_target, refuse_unfit
+from zoo.discovery.rounds.warm_start import take_over
 from zoo.discovery.screen import screen
-from zoo.discovery.section import Screen
-from zoo.discovery.taken import Taken, identity_of
+from zoo.discovery.screen_config import Screen
 from zoo.discovery.workers import each
 from zoo.errors import ZooError, clear_disk_errors
-from zoo.recipe import Recipe
-from zoo.run_folder import RunFolder, read_json, write_json, write_text
+from zoo.storage.run_folder import RunFolder, read_json, write_json, write_text
+from zoo.workflows import train as runs
 
 Echo = Callable[[str], None]
 Train = Callable[[Recipe, RunFolder], dict[str, Any]]
@@ -156,7 +156,7 @@ class Loop:
         self.echo(f"known     {known.usable:,} crystals with '{self.target.name}'{self._best_words(known.best)}")
         rounds: list[RoundFolder] = folder.finished_rounds
         if rounds:  # it may have been stopped before these were written
-            results.write(folder, known, rounds, self.target, self.objective, self.made)
+            round_results.write(folder, known, rounds, self.target, self.objective, self.made)
             after()
         for number in range(len(rounds) + 1, self.made.rounds + 1):
             place = folder.round(number)
@@ -170,12 +170,12 @@ class Loop:
                 self.echo(f"ended     {error}")
                 break
             rounds.append(place)
-            results.write(folder, known, rounds, self.target, self.objective, self.made)
-            self.echo(results.line_of(folder, place))
+            round_results.write(folder, known, rounds, self.target, self.objective, self.made)
+            self.echo(round_results.line_of(folder, place))
             after()
         if self.made.model.last and rounds:
             self._model(folder.round(len(rounds) + 1).model, rounds)  # by which the next round would begin
-        content = results.conclude(folder, known, rounds, self.target, self.objective, self.made)
+        content = round_results.conclude(folder, known, rounds, self.target, self.objective, self.made)
         after()
         return content
 

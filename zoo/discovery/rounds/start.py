@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from zoo import run as runs
+from zoo.config.dataset_settings import Splitting
+from zoo.config.recipe import Plugin, Recipe
 from zoo.contract.discovery import Objective
 from zoo.contract.plugin import BadRecord
 from zoo.contract.target import TensorTarget
 from zoo.data.crystals import CrystalStore
 from zoo.data.duplicates import Identity
-from zoo.data.settings import Splitting
 from zoo.data.subset import dataset_of
 from zoo.discovery.filters import number
-from zoo.discovery.judge import values_of
-from zoo.discovery.rounds.folder import DiscoveryFolder, RoundFolder
-from zoo.discovery.rounds.section import Discovery
+from zoo.discovery.rounds.discovery_config import Discovery
+from zoo.discovery.rounds.discovery_folder import DiscoveryFolder, RoundFolder
+from zoo.discovery.scoring import values_of
 from zoo.errors import ZooError
-from zoo.recipe import Plugin, Recipe
-from zoo.run_folder import read_json, write_json
+from zoo.storage.run_folder import read_json, write_json
+from zoo.workflows import train as runs
 
 DRAWN = 5_000  # known crystals that pictures show, at most
 _AT_ONCE = 1_000  # tensors whose objective is computed together
@@ -52,7 +52,7 @@ def known_at_start(made: Discovery, training: Recipe, objective: Objective, fold
     """What the dataset of the models' recipe tells, less what is to be hidden; looked at once, and written down.
 
     Raises:
-        ZooError: as `zoo.run.usable`; or too few crystals are left.
+        ZooError: as `zoo.workflows.train.usable`; or too few crystals are left.
     """
     if not folder.start.is_file():
         data = training.data

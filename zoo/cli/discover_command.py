@@ -1,0 +1,146 @@
+"""`zoo discover`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from zoo.discovery.rounds.discovery_config import Discovery
+    from zoo.discovery.rounds.discovery_folder import DiscoveryFolder
+
+
+@click.command("discover")
+@click.argument("recipe", required=False)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for everything; default: a new one under runs/.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="DIR", help="Go on with one that was stopped.")
+@click.option("--give-up", is_flag=True, help="With --resume: take calculations that are still awaited for failed.")
+def discover_command(
+    recipe: str | None, overrides: tuple[str, ...], out: Path | None, resume: Path | None, give_up: bool
+) -> None:
+    """Search for crystals in rounds: train, choose, calculate, and train again on what has come.
+
+    RECIPE is a YAML file, or the name of one that ships (backtest_total, discover_total). Each round's models, choice
+    and calculations are in DIR/round_N, what was predicted and what came of it in DIR/asked.csv, pictures in
+    DIR/figures. It can be stopped at any time, in the midst of a calculation too.
+
+    \b
+    zoo discover backtest_total
+    zoo discover backtest_total acquisition.name=greedy --out runs/greedy
+    zoo discover discover_total candidates='{path: my_cifs}' oracle.name=espresso
+    zoo discover --resume runs/greedy
+    zoo discover --resume runs/greedy rounds=5
+    """
+    from zoo.cli.run_command import new_folder, of_folder, unless_refused
+    from zoo.discovery.rounds import discovery_config
+    from zoo.discovery.rounds.discovery_folder import DiscoveryFolder
+    from zoo.errors import ZooError
+
+    if resume is not None and out is not None:
+        raise ZooError("--resume goes on in its own folder: leave out --out")
+    if give_up and resume is None:
+        raise ZooError("--give-up goes with --resume: there is nothing to give up yet")
+    if resume is not None:
+        folder = DiscoveryFolder.existing(resume)
+        recipe, overrides = of_folder(recipe, overrides)
+        made = discovery_config.read(recipe or str(folder.recipe), overrides)
+        if folder.summary.is_file() and len(folder.finished_rounds) >= made.rounds:
+            raise ZooError(f"{resume} is finished: {folder.asked} holds what was found; for more rounds say rounds=N")
+        _discover_and_show(made, folder, give_up)
+        return
+    if recipe is None:
+        raise ZooError("say which recipe: zoo discover backtest_total (zoo recipes lists them)")
+    made = discovery_config.read(recipe, overrides)
+    path = new_folder(made.name, out, "discover")
+    with unless_refused(path):
+        _discover_and_show(made, DiscoveryFolder(path), give_up)
+
+
+def _discover_and_show(made: Discovery, folder: DiscoveryFolder, giving_up: bool) -> None:
+    from zoo.cli.report import train
+    from zoo.discovery.rounds.loop import Loop, Waiting
+    from zoo.discovery.screen_results import NothingLeft
+    from zoo.errors import ZooError
+
+    chosen = f"the top {made.top} by {made.acquisition.name} for {made.objective.name}"
+    click.echo(f"{made.name}: {made.rounds} rounds, {chosen}; everything goes to {folder.path}")
+    loop = Loop(made, folder, lambda recipe, place: train(recipe, place, click.echo), click.echo)
+    again = f"zoo discover --resume {folder.path}"
+    with loop.begun():
+        try:
+            found = loop.go_on(lambda: _track(made, folder), giving_up)
+        except Waiting as waiting:
+            click.echo(f"\n{waiting}\nwhen these are done: {again}")
+            click.echo(f"to close the round without them: {again} --give-up")
+            return
+        except KeyboardInterrupt:
+            click.echo(f"\nstopped; go on with: {again}", err=True)
+            _tell_of_the_stop(made, folder, "KILLED")
+            raise
+        except ZooError as error:
+            _tell_of_the_stop(made, folder, "FAILED")
+            if isinstance(error, NothingLeft):  # nor would there be a second time
+                raise
+            raise ZooError(f"{error}; what is done is kept, go on with: {again}") from error
+    _show(found, made, folder)
+
+
+def _track(made: Discovery, folder: DiscoveryFolder) -> None:
+    """A server that does not answer stops nothing."""
+    from zoo.errors import ZooError
+
+    if not made.tracking.enabled:
+        return
+    from zoo.discovery.rounds.track_discovery import send_discovery
+
+    try:
+        sent = send_discovery(made, folder)
+    except ZooError as error:
+        click.echo(f"warning: {error}; nothing is lost, send it later: zoo track {folder.path}", err=True)
+    else:
+        if folder.summary.is_file():
+            click.echo(f"mlflow    {sent.line}")
+
+
+def _tell_of_the_stop(made: Discovery, folder: DiscoveryFolder, status: str) -> None:
+    """A server that does not answer is not spoken of: something else has to be put right."""
+    from zoo.errors import ZooError
+
+    if made.tracking.enabled and folder.tracked.is_file():
+        from zoo.discovery.rounds.track_discovery import stopped
+
+        with suppress(ZooError):
+            stopped(made, folder, status)
+
+
+def _show(found: dict[str, Any], made: Discovery, folder: DiscoveryFolder) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from zoo.cli.terminal import console
+    from zoo.storage.run_folder import read_rows
+
+    rounds = read_rows(folder.table)
+    if rounds:
+        table = Table(box=None, header_style="bold")
+        for column in rounds[0]:
+            table.add_column(column.replace("_", " "), justify="right")
+        for row in rounds:
+            table.add_row(*row.values())
+        console().print(table)
+    table = Table(box=None, header_style="bold")
+    for column in ("best", "formula", made.objective.name, "round"):
+        table.add_column(column, justify="right" if column in (made.objective.name, "round") else "left")
+    for one in found["best"]:
+        table.add_row(escape(one["key"]), one["formula"], f"{one['value']:.4g}", str(one["round"]))
+    console().print(table)
+    click.echo(f"asked     {folder.asked}")
+    if folder.last_model is not None:
+        click.echo(
+            f"model     {folder.last_model.path}, trained on all of it: zoo predict {folder.last_model.path} YOUR.cif"
+        )
+    click.echo(f"figures   {folder.figures}: {', '.join(sorted(path.name for path in folder.figures.glob('*.png')))}")

@@ -1,0 +1,76 @@
+"""`zoo evaluate`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import click
+
+WORDS = {
+    "read": "that cannot be read",
+    "target": "without the target",
+    "clean": "out of range",
+    "frame": "that break the symmetry of their structure",
+    "duplicate": "duplicates",
+    "seen": "that the model has seen",
+    "element": "with elements that the encoder does not know",
+    "below": "with a larger eigenvalue",
+}
+
+
+@click.command("evaluate")
+@click.argument("model")
+@click.argument("source")
+@click.option("--below", type=float, help="Leave out crystals with an eigenvalue of this size or more.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="CSV with a row a crystal.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
+def evaluate_command(model: str, source: str, below: float | None, form: str, out: Path | None, device: str) -> None:
+    """Test MODEL on labelled crystals of another SOURCE, beside predicting the mean.
+
+    MODEL is as for `zoo predict`; SOURCE is a dataset, a file of your own, or a recipe. Crystals that the model has
+    seen in training or validation (same formula, space group, volume within 2 %) are left out.
+
+    \b
+    zoo evaluate runs/mine my_tensors.json
+    zoo evaluate dtnet-total my_tensors.json --below 30
+    """
+    from zoo.cli.report import errors_table
+    from zoo.cli.source import open_source
+    from zoo.cli.terminal import console
+    from zoo.errors import ZooError
+    from zoo.inference.predictor import Predictor
+    from zoo.runtime.devices import choose_device
+    from zoo.storage.run_folder import write_rows
+    from zoo.tracking.fetch import model_folder_of
+    from zoo.workflows.evaluate import evaluate
+
+    if out is not None and not out.resolve().parent.is_dir():
+        raise ZooError(f"{out}: there is no folder {out.parent}")
+    predictor = Predictor.load(model_folder_of(model), str(choose_device(device)))
+    target = predictor.card.target
+    _, dataset, _ = open_source(source, target)
+    result = evaluate(predictor, dataset, below)
+    if out is not None:
+        write_rows(out, result.rows())
+    if form == "json":
+        content = {
+            "model": model,
+            "source": source,
+            "below": below,
+            "left_out": result.left_out,
+            "errors": result.errors,
+            "mean_baseline": result.mean_baseline,
+        }
+        click.echo(json.dumps(content, indent=1, ensure_ascii=False))
+        return
+    title = f"{target.name}: {model} on {source}" + (f", eigenvalues below {below:g}" if below is not None else "")
+    console().print(errors_table(title, result.errors, {f"the mean, {k}": v for k, v in result.mean_baseline.items()}))
+    counts = Counter(item["stage"] for item in result.left_out)
+    lost = [f"{count} {WORDS[stage]}" for stage, count in counts.items()]
+    click.echo(
+        f"{len(result.tested.keys)} crystals"
+        + (f"; left out: {', '.join(lost)} (--format json names them)" if lost else "")
+    )

@@ -1,0 +1,64 @@
+"""`zoo predict`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+
+import click
+
+from zoo.errors import ZooError
+
+
+@click.command("predict")
+@click.argument("model")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option(
+    "--coverage", default=0.9, show_default=True, help="Of an ensemble's intervals: 0.5, 0.68, 0.8, 0.9, 0.95."
+)
+@click.option("--symprec", type=float, metavar="Å", help="Project on the point group found within so many Å.")
+@click.option("--neighbours", default=0, metavar="N", help="Name the N nearest training crystals.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
+def predict_command(
+    model: str, files: tuple[str, ...], form: str, coverage: float, symprec: float | None, neighbours: int, device: str
+) -> None:
+    """Predict the tensor of crystals: CIF or VASP files, or a JSON, extxyz or CSV of many.
+
+    MODEL is a run folder, the name of a registered model (its champion answers), or an MLflow URI such as
+    models:/dtnet-total/3. A tensor is in the Cartesian frame of its file; for a CIF, which holds none, that is
+    pymatgen's: c along z, a in the xz plane. Files that cannot be answered are named, the others are.
+
+    \b
+    zoo predict runs/mine quartz.cif
+    zoo predict dtnet-total *.cif --format csv > answers.csv
+    """
+    import zoo
+    from zoo.cli.format_predictions import rows_of, show
+    from zoo.cli.input_errors import tell_refused
+    from zoo.data.crystal_files import crystals_in
+    from zoo.inference.prediction import by_file
+
+    crystals = list(crystals_in(files))
+    readable = [crystal.structure for crystal in crystals if not isinstance(crystal.structure, ZooError)]
+    predictor = zoo.load(model, device)
+    found = iter(
+        predictor.predict_each(readable, symprec=symprec, coverage=coverage, neighbours=neighbours, progress=True)
+    )
+    everything = by_file(
+        [crystal.name for crystal in crystals],
+        [crystal.structure if isinstance(crystal.structure, ZooError) else next(found) for crystal in crystals],
+    )
+    answers = [one for one in everything if "error" not in one]
+    refused = [f"{one['file']}: {one['error']}" for one in everything if "error" in one]
+    if form == "json":
+        click.echo(json.dumps(everything, indent=1, ensure_ascii=False))
+    elif answers and form == "csv":
+        rows = [row for answer in answers for row in rows_of(answer, predictor.card.target)]
+        writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    elif answers:
+        show(answers, predictor.card)
+    tell_refused(refused, len(crystals), things="crystals")

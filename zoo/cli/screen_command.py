@@ -1,0 +1,111 @@
+"""`zoo screen`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from zoo.discovery.screen_config import Screen
+    from zoo.discovery.screen_folder import ScreenFolder
+
+
+@click.command("screen")
+@click.argument("recipe", required=False)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for everything; default: a new one under runs/.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="DIR", help="Go on with one that was stopped.")
+def screen_command(recipe: str | None, overrides: tuple[str, ...], out: Path | None, resume: Path | None) -> None:
+    """Choose, of the candidates that RECIPE names, those that are worth a calculation.
+
+    RECIPE is a YAML file, or the name of one that ships (screen_total). Candidates are read, filtered, predicted and
+    ranked one chunk after another, so that any number of them fits into memory. What became of each is in DIR/parts,
+    the chosen ones are in DIR/top.csv and DIR/top, pictures in DIR/figures.
+
+    \b
+    zoo screen screen_total model=best-total
+    zoo screen screen_total model=runs/mine candidates='{path: my_cifs}' acquisition.kappa=3
+    zoo screen screen_total objective.name=anisotropy --out runs/anisotropic
+    zoo screen --resume runs/anisotropic
+    zoo screen --resume runs/anisotropic workers.kind=ray workers.count=4
+    """
+    from zoo.cli.run_command import new_folder, of_folder, unless_refused
+    from zoo.discovery import screen_config
+    from zoo.discovery.screen_folder import ScreenFolder
+    from zoo.errors import ZooError
+
+    if resume is not None and out is not None:
+        raise ZooError("--resume goes on in its own folder: leave out --out")
+    if recipe is None and resume is None:
+        raise ZooError("say which recipe: zoo screen screen_total (zoo recipes lists them)")
+    if resume is None:
+        assert recipe is not None
+        made = screen_config.read(recipe, overrides)
+        path = new_folder(made.name, out, "screen")
+        with unless_refused(path):
+            _screen_and_show(made, ScreenFolder(path))
+        return
+    folder = ScreenFolder(resume)
+    if not folder.recipe.is_file():
+        raise ZooError(f"{resume} is no folder of a screening: it holds no screen.yaml")
+    if folder.summary.is_file():
+        raise ZooError(f"{resume} is finished: {folder.table} holds what was chosen")
+    recipe, overrides = of_folder(recipe, overrides)
+    _screen_and_show(screen_config.read(recipe or str(folder.recipe), overrides), folder)
+
+
+def _screen_and_show(made: Screen, folder: ScreenFolder) -> None:
+    from zoo.discovery.screen import screen
+    from zoo.errors import ZooError
+
+    if made.workers.kind == "local" and made.workers.count > 1:
+        raise ZooError(f"workers.count={made.workers.count}: several models predict with workers.kind=ray only")
+    chosen = f"the top {made.top} by {made.acquisition.name} for {made.objective.name}"
+    click.echo(f"{made.name}: {chosen}; everything goes to {folder.path}")
+    try:
+        found = screen(made, folder, click.echo)
+    except KeyboardInterrupt:
+        if not folder.recipe.is_file():
+            raise  # nothing has begun
+        click.echo(f"\nstopped; go on with: zoo screen --resume {folder.path}", err=True)
+        raise
+    _show(found, made, folder)
+
+
+def _show(found: dict[str, Any], made: Screen, folder: ScreenFolder) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from zoo.cli.terminal import console
+
+    for kind in ("filtered", "failed"):
+        if found[kind]:
+            reasons = ", ".join(f"{reason} {n:,}" for reason, n in found[kind].items())
+            click.echo(f"{kind:<9} {sum(found[kind].values()):,}: {reasons}")
+    click.echo(f"ranked    {found['predicted']:,} of {found['candidates']:,} candidates")
+    click.echo(f"speed     {speed_of(found['speed'])}")
+    table = Table(box=None, header_style="bold")
+    for column in ("", "key", "formula", "score", "mean", "std", "novel"):
+        table.add_column(column, justify="right" if column in ("", "score", "mean", "std") else "left")
+    for row in found["top"]:
+        numbers = (f"{float(row[name]):.4g}" for name in ("score", "mean", "std"))
+        table.add_row(str(row["rank"]), escape(row["key"]), row["formula"], *numbers, row.get("novel", ""))
+    console().print(table)
+    figures = ", ".join(sorted(path.name for path in folder.figures.glob("*.png")))
+    click.echo(f"chosen    {folder.table}, crystals in {folder.crystals}")
+    click.echo(f"figures   {folder.figures}: {figures}")
+
+
+def speed_of(speed: dict[str, Any]) -> str:
+    """`160.1 candidates/s, 83.0 predicted/s: reading 10 %, ...`."""
+    seconds = speed["seconds"]
+    if not speed["candidates"]:
+        return "all candidates had been gone through before"
+    parts = dict(speed["of_which"])
+    spent = max(seconds, sum(parts.values()))  # by several workers at the same time: more than went by
+    parts["rest"] = spent - sum(parts.values())
+    shares = ", ".join(f"{name} {100 * one / spent:.0f} %" for name, one in parts.items())
+    rates = f"{speed['candidates'] / seconds:,.1f} candidates/s, {speed['predicted'] / seconds:,.1f} predicted/s"
+    return f"{rates}: {shares}"

@@ -1,0 +1,1 @@
+"""Recipes, the settings of datasets, and the discovery of plugins."""

@@ -1,0 +1,133 @@
+"""All crystals that were asked for so far: what was predicted of each, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from zoo.contract.discovery import Objective
+from zoo.contract.target import TensorTarget
+from zoo.discovery.rounds.calculations import Calculation, calculations_of
+from zoo.discovery.rounds.discovery_folder import DiscoveryFolder, RoundFolder
+from zoo.discovery.rounds.start import objective_of
+from zoo.discovery.rows import component_columns
+from zoo.storage.run_folder import write_rows
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One crystal.
+
+    Attributes:
+        round: in which it was asked for, from 1.
+        rank: within the round, from 1.
+        formula: reduced.
+        mean, std, score: of the objective over the members, and by the acquisition, when it was chosen.
+        predicted: (*target.shape) mean over the members.
+        novel: whether it is unlike the crystals that the models were trained on; None where that is not known.
+        status: `done`, `failed` or `waiting`.
+        reason: why it failed.
+        seconds: that the oracle took, in its last call.
+        tensor: (*target.shape) that the oracle told.
+        value: the objective of that; NaN where it is not defined.
+        properties: what else is known of it: `band_gap` (eV), ...
+    """
+
+    round: int
+    rank: int
+    key: str
+    formula: str
+    mean: float
+    std: float
+    score: float
+    predicted: np.ndarray
+    novel: bool | None
+    status: str
+    reason: str = ""
+    seconds: float | None = None
+    tensor: np.ndarray | None = None
+    value: float = float("nan")
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+def asked_in(place: RoundFolder, target: TensorTarget, objective: Objective) -> list[Asked]:
+    """Those of one round, the highest score first."""
+    calculations = calculations_of(place)
+    outcomes = [one.outcome for one in calculations]
+    tensors = [_tensor(outcome, target) for outcome in outcomes]
+    done = [i for i, tensor in enumerate(tensors) if tensor is not None]
+    values = np.full(len(calculations), np.nan)
+    if done:
+        properties = [calculations[i].facts["properties"] for i in done]
+        values[done] = objective_of(objective, np.stack([t for t in tensors if t is not None]), properties)
+    return [
+        _asked(place.number, rank, one, outcome, tensor, float(value))
+        for rank, (one, outcome, tensor, value) in enumerate(
+            zip(calculations, outcomes, tensors, values, strict=True), 1
+        )
+    ]
+
+
+def _tensor(outcome: Mapping[str, Any] | None, target: TensorTarget) -> np.ndarray | None:
+    if outcome is None or outcome["status"] != "done" or target.name not in outcome["tensors"]:
+        return None
+    return np.asarray(outcome["tensors"][target.name], dtype=np.float64)
+
+
+def _asked(
+    number: int,
+    rank: int,
+    one: Calculation,
+    outcome: Mapping[str, Any] | None,
+    tensor: np.ndarray | None,
+    value: float,
+) -> Asked:
+    facts, found = one.facts, outcome or {"status": "waiting"}
+    return Asked(
+        number,
+        rank,
+        one.key,
+        facts["formula"],
+        facts["mean"],
+        facts["std"],
+        facts["score"],
+        np.asarray(facts["predicted"], dtype=np.float64),
+        facts["novel"],
+        found["status"],
+        found.get("reason", ""),
+        found.get("seconds"),
+        tensor,
+        value,
+        facts["properties"],
+    )
+
+
+def write_asked(folder: DiscoveryFolder, asked: Sequence[Asked], target: TensorTarget) -> None:
+    """asked.csv: a row a crystal; components that the oracle told, and those that were predicted."""
+    columns = component_columns(target)
+
+    def row(one: Asked) -> dict[str, Any]:
+        told = {name: "" if one.tensor is None else f"{one.tensor.flat[flat]:.6g}" for name, flat in columns.items()}
+        predicted = {f"predicted_{name}": f"{one.predicted.flat[flat]:.6g}" for name, flat in columns.items()}
+        return {
+            "round": one.round,
+            "rank": one.rank,
+            "key": one.key,
+            "formula": one.formula,
+            "status": one.status,
+            "value": "" if np.isnan(one.value) else f"{one.value:.6g}",
+            "predicted": f"{one.mean:.6g}",
+            "std": f"{one.std:.6g}",
+            "score": f"{one.score:.6g}",
+            "novel": "" if one.novel is None else "yes" if one.novel else "no",
+            "seconds": "" if one.seconds is None else one.seconds,
+            **told,
+            **predicted,
+            "reason": one.reason,
+        }
+
+    if asked:
+        write_rows(folder.asked, map(row, asked))

@@ -1,0 +1,144 @@
+"""From the rounds to what they were for: tables, pictures, and a line a round."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from zoo.contract.discovery import Objective
+from zoo.contract.target import TensorTarget
+from zoo.data.structures import structure_from_dict
+from zoo.discovery.rounds import round_figures, structure_figures
+from zoo.discovery.rounds.discovery_config import Discovery
+from zoo.discovery.rounds.discovery_folder import DiscoveryFolder, RoundFolder
+from zoo.discovery.rounds.evaluated_candidates import Asked, asked_in, write_asked
+from zoo.discovery.rounds.start import Known
+from zoo.evaluation import derived
+from zoo.storage.run_folder import read_json, read_rows, write_json, write_rows
+from zoo.sweep.run_grid import primary
+
+_BEST = 9  # crystals that are drawn
+
+
+def write(
+    folder: DiscoveryFolder,
+    known: Known,
+    rounds: Sequence[RoundFolder],
+    target: TensorTarget,
+    objective: Objective,
+    made: Discovery,
+) -> list[Asked]:
+    """asked.csv, rounds.csv and the figures, of the rounds so far; all of it follows from what these have written."""
+    asked = [one for place in rounds for one in asked_in(place, target, objective)]
+    write_asked(folder, asked, target)
+    if rounds:
+        write_rows(folder.table, [_row(place, asked, known) for place in rounds])
+    _draw(folder, known, rounds, asked, target, made)
+    return asked
+
+
+def _draw(
+    folder: DiscoveryFolder,
+    known: Known,
+    rounds: Sequence[RoundFolder],
+    asked: Sequence[Asked],
+    target: TensorTarget,
+    made: Discovery,
+) -> None:
+    folder.figures.mkdir(exist_ok=True)
+    words = f"{made.objective.name.replace('-', ' ')} ({target.name})"
+    # Of what was asked alone: the best that was known before is a line of its own.
+    curves = {made.acquisition.name: [round_figures.best_so_far(asked, None)]}
+    borders = round_figures.borders_of(asked)
+    round_figures.progress(curves, folder.figures / "progress.png", words, known.best, asked, borders)
+    round_figures.parity(asked, folder.figures / "parity.png", words)
+    points = ratios = None
+    before = read_json(folder.start)
+    if derived.is_symmetric_matrix(target) and before["tensors"]:
+        tensors = np.array(before["tensors"], dtype=np.float64)
+        gaps = np.array(before["band_gaps"], dtype=np.float64)  # null becomes NaN
+        points = np.stack([gaps, derived.polycrystalline(tensors)], axis=1)
+        ratios = derived.anisotropy(tensors, derived.least(target))
+    round_figures.anisotropy(asked, target, ratios, folder.figures / "anisotropy.png")
+    round_figures.merit(asked, points, folder.figures / "figure_of_merit.png", target)
+    best = _best(asked)
+    if best:
+        structures = {facts["key"]: facts["structure"] for place in rounds for facts in read_json(place.chosen)}
+        drawn = [
+            (f"{one.formula}, {one.value:.3g}\n{one.key}", structure_from_dict(json.loads(structures[one.key])))
+            for one in best
+        ]
+        structure_figures.crystals(drawn, folder.figures / "best.png")
+
+
+def _best(asked: Sequence[Asked]) -> list[Asked]:
+    """The few of the highest value, the highest first."""
+    return sorted((one for one in asked if not np.isnan(one.value)), key=lambda one: -one.value)[:_BEST]
+
+
+def _row(place: RoundFolder, asked: Sequence[Asked], known: Known) -> dict[str, Any]:
+    """One round: what was known, what was asked, what came, how well it had been predicted."""
+    here = [one for one in asked if one.round == place.number]
+    values = np.array([one.value for one in here])
+    means = np.array([one.mean for one in here])
+    so_far = [one.value for one in asked if one.round <= place.number and not np.isnan(one.value)]
+    best = max((v for v in [known.best, *so_far] if v is not None), default=None)
+    metrics = read_json(place.model.metrics)
+    ended = ~np.isnan(values)
+    return {
+        "round": place.number,
+        "trained_on": metrics["n_train"],
+        "validation_error": _short(metrics["val"][primary(metrics)]["mean"]),
+        "asked": len(here),
+        "done": sum(one.status == "done" for one in here),
+        "failed": sum(one.status == "failed" for one in here),
+        "best_of_round": _short(values[ended].max() if ended.any() else None),
+        "mean_of_round": _short(values[ended].mean() if ended.any() else None),
+        "best_so_far": _short(best),
+        "mae_predicted": _short(np.abs(means - values)[ended].mean() if ended.any() else None),
+        "seconds": round(sum(one.seconds or 0.0 for one in here), 1),
+    }
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def line_of(folder: DiscoveryFolder, place: RoundFolder) -> str:
+    """A round in one line."""
+    row = read_rows(folder.table)[place.number - 1]
+    failed = f", {row['failed']} failed" if row["failed"] != "0" else ""
+    best = f": best {row['best_of_round']}, mean {row['mean_of_round']}" if row["best_of_round"] else ""
+    off = f"; the predictions were off by {row['mae_predicted']} on average" if row["mae_predicted"] else ""
+    return f"came      {row['done']} results{failed}{best}; best so far {row['best_so_far'] or 'none'}{off}"
+
+
+def conclude(
+    folder: DiscoveryFolder,
+    known: Known,
+    rounds: Sequence[RoundFolder],
+    target: TensorTarget,
+    objective: Objective,
+    made: Discovery,
+) -> dict[str, Any]:
+    """Tables and pictures once more and, last, summary.json.
+
+    Returns:
+        The content of summary.json.
+    """
+    asked = write(folder, known, rounds, target, objective, made)
+    content = {
+        "rounds": len(rounds),
+        "asked": len(asked),
+        "done": sum(one.status == "done" for one in asked),
+        "failed": sum(one.status == "failed" for one in asked),
+        "best_at_start": known.best,
+        "best": [
+            {"key": one.key, "formula": one.formula, "value": one.value, "round": one.round} for one in _best(asked)
+        ],
+    }
+    write_json(folder.summary, content)
+    return content

@@ -1,0 +1,164 @@
+"""What a model, an objective and an acquisition together say of candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from zoo.config import plugins
+from zoo.contract.discovery import Acquisition, Candidate, Objective
+from zoo.discovery.acquisitions import spread
+from zoo.discovery.screen_config import Screen
+from zoo.errors import ZooError
+from zoo.inference.predictor import Predictor
+from zoo.runtime.timing import Stopwatch
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate that has been predicted.
+
+    Attributes:
+        tensor: (*target.shape), mean over the members.
+        mean, std: of the objective over the members, ddof = 1; zero for a single member.
+        score: by the acquisition.
+        novelty: distance to the training crystals (`zoo.inference.novelty`); None where the model does not know them.
+    """
+
+    tensor: np.ndarray
+    mean: float
+    std: float
+    score: float
+    novelty: float | None
+
+
+@dataclass(frozen=True)
+class Left:
+    """A candidate that is not in the running.
+
+    Attributes:
+        status: `filtered` or `failed`.
+        reason: in a few words, which are counted.
+        detail: more of it.
+    """
+
+    status: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """See the module.
+
+    Attributes:
+        best: the highest value of the objective so far, where the acquisition asks for it.
+    """
+
+    predictor: Predictor
+    objective: Objective
+    acquisition: Acquisition
+    best: float | None
+    seed: int
+    name: str
+
+    @classmethod
+    def of(cls, made: Screen, predictor: Predictor) -> Judge:
+        """For a recipe.
+
+        Raises:
+            ZooError: an unknown plugin or setting, or they do not go with the model.
+        """
+        target = predictor.card.target
+        objective, acquisition = (
+            plugins.load(kind, one.name)(plugins.hypers(kind, one.name, one.settings))
+            for kind, one in (("objective", made.objective), ("acquisition", made.acquisition))
+        )
+        if target.per_atom:
+            raise ZooError(f"'{target.name}' is one tensor an atom: crystals are screened by one tensor each")
+        why = objective.cannot_use(target)
+        if why is not None:
+            raise ZooError(f"the objective '{made.objective.name}' {why}")
+        if acquisition.needs_ensemble and len(predictor.members) == 1:
+            raise ZooError(
+                f"the acquisition '{made.acquisition.name}' needs an ensemble, {made.model} has one member: train it "
+                "with 'seeds=[0,1,2,3,4]' split.seed=0, or choose acquisition.name=greedy"
+            )
+        judge = cls(predictor, objective, acquisition, made.best, made.seed, made.objective.name)
+        if acquisition.needs_best and made.best is None:
+            return replace(judge, best=judge._best_of_training(made.acquisition.name))
+        return judge
+
+    def _best_of_training(self, acquisition: str) -> float:
+        reference = self.predictor.reference
+        labels = None if reference is None or self.objective.properties else reference.tensors
+        if labels is None:
+            raise ZooError(
+                f"the acquisition '{acquisition}' needs the highest '{self.name}' so far, which the model's training "
+                "crystals do not tell: say best=NUMBER"
+            )
+        return float(np.nanmax(self._values(labels.astype(np.float64), [{} for _ in labels])))
+
+    def judge(self, candidates: Sequence[Candidate], watch: Stopwatch) -> list[Judged | Left]:
+        """For each candidate what there is to say of it, or why there is nothing; some hundred at most."""
+        found: list[Judged | Left] = [Left("failed", "not predicted")] * len(candidates)
+        reference = self.predictor.reference
+        tensors: dict[int, np.ndarray] = {}
+        novelty: dict[int, float | None] = {}
+        for i, answer in enumerate(self.predictor.ask([each.structure for each in candidates], watch)):
+            if isinstance(answer, ZooError):
+                found[i] = Left("failed", "not predicted", str(answer))
+                continue
+            tensors[i], descriptor = answer[0].astype(np.float64), answer[1]
+            with watch("novelty"):
+                novelty[i] = None if reference is None or descriptor is None else reference.novelty(descriptor)
+        if not tensors:
+            return found
+        with watch("objective"):
+            asked = [candidates[i] for i in tensors]
+            by_member = np.stack(list(tensors.values()), axis=1)
+            properties = [each.properties for each in asked]
+            values = np.stack([self._values(member, properties) for member in by_member])
+            defined = np.isfinite(values).all(axis=0)
+            keys, finite = [each.key for each in asked], np.where(defined, values, 0.0)
+            scores = _numbers(
+                "the acquisition", len(asked), lambda: self.acquisition.scores(finite, self.best, keys, self.seed)
+            )
+            means, stds = values.mean(0), spread(values)
+        for k, i in enumerate(tensors):
+            if defined[k] and np.isfinite(scores[k]):
+                found[i] = Judged(tensors[i].mean(0), float(means[k]), float(stds[k]), float(scores[k]), novelty[i])
+            else:
+                found[i] = Left("failed", "not defined", f"'{self.name}' is not defined for what the model predicts")
+        return found
+
+    def _values(self, tensors: np.ndarray, properties: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """(n,) the objective."""
+        return values_of(self.objective, tensors, properties, self.name)
+
+
+def values_of(
+    objective: Objective, tensors: np.ndarray, properties: Sequence[Mapping[str, Any]], name: str
+) -> np.ndarray:
+    """(n,) an objective, whose name is for errors.
+
+    Raises:
+        ZooError: it fails.
+    """
+    return _numbers(f"the objective '{name}'", len(tensors), lambda: objective.values(tensors, properties))
+
+
+def _numbers(what: str, count: int, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """(n,) float64 of a plugin, which may be a stranger's and do anything."""
+    try:
+        found = np.asarray(make(), dtype=np.float64)
+    except ZooError:
+        raise
+    except Exception as error:
+        raise ZooError(f"{what} fails ({type(error).__name__}: {error})") from error
+    if found.shape != (count,):
+        raise ZooError(f"{what} made an array of shape {found.shape} of {count} candidates: one number each is wanted")
+    return found

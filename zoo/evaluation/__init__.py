@@ -1,0 +1,1 @@
+"""Errors, derived quantities and calibration of predicted tensors."""

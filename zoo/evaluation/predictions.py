@@ -1,0 +1,105 @@
+"""Predictions of one part of a split beside the true tensors: reading, writing, errors by element."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo.contract.target import TensorTarget
+from zoo.data.crystals import CrystalStore
+from zoo.evaluation import metrics
+from zoo.graphs.elements import symbols
+from zoo.storage.run_folder import each_row, write_rows
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predicted and true tensors of one part of a split.
+
+    Attributes:
+        keys: of the n crystals or, where the target is one tensor an atom, of the n labelled atoms: `mp-149#0`, the
+            number being the atom's in its structure.
+        systems: their crystal systems.
+        predicted, true: (n, *target.shape).
+    """
+
+    keys: list[str]
+    systems: list[str]
+    predicted: np.ndarray
+    true: np.ndarray
+
+    @classmethod
+    def of(cls, crystals: CrystalStore, predicted: np.ndarray, true: np.ndarray) -> Predictions:
+        """From what a model says of some crystals; `predicted` and `true` (n, *shape), per atom (all atoms, *shape)."""
+        keys, systems = crystals.keys, crystals.systems()
+        if not crystals.target.per_atom:
+            return cls(keys, systems, predicted, true)
+        labelled = ~np.isnan(true.reshape(len(true), -1)).any(axis=1)
+        atoms = zip(keys, systems, crystals.facts["n_atoms"].tolist(), strict=True)
+        names = ((f"{key}#{i}", system) for key, system, count in atoms for i in range(count))
+        kept = [name for name, has_label in zip(names, labelled, strict=True) if has_label]
+        return cls([k for k, _ in kept], [s for _, s in kept], predicted[labelled], true[labelled])
+
+    def errors(self, target: TensorTarget) -> dict[str, dict[str, float | None]]:
+        """`zoo.evaluation.metrics.summarise`: of all, and by crystal system."""
+        return metrics.summarise(self.predicted, self.true, self.systems, target)
+
+    def undefined(self, target: TensorTarget) -> dict[str, list[str]]:
+        """Keys of the crystals that have no anisotropy ratio, no relative error, ..."""
+        return metrics.undefined(self.predicted, self.true, self.keys, target)
+
+
+def errors_by_element(tested: Predictions, crystals: CrystalStore) -> dict[str, dict[str, float]]:
+    """Symbol -> `n` and `mae_ten` of the crystals that hold the element or, of one tensor an atom, of its atoms."""
+    target, index = crystals.target, {key: i for i, key in enumerate(crystals.keys)}
+    difference = np.abs(tested.predicted - tested.true).reshape(len(tested.keys), -1)
+    groups: dict[str, list[float]] = {}
+    for key, error in zip(tested.keys, difference[:, list(target.independent)].mean(axis=1), strict=True):
+        crystal, _, atom = key.rpartition("#") if target.per_atom else (key, "", "")
+        numbers = crystals[index[crystal]].numbers
+        for symbol in symbols(numbers[[int(atom)]] if target.per_atom else np.unique(numbers)):
+            groups.setdefault(symbol, []).append(float(error))
+    return {symbol: {"n": len(group), "mae_ten": float(np.mean(group))} for symbol, group in sorted(groups.items())}
+
+
+def component_names(target: TensorTarget) -> list[tuple[str, int]]:
+    """The independent components as `xx`, `xy`, ... with their flat index."""
+    return [("".join("xyz"[d] for d in np.unravel_index(index, target.shape)), index) for index in target.independent]
+
+
+def write_predictions(path: Path, parts: dict[str, Predictions], target: TensorTarget) -> None:
+    """All parts in one CSV: key, part, crystal system, independent components true and predicted."""
+    names = component_names(target)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for part, result in parts.items():
+            for k, key in enumerate(result.keys):
+                row: dict[str, Any] = {"key": key, "part": part, "crystal_system": result.systems[k]}
+                row |= {f"true_{name}": f"{result.true[k].flat[index]:.7g}" for name, index in names}
+                yield row | {f"predicted_{name}": f"{result.predicted[k].flat[index]:.7g}" for name, index in names}
+
+    write_rows(path, rows())
+
+
+def read_predictions(path: Path, part: str, target: TensorTarget) -> Predictions:
+    """What `write_predictions` wrote of one part."""
+    names = [name for name, _ in component_names(target)]
+    columns = [f"{prefix}_{name}" for prefix in ("predicted", "true") for name in names]
+    keys: list[str] = []
+    systems: list[str] = []
+    values = array("d")
+    for row in each_row(path):
+        if row["part"] == part:
+            keys.append(row["key"])
+            systems.append(sys.intern(row["crystal_system"]))
+            values.extend(float(row[column]) for column in columns)
+    numbers = torch.from_numpy(np.array(values)).reshape(len(keys), 2, len(names))
+    predicted, true = (target.from_independent(numbers[:, k]).numpy() for k in (0, 1))
+    return Predictions(keys, systems, predicted, true)

@@ -1,0 +1,173 @@
+"""The training crystals of a model, as far as an answer needs them: which are nearest, and is anything near at all?
+
+A crystal is described by what its encoder sees of it, free of frame, origin and cell: the mean over its atoms of the
+scalar features and of the norms of the others. Each channel is divided by its standard deviation over the training
+crystals; a distance is the root mean square of the differences of all channels.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+from tqdm import tqdm
+
+from zoo.contract.features import Features
+from zoo.contract.plugin import Encoder
+from zoo.errors import ZooError
+from zoo.graphs.graph import collate, size_sorted
+from zoo.storage.cache import give_back
+from zoo.training.batches import Samples
+
+NEIGHBOURS = 5  # a crystal is as novel as its mean distance to so many
+WITHIN = 0.99  # of the validation part are nearer than the threshold
+_ARRAYS, _NAMES = "reference.safetensors", "reference.json"
+
+
+def describe_crystals(atoms: Features, crystal: Tensor, n_crystals: int) -> Tensor:
+    """(B, D): the mean over the atoms of each crystal of the scalars (0e) and of the norms of all other channels.
+
+    Args:
+        atoms: features of N atoms.
+        crystal: (N,) the crystal of each.
+        n_crystals: B.
+    """
+    parts = [
+        atoms.values[:, where]
+        if ir.l == 0 and ir.p == 1
+        else atoms.values[:, where].reshape(-1, mul, ir.dim).norm(dim=-1)
+        for (mul, ir), where in zip(atoms.irreps, atoms.irreps.slices(), strict=True)
+    ]
+    invariant = torch.cat(parts, dim=1).double()
+    sums = invariant.new_zeros((n_crystals, invariant.shape[1])).index_add_(0, crystal, invariant)
+    return (sums / torch.bincount(crystal, minlength=n_crystals)[:, None]).float()
+
+
+@torch.no_grad()
+def describe_samples(
+    encoder: Encoder, samples: Samples, indices: Sequence[int], device: torch.device, edges_per_batch: int = 16_000
+) -> np.ndarray:
+    """(n, D) of the crystals `indices`: from the cached embeddings where there are some, else by `encoder`."""
+    if samples.embeddings is None:
+        encoder.to(device).eval()
+    found: list[Tensor] = [torch.empty(0)] * len(indices)
+    batches = size_sorted(samples.graphs.n_edges[list(indices)].tolist(), edges_per_batch)
+    for chosen in tqdm(batches, desc="training crystals", unit=" batches", disable=None, leave=False):
+        these = [indices[i] for i in chosen]
+        counts = torch.from_numpy(samples.graphs.n_atoms[these])
+        if samples.embeddings is not None:
+            atoms = samples.embeddings.read(these).atoms
+        else:
+            atoms = encoder(collate([samples.graphs[i] for i in these]).to(device)).atoms
+        crystal = torch.arange(len(these)).repeat_interleave(counts).to(atoms.values.device)
+        for i, descriptor in zip(chosen, describe_crystals(atoms, crystal, len(these)).cpu(), strict=True):
+            found[i] = descriptor
+        give_back()
+    return torch.stack(found).numpy()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """n training crystals.
+
+    Attributes:
+        names: of each `key`, `formula`, `crystal_system`.
+        tensors: (n, *target.shape), what they are labelled with; None where there is one tensor an atom.
+        descriptors: (n, D) float32, in units of `scale`.
+        scale: (D,) standard deviation of each channel of `describe_crystals`.
+        threshold: of the distance, see `novelty`.
+    """
+
+    names: Sequence[Mapping[str, str]]
+    tensors: np.ndarray | None
+    descriptors: np.ndarray
+    scale: np.ndarray
+    threshold: float
+
+    @classmethod
+    def of(
+        cls,
+        names: Sequence[Mapping[str, str]],
+        tensors: np.ndarray | None,
+        training: np.ndarray,
+        validation: np.ndarray,
+    ) -> Reference:
+        """From the names and labels of the training crystals, and what `describe_crystals` gives for both parts."""
+        scale = training.std(0)
+        scale[scale < 1e-6 * max(float(scale.max()), 1e-12)] = np.inf  # a channel that never changes tells nothing
+        found = cls(names, tensors, training / scale, scale, np.inf)
+        threshold = sorted(found.novelty(one) for one in validation)[math.ceil(WITHIN * len(validation)) - 1]
+        return cls(names, tensors, found.descriptors, scale, threshold)
+
+    @cached_property
+    def largest(self) -> float | None:
+        """‖T‖_F of the largest training tensor."""
+        if self.tensors is None:
+            return None
+        return float(np.linalg.norm(self.tensors.reshape(len(self.tensors), -1), axis=1).max())
+
+    def distances(self, descriptor: np.ndarray) -> np.ndarray:
+        """(n,) from a crystal, (D,) as `describe_crystals` gives it, to each training crystal."""
+        return np.sqrt(np.square(self.descriptors - descriptor / self.scale).mean(axis=1))
+
+    def novelty(self, descriptor: np.ndarray) -> float:
+        """Mean distance to the `NEIGHBOURS` nearest training crystals."""
+        count = min(NEIGHBOURS, len(self.descriptors))
+        return float(np.partition(self.distances(descriptor), count - 1)[:count].mean())
+
+    def nearest(self, descriptor: np.ndarray, count: int) -> tuple[dict[str, Any], ...]:
+        """The nearest training crystals: key, formula, crystal system, distance, tensor; nearest first."""
+        distances = self.distances(descriptor)
+        return tuple(
+            {
+                **self.names[i],
+                "distance": float(distances[i]),
+                "tensor": None if self.tensors is None else self.tensors[i].tolist(),
+            }
+            for i in np.argsort(distances, kind="stable")[:count]
+        )
+
+    def save(self, folder: Path) -> None:
+        """Two files in a model folder: numbers as safetensors, names as JSON."""
+        arrays = {"descriptors": self.descriptors, "scale": self.scale, "threshold": np.array([self.threshold])}
+        if self.tensors is not None:
+            arrays["tensors"] = self.tensors
+        numbers = {name: torch.from_numpy(np.ascontiguousarray(array, "<f4")) for name, array in arrays.items()}
+        (folder / _ARRAYS).write_bytes(save(numbers))
+        (folder / _NAMES).write_text(json.dumps(list(self.names), ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Reference:
+        """From a model folder of format 3 or later.
+
+        Raises:
+            ZooError: the files are missing or damaged.
+        """
+        for name in (_ARRAYS, _NAMES):
+            if not (folder / name).is_file():
+                raise ZooError(f"{folder / name} is missing: bring it back, or train the model again")
+        try:
+            arrays = {name: tensor.numpy() for name, tensor in load_file(folder / _ARRAYS).items()}
+            names = json.loads((folder / _NAMES).read_text(encoding="utf-8"))
+            found = cls(
+                names, arrays.get("tensors"), arrays["descriptors"], arrays["scale"], float(arrays["threshold"][0])
+            )
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            raise ZooError(f"{folder / _ARRAYS} is damaged: {error}") from None
+        if not (isinstance(names, list) and len(names) == len(found.descriptors) and all(map(_is_name, names))):
+            raise ZooError(f"{folder / _NAMES} is damaged, or does not belong to {_ARRAYS}")
+        return found
+
+
+def _is_name(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(isinstance(entry.get(k), str) for k in ("key", "formula", "crystal_system"))

@@ -1,0 +1,223 @@
+"""What a model says of one crystal, and of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.contract.target import TensorTarget
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    import pandas
+
+NUMBERS = ("polycrystalline", "anisotropy", "refractive_index", "bulk_modulus", "shear_modulus")
+"""The single numbers that follow from a tensor, of those kinds that have them (`zoo.evaluation.derived.describe`)."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one crystal. What a tensor of its kind does not have is None.
+
+    Attributes:
+        formula: reduced.
+        crystal_system: of the structure, by spglib.
+        target: which tensor, and its unit.
+        tensor: (*target.shape), or per atom (n_atoms, *target.shape), in the Cartesian frame of the structure that was
+            asked about.
+        warnings: what speaks against trusting it.
+        derived: what follows from one tensor a crystal: eigenvalues, axes, ... (see `zoo.evaluation.derived.describe`).
+        spread: shape of `tensor`, standard deviation over the members of an ensemble; None for a single model.
+        polycrystalline_spread: that of tr/3, likewise.
+        coverage: share of crystals like those of the validation part whose true value shall be within an interval, of
+            each number for itself; what share of the test part was, is in `card.metrics["calibration"]`. None where the
+            model has no calibrated uncertainty.
+        intervals: name of a number -> [low, high]; `eigenvalues` -> one such a (sorted) eigenvalue, all three together.
+        tensor_radius: ‖true - tensor‖_F is no larger, at the same coverage.
+        novelty: `distance` to the nearest training crystals and the `threshold` that 99 % of the validation part are
+            within (see `zoo.inference.novelty`); None where the model does not know its training crystals.
+        nearest: the nearest training crystals, as many as were asked for.
+    """
+
+    formula: str
+    crystal_system: str
+    target: TensorTarget
+    tensor: np.ndarray
+    warnings: tuple[str, ...] = ()
+    derived: Mapping[str, Any] = field(default_factory=dict)
+    spread: np.ndarray | None = None
+    polycrystalline_spread: float | None = None
+    coverage: float | None = None
+    intervals: Mapping[str, list[Any]] = field(default_factory=dict)
+    tensor_radius: float | None = None
+    novelty: Mapping[str, float] | None = None
+    nearest: tuple[Mapping[str, Any], ...] | None = None
+
+    @property
+    def eigenvalues(self) -> np.ndarray | None:
+        """(3,), ascending."""
+        return self._array("eigenvalues")
+
+    @property
+    def axes(self) -> np.ndarray | None:
+        """(3, 3): the rows are the unit vectors that belong to the eigenvalues, in the frame of the tensor."""
+        return self._array("axes")
+
+    @property
+    def voigt(self) -> np.ndarray | None:
+        """(6, 6), of an elastic stiffness."""
+        return self._array("voigt")
+
+    @property
+    def polycrystalline(self) -> float | None:
+        """tr/3: the constant of a polycrystal without texture."""
+        return self.derived.get("polycrystalline")
+
+    @property
+    def anisotropy(self) -> float | None:
+        """λ_max/λ_min; None where λ_min is near zero or negative."""
+        return self.derived.get("anisotropy")
+
+    @property
+    def refractive_index(self) -> float | None:
+        """sqrt(tr/3) of an electronic dielectric tensor; None where the trace is not positive."""
+        return self.derived.get("refractive_index")
+
+    @property
+    def bulk_modulus(self) -> float | None:
+        """Voigt-Reuss-Hill, of an elastic stiffness; None where it is not positive definite."""
+        return self.derived.get("bulk_modulus")
+
+    @property
+    def shear_modulus(self) -> float | None:
+        """Voigt-Reuss-Hill, likewise."""
+        return self.derived.get("shear_modulus")
+
+    def _array(self, name: str) -> np.ndarray | None:
+        return np.array(self.derived[name]) if name in self.derived else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON: what `zoo predict --format json` prints and a server answers."""
+        content: dict[str, Any] = {
+            "formula": self.formula,
+            "crystal_system": self.crystal_system,
+            "tensor": self.tensor.tolist(),
+            **self.derived,
+            "spread": None if self.spread is None else self.spread.tolist(),
+            "polycrystalline_spread": self.polycrystalline_spread,
+            "coverage": self.coverage,
+            "intervals": dict(self.intervals),
+            "tensor_radius": self.tensor_radius,
+            "novelty": None if self.novelty is None else dict(self.novelty),
+        }
+        if self.nearest is not None:
+            content["nearest"] = [dict(near) for near in self.nearest]
+        return {**content, "warnings": list(self.warnings)}
+
+    def row(self) -> dict[str, Any]:
+        """One line of a table: the numbers, and the tensor as a whole."""
+        numbers: dict[str, Any] = {}
+        for name in NUMBERS:
+            if name in self.derived:
+                numbers[name] = self.derived[name]
+            if name in self.intervals:
+                numbers[f"{name}_low"], numbers[f"{name}_high"] = self.intervals[name]
+        numbers |= {f"eigenvalue_{k}": value for k, value in enumerate(self.derived.get("eigenvalues", ()), 1)}
+        if self.coverage is not None:
+            numbers["coverage"] = self.coverage
+        if self.novelty is not None:
+            numbers["novelty"] = self.novelty["distance"]
+        return {
+            "formula": self.formula,
+            "crystal_system": self.crystal_system,
+            **numbers,
+            "tensor": self.tensor,
+            "warnings": "; ".join(self.warnings),
+        }
+
+    def __str__(self) -> str:
+        tensor = np.array2string(self.tensor, precision=3, suppress_small=True)
+        lines = [f"{self.formula} ({self.crystal_system}): {self.title}", tensor]
+        lines += [f"{name}: {value}" for name, value in self._numbers().items()]
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the tensor as a matrix, the numbers below it."""
+        parts = [f"<b>{escape(self.formula)}</b> ({self.crystal_system}): {escape(self.title)}"]
+        if self.tensor.ndim == 2:
+            rows = "".join(
+                "<tr>" + "".join(f"<td style='text-align:right'>{value:.3f}</td>" for value in row) + "</tr>"
+                for row in np.round(self.tensor, 3) + 0.0
+            )
+            parts.append(f"<table>{rows}</table>")
+        else:
+            parts.append(f"<pre>{escape(np.array2string(self.tensor, precision=3, suppress_small=True))}</pre>")
+        numbers = "".join(
+            f"<tr><td>{escape(name)}</td><td style='text-align:left'>{escape(value)}</td></tr>"
+            for name, value in self._numbers().items()
+        )
+        if numbers:
+            parts.append(f"<table>{numbers}</table>")
+        parts += [f"<div>warning: {escape(warning)}</div>" for warning in self.warnings]
+        return "".join(parts)
+
+    @property
+    def title(self) -> str:
+        """`total dielectric tensor`, with the unit where there is one."""
+        kind = "dielectric tensor" if "dielectric" in self.target.quantity else "tensor"
+        unit = "" if self.target.unit == "1" else f", {self.target.unit}"
+        return f"{self.target.name} {kind}{unit}"
+
+    def _numbers(self) -> dict[str, str]:
+        """For people: `8.24 (90 %: 6.90 to 9.58)`."""
+        share = "" if self.coverage is None else f"{100 * self.coverage:.0f} %: "
+        shown = {}
+        if "eigenvalues" in self.derived:
+            shown["eigenvalues"] = ", ".join(f"{value:.3f}" for value in self.derived["eigenvalues"])
+        for name in NUMBERS:
+            if name in self.derived:
+                value = self.derived[name]
+                words = "undefined" if value is None else f"{value:.3f}"
+                if name in self.intervals:
+                    low, high = self.intervals[name]
+                    words += f" ({share}{low:.3f} to {high:.3f})"
+                shown[name.replace("_", " ")] = words
+        return shown
+
+
+class Predictions(list[Prediction]):
+    """Answers for several crystals: a list that a notebook shows as a table.
+
+    Attributes:
+        names: paths of those that came from files, None for the others.
+    """
+
+    names: Sequence[str | None] = ()
+
+    def dataframe(self) -> pandas.DataFrame:
+        """A row a crystal; with the column `file` where some came from files."""
+        import pandas
+
+        rows = [answer.row() for answer in self]
+        if any(self.names) and len(self.names) == len(rows):
+            rows = [{"file": name, **row} for name, row in zip(self.names, rows, strict=True)]
+        return pandas.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        table = self.dataframe()
+        html: str = table.drop(columns="tensor", errors="ignore").to_html(float_format="{:.3f}".format)
+        return html
+
+
+def by_file(names: Sequence[str], answers: Sequence[Prediction | ZooError]) -> list[dict[str, Any]]:
+    """What `zoo predict --format json` prints: of each file the answer or, in its place, the error without the name."""
+    return [
+        {"file": name, "error": str(answer).removeprefix(f"{name}: ")}
+        if isinstance(answer, ZooError)
+        else {"file": name, **answer.as_dict()}
+        for name, answer in zip(names, answers, strict=True)
+    ]

@@ -1,0 +1,329 @@
+"""Ask a trained model about crystals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import torch
+from pymatgen.core import Structure
+from tqdm import tqdm
+
+from zoo.data.inputs import CLOSEST, CrystalLike, checked_crystal, is_one, structure_of, too_close
+from zoo.data.symmetry import crystal_system, rotated, symmetry
+from zoo.errors import ZooError
+from zoo.evaluation import derived
+from zoo.evaluation.calibration import LEVELS
+from zoo.graphs.crystal import Crystal
+from zoo.graphs.elements import refuse_unknown_elements
+from zoo.graphs.graph import CrystalGraph, collate, crystal_graphs, size_sorted
+from zoo.inference.novelty import NEIGHBOURS, Reference, describe_crystals
+from zoo.inference.prediction import Prediction, Predictions
+from zoo.model import checkpoint
+from zoo.model.tensor_model import TensorModel
+from zoo.runtime.devices import choose_device
+from zoo.runtime.timing import Stopwatch
+
+EDGES_PER_BATCH = 20_000
+AT_ONCE = 256  # crystals in memory as graphs
+MAX_ATOMS = 10_000  # of one crystal
+MOST_NEIGHBOURS = 100
+BEYOND = 10
+"""Times the largest training tensor: no answer that large was ever learned."""
+
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+
+
+class Predictor:
+    """A trained model, or an ensemble, that answers in the frame of the question.
+
+    Attributes:
+        card: what is known of the model (see `zoo.model.checkpoint.Card`).
+        reference: its training crystals; None for a model of format 2 or before.
+        folder: where it was loaded from.
+        max_atoms: crystals with more are refused.
+    """
+
+    def __init__(
+        self,
+        card: checkpoint.Card,
+        members: Sequence[TensorModel],
+        device: torch.device,
+        reference: Reference | None = None,
+        folder: Path | None = None,
+        max_atoms: int = MAX_ATOMS,
+    ) -> None:
+        self.card = card
+        self.members = [member.to(device) for member in members]
+        self.device = device
+        self.reference = reference
+        self.folder = folder
+        self.max_atoms = max_atoms
+        self._calibration = card.calibration
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu", max_atoms: int = MAX_ATOMS) -> Predictor:
+        """From a model folder.
+
+        Raises:
+            ZooError: as `zoo.model.checkpoint.load`, or the device is not to be had.
+        """
+        card, members = checkpoint.load(folder)
+        reference = Reference.load(folder) if card.format_version >= 3 else None
+        return cls(card, members, choose_device(device), reference, folder, max_atoms)
+
+    def __repr__(self) -> str:
+        made, count = self.card.recipe, len(self.members)
+        which = f"an ensemble of {count}" if count > 1 else "one model"
+        return f"<Predictor {made.name}: {made.encoder.name} + {made.readout.name}, {self.card.target.name}, {which}>"
+
+    @overload
+    def predict(self, crystals: CrystalLike, **options: Any) -> Prediction: ...
+
+    @overload
+    def predict(self, crystals: Iterable[CrystalLike], **options: Any) -> Predictions: ...
+
+    def predict(self, crystals: CrystalLike | Iterable[CrystalLike], **options: Any) -> Prediction | Predictions:
+        """One answer for one crystal, a list of answers, in their order, for several.
+
+        Args:
+            crystals: pymatgen Structures, ASE Atoms, or paths of CIF or VASP files.
+            options: as `predict_each`.
+
+        Raises:
+            ZooError: the first crystal that cannot be answered; `predict_each` answers the others.
+        """
+        if is_one(crystals):
+            return self.predict([crystals], **options)[0]  # type: ignore[list-item]
+        asked: list[CrystalLike] = list(crystals)  # type: ignore[arg-type]
+        answers = Predictions()
+        answers.names = [str(crystal) if isinstance(crystal, str | Path) else None for crystal in asked]
+        for answer in self.predict_each(asked, **options):
+            if isinstance(answer, ZooError):
+                raise answer
+            answers.append(answer)
+        return answers
+
+    def predict_each(
+        self,
+        crystals: Iterable[CrystalLike],
+        *,
+        symprec: float | None = None,
+        coverage: float = 0.9,
+        neighbours: int = 0,
+        progress: bool = False,
+    ) -> list[Prediction | ZooError]:
+        """For each crystal the answer or, in its place, the error that says why there is none.
+
+        Args:
+            crystals: as for `predict`; what is asked of one does not change the answer for another.
+            symprec: project each tensor on the point group that spglib finds within so many Å; None: as predicted.
+            coverage: of the intervals, one of `zoo.evaluation.calibration.LEVELS`.
+            neighbours: how many of the nearest training crystals to name.
+            progress: draw a bar.
+
+        Raises:
+            ZooError: an option that makes no sense for this model.
+        """
+        self._refuse_options(symprec, coverage, neighbours)
+        asked = list(crystals)
+        answers: list[Prediction | ZooError] = []
+        with tqdm(total=len(asked), desc="predicting", unit=" crystals", disable=None if progress else True) as bar:
+            for start in range(0, len(asked), AT_ONCE):
+                part = asked[start : start + AT_ONCE]
+                answers += self._answer_together(part, symprec, coverage, neighbours)
+                bar.update(len(part))
+        return answers
+
+    def tensors(self, structures: Sequence[Structure]) -> list[np.ndarray]:
+        """For each structure every member's tensor, (members, *target.shape), per atom (members, n_atoms, *shape).
+
+        Raises:
+            ZooError: the first crystal that cannot be answered.
+        """
+        found = self.ask(structures)
+        for answer in found:
+            if isinstance(answer, ZooError):
+                raise answer
+        return [answer[0] for answer in found if not isinstance(answer, ZooError)]
+
+    def ask(
+        self, structures: Sequence[Structure], watch: Stopwatch | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray | None] | ZooError]:
+        """For each structure what all that is said of it follows from, or the error that says why there is nothing.
+
+        Args:
+            structures: some hundred at most: their graphs are in memory at once.
+            watch: counts the time of "graphs", "encoder" and "readout"; an encoder that the readout differentiates is
+                counted with it, as is what a GPU has only been told to do.
+
+        Returns:
+            Every member's tensor, as in `tensors`, and what `Reference.novelty` describes the crystal by, (D,), where
+            the model knows its training crystals.
+        """
+        watch = watch or Stopwatch()
+        names = [structure.composition.reduced_formula for structure in structures]
+        with watch("graphs"):
+            found: list[Any] = [_or_error(self._checked, structure) for structure in structures]
+            good = [i for i, crystal in enumerate(found) if not isinstance(crystal, ZooError)]
+            made = crystal_graphs((found[i] for i in good), self.members[0].encoder.cutoff)
+            graphs = dict(zip(good, made, strict=True))
+            for i in good:
+                if shortest_edge(graphs[i]) < CLOSEST:
+                    found[i] = ZooError(too_close(names[i]))
+                    del graphs[i]
+        asked = list(graphs)
+        for chosen in size_sorted([len(graph.src) for graph in graphs.values()], EDGES_PER_BATCH):
+            chosen = [asked[k] for k in chosen]
+            answers = zip(chosen, *self._forward([graphs[i] for i in chosen], watch), strict=True)
+            for i, tensors, descriptor in answers:
+                finite = np.isfinite(tensors).all()
+                reason = f"no finite answer for {names[i]}: are two of its atoms at one place?"
+                found[i] = (tensors, descriptor) if finite else ZooError(reason)
+        return found
+
+    def _refuse_options(self, symprec: float | None, coverage: float, neighbours: int) -> None:
+        if coverage not in LEVELS:
+            raise ZooError(f"coverage is one of {', '.join(map(str, LEVELS))}, not {coverage}")
+        if symprec is not None and not (_is_number(symprec) and 0 < symprec <= 1):
+            raise ZooError(f"symprec is a distance of more than 0 and at most 1 Å, not {symprec}")
+        if symprec is not None and self.card.target.per_atom:
+            raise ZooError(f"'{self.card.target.name}' is one tensor an atom: only one a crystal can be projected")
+        if not (_is_number(neighbours) and neighbours in range(MOST_NEIGHBOURS + 1)):
+            raise ZooError(f"neighbours counts training crystals, 0 to {MOST_NEIGHBOURS}, not {neighbours}")
+        if neighbours and self.reference is None:
+            raise ZooError("this model was saved without its training crystals (format 2 or before): train it again")
+
+    def _answer_together(
+        self, part: Sequence[CrystalLike], symprec: float | None, coverage: float, neighbours: int
+    ) -> list[Prediction | ZooError]:
+        structures: list[Structure | ZooError] = [_or_error(structure_of, crystal) for crystal in part]
+        good = [structure for structure in structures if not isinstance(structure, ZooError)]
+        found = iter(self.ask(good))
+        answers: list[Prediction | ZooError] = []
+        for structure in structures:
+            if isinstance(structure, ZooError):
+                answers.append(structure)
+                continue
+            outcome = next(found)
+            if isinstance(outcome, ZooError):
+                answers.append(outcome)
+            else:
+                answers.append(self._answer(structure, *outcome, symprec, coverage, neighbours))
+        return answers
+
+    def _checked(self, structure: Structure) -> Crystal:
+        crystal = checked_crystal(structure, self.max_atoms)
+        refuse_unknown_elements(self.members[0].encoder, [structure.composition.reduced_formula], [crystal])
+        return crystal
+
+    def _forward(
+        self, graphs: list[CrystalGraph], watch: Stopwatch
+    ) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+        """Of one batch the tensors of all members, as `tensors`, and what describes each crystal (`Reference`)."""
+        with watch("graphs"):
+            batch = collate(graphs).to(self.device)
+        first = self.members[0]
+        embedding, found = None, []
+        with nullcontext() if first.readout.needs_grad else torch.inference_mode():
+            for member in self.members:
+                mine = None
+                if not member.readout.needs_grad:
+                    # A frozen encoder is shared, and runs once for all members.
+                    with watch("encoder"):
+                        mine = (
+                            embedding
+                            if embedding is not None and member.encoder is first.encoder
+                            else member.encoder(batch)
+                        )
+                    embedding = mine if member is first else embedding
+                with watch("readout"):
+                    found.append(member(batch, mine).detach().cpu().numpy())
+        descriptors: list[np.ndarray | None] = [None] * len(graphs)
+        if self.reference is not None:
+            with torch.no_grad(), watch("encoder"):
+                atoms = (first.encoder(batch) if embedding is None else embedding).atoms
+                descriptors = list(describe_crystals(atoms, batch.crystal, len(graphs)).cpu().numpy())
+        tensors = np.stack(found)
+        if not self.card.target.per_atom:
+            return list(tensors.swapaxes(0, 1)), descriptors
+        ends = np.cumsum([len(graph.numbers) for graph in graphs])
+        return np.split(tensors, ends[:-1], axis=1), descriptors
+
+    def _answer(
+        self,
+        structure: Structure,
+        tensors: np.ndarray,
+        descriptor: np.ndarray | None,
+        symprec: float | None,
+        coverage: float,
+        neighbours: int,
+    ) -> Prediction:
+        target, warnings = self.card.target, []
+        unseen = sorted({site.specie.symbol for site in structure if site.specie.Z not in self.card.elements})
+        if unseen:
+            warnings.append(f"not among the training crystals: {', '.join(unseen)}")
+        if symprec is not None:
+            group = symmetry(structure, symprec)
+            if group is None:
+                warnings.append(f"not projected: spglib finds no symmetry within {symprec} Å")
+            else:
+                tensors = np.stack([rotated(tensor, group.rotations).mean(0) for tensor in tensors])
+        several = len(tensors) > 1
+        tensor = tensors.mean(0)
+        has_trace = derived.is_symmetric_matrix(target) and not target.per_atom
+        constants = derived.polycrystalline(tensors) if has_trace else None
+        more: dict[str, Any] = {}
+        if self._calibration is not None and not target.per_atom:
+            intervals, radius = self._calibration.intervals(tensors.astype(np.float64), target, coverage)
+            more = {"coverage": coverage, "intervals": intervals, "tensor_radius": radius}
+            if not intervals and radius is None:
+                more["coverage"] = None
+                n = self._calibration.n
+                warnings.append(f"no intervals of {100 * coverage:.0f} %: {n} validation crystals are too few for that")
+        if self.reference is not None and descriptor is not None:
+            distance = self.reference.novelty(descriptor)
+            more["novelty"] = {"distance": distance, "threshold": self.reference.threshold}
+            limit = self.reference.threshold
+            if distance > limit:
+                warnings.append(
+                    f"unlike the training crystals: its features are {distance:.2f} from the {NEIGHBOURS} nearest of "
+                    f"them, on average; those of 99 % of the validation crystals are within {limit:.2f}"
+                )
+            if self.reference.largest is not None and np.linalg.norm(tensor) > BEYOND * self.reference.largest:
+                warnings.append(f"more than {BEYOND} times as large as the largest training tensor")
+            if neighbours:
+                more["nearest"] = self.reference.nearest(descriptor, neighbours)
+        return Prediction(
+            formula=structure.composition.reduced_formula,
+            crystal_system=crystal_system(structure),
+            target=target,
+            tensor=tensor,
+            warnings=tuple(warnings),
+            derived={} if target.per_atom else derived.describe(tensor, target),
+            spread=tensors.std(0, ddof=1) if several else None,
+            polycrystalline_spread=float(constants.std(ddof=1)) if several and constants is not None else None,
+            **more,
+        )
+
+
+def shortest_edge(graph: CrystalGraph) -> float:
+    """Å; infinite where no two atoms are within the cutoff."""
+    vectors = graph.positions[graph.src] - graph.positions[graph.dst] + graph.shift @ graph.cell
+    return float(np.linalg.norm(vectors, axis=1).min(initial=np.inf))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _or_error(do: Callable[[Given], Found], given: Given) -> Found | ZooError:
+    try:
+        return do(given)
+    except ZooError as error:
+        return error

@@ -1,0 +1,185 @@
+"""A trained model on disk: `model.json` and one safetensors file a member. Nothing in it is code or pickled.
+
+A single model is an ensemble of one. The weights of a frozen encoder are not in it: they come with the encoder's
+own package, and the fingerprint kept here says whether they are still the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from zoo import __version__
+from zoo.config import plugins, recipe
+from zoo.config.recipe import Recipe
+from zoo.contract.target import TensorTarget
+from zoo.errors import ZooError
+from zoo.evaluation.calibration import Calibration
+from zoo.model import tensor_model
+from zoo.model.tensor_model import TensorModel
+
+FORMAT_VERSION = 3
+"""2: encoder.trainable and encoder.learning_rate in the recipe, per_atom targets. 3: calibration; the training crystals
+(`zoo.inference.novelty`) and predictions.csv beside the weights."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trained model of a folder.
+
+    Attributes:
+        seed: of its initialisation and the order of its batches.
+        split_seed: of the split that it was trained on.
+        val_mae_ten: its lowest validation error.
+    """
+
+    seed: int
+    split_seed: int
+    val_mae_ten: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """What `model.json` says.
+
+    Attributes:
+        recipe: the resolved recipe.
+        target: what is predicted.
+        members: one for each weights file.
+        elements: atomic numbers that occur in the training part.
+        seen: keys of the crystals that training and validation saw, of all members.
+        encoder_fingerprint: of a frozen encoder, else None.
+        versions: kind of plugin -> name and distribution; and the zoo's own version.
+        metrics: `metrics.json` of the run, as far as it was known.
+        calibration: of an ensemble's spread, else None.
+        format_version: that it was read with.
+    """
+
+    recipe: Recipe
+    target: TensorTarget
+    members: tuple[Member, ...]
+    elements: tuple[int, ...]
+    seen: tuple[str, ...]
+    encoder_fingerprint: str | None
+    versions: Mapping[str, str]
+    metrics: Mapping[str, Any]
+    calibration: Calibration | None = None
+    format_version: int = FORMAT_VERSION
+
+
+def save(folder: Path, card: Card, weights: Sequence[Mapping[str, Tensor]]) -> None:
+    """Write the members' learned state (`TensorModel.learned().state_dict()`) and the card into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, state in enumerate(weights):
+        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+        # Not save_file, which lets nobody else read what it writes.
+        (folder / _weights(index)).write_bytes(save_tensors(tensors))
+    content = {
+        "format_version": FORMAT_VERSION,
+        "recipe": recipe.resolved(card.recipe),
+        "target": dataclasses.asdict(card.target),
+        "members": [dataclasses.asdict(member) for member in card.members],
+        "elements": list(card.elements),
+        "seen": list(card.seen),
+        "encoder_fingerprint": card.encoder_fingerprint,
+        "versions": {"zoo": __version__, **card.versions},
+        "metrics": dict(card.metrics),
+        "calibration": None if card.calibration is None else card.calibration.as_dict(),
+    }
+    (folder / "model.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a model folder.
+
+    Raises:
+        ZooError: there is none, or a newer version of the zoo wrote it.
+    """
+    path = folder / "model.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ZooError(f"{folder} holds no model: there is no model.json") from None
+    except ValueError:
+        raise ZooError(f"{path} is no valid JSON") from None
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if not isinstance(version, int):
+        raise ZooError(f"{path} does not name a format version: it is not the zoo's")
+    if version > FORMAT_VERSION:
+        wrote = content.get("versions", {}).get("zoo", "a newer version")
+        raise ZooError(
+            f"{folder} has format version {version}, this zoo reads up to {FORMAT_VERSION}; "
+            f"pip install -U crystal-tensor-zoo (it was written by {wrote})"
+        )
+    try:
+        target, calibrated = TensorTarget(**content["target"]), content.get("calibration")
+        return Card(
+            recipe=recipe.parse(content["recipe"], str(path)),
+            target=target,
+            members=tuple(Member(**member) for member in content["members"]),
+            elements=tuple(content["elements"]),
+            seen=tuple(content["seen"]),
+            encoder_fingerprint=content["encoder_fingerprint"],
+            versions=content["versions"],
+            metrics=content["metrics"],
+            calibration=None if calibrated is None else Calibration.from_dict(calibrated, target),
+            format_version=version,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ZooError(f"{path} is damaged: {error!r}") from None
+
+
+def load(folder: Path) -> tuple[Card, list[TensorModel]]:
+    """The card and its members, in eval mode, sharing one frozen encoder.
+
+    Raises:
+        ZooError: as `read_card`; a plugin that is not installed; weights that do not fit; a frozen encoder whose
+            weights are not those that the model was trained with.
+    """
+    card = read_card(folder)
+    made = card.recipe
+    for kind in ("encoder", "readout"):
+        if made.plugins[kind] not in plugins.available(kind):
+            raise ZooError(
+                f"{folder} needs the {kind} '{made.plugins[kind]}', which is not installed: "
+                f"it was {card.versions.get(kind, 'of an unknown package')}"
+            )
+    models: list[TensorModel] = []
+    for index in range(len(card.members)):
+        member = tensor_model.build(made.encoder, made.readout, card.target)
+        if models and member.frozen:
+            member.encoder = models[0].encoder
+        _restore(member, folder / _weights(index))
+        models.append(member.eval())
+    encoder = models[0].encoder
+    if models[0].frozen and encoder.fingerprint() != card.encoder_fingerprint:
+        raise ZooError(
+            f"{folder} was trained on other weights of '{made.encoder.name}' than are installed; "
+            f"install {card.versions.get('encoder', 'the version that it was trained with')}"
+        )
+    return card, models
+
+
+def _restore(member: TensorModel, path: Path) -> None:
+    try:
+        member.learned().load_state_dict(load_file(path), strict=True)
+    except FileNotFoundError:
+        raise ZooError(f"{path} is missing") from None
+    except SafetensorError as error:
+        raise ZooError(f"{path} is damaged: {error}") from None
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise ZooError(f"{path} does not fit the installed plugins: {first}") from None
+
+
+def _weights(index: int) -> str:
+    return f"member_{index}.safetensors"

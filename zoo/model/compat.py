@@ -1,0 +1,53 @@
+"""Which encoder goes with which readout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zoo.config import plugins
+from zoo.contract.target import TensorTarget
+from zoo.errors import ZooError
+from zoo.model import tensor_model
+
+
+def pairs(formula: str = "ij=ji") -> list[dict[str, Any]]:
+    """Every pair of installed plugins, with default hyperparameters: {encoder, readout, works, reason, caveat}.
+
+    The reason is that of a pair that does not work; a caveat, what one that does is known to get wrong.
+
+    Raises:
+        ZooError: `formula` is no index symmetry.
+    """
+    target = TensorTarget("tensor", formula)
+    try:
+        target.irreps  # noqa: B018 - whether e3nn understands the formula
+    except Exception as error:  # e3nn raises many kinds
+        raise ZooError(f"'{formula}' is no index symmetry such as ij=ji or ijkl=jikl=klij: {error}") from None
+    return [
+        {
+            "encoder": encoder,
+            "readout": readout,
+            "works": (reason := _why_not(encoder, readout, target)) is None,
+            "reason": reason,
+            "caveat": _caveat(readout) if reason is None else None,
+        }
+        for encoder in plugins.available("encoder")
+        for readout in plugins.available("readout")
+    ]
+
+
+def _why_not(encoder: str, readout: str, target: TensorTarget) -> str | None:
+    """The pair does not fit or, where it does, what has to be installed for it."""
+    try:
+        hypers = plugins.hypers("encoder", encoder, {})
+        return tensor_model.mismatch(encoder, hypers, readout, target) or plugins.load("encoder", encoder).missing(
+            hypers
+        )
+    except ZooError as error:
+        return str(error)
+    except Exception as error:  # a stranger's plugin may raise anything; the other pairs are not its fault
+        return f"{type(error).__name__}: {error}"
+
+
+def _caveat(readout: str) -> str | None:
+    return "; ".join(dict.fromkeys(plugins.load("readout", readout).violates.values())) or None

@@ -1,0 +1,141 @@
+"""Encoder + readout + normaliser: a model that answers in physical units."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.config import plugins
+from zoo.config.recipe import EncoderChoice, Plugin
+from zoo.contract.batch import CrystalBatch
+from zoo.contract.features import Embedding
+from zoo.contract.plugin import Encoder, Readout
+from zoo.contract.target import TensorTarget
+from zoo.errors import ZooError
+
+
+class Normaliser(nn.Module):
+    """From a readout's numbers of order one to physical units, without breaking equivariance.
+
+    In the irreps of the target: one scale for each of them (for an elasticity's 2x0e+2x2e+1x4e five), and a shift of
+    the invariant ones (0e) alone. An element-wise mean and scale would depend on the frame. A tensor that grows with
+    the crystal is not shifted: a supercell would get the shift once.
+    """
+
+    def __init__(self, target: TensorTarget) -> None:
+        super().__init__()
+        self.target = target
+        self.shift: Tensor
+        self.scale: Tensor
+        self.register_buffer("shift", torch.zeros(target.irreps.dim))
+        self.register_buffer("scale", torch.ones(target.irreps.dim))
+
+    @torch.no_grad()
+    def fit(self, tensors: Tensor) -> None:
+        """Take mean and root mean square of the training tensors, (n, *target.shape)."""
+        values = self.target.to_irreps(tensors.double())
+        start = 0
+        for irrep in (irrep for mul, irrep in self.target.irreps for _ in range(mul)):
+            where = slice(start, start + irrep.dim)
+            start += irrep.dim
+            part = values[:, where]
+            if irrep.is_scalar() and (self.target.intensive or self.target.per_atom):
+                self.shift[where] = part.mean(0).to(self.shift)
+                part = part - part.mean(0)
+            rms = part.pow(2).mean().sqrt()
+            # A set without any anisotropy, or of one crystal, leaves nothing to scale by.
+            self.scale[where] = rms.to(self.scale) if rms > 1e-8 else 1.0
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """(n, *target.shape) -> (n, *target.shape)."""
+        return self.target.from_irreps(self.target.to_irreps(raw) * self.scale + self.shift)
+
+
+class TensorModel(nn.Module):
+    """A crystal tensor from a batch of crystals.
+
+    Attributes:
+        frozen: the encoder takes no gradient, and stays in eval mode whatever the mode of the model.
+    """
+
+    def __init__(self, encoder: Encoder, readout: Readout, target: TensorTarget, frozen: bool | None = None) -> None:
+        """`frozen`: None freezes a pretrained encoder and no other."""
+        super().__init__()
+        self.encoder = encoder
+        self.readout = readout
+        self.target = target
+        self.normaliser = Normaliser(target)
+        self.frozen = encoder.pretrained if frozen is None else frozen
+        if self.frozen:
+            encoder.requires_grad_(False)
+        self.train(self.training)
+
+    @property
+    def caches_embeddings(self) -> bool:
+        """The encoder's output is the same in every epoch, so it is computed once."""
+        return self.frozen and not self.readout.needs_grad
+
+    def train(self, mode: bool = True) -> TensorModel:
+        """As nn.Module's, but a frozen encoder stays in eval mode."""
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
+
+    def learned(self) -> nn.ModuleDict:
+        """The parts with state of their own: all but a frozen encoder, whose fingerprint is kept instead."""
+        parts: dict[str, nn.Module] = {"readout": self.readout, "normaliser": self.normaliser}
+        if not self.frozen:
+            parts["encoder"] = self.encoder
+        return nn.ModuleDict(parts)
+
+    def fit_normaliser(self, tensors: Tensor) -> None:
+        """Take the statistics of the training tensors, (n, *target.shape), where the readout wants them."""
+        if self.readout.normalise:
+            self.normaliser.fit(tensors)
+
+    def forward(self, batch: CrystalBatch, embedding: Embedding | None = None) -> Tensor:
+        """(B, *target.shape), per atom (N, *target.shape), in physical units.
+
+        `embedding` where it is at hand already (from the cache).
+        """
+        batch = self.readout.prepare(batch)
+        if embedding is None:
+            with torch.no_grad() if self.caches_embeddings else contextlib.nullcontext():
+                embedding = self.encoder(batch)
+        return self.normaliser(self.readout(embedding, batch))
+
+
+def mismatch(encoder: str, encoder_hypers: Any, readout: str, target: TensorTarget) -> str | None:
+    """Why a pair cannot work, or None; needs neither weights nor data."""
+    reader = plugins.load("readout", readout)
+    given = plugins.load("encoder", encoder).provides(encoder_hypers)
+    return reader.unmet(given, target)
+
+
+def build(encoder: EncoderChoice, readout: Plugin, target: TensorTarget) -> TensorModel:
+    """An untrained model from what a recipe says of its plugins.
+
+    Raises:
+        ZooError: an unknown plugin or setting, a missing extra, a pair that cannot work, or an encoder that starts at
+            random and shall not learn.
+    """
+    encoder_hypers = plugins.hypers("encoder", encoder.name, encoder.settings)
+    readout_hypers = plugins.hypers("readout", readout.name, readout.settings)
+    reason = mismatch(encoder.name, encoder_hypers, readout.name, target)
+    if reason is not None:
+        names = plugins.available("readout")
+        fits = [name for name in names if mismatch(encoder.name, encoder_hypers, name, target) is None]
+        others = f"; what fits: {', '.join(fits)}" if fits else ""
+        raise ZooError(
+            f"readout '{readout.name}' does not fit encoder '{encoder.name}': it {reason}{others} (zoo compat)"
+        )
+    kind = plugins.load("encoder", encoder.name)
+    if encoder.trainable is False and not kind.pretrained:
+        raise ZooError(f"encoder '{encoder.name}' starts at random and must learn: take out encoder.trainable: false")
+    made = kind(encoder_hypers)
+    head = plugins.load("readout", readout.name)(readout_hypers, kind.provides(encoder_hypers), made.cutoff, target)
+    return TensorModel(made, head, target, frozen=kind.pretrained and not encoder.trainable)

@@ -1,0 +1,1 @@
+"""Where and how a process computes: devices, distributed processes, timing."""

@@ -1,0 +1,1 @@
+"""Files that outlive a process: the cache, run folders and weights."""

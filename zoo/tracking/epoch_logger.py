@@ -1,0 +1,45 @@
+"""Epochs sent to MLflow while the training runs."""
+
+from __future__ import annotations
+
+import click
+
+from zoo.config.recipe import Recipe, Tracking
+from zoo.errors import ZooError
+from zoo.storage.run_folder import RunFolder, read_history
+from zoo.tracking.session import EpochRow, Session
+
+
+class LiveTracking:
+    """Logs every epoch; a server that does not answer is told of once and does not stop the training.
+
+    What is missed is sent when the training has ended, or by `zoo track`.
+    """
+
+    def __init__(self, tracking: Tracking, made: Recipe, folder: RunFolder, parent: str | None = None) -> None:
+        self._parent = parent
+        self._tracking = tracking
+        self._made = made
+        self._folder = folder
+        self._session: Session | None = None
+        self._off = False
+
+    def epoch(self, seed: int, row: EpochRow) -> None:
+        """Told of by the trainer after each epoch, when it is in the history."""
+        if self._off:
+            return
+        try:
+            if self._session is None:
+                self._session = Session(self._tracking, self._made, self._folder, self._parent)
+            self._session.log_epochs(seed, read_history(self._folder.seed(seed)))
+        except ZooError as error:
+            self._off = True
+            click.echo(f"warning: {error}; the training goes on, its results stay in the run folder", err=True)
+
+    def stopped(self, status: str) -> None:
+        """The run ended before its time: FAILED or KILLED. A resumption sets it running again."""
+        if self._session is not None and not self._off:
+            try:
+                self._session.set_status(status)
+            except ZooError as error:
+                click.echo(f"warning: {error}", err=True)

@@ -1,0 +1,160 @@
+"""A trained model against labelled crystals of another source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from zoo.config import plugins
+from zoo.config.recipe import Recipe
+from zoo.contract.plugin import Dataset
+from zoo.contract.target import TensorTarget
+from zoo.data import pipeline
+from zoo.data.crystals import CrystalStore
+from zoo.data.duplicates import KnownCrystals
+from zoo.data.reading import read
+from zoo.data.symmetry import CRYSTAL_SYSTEMS
+from zoo.errors import ZooError
+from zoo.evaluation import metrics
+from zoo.evaluation.derived import is_symmetric_matrix
+from zoo.evaluation.predictions import Predictions, component_names
+from zoo.graphs.elements import symbols
+from zoo.inference.predictor import Predictor
+
+CHUNK = 256  # crystals at a time, so that the bar moves
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Errors of a model on crystals that it has not seen.
+
+    Attributes:
+        target: which tensor.
+        errors: "all" and each crystal system -> metric -> value.
+        mean_baseline: the same for predicting the mean of the training tensors.
+        tested: predicted and true tensors.
+        formulas: reduced, by the key of the crystal.
+        left_out: key, stage and reason of every record that was not tested.
+    """
+
+    target: TensorTarget
+    errors: dict[str, dict[str, float | None]]
+    mean_baseline: dict[str, dict[str, float | None]]
+    tested: Predictions
+    formulas: Mapping[str, str]
+    left_out: list[dict[str, str]]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One a crystal or labelled atom: key, formula, crystal system, true and predicted components, error."""
+        names, tested = component_names(self.target), self.tested
+        for key, system, t, p in zip(tested.keys, tested.systems, tested.true, tested.predicted, strict=True):
+            yield {
+                "key": key,
+                "formula": self.formulas[key.rpartition("#")[0] if self.target.per_atom else key],
+                "crystal_system": system,
+                **{f"true_{name}": f"{t.flat[index]:.5g}" for name, index in names},
+                **{f"predicted_{name}": f"{p.flat[index]:.5g}" for name, index in names},
+                "frobenius": f"{np.linalg.norm(p - t):.4g}",
+            }
+
+
+def training_crystals(made: Recipe, seen: Sequence[str]) -> CrystalStore:
+    """The crystals that a model was trained and validated on, from its own dataset.
+
+    Raises:
+        ZooError: the dataset does not hold them any more.
+    """
+    settings = plugins.hypers("dataset", made.dataset.name, made.dataset.settings)
+    dataset: Dataset = plugins.load("dataset", made.dataset.name)(settings)
+    found, _ = read(dataset, dataset.targets()[made.target], "skip")
+    index = {key: i for i, key in enumerate(found.keys)}
+    missing = [key for key in seen if key not in index]
+    if missing:
+        raise ZooError(f"dataset '{made.dataset.name}' no longer holds {missing[0]}, which the model was trained on")
+    return found.select([index[key] for key in seen])
+
+
+def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None) -> Evaluation:
+    """Errors on a dataset's crystals, cleaned and deduplicated as the model's own data, less those it has seen.
+
+    Args:
+        predictor: the model.
+        dataset: must hold the model's target.
+        below: leave out crystals with an eigenvalue of this size or more, None for all.
+
+    Raises:
+        ZooError: the dataset lacks the target, or nothing is left; `below` for tensors without eigenvalues.
+    """
+    card, target = predictor.card, predictor.card.target
+    if below is not None and (target.per_atom or not is_symmetric_matrix(target)):
+        raise ZooError(f"'{target.name}' has no eigenvalues ({target.formula}): leave out --below")
+    ready = pipeline.prepare(
+        dataset,
+        card.target.name,
+        cleaning=card.recipe.data.cleaning,
+        deduplicate=True,
+        frame=card.recipe.data.frame,
+        on_bad_record="skip",
+    )
+    mine = training_crystals(card.recipe, card.seen)
+    known = KnownCrystals(mine.identity(i) for i in range(len(mine)))
+    elements = predictor.members[0].encoder.elements()
+    left_out: list[dict[str, str]] = list(ready.report["left_out"])
+    usable: list[int] = []
+    for index, key in enumerate(ready.crystals.keys):
+        twin = known.same_as(ready.crystals.identity(index))
+        numbers = np.unique(ready.crystals[index].numbers)
+        foreign = symbols(np.array([z for z in numbers if z not in elements])) if elements else []
+        if twin is not None:
+            left_out.append({"key": key, "stage": "seen", "reason": f"the model has seen it as {twin}"})
+        elif foreign:
+            reason = f"the encoder does not know {', '.join(sorted(foreign))}"
+            left_out.append({"key": key, "stage": "element", "reason": reason})
+        elif below is not None and (largest := np.linalg.eigvalsh(ready.crystals.tensor(index)).max()) >= below:
+            left_out.append({"key": key, "stage": "below", "reason": f"an eigenvalue is {largest:.4g}"})
+        else:
+            usable.append(index)
+    if not usable:
+        raise ZooError("no crystal is left that the model has not seen")
+    crystals = ready.crystals.select(usable)
+    tested = Predictions.of(crystals, _predict(predictor, crystals), _true(crystals))
+    train = _true(mine)
+    train = train[~np.isnan(train.reshape(len(train), -1)).any(axis=1)]
+    return Evaluation(
+        target=target,
+        errors=tested.errors(target),
+        mean_baseline={
+            system: metrics.mean_baseline(train, tested.true[chosen], target)
+            for system, chosen in _groups(tested.systems).items()
+        },
+        tested=tested,
+        formulas=dict(zip(crystals.keys, crystals.formulas, strict=True)),
+        left_out=left_out,
+    )
+
+
+def _predict(predictor: Predictor, crystals: CrystalStore) -> np.ndarray:
+    """(n, *shape), per atom (all atoms, *shape): the mean over the members."""
+    predicted = []
+    with tqdm(total=len(crystals), desc="predicting", unit=" crystals", disable=None, leave=False) as bar:
+        for start in range(0, len(crystals), CHUNK):
+            part = range(start, min(start + CHUNK, len(crystals)))
+            answers = [answer.mean(0) for answer in predictor.tensors([crystals.structure(i) for i in part])]
+            predicted.append(np.concatenate(answers) if crystals.target.per_atom else np.stack(answers))
+            bar.update(len(part))
+    return np.concatenate(predicted)
+
+
+def _true(crystals: CrystalStore) -> np.ndarray:
+    """As `_predict`, float64."""
+    join = np.concatenate if crystals.target.per_atom else np.stack
+    return join([crystals.tensor(i) for i in range(len(crystals))])
+
+
+def _groups(systems: list[str]) -> dict[str, list[int]]:
+    groups = {system: [i for i, of in enumerate(systems) if of == system] for system in CRYSTAL_SYSTEMS}
+    return {"all": list(range(len(systems)))} | {system: chosen for system, chosen in groups.items() if chosen}

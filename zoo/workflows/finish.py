@@ -1,0 +1,168 @@
+"""From the seeds' predictions to errors, figures and the model folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo.config import plugins
+from zoo.config.recipe import Recipe
+from zoo.contract.plugin import Encoder
+from zoo.contract.target import TensorTarget
+from zoo.data.crystals import CrystalStore
+from zoo.data.symmetry import CRYSTAL_SYSTEMS
+from zoo.evaluation import metrics
+from zoo.evaluation.calibration import Calibration
+from zoo.evaluation.predictions import Predictions, read_predictions, write_predictions
+from zoo.inference.novelty import Reference, describe_samples
+from zoo.model import checkpoint
+from zoo.model.tensor_model import TensorModel
+from zoo.report import model_card, plots
+from zoo.storage.run_folder import RunFolder, SeedFolder, read_history, read_json, write_json
+from zoo.training.batches import Samples
+
+
+def finish(
+    made: Recipe, model: TensorModel, crystals: CrystalStore, samples: Samples, folder: RunFolder
+) -> dict[str, Any]:
+    """Write the model folder, the figures and, last, metrics.json, whose content is returned.
+
+    Args:
+        made: the recipe.
+        model: its encoder is every member's, where it is frozen.
+        crystals, samples: all that the seeds were trained, validated and tested on.
+        folder: the run's.
+    """
+    target = crystals.target
+    results = [read_json(folder.seed(seed).result) for seed in made.seeds]
+    content = collect(made, target.unit, results)
+    # Members of different splits have seen each other's test crystals: no ensemble of these, but the one whose
+    # validation error is lowest.
+    ensemble = is_ensemble(results)
+    chosen = results if ensemble else [min(results, key=lambda result: result["val"]["all"]["mae_ten"])]
+    parts = {part: Answered.read([folder.seed(r["seed"]) for r in chosen], part, target) for part in ("val", "test")}
+    calibration = None
+    if ensemble:
+        val, test = parts["val"], parts["test"]
+        content["ensemble_test"] = test.mean.errors(target)["all"]
+        calibration = Calibration.fit(val.members, val.mean.true, target)
+        coverage = calibration.coverage(test.members, test.mean.true, target)
+        content["calibration"] = {"n": calibration.n, "test": coverage}
+    card = checkpoint.Card(
+        recipe=made,
+        target=target,
+        members=tuple(checkpoint.Member(r["seed"], r["split_seed"], r["val"]["all"]["mae_ten"]) for r in chosen),
+        elements=tuple(sorted({number for result in chosen for number in result["elements"]})),
+        seen=tuple(sorted({key for result in chosen for key in _seen(folder.seed(result["seed"]))})),
+        encoder_fingerprint=model.encoder.fingerprint() if model.frozen else None,
+        versions=plugins.versions({kind: made.plugins[kind] for kind in ("encoder", "readout")}),
+        metrics=content,
+        calibration=calibration,
+    )
+    best = [torch.load(folder.seed(r["seed"]).best, map_location="cpu", weights_only=True) for r in chosen]
+    checkpoint.save(folder.model, card, best)
+    write_predictions(
+        folder.model / "predictions.csv", {part: answered.mean for part, answered in parts.items()}, target
+    )
+    encoder = model.encoder if model.frozen else checkpoint.load(folder.model)[1][0].encoder
+    _reference(encoder, crystals, samples, read_json(folder.seed(chosen[0]["seed"]).split)).save(folder.model)
+    draw(made, target, folder)
+    if calibration is not None:
+        plots.calibration(content["calibration"]["test"], folder.figures / "calibration.png")
+    model_card.write(folder, card, crystals, encoder, parts["test"].mean)
+    write_json(folder.metrics, content)
+    return content
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One part of a split, as the registered model answers it.
+
+    Attributes:
+        mean: over the members.
+        members: (members, n, *target.shape).
+    """
+
+    mean: Predictions
+    members: np.ndarray
+
+    @classmethod
+    def read(cls, places: Sequence[SeedFolder], part: str, target: TensorTarget) -> Answered:
+        """From what each member has written."""
+        each = [read_predictions(place.predictions, part, target) for place in places]
+        members = np.stack([one.predicted for one in each])
+        return cls(dataclasses.replace(each[0], predicted=members.mean(0)), members)
+
+
+def _reference(encoder: Encoder, crystals: CrystalStore, samples: Samples, split: dict[str, Any]) -> Reference:
+    """The training part of a split; the validation part says how far is far."""
+    index = {key: i for i, key in enumerate(crystals.keys)}
+    train, val = ([index[key] for key in split[part]] for part in ("train", "val"))
+    device = torch.device("cpu") if samples.embeddings is not None else next(encoder.parameters()).device
+    systems = crystals.select(train).systems()
+    names = [
+        {"key": crystals.keys[i], "formula": crystals.formulas[i], "crystal_system": system}
+        for i, system in zip(train, systems, strict=True)
+    ]
+    tensors = None if samples.per_atom else samples.tensors[train].numpy()
+    found = describe_samples(encoder, samples, train + val, device)
+    return Reference.of(names, tensors, found[: len(train)], found[len(train) :])
+
+
+def _seen(place: SeedFolder) -> list[str]:
+    split = read_json(place.split)
+    return [*split["train"], *split["val"]]
+
+
+def is_ensemble(results: Sequence[dict[str, Any]]) -> bool:
+    """Several members that were trained on one split."""
+    return len(results) > 1 and len({result["split_seed"] for result in results}) == 1
+
+
+def collect(made: Recipe, unit: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The content of metrics.json."""
+
+    def size(name: str) -> int | list[int]:
+        sizes = [result[name] for result in results]
+        return sizes[0] if len(set(sizes)) == 1 else sizes
+
+    systems = [system for system in CRYSTAL_SYSTEMS if any(system in result["test"] for result in results)]
+    return {
+        "target": made.target,
+        "unit": unit,
+        "n_train": size("n_train"),
+        "n_val": size("n_val"),
+        "n_test": size("n_test"),
+        "seeds": list(made.seeds),
+        "test": metrics.over_seeds([result["test"]["all"] for result in results]),
+        "per_crystal_system": {
+            system: metrics.over_seeds([result["test"].get(system, {}) for result in results]) for system in systems
+        },
+        "per_element": {
+            symbol: metrics.over_seeds([result.get("test_by_element", {}).get(symbol, {}) for result in results])
+            for symbol in sorted({symbol for result in results for symbol in result.get("test_by_element", ())})
+        },
+        "val": metrics.over_seeds([result["val"]["all"] for result in results]),
+        "test_mean_baseline": metrics.over_seeds([result["test_mean_baseline"] for result in results]),
+        "best_epoch": [result["best_epoch"] for result in results],
+        "epochs": [result["epochs"] for result in results],
+    }
+
+
+def draw(made: Recipe, target: TensorTarget, folder: RunFolder) -> None:
+    """Parity plots of all seeds' test parts together, errors by crystal system, and a learning curve a seed."""
+    folder.figures.mkdir(exist_ok=True)
+    test = [read_predictions(folder.seed(seed).predictions, "test", target) for seed in made.seeds]
+    predicted = np.concatenate([part.predicted for part in test])
+    true = np.concatenate([part.true for part in test])
+    systems = [system for part in test for system in part.systems]
+    for plot in plots.plots_of(target):
+        plot(predicted, true, systems, target, folder.figures / f"{plot.__name__}.png")
+    for seed in made.seeds:
+        place = folder.figures / f"learning_curve_seed_{seed}.png"
+        plots.learning_curve(read_history(folder.seed(seed)), place, target.unit)

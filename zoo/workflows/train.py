@@ -1,0 +1,315 @@
+"""The main job: a recipe in, a folder with trained models, their errors and pictures out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from zoo.config import recipe
+from zoo.config.recipe import Recipe
+from zoo.contract.target import TensorTarget
+from zoo.convolution.backends import convolution_backend
+from zoo.data import pipeline
+from zoo.data.crystals import CrystalStore
+from zoo.data.subset import dataset_of
+from zoo.errors import ZooError, clear_disk_errors, did_you_mean
+from zoo.evaluation import metrics
+from zoo.evaluation.predictions import Predictions, errors_by_element, write_predictions
+from zoo.graphs import neighbour_backends
+from zoo.graphs.elements import refuse_unknown_elements
+from zoo.graphs.store import GraphStore
+from zoo.model import tensor_model as models
+from zoo.model.embedding_store import EmbeddingStore
+from zoo.runtime.devices import choose_device
+from zoo.runtime.distributed import first_goes_first, is_first, wait
+from zoo.storage.cache import content_key
+from zoo.storage.run_folder import (
+    RunFolder,
+    SeedFolder,
+    append_row,
+    keep_history,
+    read_history,
+    read_json,
+    write_json,
+    write_text,
+)
+from zoo.training.batches import Batches, Samples
+from zoo.training.precision import refuse_precision
+from zoo.training.trainer import EpochRow, Trainer, predict_all, seed_everything
+from zoo.workflows import finish
+from zoo.workflows.provenance import provenance
+
+Echo = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all seeds of a run share: of each crystal its names and a few numbers, the rest is on disk."""
+
+    recipe: Recipe
+    target: TensorTarget
+    crystals: CrystalStore
+    samples: Samples
+    device: torch.device
+
+
+def target_of(made: Recipe) -> TensorTarget:
+    """The target that a recipe names, after all that can be checked without data has been checked.
+
+    Raises:
+        ZooError: an unknown plugin or setting or target, or a pair that cannot work.
+    """
+    known = dataset_of(made.dataset).targets()
+    if made.target not in known:
+        raise ZooError(
+            f"dataset '{made.dataset.name}' has no target '{made.target}'.{did_you_mean(made.target, known)}"
+        )
+    return known[made.target]
+
+
+def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, EpochRow], None] | None = None) -> dict:
+    """Train what a recipe describes, or go on where an earlier call in the same folder was stopped.
+
+    In several processes (`zoo.runtime.distributed`) all call this alike; the first one writes.
+
+    Args:
+        made: the recipe.
+        folder: where everything goes.
+        echo: takes the lines that tell what is going on.
+        on_epoch: told of every epoch of every seed, (seed, row).
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        ZooError: something that the user can put right.
+    """
+    with clear_disk_errors(folder.path):
+        target = target_of(made)
+        seed_everything(made.seeds[0])
+        first = models.build(made.encoder, made.readout, target)
+        device = choose_device(made.device)
+        refuse_precision(made.training.precision, device)
+        neighbour_backends.choose(made.graph.backend)  # what is missing is said before any data are read
+        with convolution_backend(made.convolution.backend, device), only_one(folder):
+            with first_goes_first():
+                refuse_another_recipe(made, folder)
+                if not folder.recipe.is_file():
+                    write_text(folder.recipe, recipe.dump(made))
+                prepared = prepare(made, target, first, device, folder, echo)
+                remember(prepared, folder)
+            for number, seed in enumerate(made.seeds, 1):
+                place = folder.seed(seed)
+                if place.result.is_file():
+                    echo(f"seed {seed}  is done already")
+                    continue
+                title = f"seed {seed}" if len(made.seeds) == 1 else f"seed {seed} ({number} of {len(made.seeds)})"
+                train_seed(prepared, first, seed, place, title, on_epoch)
+            content = finish.finish(made, first, prepared.crystals, prepared.samples, folder) if is_first() else {}
+            wait()
+            return content or read_json(folder.metrics)
+
+
+@contextmanager
+def only_one(folder: RunFolder) -> Iterator[None]:
+    """Keep two runs from training in one folder, which is made if it is not there.
+
+    Raises:
+        ZooError: another one does.
+    """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if not is_first():
+        yield
+        return
+    try:
+        with FileLock(folder.path / ".lock", blocking=False):
+            yield
+    except Timeout:
+        raise ZooError(f"another process is training in {folder.path}; choose another folder with --out") from None
+
+
+def refuse_another_recipe(made: Recipe, folder: RunFolder) -> None:
+    """See that a folder was begun, if it was, with the same recipe: what two recipes trained must not be mixed.
+
+    Raises:
+        ZooError: it was not.
+    """
+    # Read, not compared as text: one of an earlier zoo lacks the keys that came later, which then have their defaults.
+    if folder.recipe.is_file() and _what_is_trained(recipe.read(str(folder.recipe))) != _what_is_trained(made):
+        raise ZooError(f"{folder.path} was begun with another recipe; choose another folder with --out")
+
+
+def _what_is_trained(made: Recipe) -> dict[str, Any]:
+    content = recipe.resolved(made)
+    recipe.make_path_absolute(content["dataset"])
+    # All backends of `graph` find the same edges, those of `convolution` the same sums to rounding.
+    without = ("tracking", "description", "graph", "convolution")
+    return {key: value for key, value in content.items() if key not in without}
+
+
+def remember(prepared: Prepared, folder: RunFolder) -> None:
+    """Write down code and data at the first start; at a resumption, see that the data are still the same.
+
+    Raises:
+        ZooError: they are not: seeds trained on different data must not be averaged.
+    """
+    samples = prepared.samples
+    data = content_key(samples.graphs.key, samples.graphs.keys, samples.tensors.numpy())
+    if not folder.provenance.is_file():
+        write_json(folder.provenance, {**provenance(prepared.recipe.plugins), "data": data, "resumed": []})
+        return
+    origin = read_json(folder.provenance)
+    if origin["data"] != data:
+        raise ZooError(
+            f"the data have changed since {folder.path} was begun; start anew in another folder, or bring them back"
+        )
+    if not is_first():
+        return
+    now = provenance(prepared.recipe.plugins)
+    origin["resumed"].append({key: now[key] for key in ("zoo", "git_commit", "command", "started")})
+    write_json(folder.provenance, origin)
+
+
+def usable(made: Recipe) -> pipeline.Prepared:
+    """What of the recipe's dataset can be used, and what is left out and why.
+
+    Raises:
+        ZooError: as `zoo.data.pipeline.prepare`.
+    """
+    data = made.data
+    return pipeline.prepare(
+        dataset_of(made.dataset),
+        made.target,
+        cleaning=data.cleaning,
+        deduplicate=data.deduplicate,
+        frame=data.frame,
+        on_bad_record=data.on_bad_record,
+    )
+
+
+def prepare(
+    made: Recipe,
+    target: TensorTarget,
+    model: models.TensorModel,
+    device: torch.device,
+    folder: RunFolder,
+    echo: Echo,
+) -> Prepared:
+    """Crystals, graphs and, for a frozen encoder, embeddings, all on disk."""
+    data = made.data
+    ready = usable(made)
+    crystals = ready.crystals.select(range(len(ready.crystals))[: data.limit])
+    if is_first():
+        write_json(folder.path / "data_report.json", {**ready.report, "limit": data.limit, "used": len(crystals)})
+    if len(crystals) < 10:
+        raise ZooError(f"only {len(crystals)} crystals are left of dataset '{made.dataset.name}': too few to split")
+    first = f"; of these the first {len(crystals)}" if len(crystals) < len(ready.crystals) else ""
+    echo(f"data      {made.dataset.name}, {made.target}: {summary(ready.report)}{first}")
+    encoder = model.encoder
+    graphs = GraphStore.build(crystals, encoder.cutoff, crystals.keys, backend=made.graph.backend)
+    echo(f"graphs    {graphs.n_atoms.sum():,} atoms, {graphs.n_edges.sum():,} edges within {encoder.cutoff:g} Å")
+    refuse_unknown_elements(encoder, crystals.keys, graphs)
+    embeddings = None
+    atoms = f"{type(encoder).provides(encoder.hypers).atoms} an atom"
+    if model.caches_embeddings:
+        encoder.to(device)
+        embeddings = EmbeddingStore.build(encoder, graphs, device=device, dtype=made.cache.dtype)
+        embeddings.precompute(model.readout, encoder, device)
+        echo(f"encoder   {made.encoder.name}, frozen: {atoms}, cached")
+    elif model.frozen:
+        echo(
+            f"encoder   {made.encoder.name}, frozen: {atoms}; {made.readout.name} differentiates it: nothing is cached"
+        )
+    else:
+        words = "fine-tuned" if encoder.pretrained else "trained from a random start"
+        echo(f"encoder   {made.encoder.name}, {words}: {atoms}")
+    samples = Samples(graphs, crystals.tensors(), encoder, embeddings, target.per_atom)
+    return Prepared(made, target, crystals, samples, device)
+
+
+def train_seed(
+    prepared: Prepared,
+    first: models.TensorModel,
+    seed: int,
+    place: SeedFolder,
+    title: str,
+    on_epoch: Callable[[int, EpochRow], None] | None,
+) -> None:
+    """One model: split, train, predict the test part. A frozen encoder is taken over from the model `first`."""
+    made, crystals, samples, device = prepared.recipe, prepared.crystals, prepared.samples, prepared.device
+    place.path.mkdir(parents=True, exist_ok=True)
+    split_seed = seed if made.split.seed is None else made.split.seed
+    split = pipeline.split(crystals.keys, crystals.formulas, made.split, split_seed)
+    if is_first():
+        write_json(place.split, {"seed": split_seed, "train": split.train, "val": split.val, "test": split.test})
+    index = {key: i for i, key in enumerate(crystals.keys)}
+    parts = {name: [index[key] for key in getattr(split, name)] for name in ("train", "val", "test")}
+
+    seed_everything(seed)
+    model = models.build(made.encoder, made.readout, prepared.target)
+    if model.frozen:
+        model.encoder = first.encoder
+    known = samples.tensors[samples.rows(parts["train"])]
+    known = known[~known.flatten(1).isnan().any(dim=1)]
+    model.fit_normaliser(known)
+    model.to(device)
+    if not model.frozen:
+        samples = dataclasses.replace(samples, encoder=model.encoder, embeddings=None)
+
+    def batches(part: str, shuffled: bool = False) -> Batches:
+        return Batches(samples, parts[part], made.training, device, seed if shuffled else None)
+
+    def keep(row: EpochRow) -> None:
+        append_row(place.history, row)
+        if on_epoch is not None:
+            on_epoch(seed, row)
+
+    train, val = batches("train", shuffled=True), batches("val")
+    trainer = Trainer(model, train, val, made.training, seed, place.path, keep, title, made.encoder.learning_rate)
+    if is_first():
+        keep_history(place, trainer.epoch)
+    trainer.run()
+    found = {part: predict_all(model, batches(part)) for part in ("val", "test")}
+    if not is_first():
+        return
+
+    history = read_history(place)
+    outcome: dict[str, Any] = {
+        "seed": seed,
+        "split_seed": split_seed,
+        "best_epoch": int(min(history, key=lambda row: row["val_mae_ten"])["epoch"]),
+        "epochs": len(history),
+        **{f"n_{name}": len(indices) for name, indices in parts.items()},
+        "elements": sorted({int(z) for i in parts["train"] for z in samples.graphs[i].numbers}),
+    }
+    predictions = {}
+    for part, (predicted, true) in found.items():
+        predictions[part] = Predictions.of(crystals.select(parts[part]), predicted, true)
+        outcome[part] = predictions[part].errors(prepared.target)
+        outcome[f"{part}_undefined"] = predictions[part].undefined(prepared.target)
+    outcome["test_by_element"] = errors_by_element(predictions["test"], crystals.select(parts["test"]))
+    outcome["test_mean_baseline"] = metrics.mean_baseline(known.numpy(), predictions["test"].true, prepared.target)
+    write_predictions(place.predictions, predictions, prepared.target)
+    write_json(place.result, outcome)
+
+
+def summary(report: dict[str, Any]) -> str:
+    """What became of the records, in one line."""
+    words = {
+        "read": "cannot be read",
+        "target": "lack the target",
+        "clean": "out of range",
+        "frame": "break the symmetry of their structure",
+        "duplicate": "duplicates",
+    }
+    lost = [f"{count} {words[stage]}" for stage, count in report["counts"].items() if count]
+    check = report["frame"]
+    over = len(check["over_tolerance"]) if check and not check["drop"] else 0
+    frame = f"; {over} used that break the symmetry of their structure (data_report.json)" if over else ""
+    return f"{report['used']} crystals" + (f" ({', '.join(lost)} left out)" if lost else "") + frame
