@@ -1,6 +1,6 @@
 """Count files, lines and statements of the source, by folder: `python scripts/count_statements.py [CHECKOUT]`.
 
-A statement is a node `ast.stmt` of Python's syntax tree; docstrings are none. Unlike lines, their number does not depend
+A statement is a node `ast.stmt` of the syntax tree; docstrings are none. Unlike lines, their number does not depend
 on how the code is formatted or documented.
 """
 
