@@ -1,4 +1,4 @@
-"""The convolution alone, as in the middle of two encoders: the zoo's backends, and e3nn's `TensorProduct`."""
+"""The convolution alone, as in the middle of two encoders: the zoo's, plain PyTorch, and e3nn's `TensorProduct`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from report import Options, Section, command
 
 CUTOFF = 5.0  # Å
 LAYERS = {"nequip": "`nequip`, 64 channels, l up to 2, parity", "sevennet": "SevenNet-0, 128 + 64 + 32 channels"}
-SIDES = ("segments", "plain", "compiled", "cuequivariance", "e3nn")
+SIDES = ("segments", "plain", "e3nn")
 LABELS = {
-    "segments": "zoo, segments (auto)",
+    "segments": "zoo",
     "plain": "zoo, plain PyTorch",
-    "compiled": "zoo, compiled",
-    "cuequivariance": "cuEquivariance, its reference method",
     "e3nn": "e3nn's TensorProduct, index_add",
 }
-PEERS = ("cuequivariance",)  # may not be installed
 ORDERS = {"layer forward": "Forward", "layer both": "Forward and backward"}
 
 
@@ -29,16 +26,15 @@ def main(options: Options) -> Section:
         measured = of_layer(layer, options)
         found.append(measured)
         parts.append(body(title, measured))
-    return Section("The convolution: backends, and e3nn", "\n\n".join(parts), (), found)
+    return Section("The convolution, and e3nn's", "\n\n".join(parts), (), found)
 
 
 def of_layer(layer: str, options: Options) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         structures = crystals(2 if options.quick else 32)
         batches = write_batches(Path(folder) / "batches", structures, CUTOFF, 16_000)
-        env = {"TORCHINDUCTOR_CACHE_DIR": f"{folder}/compiled"}  # empty: so that compiling is timed
         cases = [
-            Case(f"{side}, {order}", worker("convolution_zoo.py", batches, layer, side), order, env, peer=side in PEERS)
+            Case(f"{side}, {order}", worker("convolution_zoo.py", batches, layer, side), order)
             for order in ORDERS
             for side in SIDES
         ]
@@ -50,18 +46,13 @@ def introduction() -> str:
         "Gather, tensor product with the spherical harmonics, radial network, sum over the neighbours; features in, "
         "sums out. The edges are those of crystals of `petousis2017` within 5 Å, their sorting not counted: it is done "
         "once for all layers. Backward is the gradient of features and radial network, as in training. All sides give "
-        "the same numbers to 1e-4 (checked before they are timed). On the CPU cuEquivariance has its reference method "
-        "alone, not the kernels that it is made for."
+        "the same numbers to 1e-4 (checked before they are timed)."
     )
 
 
 def body(title: str, measured: Measured) -> str:
     about = next(p.about for name, p in measured.passes.items() if name.startswith("segments"))
-    compiling = next(p.about["compiling"] for name, p in measured.passes.items() if name.startswith("compiled"))
-    lines = [
-        f"{title}: {about['atoms']} atoms, {about['edges']:,} edges, {about['weights']:,} radial weights an edge. "
-        f"Compiling took {compiling:.0f} s, which is not in the times."
-    ]
+    lines = [f"{title}: {about['atoms']} atoms, {about['edges']:,} edges, {about['weights']:,} radial weights an edge."]
     for order, what in ORDERS.items():
         rows = {LABELS[side]: f"{side}, {order}" for side in SIDES}
         lines += ["", f"{what}:", "", measured.table(rows[LABELS["e3nn"]], rows)]

@@ -30,7 +30,6 @@ SLOW = {"zoo": "zoo", "zoo, backend torch-cluster": "zoo torch-cluster", "ASE": 
 BY_SIZE = {
     "zoo": "zoo",
     "zoo, pymatgen": "zoo pymatgen",
-    "zoo, vesin": "zoo vesin",
     "zoo, torch-cluster": "zoo torch-cluster",
     KERNEL: "pymatgen",
     "vesin": "vesin",

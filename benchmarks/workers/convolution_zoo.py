@@ -1,9 +1,8 @@
-"""One convolution: convolution_zoo.py BATCHES nequip|sevennet SIDE; SIDE is a backend of the zoo, `plain` or `e3nn`."""
+"""One convolution: convolution_zoo.py BATCHES nequip|sevennet SIDE; SIDE is `segments` (ours), `plain` or `e3nn`."""
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 import zoo_nequip.convolution
 import zoo_sevennet.network
 from zoo.api import Block, ConvolutionEdges, CrystalBatch, bessel_basis, convolve, polynomial_envelope
-from zoo.convolution.backends import convolution_backend
 from zoo.convolution.plain import plain
 from zoo_nequip import NequIP
 from zoo_sevennet import SevenNetScratch
@@ -112,26 +110,17 @@ def run(call: Call) -> Tensor:
     return torch.cat([made.flatten(1) for made in run_zoo(call)], dim=1)
 
 
-with convolution_backend(side if side not in ("plain", "e3nn") else "auto"):
-    passes = passes_of("layer", network, run, calls)
-    start = time.perf_counter()
-    for one_pass in passes.values():
-        one_pass()
-    first = time.perf_counter() - start
-    start = time.perf_counter()
-    for one_pass in passes.values():
-        one_pass()
-    with torch.no_grad():
-        theirs = e3nn.sums(run_e3nn(calls[0]))
-        ours = theirs if side == "e3nn" else run_zoo(calls[0])
-    for a, b in zip(ours, theirs, strict=True):
-        assert (a - b).abs().max() < 1e-4 * b.abs().max(), "not the same numbers"
-    about = {
-        "atoms": sum(batch.n_atoms for batch in batches),
-        "edges": sum(len(batch.src) for batch in batches),
-        "weights": sum(block.weights for block in blocks),
-        "compiling": first - (time.perf_counter() - start),
-    }
-    # What is compiled cannot be looked into.
-    flops = {order: {"flops": matmul_flops(one_pass)} for order, one_pass in passes.items() if side != "compiled"}
-    serve(passes, {order: about | flops.get(order, {}) for order in passes})
+passes = passes_of("layer", network, run, calls)
+for one_pass in passes.values():  # the first one warms up
+    one_pass()
+with torch.no_grad():
+    theirs = e3nn.sums(run_e3nn(calls[0]))
+    ours = theirs if side == "e3nn" else run_zoo(calls[0])
+for a, b in zip(ours, theirs, strict=True):
+    assert (a - b).abs().max() < 1e-4 * b.abs().max(), "not the same numbers"
+about = {
+    "atoms": sum(batch.n_atoms for batch in batches),
+    "edges": sum(len(batch.src) for batch in batches),
+    "weights": sum(block.weights for block in blocks),
+}
+serve(passes, {order: about | {"flops": matmul_flops(one_pass)} for order, one_pass in passes.items()})

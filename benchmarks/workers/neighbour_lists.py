@@ -97,7 +97,6 @@ searches: dict[str, Callable[[Crystals], Search]] = {
     "zoo": zoo,
     "zoo one": zoo_one,
     "zoo pymatgen": partial(zoo, backend="pymatgen"),
-    "zoo vesin": partial(zoo, backend="vesin"),
     "zoo torch-cluster": partial(zoo, backend="torch-cluster"),
     "pymatgen": pymatgen,
     "pymatgen edges": pymatgen_edges,

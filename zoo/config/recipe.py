@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Iterable
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,7 +22,6 @@ from pydantic import (
 )
 
 from zoo.config.dataset_settings import Cleaning, FrameCheck, Splitting
-from zoo.convolution import backends as convolutions
 from zoo.errors import ZooError, did_you_mean, explain_validation
 from zoo.graphs import neighbour_backends
 
@@ -98,26 +99,43 @@ class Training(Section):
     """Momentum, a step, of a moving average of the weights, which is what is validated and kept; null: no average."""
 
 
-def _known(refuse_unknown: Callable[[str], None]) -> AfterValidator:
-    def name(given: str) -> str:
-        refuse_unknown(given)
-        return given
+CUT = {"vesin": "graph.backend", "compiled": "convolution.backend", "cuequivariance": "convolution.backend"}
+"""Backend that recipes of earlier versions may name -> its key; `auto` takes its place, with the same results."""
 
-    return AfterValidator(name)
+
+@cache
+def _tell_of_cut(name: str) -> None:
+    print(f"zoo: {CUT[name]}: {name} is no longer available; auto gives the same result", file=sys.stderr)
+
+
+def _neighbour_list(name: str) -> str:
+    if CUT.get(name) == "graph.backend":
+        _tell_of_cut(name)
+        return neighbour_backends.DEFAULT
+    neighbour_backends.refuse_unknown(name)
+    return name
+
+
+def _convolution(name: str) -> str:
+    if CUT.get(name) == "convolution.backend":
+        _tell_of_cut(name)
+    elif name not in ("auto", "segments"):
+        raise ZooError(f"there is no convolution backend '{name}'; there is auto")
+    return "auto"
 
 
 class Graph(Section):
     """How the neighbours of the atoms are found."""
 
-    backend: Annotated[str, _known(neighbour_backends.refuse_unknown)] = neighbour_backends.DEFAULT
-    """auto, images, pymatgen, vesin or torch-cluster: all find the same edges (docs/neighbours.md)."""
+    backend: Annotated[str, AfterValidator(_neighbour_list)] = neighbour_backends.DEFAULT
+    """auto, images, pymatgen or torch-cluster: all find the same edges (docs/neighbours.md)."""
 
 
 class Convolution(Section):
-    """How the sums over neighbours of `nequip`, `sevennet` and `mace` are computed, while the recipe runs."""
+    """The convolution of `nequip`, `sevennet` and `mace`; kept so that recipes of earlier versions can be read."""
 
-    backend: Annotated[str, _known(convolutions.refuse_unknown)] = convolutions.DEFAULT
-    """auto (segments), segments, compiled or cuequivariance: all give the same to rounding (docs/convolution.md)."""
+    backend: Annotated[str, AfterValidator(_convolution)] = "auto"
+    """auto: there is one way to compute it (docs/convolution.md)."""
 
 
 class Cache(Section):

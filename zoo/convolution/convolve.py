@@ -1,4 +1,4 @@
-"""The convolution itself, the same whichever backend computes it."""
+"""The equivariant convolution as encoders call it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from zoo.convolution import backends
 from zoo.convolution.edges import ConvolutionEdges
 from zoo.convolution.paths import Block
+from zoo.convolution.segments import segments
 
 
 def convolve(
@@ -29,5 +29,5 @@ def convolve(
         For each sum that the paths go into (N, 2l3+1, .., channels of all its paths).
     """
     images = [x.reshape(*x.shape[:2], -1, x.shape[-1]) for x in features]
-    made = backends.chosen()(images, blocks, edges, network)
-    return [out.reshape(*out.shape[:2], *features[0].shape[2:-1], out.shape[-1]) for out in made]
+    sums = segments(images, blocks, edges, network)
+    return [out.reshape(*out.shape[:2], *features[0].shape[2:-1], out.shape[-1]) for out in sums]

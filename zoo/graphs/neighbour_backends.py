@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from pymatgen.optimization.neighbors import find_points_in_spheres
@@ -20,21 +20,8 @@ _PERIODIC = np.ones(3, dtype=np.int64)
 
 
 def pymatgen(atoms: Atoms, reach: float) -> Pairs:
-    """Its C kernel, a cell list: fast for whatever shape of the cell; one thread."""
-    return _joined(atoms, [find_points_in_spheres(x, x, reach, _PERIODIC, cell) for x, cell in atoms.one_by_one()])
-
-
-def vesin(atoms: Atoms, reach: float) -> Pairs:
-    """Cell lists, in threads: for cells of a thousand atoms and more that are not skewed."""
-    from vesin import NeighborList
-
-    finder = NeighborList(cutoff=reach, full_list=True)
-    crystals = atoms.one_by_one()
-    return _joined(atoms, [finder.compute(points=x, box=c, periodic=True, quantities="ijSd") for x, c in crystals])
-
-
-def _joined(atoms: Atoms, found: Sequence[Sequence[np.ndarray]]) -> Pairs:
-    """From dst, src, shift and distance of each crystal by itself."""
+    """Find pairs by pymatgen's C kernel, a cell list that is fast for every shape of the cell, on one thread."""
+    found = [find_points_in_spheres(x, x, reach, _PERIODIC, cell) for x, cell in atoms.one_by_one()]
     dst, src, shift, distance = (np.concatenate(part) for part in zip(*found, strict=True))
     offset = np.repeat(atoms.first[:-1], [len(part[0]) for part in found])
     return Pairs.in_order(src + offset, dst + offset, shift, distance * distance)
@@ -60,7 +47,6 @@ _BACKENDS: dict[str, Callable[[], Backend]] = {
     "auto": lambda: auto,
     "images": lambda: images,
     "pymatgen": lambda: pymatgen,
-    "vesin": lambda: vesin,
     "torch-cluster": _torch_cluster,
 }
 NAMES = tuple(_BACKENDS)

@@ -21,7 +21,6 @@ from sklearn.model_selection import KFold, train_test_split
 from torch import Tensor
 
 from zoo.config.recipe import Recipe
-from zoo.convolution.backends import convolution_backend
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.pipeline import prepare
 from zoo.data.tensors import DIELECTRIC
@@ -218,7 +217,7 @@ def run(
         first = models.build(made.encoder, made.readout, DIELECTRIC["electronic"])
         device = choose_device(made.device)
         refuse_precision(made.training.precision, device)
-        with convolution_backend(made.convolution.backend, device), only_one(folder):
+        with only_one(folder):
             _same_as_before(folds, folder)
             ready = _Ready(made, folds, first, _samples(made, folds, first, device, echo), device)
             for number in range(len(folds.folds)):

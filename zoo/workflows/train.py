@@ -14,7 +14,6 @@ from filelock import FileLock, Timeout
 from zoo.config import recipe
 from zoo.config.recipe import Recipe
 from zoo.contract.target import TensorTarget
-from zoo.convolution.backends import convolution_backend
 from zoo.data import pipeline
 from zoo.data.crystals import CrystalStore
 from zoo.data.subset import dataset_of
@@ -97,7 +96,7 @@ def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, Ep
         device = choose_device(made.device)
         refuse_precision(made.training.precision, device)
         neighbour_backends.choose(made.graph.backend)  # what is missing is said before any data are read
-        with convolution_backend(made.convolution.backend, device), only_one(folder):
+        with only_one(folder):
             with first_goes_first():
                 refuse_another_recipe(made, folder)
                 if not folder.recipe.is_file():
@@ -148,7 +147,7 @@ def refuse_another_recipe(made: Recipe, folder: RunFolder) -> None:
 def _what_is_trained(made: Recipe) -> dict[str, Any]:
     content = recipe.resolved(made)
     recipe.make_path_absolute(content["dataset"])
-    # All backends of `graph` find the same edges, those of `convolution` the same sums to rounding.
+    # All backends of `graph` find the same edges; `convolution` no longer changes anything.
     without = ("tracking", "description", "graph", "convolution")
     return {key: value for key, value in content.items() if key not in without}
 
