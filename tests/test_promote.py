@@ -34,7 +34,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "name": "rival",
         "dataset": {"name": "petousis2017"},
         "target": "total",
-        "data": {"limit": 60},
+        "data": {"limit": 120},
         "split": {"seed": 0, "val": 0.3},
         "encoder": {"name": "nequip", "cutoff": 3.0, "layers": 1, "channels": 4},
         "readout": {"name": "dtnet", "width": 8, "blocks": 1},
@@ -43,7 +43,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "rival.yaml").write_text(yaml.safe_dump(rival))
     train(folder, "first")
-    train(folder, "better", "training.max_epochs=8", "training.learning_rate=0.02")
+    train(folder, "better", "training.max_epochs=30", "training.learning_rate=0.03")
     train(folder, "elsewhere", "split.seed=1")
     train(folder, "idle", "training.learning_rate=1e-12")
     return folder
@@ -74,8 +74,27 @@ def test_the_better_one_becomes_champion(registry: Path) -> None:
 
     worse = zoo("promote", "rival", cwd=registry)
     assert worse.returncode == 1 and worse.stderr == ""
-    assert "version 4 is not promoted: its validation error is not lower" in worse.stdout
+    assert "version 4 is not promoted" in worse.stdout
     assert aliases(registry)["champion"] == "2"
+
+
+def test_what_is_not_resolved_is_promoted_by_force_alone(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = MlflowClient(f"sqlite:///{registry / 'mlflow.db'}")
+    client.set_registered_model_alias("rival", "champion", "1")
+    found = contest("rival", "2", f"sqlite:///{registry / 'mlflow.db'}")
+    assert found is not None
+    open_question = dataclasses.replace(found.validation, low=-0.75, high=0.25)
+    found = dataclasses.replace(found, validation=open_question)
+    assert not found.won and not found.lost
+    monkeypatch.setattr("zoo.tracking.promote.contest", lambda *_: found)
+    left = zoo("promote", "rival", "--version", "2", cwd=registry)
+    assert left.returncode == 0, left.stderr
+    assert "-0.75 to +0.25" in left.stdout and "--force" in left.stdout
+    assert aliases(registry)["champion"] == "1"
+    forced = zoo("promote", "rival", "--version", "2", "--force", cwd=registry)
+    assert forced.returncode == 0, forced.stderr
+    assert aliases(registry)["champion"] == "2"
+    assert "-0.75 to 0.25" in client.get_model_version("rival", "2").tags["zoo.promoted_by_force"]
 
 
 def test_where_there_is_no_champion_one_is_made(registry: Path) -> None:

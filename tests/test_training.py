@@ -16,6 +16,7 @@ from zoo.errors import ZooError
 from zoo.model.tensor_model import Normaliser
 from zoo.storage.run_folder import RunFolder, read_history, read_json
 from zoo.training import trainer
+from zoo.training.trainer import predict_all
 from zoo.workflows.train import run, target_of
 
 
@@ -156,6 +157,26 @@ def test_a_loss_of_nan_is_told_with_the_fix(small: dict, tmp_path) -> None:
     small["training"] |= {"learning_rate": 1e30}
     with pytest.raises(ZooError, match=r"the loss became (nan|inf).*lower training.learning_rate"):
         train(small, tmp_path / "run")
+
+
+def test_a_validation_error_of_nan_is_refused(small: dict, tmp_path, monkeypatch) -> None:
+    """Nothing compares as better than NaN: the first epoch would stay the best one without a word."""
+
+    def diverged(model, batches):
+        predicted, true = predict_all(model, batches)
+        return np.full_like(predicted, np.nan), true
+
+    monkeypatch.setattr("zoo.training.trainer.predict_all", diverged)
+    with pytest.raises(ZooError, match=r"became nan in epoch 1; .* training\.learning_rate"):
+        train(small, tmp_path / "run")
+    assert not (tmp_path / "run" / "seed_0" / "best.pt").exists()
+
+
+def test_stopping_early_prints_nothing_of_its_own(small: dict, tmp_path, capfd, caplog) -> None:
+    small["training"] |= {"max_epochs": 30, "patience": 1, "learning_rate": 1e-12}
+    train(small, tmp_path / "run")
+    assert len(read_history(RunFolder(tmp_path / "run").seed(0))) < 30
+    assert "EarlyStopping" not in "".join(capfd.readouterr()) + caplog.text
 
 
 def test_seeds_give_different_models_and_splits(small: dict, tmp_path) -> None:

@@ -22,6 +22,7 @@ from zoo.convolution.convolve import convolve
 from zoo.convolution.edges import ConvolutionEdges
 from zoo.convolution.paths import Block, TensorProductPath
 from zoo.errors import ZooError
+from zoo.old_names import from_api
 from zoo.storage.weights import PublicWeights, Weights, sha256_of
 
 __all__ = [
@@ -64,3 +65,8 @@ __all__ = [
     "sha256_of",
     "spherical_to_matrix",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Give the object that an old name means, with a DeprecationWarning (`zoo.old_names`)."""
+    return from_api(name)

@@ -110,7 +110,7 @@ def test_residuals_under_the_point_groups(wheel, records):
 
 def test_nine_crystals_are_there_twice():
     prepared = prepare(
-        Elastic2015(Elastic2015Hypers()), "elasticity", cleaning=None, deduplicate=True, frame=None,
+        Elastic2015(Elastic2015Hypers()), "elasticity", cleaning="default", deduplicate=True, frame=None,
         on_bad_record="stop",
     )  # fmt: skip
     assert prepared.report["counts"] == {"read": 0, "target": 0, "clean": 0, "frame": 0, "duplicate": 9}

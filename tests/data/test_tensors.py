@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from zoo.config.dataset_settings import Cleaning
 from zoo.contract.target import TensorTarget
-from zoo.data.tensors import read_tensor
+from zoo.data.tensors import DIELECTRIC, range_of, read_tensor
 from zoo.errors import ZooError
 
 TOTAL = TensorTarget(name="total")
@@ -61,3 +62,11 @@ def test_zero_is_a_tensor():
 def test_what_is_no_tensor_is_refused(value, line):
     with pytest.raises(ZooError, match=line):
         read_tensor(value, TOTAL)
+
+
+def test_the_default_range_is_of_dielectric_tensors_alone() -> None:
+    """Elements of an elasticity tensor reach 1242 GPa: a range in another unit must not leave such crystals out."""
+    assert range_of(DIELECTRIC["total"], "default") == Cleaning(min=-10, max=100)
+    assert range_of(TensorTarget("stiffness", "ijkl=jikl=klij", "GPa", quantity="elastic"), "default") is None
+    assert range_of(DIELECTRIC["total"], None) is None
+    assert range_of(DIELECTRIC["total"], Cleaning(min=0, max=1)) == Cleaning(min=0, max=1)

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 @click.option("--version", type=click.IntRange(1), help="Default: the one with the alias `challenger`.")
 @click.option("--uri", help="MLflow tracking URI; default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here.")
 @click.option("--dry-run", is_flag=True, help="Compare, change nothing.")
-def promote_command(name: str, version: int | None, uri: str | None, dry_run: bool) -> None:
+@click.option("--force", is_flag=True, help="Promote a version that is not shown to be better, and tag it so.")
+def promote_command(name: str, version: int | None, uri: str | None, dry_run: bool, force: bool) -> None:
     """Make the challenger of a registered model its champion, if it is better.
 
-    Better is a lower error on the validation crystals, which must be the same for both: train them with the same
-    split.seed. The interval is a paired bootstrap's. The test error is shown and decides nothing. The champion of
-    before keeps the alias `previous`. Where there is no champion, the version becomes it without a contest. The exit
-    code is 1 where the challenger is not better.
+    The two are compared on the validation crystals, which must be the same for both: train them with the same
+    split.seed. The challenger is promoted where the 95 % interval of the difference of the errors, from a paired
+    bootstrap, lies below zero. Where it holds zero the question is open, and nothing changes without --force. The test
+    error is shown and decides nothing. The champion of before keeps the alias `previous`. Where there is no champion,
+    the version becomes it without a comparison. The exit code is 1 where the challenger is worse.
 
     \b
     zoo run dtnet_total split.seed=0                  # the first version is the champion
@@ -45,9 +47,16 @@ def promote_command(name: str, version: int | None, uri: str | None, dry_run: bo
             click.echo(f"models:/{name}@champion is version {crown(name, asked, where)} now; there was none")
         return
     console().print(_table(found))
-    if not found.won:
-        click.echo(f"version {found.challenger} is not promoted: its validation error is not lower")
-        raise click.exceptions.Exit(1)
+    if not found.won and not force:
+        interval = f"{found.validation.low:+.3g} to {found.validation.high:+.3g}"
+        if found.lost:
+            click.echo(f"version {found.challenger} is not promoted: its validation error is higher ({interval})")
+            raise click.exceptions.Exit(1)
+        click.echo(
+            f"version {found.challenger} is not promoted: whether its validation error is lower is not resolved, the "
+            f"interval of the difference is {interval}; --force promotes it all the same"
+        )
+        return
     if dry_run:
         click.echo(f"version {found.challenger} would be promoted")
         return

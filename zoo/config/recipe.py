@@ -62,8 +62,9 @@ class EncoderChoice(Plugin):
 class Data(Section):
     """What is done to the records that the dataset yields, in this order."""
 
-    cleaning: Cleaning | None = Cleaning()
-    """Range that every element of the tensor must lie in; null keeps all."""
+    cleaning: Cleaning | Literal["default"] | None = "default"
+    """Range that every element of the tensor must lie in; null keeps all; default: -10 to 100 for dielectric tensors,
+    none for any other."""
     frame: FrameCheck | None = FrameCheck()
     """Tensors that are not invariant under the point group of their own structure; null: no check."""
     deduplicate: bool = True

@@ -22,6 +22,7 @@ from zoo.data.duplicates import KnownCrystals
 from zoo.data.frame import Misfit, offender
 from zoo.data.reading import LeftOut, read
 from zoo.data.splits import Split, split
+from zoo.data.tensors import range_of
 from zoo.errors import ZooError, did_you_mean
 from zoo.storage.cache import building, cache_root, content_key
 from zoo.storage.run_folder import read_json, write_json
@@ -54,7 +55,7 @@ def prepare(
     dataset: Dataset,
     target: str,
     *,
-    cleaning: Cleaning | None,
+    cleaning: Cleaning | Literal["default"] | None,
     deduplicate: bool,
     frame: FrameCheck | None,
     on_bad_record: Literal["stop", "skip"],
@@ -73,8 +74,9 @@ def prepare(
     wanted = known[target]
     found, left_out = read(dataset, wanted, on_bad_record)
     crystals = found.select(sorted(range(len(found)), key=found.keys.__getitem__))
-    if cleaning is not None:
-        crystals = _without(crystals, left_out, "clean", _out_of_range(crystals, cleaning))
+    limits = range_of(wanted, cleaning)
+    if limits is not None:
+        crystals = _without(crystals, left_out, "clean", _out_of_range(crystals, limits))
     misfits = None
     if frame is not None and not wanted.per_atom:
         misfits = _offenders(crystals, frame)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from zoo.config.dataset_settings import Cleaning
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
 
@@ -18,6 +19,17 @@ DIELECTRIC = {
     for name in ("electronic", "ionic", "total")
 }
 """ε∞, ε0 and their sum ε, relative to vacuum."""
+
+
+def range_of(target: TensorTarget, cleaning: Cleaning | Literal["default"] | None) -> Cleaning | None:
+    """Range in which every element of a tensor must lie, from what a recipe says in `data.cleaning`.
+
+    The default depends on the quantity: the DTNet paper's -10 to 100 for dielectric tensors (Mao, Li, Tan, npj Comput.
+    Mater. 10, 265 (2024), Methods), and none for anything else, whose unit may be another.
+    """
+    if cleaning == "default":
+        return Cleaning() if target.quantity.endswith("dielectric") else None
+    return cleaning
 
 
 def read_target(value: Any, target: TensorTarget, n_atoms: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from zoo.config import plugins
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
+from zoo.data.tensors import range_of
 from zoo.graphs.elements import symbols
 from zoo.report.run_summary import Evidence
 
@@ -111,7 +112,7 @@ def _systems(known: Evidence) -> Limit | None:
 
 def _range(known: Evidence) -> Limit:
     low, high = known.extent
-    unit, cleaning = _unit(known), known.card.recipe.data.cleaning
+    unit, cleaning = _unit(known), range_of(known.card.target, known.card.recipe.data.cleaning)
     text = f"The components of the training tensors lie between {_number(low)} and {_number(high)}{unit}."
     if cleaning is not None:
         count = known.report["counts"]["clean"]

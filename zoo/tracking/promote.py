@@ -67,8 +67,13 @@ class Contest:
 
     @property
     def won(self) -> bool:
-        """Whether the challenger's validation error is lower."""
-        return self.validation.mean < 0
+        """Whether the whole interval of the difference lies below zero: the challenger is better."""
+        return self.validation.high < 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether the whole interval lies above zero: the challenger is worse."""
+        return self.validation.low > 0
 
 
 def contest(name: str, version: str | None, uri: str) -> Contest | None:
@@ -110,6 +115,8 @@ def contest(name: str, version: str | None, uri: str) -> Contest | None:
 def promote(found: Contest, uri: str) -> None:
     """Make the challenger the champion; the champion of before keeps the alias `previous`.
 
+    A version that has not won carries the tag `zoo.promoted_by_force`.
+
     Raises:
         ZooError: there is another champion by now, or MLflow cannot be reached.
     """
@@ -121,6 +128,8 @@ def promote(found: Contest, uri: str) -> None:
         # What a kill may cut off comes first: the champion changes last.
         client.set_model_version_tag(found.name, found.challenger, "zoo.promoted_over", found.champion)
         client.set_model_version_tag(found.name, found.challenger, "zoo.validation_difference", interval)
+        if not found.won:
+            client.set_model_version_tag(found.name, found.challenger, "zoo.promoted_by_force", interval)
         client.set_registered_model_alias(found.name, PREVIOUS, found.champion)
         _crown(client, found.name, found.challenger)
 

@@ -87,7 +87,8 @@ def _send_seed(session: Session, folder: RunFolder, seed: int) -> None:
     params = {key: result[key] for key in ("seed", "split_seed", "n_train", "n_val", "n_test", "best_epoch", "epochs")}
     session.log(run_id, params, final, {})
     for path in (place.history, place.split, place.predictions, place.result, place.last, place.best):
-        session.client.log_artifact(run_id, str(path), place.path.name)
+        if path.is_file():  # checkpoints may have been deleted to save space
+            session.client.log_artifact(run_id, str(path), place.path.name)
 
 
 def _send_parent(session: Session, folder: RunFolder, made: Recipe, content: dict[str, Any]) -> None:

@@ -180,6 +180,7 @@ class Trainer:
     def _attach(self, on_epoch: Callable[[EpochRow], None], title: str) -> None:
         engine, settings = self.engine, self.settings
         self.stopper = EarlyStopping(settings.patience, lambda _: -self._val_error, engine)
+        self.stopper.logger.setLevel(logging.WARNING)  # that it stopped is seen from the number of epochs
         engine.add_event_handler(Events.ITERATION_COMPLETED, TerminateOnNan())
 
         @engine.on(Events.EPOCH_STARTED)
@@ -200,6 +201,10 @@ class Trainer:
             with self._averaged():
                 predicted, true = predict_all(self.model, self.val)
             error = self.error(torch.from_numpy(predicted), torch.from_numpy(true)).item()
+            if not math.isfinite(error):  # it would compare with nothing: best.pt would stay at this epoch for ever
+                raise ZooError(
+                    f"the validation error became {error} in epoch {engine.state.epoch}; lower training.learning_rate"
+                )
             self._val_error = error
             train_loss = self._loss_sum / len(self.train)
             engine.state.metrics.update(train=train_loss, val=error)

@@ -36,8 +36,8 @@ class Elastic2015Hypers(Hypers):
 class Elastic2015(Embedded):
     """The 1,181 crystals of de Jong et al. (2015), embedded: the elasticity tensor, C_ijkl in GPa.
 
-    By Materials Project id. All tensors are positive definite; their elements lie within -71 and 1242 GPa (diamond), so
-    the default range of `data.cleaning`, made for dielectric tensors, must be switched off (`data.cleaning: null`).
+    Keys are Materials Project ids. All tensors are positive definite; their elements lie within -71 and 1242 GPa
+    (diamond).
     Properties are bulk_modulus and shear_modulus (GPa, the table's Voigt-Reuss-Hill averages), space_group (number),
     formula and source.
     """
