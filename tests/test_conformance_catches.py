@@ -95,8 +95,11 @@ class Extensive(PerAtom):
         return total * batch.atoms_per_crystal()[:, None, None]
 
 
+RANK_4 = api.TensorTarget("elastic", "ijkl=jikl=klij")
+
+
 class TestElastic(ConformanceTests):
-    pair: ClassVar[Pair] = Pair(Toy, Elastic, target=api.TensorTarget("elastic", "ijkl=jikl=klij"))
+    pair: ClassVar[Pair] = Pair(Toy, Elastic, target=RANK_4)
 
 
 class TestPerAtom(ConformanceTests):
@@ -255,6 +258,7 @@ def pair(encoder: type = Toy, readout: type = DTNetSimple, **settings: Any) -> P
     ("check", "cheat", "says"),
     [
         (testing.check_equivariance, pair(ParityBreaking), "improper"),
+        (testing.check_embedding_equivariance, Pair(ParityBreaking, Elastic, target=RANK_4), "1o features"),
         (testing.check_point_groups, pair(ParityBreaking), "class (m|mm2|-4|-42m), operation of determinant -1"),
         (testing.check_zero_pattern, pair(ParityBreaking), "has not the form of its system"),
         (testing.check_equivariance, pair(readout=FrameDependent), "a random proper rotation"),

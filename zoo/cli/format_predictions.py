@@ -118,7 +118,10 @@ def _about_intervals(coverage: float, keys: list[str], card: Card) -> str:
         if at is not None:
             held.append(f"{100 * at['covered']:.0f} % ({key.replace('_', ' ')})")
     said = f"; on the test crystals they held {', '.join(held)}" if held else ""
-    return f"in brackets: intervals meant to hold the true value of {100 * coverage:.0f} % of crystals{said}"
+    return (
+        f"in brackets: intervals meant to hold the true value of {100 * coverage:.0f} % of crystals, calibrated on the "
+        f"validation crystals that also chose the members' epochs{said}"
+    )
 
 
 def _neighbour(near: dict[str, Any]) -> str:

@@ -77,7 +77,8 @@ def of_coverage(calibration: Mapping[str, Any]) -> Rows:
         cells = ["–" if one is None else f"{100 * one['covered']:.0f} % ({_width(one['width'])})" for one in at]
         rows.append((words, str(found["n"]), *cells))
     title = (
-        f"intervals, calibrated on {calibration['n']} validation crystals: share of test crystals within (median width)"
+        f"intervals, calibrated on {calibration['n']} validation crystals (which chose the epochs, too): share of test "
+        "crystals within (median width)"
     )
     return Rows(title, ("", "n", *[f"{100 * float(level):.0f} %" for level in levels]), tuple(rows))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,27 @@ class Predictions:
     def undefined(self, target: TensorTarget) -> dict[str, list[str]]:
         """Keys of the crystals that have no anisotropy ratio, no relative error, ..."""
         return metrics.undefined(self.predicted, self.true, self.keys, target)
+
+
+def once_each(parts: Sequence[Predictions]) -> Predictions:
+    """Every crystal of several seeds' test parts once, with the mean of what these seeds predict for it.
+
+    Where the seeds share a split this is the ensemble on its test part; otherwise a crystal that several seeds tested
+    would count several times in a figure, and error bars over crystals would be too short.
+    """
+    first: dict[str, tuple[str, np.ndarray]] = {}
+    predicted: dict[str, list[np.ndarray]] = {}
+    for part in parts:
+        for k, key in enumerate(part.keys):
+            first.setdefault(key, (part.systems[k], part.true[k]))
+            predicted.setdefault(key, []).append(part.predicted[k])
+    keys = list(first)
+    return Predictions(
+        keys,
+        [first[key][0] for key in keys],
+        np.stack([np.mean(predicted[key], axis=0) for key in keys]),
+        np.stack([first[key][1] for key in keys]),
+    )
 
 
 def errors_by_element(tested: Predictions, crystals: CrystalStore) -> dict[str, dict[str, float]]:

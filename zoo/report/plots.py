@@ -36,6 +36,8 @@ _SYMBOLS = {
     "elastic": "C",
 }
 _GREY = "#777777"
+FEW = 5
+"""Crystals of a system, below which each is a point of its own."""
 _SMOOTH = 0.9 / np.log(10)  # matplotlib's linscale for which a symlog axis has no kink
 _POINTS: dict[str, Any] = {"s": 16, "alpha": 0.7, "linewidths": 0}
 
@@ -105,7 +107,11 @@ def parity_eigenvalues(
 def error_by_crystal_system(
     predicted: np.ndarray, true: np.ndarray, systems: Sequence[str], target: TensorTarget, path: Path
 ) -> Path:
-    """MAE_ten of (n, *target.shape) tensors by crystal system; a whisker is the standard error of the mean."""
+    """Draw MAE_ten of (n, *target.shape) tensors by crystal system.
+
+    A whisker is the standard error of the mean over the crystals of a system. A system with fewer than `FEW` crystals
+    is drawn as one point a crystal: neither its mean nor an error bar would say anything.
+    """
     difference = np.abs(predicted - true).reshape(len(true), 3**target.rank)
     errors = difference[:, list(target.independent)].mean(axis=1)
     of_system = np.array(systems, dtype=str)
@@ -115,11 +121,12 @@ def error_by_crystal_system(
         figure = Figure(figsize=(7.2, 4), layout="constrained")
         axes = figure.subplots()
         for k, (system, group) in enumerate(groups.items()):
-            if len(group):
-                whisker = group.std(ddof=1) / len(group) ** 0.5 if len(group) > 1 else 0.0
-                bar = axes.bar(
-                    k, group.mean(), yerr=whisker or None, width=0.7, color=COLOURS[system], alpha=0.75, capsize=4
-                )
+            if 0 < len(group) < FEW:
+                axes.plot([k] * len(group), group, marker=MARKERS[system], color=COLOURS[system], linestyle="")
+                top = max(top, group.max())
+            elif len(group):
+                whisker = group.std(ddof=1) / len(group) ** 0.5
+                bar = axes.bar(k, group.mean(), yerr=whisker, width=0.7, color=COLOURS[system], alpha=0.75, capsize=4)
                 axes.bar_label(bar, fmt="%.3g", padding=2, bbox={"color": "white", "alpha": 0.8, "pad": 0.5})
                 top = max(top, group.mean() + whisker)
         mean = "no crystals"

@@ -31,6 +31,7 @@ from zoo.testing.potential_checks import (
 from zoo.testing.prototypes import Prototype, point_operations, prototypes
 from zoo.testing.symmetry_checks import (
     check_anisotropy,
+    check_embedding_equivariance,
     check_equivariance,
     check_lattice_shift,
     check_origin_shift,
@@ -52,6 +53,7 @@ __all__ = [
     "check_batching",
     "check_contract",
     "check_description",
+    "check_embedding_equivariance",
     "check_energy_symmetry",
     "check_equivariance",
     "check_float32",

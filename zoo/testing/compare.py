@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from e3nn import o3
 from pymatgen.core import Lattice, Structure
 from torch import Tensor
 
@@ -36,6 +37,17 @@ def rotate_tensor(tensor: Tensor, rotation: Tensor) -> Tensor:
         new = old.replace(old[axis], "Q")
         tensor = torch.einsum(f"z{old},{each}Q{old[axis]}->z{new}", tensor, rotation)
     return tensor
+
+
+def irrep_matrix(irrep: o3.Irrep, rotation: Tensor) -> Tensor:
+    """(2l+1, 2l+1) representation of an element of O(3), exact to rounding in float64.
+
+    It is solved for from spherical harmonics at random points: e3nn's way over angles loses half of the digits.
+    """
+    points = torch.randn(64, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    here, there = (o3.spherical_harmonics(irrep.l, x, normalize=True) for x in (points, points @ rotation.T))
+    matrix = torch.linalg.lstsq(here, there).solution.T
+    return matrix if irrep.p == (-1) ** irrep.l else matrix * torch.linalg.det(rotation).sign()
 
 
 def rotate_crystal(structure: Structure, rotation: Tensor) -> Structure:

@@ -43,6 +43,9 @@ class ConformanceTests:
     def test_equivariance(self) -> None:
         symmetry_checks.check_equivariance(self.pair)
 
+    def test_embedding_equivariance(self) -> None:
+        symmetry_checks.check_embedding_equivariance(self.pair)
+
     def test_permutation(self) -> None:
         symmetry_checks.check_permutation(self.pair)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from unittest import SkipTest
 
 import numpy as np
 import torch
 from pymatgen.core import Lattice, Structure
 
+from zoo.contract.features import Embedding
 from zoo.contract.target import TensorTarget
 from zoo.testing.compare import (
     FLOAT64,
     anisotropic,
     assert_same,
+    irrep_matrix,
     moved,
     norms,
     orthogonal_matrices,
@@ -32,6 +35,35 @@ def check_equivariance(pair: Pair) -> None:
         kind = "improper" if index % 2 else "proper"
         got = pair.predict([rotate_crystal(s, R) for s in varied()])
         assert_same(pair, got, rotate_tensor(before, R), VARIED, f"not equivariant under a random {kind} rotation")
+
+
+def check_embedding_equivariance(pair: Pair) -> None:
+    """Turn or mirror the crystal, and every irrep of the encoder's atom and bond features turns with it.
+
+    The tensor alone does not show this: a readout may leave out the irreps that are wrong.
+    """
+    encoder = pair.model.encoder
+
+    def embed(structures: Sequence[Structure]) -> Embedding:
+        with torch.no_grad():
+            return encoder(pair.batch(structures))
+
+    before = embed(varied())
+    for index, R in enumerate(orthogonal_matrices(2)):
+        kind = "improper" if index % 2 else "proper"
+        after = embed([rotate_crystal(s, R) for s in varied()])
+        for part in ("atoms", "bonds"):
+            features, turned = getattr(before, part), getattr(after, part)
+            if features is None:
+                continue
+            for (channels, irrep), where in zip(features.irreps, features.irreps.slices(), strict=True):
+                blocks = features.values[:, where].unflatten(1, (channels, irrep.dim))
+                expected = (blocks @ irrep_matrix(irrep, R).T).flatten(1)
+                error, size = (turned.values[:, where] - expected).norm(), expected.norm()
+                assert error <= FLOAT64 * size + 1e-12, (
+                    f"the {irrep} features of the {part} are not equivariant under a random {kind} rotation: off by "
+                    f"{error / size:.1e} of their norm"
+                )
 
 
 def check_permutation(pair: Pair) -> None:

@@ -18,7 +18,7 @@ from zoo.data.crystals import CrystalStore
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
 from zoo.evaluation import metrics
 from zoo.evaluation.calibration import Calibration
-from zoo.evaluation.predictions import Predictions, read_predictions, write_predictions
+from zoo.evaluation.predictions import Predictions, once_each, read_predictions, write_predictions
 from zoo.inference.novelty import Reference, describe_samples
 from zoo.model import checkpoint
 from zoo.model.tensor_model import TensorModel
@@ -166,14 +166,11 @@ def collect(made: Recipe, unit: str, results: Sequence[dict[str, Any]]) -> dict[
 
 
 def draw(made: Recipe, target: TensorTarget, folder: RunFolder) -> None:
-    """Parity plots of all seeds' test parts together, errors by crystal system, and a learning curve a seed."""
+    """Draw parity plots and errors by crystal system, each test crystal once, and a learning curve for each seed."""
     folder.figures.mkdir(exist_ok=True)
-    test = [read_predictions(folder.seed(seed).predictions, "test", target) for seed in made.seeds]
-    predicted = np.concatenate([part.predicted for part in test])
-    true = np.concatenate([part.true for part in test])
-    systems = [system for part in test for system in part.systems]
+    test = once_each([read_predictions(folder.seed(seed).predictions, "test", target) for seed in made.seeds])
     for plot in plots.plots_of(target):
-        plot(predicted, true, systems, target, folder.figures / f"{plot.__name__}.png")
+        plot(test.predicted, test.true, test.systems, target, folder.figures / f"{plot.__name__}.png")
     for seed in made.seeds:
         place = folder.figures / f"learning_curve_seed_{seed}.png"
         plots.learning_curve(read_history(folder.seed(seed)), place, target.unit)
