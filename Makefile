@@ -1,18 +1,22 @@
-# From a bare clone: `make run` trains the main recipe, `make test` runs the whole test suite.
+# From a bare clone: `make run` trains the main recipe, `make test` runs what any change can break.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?=
+# Two processes, one thread each; a file stays in one process, and the long files start first (tests/conftest.py).
+PYTEST ?= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+TESTS  ?=
 
 # Images for containers often set it; then each of the many processes of the tests would compile torch anew, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-foreign bench lint clean
+.PHONY: run test test-extended test-foreign bench lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    make $(VENV) and train recipes/dtnet_total.yaml (OUT=DIR for another run folder)"
-	@echo "make test   make $(VENV) and run all tests"
+	@echo "make test   make $(VENV) and run the tests of what any change can break, in minutes"
+	@echo "make test-extended   the other tests: README and guides, Ray, PostgreSQL, a browser, the wheel, all pairs"
 	@echo "make test-foreign   mace and tensornet against their own packages, each in an environment of its own"
 	@echo "make bench  all benchmarks against their peers, and docs/benchmarks.md from them (BENCH=--quick for a check)"
 	@echo "make lint   ruff and mypy"
@@ -32,7 +36,10 @@ run: $(VENV)/.installed
 	$(BIN)/zoo run recipes/dtnet_total.yaml $(if $(OUT),--out $(OUT))
 
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not extended" $(TESTS)
+
+test-extended: $(VENV)/.installed
+	$(PYTEST) -m extended $(TESTS)
 
 test-foreign: $(VENV)/.installed
 	PYTHON=$(BIN)/python scripts/test_foreign.sh

@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 from cli import zoo
+from hypothesis import HealthCheck, settings
 from pymatgen.core import Lattice, Structure
 from quick import one_draw_an_activation, quick_databases
+
+# A busy machine draws and runs examples slowly: this says nothing of the code.
+settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_machine")
 
 # Distributions of their own: test_third_party.py installs them and runs their tests.
 collect_ignore = ["third_party_plugin"]

@@ -43,18 +43,33 @@ def fitting_pairs() -> list[Pair]:
     return [p for p in pairs if p.readout_class.unmet(p.provides, p.target) is None]
 
 
-def suite(pair: Pair) -> type[ConformanceTests]:
+def covering(pairs: list[Pair]) -> list[Pair]:
+    """Few pairs in which every plugin occurs: `make test` runs these, `make test-extended` the others."""
+    chosen: list[Pair] = []
+    seen: set[tuple[str, str]] = set()
+    for wanted in (2, 1):  # first the pairs of two plugins that have not occurred
+        for pair in pairs:
+            new = {("encoder", pair.encoder), ("readout", pair.readout)} - seen
+            if len(new) >= wanted:
+                chosen.append(pair)
+                seen |= new
+    return chosen
+
+
+def suite(pair: Pair, extended: bool) -> type[ConformanceTests]:
     """The conformance tests of one pair, skipped where the package of its encoder is missing."""
-    marks = [pytest.mark.sevennet] if pair.encoder == "sevennet" else []
+    marks = [pytest.mark.sevennet] * (pair.encoder == "sevennet") + [pytest.mark.extended] * extended
     name = f"Test_{pair.encoder}_{pair.readout}".replace("-", "_")
     return type(name, (ConformanceTests,), {"pair": pair, "pytestmark": marks})
 
 
-globals().update({made.__name__: made for made in map(suite, fitting_pairs())})
+PAIRS = fitting_pairs()
+FEW = covering(PAIRS)
+globals().update({tests.__name__: tests for tests in (suite(pair, extended=pair not in FEW) for pair in PAIRS)})
 
 
 def test_every_plugin_is_in_some_pair() -> None:
     """A plugin that fits nothing would be tested by nothing."""
     for kind in ("encoder", "readout"):
-        tested = {getattr(pair, kind) for pair in fitting_pairs()}
-        assert tested == set(plugins.available(kind))
+        assert {getattr(pair, kind) for pair in PAIRS} == set(plugins.available(kind))
+        assert {getattr(pair, kind) for pair in FEW} == set(plugins.available(kind))

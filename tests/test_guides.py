@@ -31,6 +31,8 @@ from zoo.errors import ZooError
 from zoo.graphs.graph import collate, crystal_graph
 from zoo.storage.run_folder import RunFolder, read_json
 
+pytestmark = pytest.mark.extended
+
 DOCS = Path(__file__).parents[1] / "docs"
 GUIDE = (DOCS / "guides" / "your_own_tensors.md").read_text(encoding="utf-8")
 QUICK = [

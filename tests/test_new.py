@@ -82,6 +82,7 @@ def screening(place: Path) -> list[str]:
     return ["screen", "screen_total", *small, *plugins, "--out", "screen"]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("kind", RUN)
 def test_what_is_generated_is_found_and_passes_its_tests(kind: str, generated: Generated) -> None:
     folder = generated.folder(kind)
@@ -100,6 +101,7 @@ def test_what_is_generated_is_found_and_passes_its_tests(kind: str, generated: G
     assert len(passed) >= LEAST[kind]
 
 
+@pytest.mark.extended
 def test_what_is_generated_trains_and_calculates(generated: Generated) -> None:
     with (generated.place / "discover" / "asked.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -109,6 +111,7 @@ def test_what_is_generated_trains_and_calculates(generated: Generated) -> None:
     assert len(split["train"]) == 12 and "RbF" in split["train"]  # of the sixteen alkali halides
 
 
+@pytest.mark.extended
 def test_what_is_generated_screens(generated: Generated) -> None:
     with (generated.place / "screen" / "top.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -15,6 +15,8 @@ import pytest
 
 from zoo.contract.versions import E3NN
 
+pytestmark = pytest.mark.extended
+
 ROOT = Path(__file__).parents[1]
 
 

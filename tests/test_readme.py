@@ -45,6 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.extended
 @pytest.mark.sevennet
 @pytest.mark.slow
 def test_the_commands_of_the_readme_run(folder: Path) -> None:
@@ -98,6 +99,7 @@ def test_the_yaml_of_the_readme_is_a_recipe(folder: Path, small: dict) -> None:
     assert "trigonal" in checked.stdout
 
 
+@pytest.mark.extended
 @pytest.mark.sevennet
 def test_the_python_of_the_readme_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the commands: the model that they registered is asked."""

@@ -12,6 +12,8 @@ from cli import zoo
 from zoo.config import recipe
 from zoo.sweep import sweep_config
 
+pytestmark = pytest.mark.extended
+
 TRAININGS = list(recipe.for_command("run"))  # tests/discovery
 SWEEPS = sorted(name for name in TRAININGS if isinstance(sweep_config.read(name), sweep_config.Plan))
 SLICE = ("data.limit=24", "training.max_epochs=2", "tracking.enabled=false", "device=cpu")

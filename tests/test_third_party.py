@@ -22,6 +22,8 @@ from cli import refused, zoo
 from pymatgen.core import Lattice, Structure
 from stranger import Environment
 
+pytestmark = pytest.mark.extended
+
 SOURCE = Path(__file__).parent / "third_party_plugin"
 RECIPE = {
     "dataset": {"name": "induced-dipoles", "size": 120},

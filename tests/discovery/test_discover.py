@@ -27,6 +27,8 @@ from zoo.discovery.rounds.start import refuse_other_target
 from zoo.errors import ZooError
 from zoo.storage.run_folder import read_json, read_rows
 
+pytestmark = pytest.mark.extended
+
 if TYPE_CHECKING:
     from mlflow.entities import Run
 

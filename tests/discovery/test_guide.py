@@ -18,6 +18,8 @@ from test_readme import blocks, commands
 from zoo.api import CalculationFailed, Candidate
 from zoo.storage.run_folder import read_json
 
+pytestmark = pytest.mark.extended
+
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "discovery.md").read_text(encoding="utf-8")
 MODEL = "model={recipe: small.yaml, members: 2}"
 REPLAY = "oracle={name: replay, dataset: {name: file, path: known.json}}"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.extended
+
 TESTS = Path(__file__).with_name("ray_tests.py")
 
 

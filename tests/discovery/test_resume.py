@@ -19,6 +19,8 @@ from screened import MODEL, crystal, save, write_json
 
 from zoo.discovery.screen_folder import ScreenFolder
 
+pytestmark = pytest.mark.extended
+
 COUNT = 150
 
 

@@ -351,6 +351,7 @@ def by_hand(folder: Path, volume: float) -> np.ndarray:
     return 8 * np.pi / (volume / units.Bohr**3) * by_displacement.T @ inverse @ by_displacement
 
 
+@pytest.mark.extended
 @pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 def test_a_real_calculation(tmp_path: Path) -> None:
     # Rhombohedral boron nitride of Petousis' table, layered and so anisotropic, in another orientation than there.

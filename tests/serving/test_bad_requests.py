@@ -121,7 +121,7 @@ def test_a_body_of_50_mb_is_a_413_and_leaves_no_memory_behind(served: Server) ->
 
 
 def test_bodies_within_the_limit_leave_no_memory_behind(served: Server) -> None:
-    """The allocator keeps one or two of them; ten that are kept would be 150 MB."""
+    """Ten that are kept would be 150 MB; `served` runs with an allocator that keeps none."""
     body = b'{"inputs": [{"cif": "' + b"x" * 15 * 10**6 + b'"}]}'
     for _ in range(3):
         sentence(served.post(body), 400)

@@ -19,6 +19,8 @@ from scoring import QUIET, Server, free_port, running
 
 from zoo.inference.predictor import Predictor
 
+pytestmark = pytest.mark.extended
+
 DEPLOYMENT = Path(__file__).parents[2] / "mlflow"
 PASSWORD = "not in any log"
 

@@ -20,6 +20,8 @@ from zoo.sweep.run_grid import run_grid
 from zoo.sweep.study import Search
 from zoo.sweep.sweep_folder import SweepFolder
 
+pytestmark = pytest.mark.extended
+
 GRID = {"grid": {"training.learning_rate": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}}
 SEARCH = {
     "optuna": {
