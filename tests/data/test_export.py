@@ -14,7 +14,7 @@ from zoo.contract.plugin import BadRecord, Record
 from zoo.contract.target import TensorTarget
 from zoo.data.export import export
 from zoo.data.file import File
-from zoo.data.frame import misfit
+from zoo.data.frame import violation
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.tensors import DIELECTRIC
 from zoo.errors import ZooError
@@ -43,7 +43,7 @@ def test_a_dataset_comes_back(tmp_path: Path) -> None:
             before, after = record.targets[name], found.targets[name]
             np.testing.assert_allclose(np.linalg.eigvalsh(after), np.linalg.eigvalsh(before), atol=1e-5)
             turned += not np.allclose(before, after, atol=1e-3)
-        old, new = (misfit(r, DIELECTRIC["total"], 0.01).residual for r in (record, found))
+        old, new = (violation(r, DIELECTRIC["total"], 0.01).residual for r in (record, found))
         assert new == pytest.approx(old, abs=1e-3), f"{record.key}: the tensor is not in the frame of its CIF"
     assert turned > 10, "no crystal of these had another frame: the test shows nothing"
 
@@ -74,7 +74,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("")
     refused(zoo("data", "export", "petousis2017", "full", cwd=tmp_path), "full is not empty")
-    with pytest.raises(ZooError, match=r"one tensor an atom.*JSON"):
+    with pytest.raises(ZooError, match=r"tensor of atoms.*JSON"):
         export([], [TensorTarget("born", "ij", per_atom=True)], tmp_path / "a")
     with pytest.raises(ZooError, match="no record holds total"):
         export([], [TensorTarget("total")], tmp_path / "b")

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from zoo.config.dataset_settings import FrameCheck
 from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
-from zoo.data.frame import misfit, offenders, residual, summarise, zero_proves
+from zoo.data.frame import offenders, residual, summarise, violation, zero_proves
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.symmetry import CRYSTAL_SYSTEMS, crystal_system, space_group, symmetry
 from zoo.errors import ZooError
@@ -59,7 +59,7 @@ def invariant(structure, seed, rank=2):
 
 
 def measured(structure, tensor):
-    return misfit(Record("a", structure, {"total": tensor}), TOTAL, SYMPREC)
+    return violation(Record("a", structure, {"total": tensor}), TOTAL, SYMPREC)
 
 
 @pytest.mark.parametrize("system", CRYSTAL_SYSTEMS)
@@ -164,8 +164,8 @@ def test_undefined_where_the_tensor_is_noise_or_there_is_no_symmetry():
     ionic = TensorTarget(name="ionic")
     noise = np.diag([1.0, 2.0, 3.0]) * 1e-4
     record = Record("a", CRYSTALS["tetragonal"], {"total": tensor, "ionic": noise})
-    assert misfit(record, ionic, SYMPREC).residual is None
-    assert misfit(record, TOTAL, SYMPREC).residual < 1e-9
+    assert violation(record, ionic, SYMPREC).residual is None
+    assert violation(record, TOTAL, SYMPREC).residual < 1e-9
     assert measured(CRYSTALS["cubic"], np.zeros((3, 3))).residual is None
     twins = Structure(Lattice.cubic(4), ["Na", "Na"], [[0, 0, 0], [0, 0, 0]])
     assert symmetry(twins) is None and space_group(twins) is None
@@ -179,7 +179,7 @@ def test_offenders_are_those_of_the_full_measurement():
     """Nearly isotropic tensors skip the symmetry search; the outcome must not change."""
     records = list(Petousis2017(Petousis2017.Hypers()).records())[::8]
     check = FrameCheck(tolerance=0.01)
-    every = [misfit(record, TOTAL, check.symprec) for record in records]
+    every = [violation(record, TOTAL, check.symprec) for record in records]
     assert offenders(records, TOTAL, check) == [m for m in every if m.residual > check.tolerance] != []
 
 
@@ -188,7 +188,7 @@ def test_a_reoriented_structure_is_found():
     caught = total = 0
     for record in list(Petousis2017(Petousis2017.Hypers()).records())[::6]:
         tensor = record.targets["total"]
-        found = misfit(record, TOTAL, SYMPREC)
+        found = violation(record, TOTAL, SYMPREC)
         anisotropic = np.linalg.norm(tensor - np.trace(tensor) / 3 * np.eye(3)) > 0.2 * np.linalg.norm(tensor)
         if found.crystal_system in ("tetragonal", "trigonal", "hexagonal") and anisotropic:
             turn = Rotation.from_rotvec([0.9, 0.5, 0.2]).as_matrix()
@@ -204,22 +204,22 @@ def test_petousis_is_in_its_frame():
     """Measured: half the residuals of the electronic tensors are below 1e-6, none above 5 %."""
     electronic = TensorTarget(name="electronic")
     records = list(Petousis2017(Petousis2017.Hypers()).records())[::5]
-    summary = summarise([misfit(record, electronic, SYMPREC) for record in records], 0.05)[-1]
+    summary = summarise([violation(record, electronic, SYMPREC) for record in records], 0.05)[-1]
     assert (summary.crystal_system, summary.count, summary.over) == ("all", 212, 0)
     assert summary.median < 1e-6
 
 
 def test_summary():
     tensor = np.diag([1.0, 2.0, 3.0])
-    misfits = [
+    violations = [
         measured(CRYSTALS[s], t) for s, t in [("orthorhombic", tensor), ("cubic", tensor), ("cubic", 0 * tensor)]
     ]
-    ortho, cubic, every = summarise(misfits, 0.05)
+    ortho, cubic, every = summarise(violations, 0.05)
     assert (ortho.crystal_system, ortho.count, ortho.over, ortho.undefined) == ("orthorhombic", 1, 0, 0)
     assert (cubic.count, cubic.over, cubic.undefined) == (2, 1, 1)
-    assert cubic.median == cubic.largest == misfits[1].residual
+    assert cubic.median == cubic.largest == violations[1].residual
     assert (every.count, every.over) == (3, 1)
-    (nothing,) = summarise([misfits[2]], 0.05)[:1]
+    (nothing,) = summarise([violations[2]], 0.05)[:1]
     assert nothing.median is None and nothing.largest is None
 
 
@@ -235,7 +235,7 @@ def test_words_for_each_system():
 
 def test_tensors_of_atoms_are_refused():
     born = TensorTarget(name="born", formula="ij", per_atom=True)
-    with pytest.raises(ZooError, match="one tensor an atom"):
+    with pytest.raises(ZooError, match="tensor of atoms"):
         offenders([Record("a", CRYSTALS["cubic"], {"born": np.zeros((36, 3, 3))})], born, FrameCheck())
 
 

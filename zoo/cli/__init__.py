@@ -1,4 +1,4 @@
-"""The command `zoo`. Heavy imports are made inside the commands, so that help is instant."""
+"""Command line `zoo`. Heavy imports are inside the commands, so that help is instant."""
 
 from zoo.cli.main import main
 

@@ -73,7 +73,7 @@ def _cell(pair: Pair, reasons: list[str], caveats: list[str]) -> str:
 
 
 def _numbered(texts: Iterable[str | None]) -> list[str]:
-    """Each text once, in the order in which they come: what is equal shares a footnote."""
+    """Number the distinct texts in order of appearance: equal texts share a footnote."""
     return list(dict.fromkeys(text for text in texts if text))
 
 
@@ -82,7 +82,7 @@ def _letter(number: int) -> str:
 
 
 def _plain(text: str) -> Text:
-    """Not as markup: the extra of `pip install "x[y]"` would be taken for a style."""
+    """Escape rich's markup: the extra in `pip install "x[y]"` would be read as a style."""
     from rich.text import Text
 
     return Text(text)

@@ -10,7 +10,7 @@ import click
 @click.command("convert")
 @click.argument("encoder")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--sha256", help="What the file's checksum must be. Needed where the file is not a public one.")
+@click.option("--sha256", help="Checksum that the file must have. Required unless it is a published file.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write, *.safetensors.")
 def convert_command(encoder: str, file: Path, sha256: str | None, out: Path | None) -> None:
     """Convert weights that another package wrote, once, to a safetensors file that ENCODER reads.
@@ -32,16 +32,18 @@ def convert_command(encoder: str, file: Path, sha256: str | None, out: Path | No
         raise ZooError(f"the encoder {encoder} has nothing to convert")
     if file.is_dir() or not file.exists():
         raise ZooError(f"{file} is no file")
-    found = sha256_of(file)
-    click.echo(f"sha256 {found}  {file}")
-    name = next((name for name, known in cls.public_weights.items() if known.sha256 == found), None)
-    if sha256 is not None and sha256.lower() != found:
-        raise ZooError(f"{file} has another checksum than --sha256 says: {sha256}")
+    checksum = sha256_of(file)
+    click.echo(f"sha256 {checksum}  {file}")
+    name = next((name for name, known in cls.public_weights.items() if known.sha256 == checksum), None)
+    if sha256 is not None and sha256.lower() != checksum:
+        raise ZooError(f"{file} does not have the checksum --sha256 {sha256}")
     if name is None and sha256 is None:
         namesake = next((known for known in cls.public_weights.values() if known.file == file.name), None)
         if namesake is not None:
             raise ZooError(f"{file} is not the published {namesake.file}, whose sha256 is {namesake.sha256}")
-        raise ZooError(f"{file} is none of the published weights that the zoo knows; to convert it: --sha256 {found}")
+        raise ZooError(
+            f"{file} is none of the published weights that the zoo knows; to convert it: --sha256 {checksum}"
+        )
     if out is None:
         if name is None and file.stem in cls.public_weights:
             raise ZooError(f"{file} has the name of public weights that it is not: choose another with --out")
@@ -49,13 +51,13 @@ def convert_command(encoder: str, file: Path, sha256: str | None, out: Path | No
     elif out.suffix != SUFFIX:
         raise ZooError(f"--out {out}: the file must end in {SUFFIX}")
     try:
-        made = cls.convert(file)
-        metadata = {**made.metadata, "source": file.name, "source_sha256": found}
-        save_weights(encoder, Weights(made.tensors, metadata), out)
+        weights = cls.convert(file)
+        metadata = {**weights.metadata, "source": file.name, "source_sha256": checksum}
+        save_weights(encoder, Weights(weights.tensors, metadata), out)
     except ZooError:
         raise
     except Exception as error:  # what is in a damaged or hostile file can fail anywhere
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ZooError(f"{file} is no {encoder} file that can be converted ({reason})") from error
-    click.echo(f"{sum(t.numel() for t in made.tensors.values()):,} numbers in {out}")
+    click.echo(f"{sum(t.numel() for t in weights.tensors.values()):,} numbers in {out}")
     click.echo(f"in a recipe: encoder: {{name: {encoder}, weights: {name or out}}}")

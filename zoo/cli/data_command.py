@@ -14,7 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from zoo.contract.target import TensorTarget
-    from zoo.data.frame import Misfit
+    from zoo.data.frame import SymmetryViolation
 
 FORMATS = click.Choice(["table", "json", "csv"])
 
@@ -138,31 +138,31 @@ def check(source: str, target: str | None, formula: str, tolerance: float, sympr
 
     from zoo.cli.source import open_source
     from zoo.contract.plugin import BadRecord
-    from zoo.data.frame import misfit
+    from zoo.data.frame import violation
     from zoo.errors import ZooError
 
     if tolerance <= 0 or symprec <= 0:
         raise ZooError("--tolerance and --symprec must be greater than 0")
     name, dataset, wanted = open_source(source, target, formula)
     bad: list[dict[str, str]] = []
-    misfits: list[Misfit] = []
+    violations: list[SymmetryViolation] = []
     without = 0
     for record in tqdm(dataset.records(), desc="symmetry", unit=" crystals", disable=None, leave=False):
         if isinstance(record, BadRecord):
             bad.append({"key": record.key, "reason": record.reason})
         elif wanted.name in record.targets:
-            misfits.append(misfit(record, wanted, symprec))
+            violations.append(violation(record, wanted, symprec))
         else:
             without += 1
-    if not misfits:
+    if not violations:
         first = f"; the first: {bad[0]['key']}, {bad[0]['reason']}" if bad else ""
         raise ZooError(f"{name} has no readable record with '{wanted.name}'{first}")
     if form == "csv":
-        _write_csv(misfits, tolerance)
+        _write_csv(violations, tolerance)
     elif form == "json":
-        _write_json(name, wanted, misfits, tolerance, symprec, bad, without)
+        _write_json(name, wanted, violations, tolerance, symprec, bad, without)
     else:
-        _show(name, wanted, misfits, tolerance)
+        _show(name, wanted, violations, tolerance)
         if without:
             click.echo(f"{without:,} records have no '{wanted.name}'.")
     if form != "json":
@@ -178,15 +178,15 @@ def _say_bad(bad: list[dict[str, str]]) -> None:
         click.echo(f"cannot be read: {record['key']}: {record['reason']}", err=True)
 
 
-def _above(misfits: list[Misfit], tolerance: float) -> list[Misfit]:
-    above = [(m.residual, m) for m in misfits if m.residual is not None and m.residual > tolerance]
+def _above(violations: list[SymmetryViolation], tolerance: float) -> list[SymmetryViolation]:
+    above = [(m.residual, m) for m in violations if m.residual is not None and m.residual > tolerance]
     return [m for _, m in sorted(above, key=lambda pair: -pair[0])]
 
 
-def _write_csv(misfits: list[Misfit], tolerance: float) -> None:
+def _write_csv(violations: list[SymmetryViolation], tolerance: float) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["key", "formula", "crystal_system", "residual", "over"])
-    for m in misfits:
+    for m in violations:
         over = m.residual is not None and m.residual > tolerance
         writer.writerow(
             [m.key, m.formula, m.crystal_system, "" if m.residual is None else m.residual, str(over).lower()]
@@ -196,7 +196,7 @@ def _write_csv(misfits: list[Misfit], tolerance: float) -> None:
 def _write_json(
     name: str,
     target: TensorTarget,
-    misfits: list[Misfit],
+    violations: list[SymmetryViolation],
     tolerance: float,
     symprec: float,
     bad: list[dict[str, str]],
@@ -204,7 +204,7 @@ def _write_json(
 ) -> None:
     from zoo.data.frame import summarise, zero_proves
 
-    summaries = [dataclasses.asdict(s) for s in summarise(misfits, tolerance)]
+    summaries = [dataclasses.asdict(s) for s in summarise(violations, tolerance)]
     for summary in summaries[:-1]:
         summary["zero_proves"] = zero_proves(target, summary["crystal_system"])
     content = {
@@ -213,15 +213,15 @@ def _write_json(
         "tolerance": tolerance,
         "symprec": symprec,
         "summary": summaries,
-        "offenders": [dataclasses.asdict(m) for m in _above(misfits, tolerance)],
-        "undefined": [m.key for m in misfits if m.residual is None],
+        "offenders": [dataclasses.asdict(m) for m in _above(violations, tolerance)],
+        "undefined": [m.key for m in violations if m.residual is None],
         "unreadable": bad,
         "without_target": without,
     }
     click.echo(json.dumps(content, indent=1, ensure_ascii=False))
 
 
-def _show(name: str, target: TensorTarget, misfits: list[Misfit], tolerance: float) -> None:
+def _show(name: str, target: TensorTarget, violations: list[SymmetryViolation], tolerance: float) -> None:
     from rich.table import Table
 
     from zoo.cli.terminal import console
@@ -235,7 +235,7 @@ def _show(name: str, target: TensorTarget, misfits: list[Misfit], tolerance: flo
     table.add_column("crystal system")
     for column in ("crystals", "median", "95 %", "largest", f"over {tolerance:g}"):
         table.add_column(column, justify="right")
-    summaries = summarise(misfits, tolerance)
+    summaries = summarise(violations, tolerance)
     for summary in summaries:
         values = [number(value) for value in (summary.median, summary.high, summary.largest)]
         table.add_row(summary.crystal_system, f"{summary.count:,}", *values, str(summary.over))
@@ -243,7 +243,7 @@ def _show(name: str, target: TensorTarget, misfits: list[Misfit], tolerance: flo
     click.echo("\nWhat a residual of zero proves:")
     for summary in summaries[:-1]:
         click.echo(f" {summary.crystal_system:<14}{zero_proves(target, summary.crystal_system)}")
-    offenders = _above(misfits, tolerance)
+    offenders = _above(violations, tolerance)
     if offenders:
         click.echo(f"\nOver {tolerance:g}:")
         listed = Table(box=None, header_style="bold")
@@ -257,7 +257,7 @@ def _show(name: str, target: TensorTarget, misfits: list[Misfit], tolerance: flo
         click.echo("A recipe leaves them out with data.frame.drop=true.")
     else:
         click.echo(f"\nNo tensor is over {tolerance:g}.")
-    undefined = [m.key for m in misfits if m.residual is None]
+    undefined = [m.key for m in violations if m.residual is None]
     if undefined:
         click.echo(
             f"{len(undefined)} have no defined residual (negligible tensor or no symmetry): {', '.join(undefined)}"

@@ -47,7 +47,7 @@ def embed_command(
     """
     from tqdm import tqdm
 
-    from zoo.cli.input_errors import tell_refused
+    from zoo.cli.input_errors import report_refused
     from zoo.cli.trained_encoder import trained_encoder
     from zoo.data.crystal_files import count_if_single, crystals_in
     from zoo.errors import ZooError
@@ -61,8 +61,10 @@ def embed_command(
     made = source.encoder.to(where)
     provides = made.provides(made.hypers)
     if bonds and provides.bonds is None:
-        raise ZooError(f"the encoder {source.said['encoder']['name']} makes no features of bonds: leave out --bonds")
-    said = description(provides, bonds, source.said)
+        raise ZooError(
+            f"the encoder {source.description['encoder']['name']} makes no features of bonds: leave out --bonds"
+        )
+    said = description(provides, bonds, source.description)
     total = count_if_single(files)
     with (
         tqdm(total=total, desc="embedding", unit=" crystals", disable=None, leave=False) as bar,
@@ -70,9 +72,9 @@ def embed_command(
     ):
         done = write_features(file, made, crystals_in(files), bonds, bar.update)
         if not done.crystals:
-            tell_refused(done.refused, done.asked, "features", "crystals")
+            report_refused(done.refused, done.asked, "features", "crystals")
     _show(said, tables, done)
-    tell_refused(done.refused, done.asked, "features", "crystals")
+    report_refused(done.refused, done.asked, "features", "crystals")
 
 
 def _show(said: Mapping[str, Any], tables: Mapping[str, Path], done: Written) -> None:

@@ -1,4 +1,4 @@
-"""What a command says of the files and crystals that it could not answer, while it answered the others."""
+"""Report of the files and crystals that a command could not process while it processed the others."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import click
 from zoo.errors import ZooError
 
 
-def tell_refused(reasons: Collection[str], asked: int, missing: str = "answer", things: str = "files") -> None:
-    """Name, on stderr, those without an answer.
+def report_refused(reasons: Collection[str], total: int, missing: str = "answer", things: str = "files") -> None:
+    """Print the inputs without a result on stderr.
 
     Args:
-        reasons: a line for each of them, which names it.
-        asked: how many there were in all.
-        missing: what they did not get.
-        things: what they are.
+        reasons: a line for each input without a result, which names it.
+        total: number of all inputs.
+        missing: name of the missing result.
+        things: name of the inputs.
 
     Raises:
-        ZooError: there are some.
+        ZooError: there are inputs without a result.
     """
-    if asked > 1:
+    if total > 1:
         for reason in reasons:
             click.echo(f"warning: {reason}", err=True)
     if reasons:
-        several = f"no {missing} for {len(reasons)} of {asked} {things}: see above"
-        raise ZooError(several if asked > 1 else next(iter(reasons)))
+        several = f"no {missing} for {len(reasons)} of {total} {things}: see above"
+        raise ZooError(several if total > 1 else next(iter(reasons)))

@@ -1,4 +1,4 @@
-"""`zoo`: the group of all commands, and how errors reach the user."""
+"""Entry point of `zoo`: the group of all commands, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -59,28 +59,28 @@ HELP = {
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module only when it is called, or asked for its own help."""
+    """Group that imports the module of a command only when it is called or its help is shown."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """In the order in which a newcomer needs them."""
+        """Return the names of the commands in the order in which a newcomer needs them."""
         return list(COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """The command of that name, or None."""
+        """Import and return the command of that name, or None."""
         if name not in COMMANDS:
             return None
         command: click.Command = getattr(importlib.import_module(COMMANDS[name]), f"{name}_command")
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list in `zoo --help`, without an import."""
+        """Write the list of commands in `zoo --help` without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, HELP[name]) for name in COMMANDS])
 
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click's, with the nearest command where there is none of that name."""
+        """Resolve a command; the error for an unknown name suggests the most similar one."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from zoo.errors import did_you_mean
 
@@ -127,7 +127,7 @@ def main() -> None:
     except click.ClickException as error:
         fail(error.format_message())
     except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)  # what can be gone on with has said so
+        sys.exit(130)  # a command that can be resumed has said how
     except BrokenPipeError:
         # The reader of our output went away (`zoo list | head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -139,9 +139,9 @@ def main() -> None:
 
 
 def give_way(error: ZooError) -> None:
-    """Of the processes of one training let the one speak that knows what went wrong; of several, the first.
+    """Delay the message of a process that is not the first one, or that only lost its peers, in a distributed training.
 
-    Whatever started them ends the others as soon as one is gone: those wait here, and are not heard.
+    The launcher ends all processes as soon as one has ended, so only the process that knows the cause prints it.
     """
     if isinstance(error, LeftAlone):
         time.sleep(6)
@@ -150,7 +150,7 @@ def give_way(error: ZooError) -> None:
 
 
 def fail(message: str) -> None:
-    """One line on stderr, exit code 2."""
+    """Print one line on stderr and exit with code 2."""
     rank = os.environ.get("RANK", "0")  # of the processes of one training
     who = "" if rank == "0" else f"process {rank}: "
     click.echo(f"zoo: {who}{' '.join(message.split())}", err=True)

@@ -17,16 +17,16 @@ import click
     type=click.Choice(["auto", "matbench", "petousis2017"]),
     default="auto",
     show_default=True,
-    help="Whose crystals and folds; auto: Matbench's where package and data are at hand.",
+    help="Crystals and folds; auto: Matbench's if package and data are available.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for everything; a stopped one is gone on with.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for everything; a stopped run in it is resumed.")
 def matbench_command(
     recipe: str, overrides: tuple[str, ...], source: Literal["auto", "matbench", "petousis2017"], out: Path | None
 ) -> None:
     """Test encoder and readout of RECIPE on the dielectric task of Matbench: the refractive index, five folds.
 
     RECIPE is a file, or the name of one that ships; its encoder, readout, training, first seed, data.limit and
-    split.val count. Where Matbench's data cannot be had, the same is done on five folds of petousis2017.
+    split.val count. If Matbench's data is not available, five folds of petousis2017 are used instead.
 
     \b
     zoo matbench
@@ -43,26 +43,26 @@ def matbench_command(
     from zoo.storage.run_folder import RunFolder, write_text
     from zoo.workflows import matbench
 
-    made = recipes.read(recipe, overrides)
+    chosen = recipes.read(recipe, overrides)
     folder = RunFolder(out) if out is not None else RunFolder.new("matbench")
-    text = f"# zoo matbench --data {source}\n{recipes.dump(made)}"
+    text = f"# zoo matbench --data {source}\n{recipes.dump(chosen)}"
     if folder.recipe.is_file() and folder.recipe.read_text(encoding="utf-8") != text:
         raise ZooError(f"{folder.path} was begun with another recipe; choose another folder with --out")
     if out is not None and out.exists() and not folder.recipe.is_file() and (out.is_file() or any(out.iterdir())):
         raise ZooError(f"{out} is not empty; choose another folder with --out")
-    folds = matbench.open_folds(source, made.data.limit, click.echo)
+    folds = matbench.open_folds(source, chosen.data.limit, click.echo)
     write_text(folder.recipe, text)
-    click.echo(f"matbench: {made.encoder.name} + {made.readout.name}, everything goes to {folder.path}")
+    click.echo(f"matbench: {chosen.encoder.name} + {chosen.readout.name}, everything goes to {folder.path}")
     begin = time.monotonic()
 
     def on_epoch(fold: int, row: dict[str, float]) -> None:
-        number, last = int(row["epoch"]), made.training.max_epochs
+        number, last = int(row["epoch"]), chosen.training.max_epochs
         if not sys.stderr.isatty() and number in (1, last):
             errors = f"train {row['train_loss']:.3f}, validation {row['val_mae_ten']:.3f}"
             click.echo(f"fold {fold}    epoch {number} of {last}: {errors}")
 
     try:
-        content = matbench.run(made, folds, folder, click.echo, on_epoch)
+        content = matbench.run(chosen, folds, folder, click.echo, on_epoch)
     except KeyboardInterrupt:
         again = " ".join(["zoo matbench", recipe, *overrides, f"--data {source} --out {folder.path}"])
         click.echo(f"\nstopped; go on with: {again}", err=True)
@@ -82,10 +82,10 @@ def matbench_command(
         click.echo(f"for the leaderboard: {folder.path / content['submission']}")
     else:
         click.echo("These are not Matbench's crystals: the numbers do not compare with its leaderboard.")
-    if made.tracking.enabled:
+    if chosen.tracking.enabled:
         from zoo.workflows.track_matbench import send_folds
 
         try:
-            click.echo(f"mlflow    {send_folds(folder, made.tracking).line}")
+            click.echo(f"mlflow    {send_folds(folder, chosen.tracking).line}")
         except ZooError as error:
             raise ZooError(f"{error}; nothing is lost, send it later: zoo track {folder.path}") from error

@@ -67,10 +67,10 @@ def _template(path: str) -> str:
 
 
 def _names(kind: str, name: str) -> tuple[str, str]:
-    """Import package and class of a distribution.
+    """Return the names of import package and class of a distribution.
 
     Raises:
-        ZooError: no package can be called so, or there is such a thing already.
+        ZooError: the name is not valid for a package, or it exists already.
     """
     from zoo.config import plugins
     from zoo.errors import ZooError

@@ -41,8 +41,8 @@ def list_command(name: str | None, as_json: bool) -> None:
         for column in ("kind", "name", "what it is", "package"):
             table.add_column(column)
         for entry in found:
-            said = entry["error"] or entry["summary"]
-            table.add_row(*map(escape, (entry["kind"], entry["name"], said, entry["package"])))
+            description = entry["error"] or entry["summary"]
+            table.add_row(*map(escape, (entry["kind"], entry["name"], description, entry["package"])))
         console().print(table)
         click.echo("\nzoo list NAME shows the keys that one takes in a recipe; zoo compat shows which pairs work.")
         return
@@ -86,7 +86,7 @@ def _describe(kind: str) -> list[dict[str, Any]]:
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> dict[str, dict[str, str]]:
-    """Each key that a recipe may give: type, default, description; those of a table's entries below the table."""
+    """Describe each key of a recipe: type, default, description; keys of a table's entries follow the table."""
     found: dict[str, dict[str, str]] = {}
     for key, info in model.model_fields.items():
         default = "required" if info.is_required() else json.dumps(info.default, default=_plain, ensure_ascii=False)
@@ -107,7 +107,7 @@ def _plain(value: object) -> object:
 
 
 def _type_name(annotation: object) -> str:
-    """As a recipe has it: `int | list[int]`, for pydantic's narrower types too."""
+    """Return the name of a type for users, such as `int | list[int]`, for pydantic's narrower types too."""
     origin, inside = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return _type_name(inside[0])

@@ -36,7 +36,7 @@ def predict_command(
     """
     import zoo
     from zoo.cli.format_predictions import rows_of, show
-    from zoo.cli.input_errors import tell_refused
+    from zoo.cli.input_errors import report_refused
     from zoo.data.crystal_files import crystals_in
     from zoo.inference.prediction import by_file
 
@@ -61,4 +61,4 @@ def predict_command(
         writer.writerows(rows)
     elif answers:
         show(answers, predictor.card)
-    tell_refused(refused, len(crystals), things="crystals")
+    report_refused(refused, len(crystals), things="crystals")

@@ -31,24 +31,24 @@ def recipes_command(name: str | None) -> None:
     for column in ("recipe", "encoder", "readout", "what it does"):
         table.add_column(column)
     for stem, path in recipe.for_command("run").items():
-        made = sweep_config.read(str(path))
-        if isinstance(made, sweep_config.Plan):
-            cells = expand(made) if made.sweep.grid is not None else []
-            encoders, readouts = _names(cells, "encoder", made.base), _names(cells, "readout", made.base)
+        shipped = sweep_config.read(str(path))
+        if isinstance(shipped, sweep_config.Plan):
+            cells = expand(shipped) if shipped.sweep.grid is not None else []
+            encoders, readouts = _names(cells, "encoder", shipped.base), _names(cells, "readout", shipped.base)
             size = f"sweep of {len(cells)} cells" if cells else "search"
-            table.add_row(stem, encoders, readouts, f"{made.base.description} ({size})")
+            table.add_row(stem, encoders, readouts, f"{shipped.base.description} ({size})")
         else:
-            table.add_row(stem, made.encoder.name, made.readout.name, made.description)
+            table.add_row(stem, shipped.encoder.name, shipped.readout.name, shipped.description)
     for stem, path in recipe.for_command("screen").items():
         table.add_row(stem, "–", "–", f"{screenings.read(str(path)).description} (zoo screen)")
     for stem, path in recipe.for_command("discover").items():
-        found = discoveries.read(str(path))
-        trained = found.training()
-        table.add_row(stem, trained.encoder.name, trained.readout.name, f"{found.description} (zoo discover)")
+        discovery = discoveries.read(str(path))
+        trained = discovery.training()
+        table.add_row(stem, trained.encoder.name, trained.readout.name, f"{discovery.description} (zoo discover)")
     console().print(table)
     click.echo("\nzoo run NAME trains one; zoo recipes NAME > mine.yaml gives you a copy to change.")
 
 
 def _names(cells: list[Cell], kind: str, base: Recipe) -> str:
-    """The encoders or readouts of all cells, each once."""
+    """Return the distinct encoders or readouts of all cells."""
     return ", ".join(dict.fromkeys(cell.made.plugins[kind] for cell in cells) or [base.plugins[kind]])

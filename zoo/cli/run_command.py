@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("recipe", required=False)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for everything; default: a new one under runs/.")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN_DIR", help="Go on with a run that was stopped.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN_DIR", help="Resume a run that was stopped.")
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Train in N processes on this machine.")
 def run_command(
     recipe: str | None, overrides: tuple[str, ...], out: Path | None, resume: Path | None, processes: int | None
@@ -49,36 +49,36 @@ def run_command(
         raise ZooError("--resume takes the recipe from the run folder: give nothing else")
     if recipe is None and resume is None:
         raise ZooError("say which recipe: zoo run dtnet_total (zoo recipes lists them)")
-    made = what_to_run(recipe, overrides, resume)
+    chosen = what_to_run(recipe, overrides, resume)
     several = started() if processes is None else processes
-    if isinstance(made, Plan) and several > 1:
+    if isinstance(chosen, Plan) and several > 1:
         raise ZooError("a sweep trains each cell in one process; a second terminal takes its share: zoo run --resume")
     if processes is not None and started() > 1:
         raise ZooError("--processes starts them by itself: leave it out, or start without torchrun")
     if processes is not None and processes > 1:
-        assert not isinstance(made, Plan)
-        device_named(made.device, processes)
-        chosen = ["--resume", str(resume)] if resume is not None else [str(recipe), *overrides]
-        launch(main, ["run", *chosen, *(["--out", str(out)] if out is not None else [])], processes)
-    elif isinstance(made, Plan):
+        assert not isinstance(chosen, Plan)
+        device_named(chosen.device, processes)
+        arguments = ["--resume", str(resume)] if resume is not None else [str(recipe), *overrides]
+        launch(main, ["run", *arguments, *(["--out", str(out)] if out is not None else [])], processes)
+    elif isinstance(chosen, Plan):
         from zoo.cli import sweep_command
         from zoo.sweep.sweep_folder import SweepFolder
 
-        path = where_to(made.base.name, out, resume)
+        path = where_to(chosen.base.name, out, resume)
         with unless_refused(path):
-            sweep_command.run_and_show(made, SweepFolder(path))
+            sweep_command.run_and_show(chosen, SweepFolder(path))
     else:
-        with joined(made.device):
-            path = Path(from_first(lambda: str(where_to(made.name, out, resume))))
+        with joined(chosen.device):
+            path = Path(from_first(lambda: str(where_to(chosen.name, out, resume))))
             with unless_refused(path):
-                train_and_show(made, path)
+                train_and_show(chosen, path)
 
 
 def what_to_run(recipe: str | None, overrides: tuple[str, ...], resume: Path | None) -> Recipe | Plan:
-    """The recipe of a name or file, or of the folder of an earlier run.
+    """Read the recipe that is named, or that of the folder of an earlier run.
 
     Raises:
-        ZooError: it is not there or not right.
+        ZooError: the recipe does not exist or is not valid.
     """
     from zoo.config import recipe as recipes
     from zoo.storage.run_folder import RunFolder
@@ -93,26 +93,26 @@ def what_to_run(recipe: str | None, overrides: tuple[str, ...], resume: Path | N
 
 
 def where_to(name: str, out: Path | None, resume: Path | None) -> Path:
-    """The folder for everything.
+    """Return the folder of the run.
 
     Raises:
-        ZooError: `resume` is finished, or `out` holds something already.
+        ZooError: `resume` is finished, or `out` is not empty.
     """
     from zoo.errors import ZooError
     from zoo.storage.run_folder import RunFolder
 
     if resume is not None:
         if RunFolder(resume).finished and not (resume / "sweep.yaml").is_file():
-            raise ZooError(f"{resume} is finished; zoo predict {resume} FILE asks its model")
+            raise ZooError(f"{resume} is finished; zoo predict {resume} FILE predicts with its model")
         return resume
     return new_folder(name, out)
 
 
 def new_folder(name: str, out: Path | None, command: str = "run") -> Path:
-    """`out` or, without it, a new folder under runs/.
+    """Return `out` or, if it is None, a new folder under runs/.
 
     Raises:
-        ZooError: `out` holds something already.
+        ZooError: `out` is not empty.
     """
     from zoo.errors import ZooError
     from zoo.storage.run_folder import RunFolder
@@ -125,13 +125,13 @@ def new_folder(name: str, out: Path | None, command: str = "run") -> Path:
 
 
 def of_folder(recipe: str | None, overrides: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """Of a search that is gone on with: without a recipe, what stands in its place is an override."""
+    """Separate recipe and overrides of a resumed search: an argument with `=` in place of the recipe is an override."""
     return (None, (recipe, *overrides)) if recipe is not None and "=" in recipe else (recipe, overrides)
 
 
 @contextmanager
 def unless_refused(path: Path) -> Iterator[None]:
-    """Take the new folder away again where the recipe is refused before anything is in it."""
+    """Remove the new folder again if the recipe is refused before anything is written into it."""
     from zoo.errors import ZooError
 
     try:
@@ -142,16 +142,16 @@ def unless_refused(path: Path) -> Iterator[None]:
         raise
 
 
-def train_and_show(made: Recipe, path: Path) -> None:
-    """One recipe; of several processes the first one alone prints, and speaks to MLflow."""
+def train_and_show(recipe: Recipe, path: Path) -> None:
+    """Train a recipe; only the first of several processes prints and sends to MLflow."""
     from zoo.runtime.distributed import is_first
     from zoo.storage.run_folder import RunFolder
 
     if is_first():
         from zoo.cli import report
 
-        report.run_and_show(made, RunFolder(path))
+        report.run_and_show(recipe, RunFolder(path))
     else:
         from zoo.workflows import train as runs
 
-        runs.run(made, RunFolder(path), lambda line: None)
+        runs.run(recipe, RunFolder(path), lambda line: None)

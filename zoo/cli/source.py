@@ -1,4 +1,4 @@
-"""What a user means by SOURCE: a dataset, a file of their own, or a recipe."""
+"""Resolution of the argument SOURCE: a dataset, a file of the user's own, or a recipe."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from zoo.errors import ZooError, did_you_mean
 def open_source(
     source: str, target: str | TensorTarget | None = None, formula: str = "ij=ji"
 ) -> tuple[str, Dataset, TensorTarget]:
-    """Name, dataset and target of what the user names: a plugin, a file, or a recipe.
+    """Return name, dataset and target of a source: the name of a dataset plugin, a file, or a recipe.
 
-    A `TensorTarget` says all that there is to know of the tensor in a file; a name goes with `formula`.
+    A `TensorTarget` describes the tensor in a file completely; a name is combined with `formula`.
 
     Raises:
-        ZooError: it is none of these, or has no such target.
+        ZooError: the source is none of these, or has no such target.
     """
     path = Path(source)
     in_file: dict[str, object] = {"formula": formula}
@@ -33,8 +33,8 @@ def open_source(
     elif path.is_file() and path.suffix not in (".yaml", ".yml"):
         name, settings = "file", {"path": source, "targets": {target or "total": in_file}}
     elif path.is_file() or path.stem in recipe.shipped():
-        made = recipe.read(source)
-        name, settings, target = made.dataset.name, made.dataset.settings, target or made.target
+        config = recipe.read(source)
+        name, settings, target = config.dataset.name, config.dataset.settings, target or config.target
     elif path.suffix:
         raise ZooError(f"{source}: no such file")
     else:

@@ -1,4 +1,4 @@
-"""Where tables go."""
+"""Console for tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from rich.console import Console
 
 
 def console() -> Console:
-    """The terminal, or a file or pipe wide enough that no number is cut."""
+    """Return a console on the terminal, or one wide enough that no number is cut in a file or pipe."""
     shown = Console()
     return shown if shown.is_terminal else Console(width=140)

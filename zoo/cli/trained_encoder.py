@@ -1,4 +1,4 @@
-"""What a user means by ENCODER: a plugin whose weights come trained, or the encoder of a trained model."""
+"""Resolution of the argument ENCODER: a plugin with trained weights, or the encoder of a trained model."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from zoo.tracking.fetch import model_folder_of
 
 @dataclass(frozen=True)
 class TrainedEncoder:
-    """An encoder and where its weights come from.
+    """Encoder with trained weights, and their origin.
 
     Attributes:
-        encoder: in eval mode, on the CPU.
-        said: plain JSON values for whoever reads its features: name, settings, package, fingerprint, model, ...
+        encoder: encoder in eval mode, on the CPU.
+        description: plain JSON values for the readers of its features: name, settings, package, fingerprint, model, ...
     """
 
     encoder: Encoder
-    said: dict[str, Any]
+    description: dict[str, Any]
 
 
 def trained_encoder(name: str, settings: Sequence[str] = ()) -> TrainedEncoder:
-    """The encoder that `name` stands for: of a plugin, or of a run folder, a registered model, an MLflow URI.
+    """Load the encoder of a plugin, of a run folder, of a registered model or of an MLflow URI.
 
     Args:
-        name: of a plugin of that name, it is the plugin; a folder of the same name is `./NAME`.
-        settings: `key=value` each, hyperparameters of a plugin.
+        name: name of a plugin, which comes first (a folder of the same name is `./NAME`), or of a model.
+        settings: hyperparameters of a plugin as `key=value`.
 
     Raises:
-        ZooError: there is none, its weights are not trained or not here, or a setting is wrong.
+        ZooError: there is no such encoder, its weights are not trained or not available, or a setting is wrong.
     """
     if name in plugins.available("encoder"):
         return _of_plugin(name, _settings(settings))
     if settings:
-        raise ZooError(f"--set is for an encoder by its name (zoo list), '{name}' is none: a model has its settings")
+        raise ZooError(f"--set is for encoder plugins (zoo list); '{name}' is a model, which has its settings")
     try:
         folder = model_folder_of(name)
     except ZooError as error:
@@ -61,7 +61,7 @@ def trained_encoder(name: str, settings: Sequence[str] = ()) -> TrainedEncoder:
 
 
 def _settings(given: Sequence[str]) -> dict[str, Any]:
-    """What `--set` says, by key."""
+    """Parse the values of `--set`, by key."""
     settings: dict[str, Any] = {}
     for each in given:
         key, equals, _ = each.partition("=")
@@ -82,7 +82,7 @@ def _of_plugin(name: str, settings: dict[str, Any]) -> TrainedEncoder:
             "(zoo run, recipes: zoo recipes) and name that: zoo embed RUN_DIR FILE..."
         )
     encoder = kind(hypers).eval()
-    return TrainedEncoder(encoder, {"encoder": _said(name, encoder, encoder.fingerprint()), "model": None})
+    return TrainedEncoder(encoder, {"encoder": _description(name, encoder, encoder.fingerprint()), "model": None})
 
 
 def _of_model(name: str, card: Card, members: Sequence[TensorModel]) -> TrainedEncoder:
@@ -102,10 +102,12 @@ def _of_model(name: str, card: Card, members: Sequence[TensorModel]) -> TrainedE
         "member": None if first.frozen else 0,
         "trained": not first.frozen,
     }
-    return TrainedEncoder(encoder, {"encoder": _said(card.recipe.encoder.name, encoder, fingerprint), "model": model})
+    return TrainedEncoder(
+        encoder, {"encoder": _description(card.recipe.encoder.name, encoder, fingerprint), "model": model}
+    )
 
 
-def _said(name: str, encoder: Encoder, fingerprint: str) -> dict[str, Any]:
+def _description(name: str, encoder: Encoder, fingerprint: str) -> dict[str, Any]:
     return {
         "name": name,
         "settings": encoder.hypers.model_dump(mode="json"),

@@ -1,4 +1,4 @@
-"""What a recipe may say of the data. Nothing heavy is imported here: recipes are read before torch is."""
+"""Settings of the data in a recipe. Nothing heavy is imported here: recipes are read before torch is imported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Cleaning(BaseModel):
-    """The range that every element of a tensor must lie in."""
+    """Range that every element of a tensor must lie in."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -25,7 +25,7 @@ class Cleaning(BaseModel):
 
 
 class FrameCheck(BaseModel):
-    """When a tensor is not invariant under the point group of its own structure."""
+    """Check that each tensor is invariant under the point group of its own structure."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -34,19 +34,19 @@ class FrameCheck(BaseModel):
     drop: bool = False
     """Leave offenders out; false: they are reported and used."""
     symprec: float = Field(default=0.01, gt=0)
-    """Å; tolerance of the symmetry search. A loose one finds symmetry in distorted crystals that their tensors lack."""
+    """Tolerance of the symmetry search, Å. A loose one finds symmetry in distorted crystals that their tensors lack."""
 
 
 class Splitting(BaseModel):
-    """How the records are split."""
+    """Split of the records into training, validation and test part."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     kind: Literal["random", "formula", "file"] = "random"
     """random: as in the DTNet paper; formula: one reduced formula stays in one part, so that polymorphs do not leak;
-    file: validation and test part as in `path`, all others train, those that have come since included."""
+    file: validation and test part as in `path`; all other records, new ones included, are the training part."""
     path: str | None = None
-    """Of kind file: a split.json of an earlier run (seed_K/split.json in its folder)."""
+    """Split of an earlier run for `kind: file` (seed_K/split.json in its folder)."""
     test: float = Field(default=0.1, gt=0, lt=1)
     """Share of the test part."""
     val: float = Field(default=0.1, gt=0, lt=1)
@@ -54,7 +54,7 @@ class Splitting(BaseModel):
     seed: int | None = Field(default=None, ge=0, lt=2**32)
     """Seed of the split; null: the seed of the training, so that each seed has its own split."""
     train: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] | None = None
-    """Use only so many crystals of the training part (an integer), or such a share of it (0.5, 1.0), for a learning
+    """Number (an integer) or share (0.5, 1.0) of the crystals of the training part that are used, for a learning
     curve: validation and test part stay the same, and a smaller set is part of a larger one. null: all."""
 
     @model_validator(mode="after")

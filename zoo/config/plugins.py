@@ -1,4 +1,4 @@
-"""Plugins: found through entry points, loaded only when a recipe names them."""
+"""Discovery of plugins through entry points; a plugin is imported only when a recipe names it."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ GROUPS: dict[str, str] = {kind: f"zoo.{kind}s" for kind in BASES}
 
 @cache
 def available(kind: str) -> dict[str, EntryPoint]:
-    """Entry points of a kind (`encoder`, `objective`, ...) by name; nothing is imported."""
+    """Return the entry points of a kind (`encoder`, `objective`, ...) by name; nothing is imported."""
     return {point.name: point for point in sorted(entry_points(group=GROUPS[kind]), key=lambda p: p.name)}
 
 
 def origin(point: EntryPoint) -> str:
-    """`distribution version` of an entry point."""
+    """Return the `distribution version` that an entry point belongs to."""
     return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
 
 
 def load(kind: str, name: str) -> Any:
-    """The class of a plugin.
+    """Import and return the class of a plugin.
 
     Raises:
         ZooError: there is none of that name, or two, or its module cannot be imported.
@@ -57,7 +57,7 @@ def load(kind: str, name: str) -> Any:
 
 
 def hypers(kind: str, name: str, settings: dict[str, Any]) -> Hypers:
-    """The hyperparameters of a plugin from what a recipe says beside its name.
+    """Validate the settings of a plugin in a recipe and return its hyperparameters.
 
     Raises:
         ZooError: a key that the plugin does not know, or a value that it refuses.
@@ -70,11 +70,11 @@ def hypers(kind: str, name: str, settings: dict[str, Any]) -> Hypers:
 
 
 def versions(names: dict[str, str]) -> dict[str, str]:
-    """`{kind: "name (distribution version)"}` for the plugins of a recipe."""
+    """Return `{kind: "name (distribution version)"}` for the plugins of a recipe."""
     return {kind: f"{name} ({origin(available(kind)[name])})" for kind, name in names.items()}
 
 
 def extras_of(point: EntryPoint) -> list[str]:
-    """The extra of the plugin's distribution that has its name: what a machine must install to run it."""
+    """Return the extra of a plugin's distribution that has its name, which a machine must install to run it."""
     extras = point.dist.metadata.get_all("Provides-Extra", []) if point.dist else []
     return [extra for extra in extras if extra == point.name]

@@ -1,4 +1,4 @@
-"""Recipes: one YAML file an experiment, typed, unknown keys refused."""
+"""Recipes: each experiment is one YAML file with typed keys; unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
-    """A part of a recipe; what it does not know is refused."""
+    """Base class of recipes and their sections; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Plugin(BaseModel):
-    """A plugin by name, its hyperparameters beside it; the plugin itself checks them."""
+    """Choice of a plugin by name, with its hyperparameters beside the name; the plugin itself validates them."""
 
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
@@ -46,58 +46,58 @@ class Plugin(BaseModel):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All but the name."""
+        """Hyperparameters: all keys but the name."""
         return dict(self.model_extra or {})
 
 
 class EncoderChoice(Plugin):
-    """An encoder by name, and whether it learns; its hyperparameters beside it."""
+    """Choice of an encoder by name, and whether it is trained; its hyperparameters beside the name."""
 
     trainable: bool | None = None
-    """true: fine-tune a pretrained encoder, which then runs in every step; null: it is frozen, all others learn."""
+    """true: fine-tune a pretrained encoder, which then runs in every step; null: freeze pretrained encoders only."""
     learning_rate: PositiveFloat | None = None
-    """Of the encoder's own parameters, at the start; null: training.learning_rate."""
+    """Learning rate of the encoder's parameters at the start of training; null: training.learning_rate."""
 
 
 class Data(Section):
-    """What is done to the records that the dataset yields, in this order."""
+    """Preparation of the records that the dataset yields; the steps are applied in this order."""
 
     cleaning: Cleaning | Literal["default"] | None = "default"
     """Range that every element of the tensor must lie in; null keeps all; default: -10 to 100 for dielectric tensors,
     none for any other."""
     frame: FrameCheck | None = FrameCheck()
-    """Tensors that are not invariant under the point group of their own structure; null: no check."""
+    """Check that tensors are invariant under the point group of their own structure; null: no check."""
     deduplicate: bool = True
-    """Same formula, same space group, volume within 2 %: the lowest key stays."""
+    """Remove duplicates (same formula, same space group, volume within 2 %); the lowest key stays."""
     on_bad_record: Literal["stop", "skip"] = "stop"
-    """A record that cannot be read stops the run, or is skipped and listed in data_report.json."""
+    """stop: a record that cannot be read stops the run; skip: it is listed in data_report.json."""
     limit: PositiveInt | None = None
-    """Use only the first so many records (sorted by key), to try something out."""
+    """Largest number of records (the first by key) that are used, for a quick trial; null: all."""
 
 
 class Training(Section):
-    """How the model is trained: MAE of the tensor's independent components, AdamW, cosine annealing."""
+    """Training by AdamW with cosine annealing on the MAE of the tensor's independent components."""
 
     max_epochs: PositiveInt = 300
-    """The learning rate falls to zero, along a cosine, over so many epochs."""
+    """Largest number of epochs, over which the learning rate falls to zero along a cosine."""
     batch_size: PositiveInt = 64
-    """Crystals a step."""
+    """Number of crystals per step."""
     batch_edges: PositiveInt | None = None
-    """Edges a step at most, in place of `batch_size`; a larger crystal is a step by itself. null: by crystals."""
+    """Largest number of edges per step, instead of `batch_size`; a larger crystal is a step by itself. null: none."""
     learning_rate: PositiveFloat = 1e-4
-    """Of AdamW, at the start."""
+    """Learning rate of AdamW at the start of training."""
     betas: tuple[Beta, Beta] = (0.9, 0.999)
-    """Of AdamW."""
+    """Decay rates of AdamW's averages of the gradient and of its square."""
     weight_decay: float = Field(default=0.01, ge=0)
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     gradient_clip: PositiveFloat = 2.0
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient of all parameters; a larger gradient is scaled down."""
     patience: PositiveInt = 200
-    """Stop after so many epochs without a lower validation error."""
+    """Number of epochs without a lower validation error after which training stops."""
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
-    """Of linear maps and perceptrons in training steps (tf32: of all matrix products); all else is float32."""
+    """Precision of linear maps and perceptrons in training steps (tf32: of all matrix products), else float32."""
     weight_average: float | None = Field(default=None, gt=0, lt=1)
-    """Momentum, a step, of a moving average of the weights, which is what is validated and kept; null: no average."""
+    """Momentum per step of a moving average of the weights, which is then validated and saved; null: no average."""
 
 
 CUT = {"vesin": "graph.backend", "compiled": "convolution.backend", "cuequivariance": "convolution.backend"}
@@ -126,7 +126,7 @@ def _convolution(name: str) -> str:
 
 
 class Graph(Section):
-    """How the neighbours of the atoms are found."""
+    """Search for the neighbours of the atoms."""
 
     backend: Annotated[str, AfterValidator(_neighbour_list)] = neighbour_backends.DEFAULT
     """auto, images, pymatgen or torch-cluster: all find the same edges (docs/neighbours.md)."""
@@ -140,14 +140,14 @@ class Convolution(Section):
 
 
 class Cache(Section):
-    """Embeddings of a frozen encoder on disk."""
+    """Cache on disk of the embeddings of a frozen encoder."""
 
     dtype: Literal["float32", "float16"] = "float32"
-    """float16 takes half the space and costs 2e-4 relative."""
+    """Number format; float16 takes half the space at a relative error of 2e-4."""
 
 
 class Tracking(Section):
-    """Where MLflow keeps the run."""
+    """Tracking of the run by MLflow."""
 
     uri: str | None = None
     """Tracking URI; null: MLFLOW_TRACKING_URI from the environment, else sqlite:///mlflow.db here."""
@@ -156,31 +156,31 @@ class Tracking(Section):
     register_model: bool = True
     """Register the trained model under the recipe's name, with hyphens."""
     enabled: bool = True
-    """false: nothing is sent; `zoo track RUN_DIR` can do it later."""
+    """Send the run to MLflow; false: `zoo track RUN_DIR` can do it later."""
 
 
 class Recipe(Section):
-    """All that fixes an experiment."""
+    """Complete description of an experiment."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Name of the run and, with hyphens, of the registered model."""
     description: str = ""
     """One line for `zoo recipes`."""
     dataset: Plugin
-    """Where crystals and tensors come from."""
+    """Dataset of crystals and tensors."""
     target: str
-    """Which tensor of the dataset."""
+    """Name of the tensor in the dataset that the model predicts."""
     data: Data = Data()
     split: Splitting = Splitting()
     encoder: EncoderChoice
-    """Crystal -> equivariant features."""
+    """Encoder, which maps a crystal to equivariant features."""
     readout: Plugin
-    """Features -> tensor."""
+    """Readout, which maps features to the tensor."""
     training: Training = Training()
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(default=(0,), min_length=1)
-    """One model is trained for each; `split.seed` follows it unless it is fixed."""
+    """Random seeds, of which each trains a model; `split.seed` follows the seed unless it is fixed."""
     device: str = "auto"
-    """auto (cuda, then mps, then cpu), or a torch device."""
+    """Device of torch, or auto: cuda, else mps, else cpu."""
     graph: Graph = Graph()
     convolution: Convolution = Convolution()
     cache: Cache = Cache()
@@ -195,28 +195,28 @@ class Recipe(Section):
 
     @property
     def registered_name(self) -> str:
-        """The name of the registered model."""
+        """Name of the registered model: that of the recipe, with hyphens."""
         return self.name.replace("_", "-")
 
     @property
     def plugins(self) -> dict[str, str]:
-        """Kind -> name of the three plugins."""
+        """Names of dataset, encoder and readout by kind."""
         return {"dataset": self.dataset.name, "encoder": self.encoder.name, "readout": self.readout.name}
 
 
 def shipped() -> dict[str, Path]:
-    """Recipes that come with the zoo, by name."""
+    """Return the paths of the recipes that ship with the zoo, by name."""
     folder = Path(str(resources.files("zoo_recipes")))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def kind_of(content: dict[str, Any]) -> str:
-    """The command that a recipe is for: `run`, `screen` or `discover`."""
+    """Return the command that a recipe is for: `run`, `screen` or `discover`."""
     return "discover" if "oracle" in content else "screen" if "candidates" in content else "run"
 
 
 def for_command(command: str) -> dict[str, Path]:
-    """Those recipes that ship which are for `zoo run`, `zoo screen` or `zoo discover`, by name."""
+    """Return the paths of the shipped recipes for a command (`run`, `screen` or `discover`), by name."""
     return {
         name: path
         for name, path in shipped().items()
@@ -225,10 +225,10 @@ def for_command(command: str) -> dict[str, Path]:
 
 
 def refuse_other_kind(content: dict[str, Any], command: str, where: str) -> None:
-    """See that a recipe is for a command, which is known by the keys that only such recipes have.
+    """Check by its keys that a recipe is for a command.
 
     Raises:
-        ZooError: it is for another one.
+        ZooError: the recipe is for another command.
     """
     kind = kind_of(content)
     if kind != command and not (kind == "run" and "readout" not in content):
@@ -237,10 +237,10 @@ def refuse_other_kind(content: dict[str, Any], command: str, where: str) -> None
 
 
 def find(name_or_path: str) -> Path:
-    """A file as it is, or a shipped recipe by name.
+    """Return the path of a recipe that is given as a file or by the name of a shipped one.
 
     Raises:
-        ZooError: there is neither.
+        ZooError: there is no such file or shipped recipe.
     """
     path = Path(name_or_path)
     if _there(path) and path.is_file():
@@ -252,9 +252,9 @@ def find(name_or_path: str) -> Path:
 
 
 def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
-    """A recipe from a file or by name, with `key.key=value` overrides (values are YAML).
+    """Read a recipe from a file or by name, with `key.key=value` overrides (values are YAML).
 
-    A `sweep` section is left out: what is left is a recipe of its own, the one that the sweep varies (`zoo.sweep`).
+    A `sweep` section is left out: the result is the recipe that the sweep varies (`zoo.sweep`).
 
     Raises:
         ZooError: no such recipe, no YAML, an unknown key, a bad value.
@@ -265,7 +265,7 @@ def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
 
 
 def read_content(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
-    """What a recipe file says, with the overrides, unchecked; and the path of the file.
+    """Return the unchecked content of a recipe file with the overrides, and the path of the file.
 
     Raises:
         ZooError: no such recipe, no YAML.
@@ -298,25 +298,25 @@ def _name_of(choice: Any) -> str | None:
 
 
 def _without_old_settings(kind: str, choice: dict[str, Any], changes: Iterable[str]) -> dict[str, Any]:
-    """What a plugin that the command line names takes over of the settings that a file gives to another one."""
+    """Drop the settings of the plugin in the file that the plugin of the command line does not know."""
     from zoo.config import plugins  # here: whoever only lists recipes needs no torch
 
     name = _name_of(choice)
     known = {*EncoderChoice.model_fields, *(plugins.load(kind, name).Hypers.model_fields if name else ())}
-    said = {dotted.split(".")[1] for dotted in changes if dotted.startswith(f"{kind}.")}
-    return {key: value for key, value in choice.items() if key in known or key in said}
+    overridden = {dotted.split(".")[1] for dotted in changes if dotted.startswith(f"{kind}.")}
+    return {key: value for key, value in choice.items() if key in known or key in overridden}
 
 
 def make_path_absolute(section: Any, key: str = "path") -> None:
-    """A run is resumed, and its model evaluated, from other folders too; datasets within a dataset included."""
+    """Make a path in a section absolute: runs are resumed from other folders too. Nested datasets are included."""
     if isinstance(section, dict):
         if isinstance(section.get(key), str) and _there(Path(section[key])):
             section[key] = str(Path(section[key]).resolve())
         make_path_absolute(section.get("dataset"))
         make_path_absolute(section.get("datasets"))
     elif isinstance(section, list):
-        for one in section:
-            make_path_absolute(one)
+        for entry in section:
+            make_path_absolute(entry)
 
 
 def _there(path: Path) -> bool:
@@ -327,10 +327,10 @@ def _there(path: Path) -> bool:
 
 
 def parse(content: dict[str, Any], where: str) -> Recipe:
-    """A recipe from a mapping.
+    """Build a recipe from a mapping.
 
     Raises:
-        ZooError: an unknown key or a bad value, or it is not for a training.
+        ZooError: an unknown key, a bad value, or a recipe of another command.
     """
     refuse_other_kind(content, "run", where)
     return checked(Recipe, content, where)
@@ -340,7 +340,7 @@ Kind = TypeVar("Kind", bound=Section)
 
 
 def checked(kind: type[Kind], content: dict[str, Any], where: str) -> Kind:
-    """A recipe of some kind from a mapping that `where` holds.
+    """Build a recipe of a given class from a mapping that was read from `where`.
 
     Raises:
         ZooError: an unknown key or a bad value.
@@ -354,10 +354,10 @@ def checked(kind: type[Kind], content: dict[str, Any], where: str) -> Kind:
 
 
 def parse_override(override: str) -> tuple[str, Any]:
-    """`key.key=value` as the dotted key and the value.
+    """Parse `key.key=value` into the dotted key and the value.
 
     Raises:
-        ZooError: it is not of that form.
+        ZooError: the override does not have that form.
     """
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
@@ -369,10 +369,10 @@ def parse_override(override: str) -> tuple[str, Any]:
 
 
 def put(content: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set a key of a recipe's content, `training.max_epochs` for one; sections that are missing are made.
+    """Set a dotted key of a recipe's content, such as `training.max_epochs`; missing sections are created.
 
     Raises:
-        ZooError: the way there leads through a value.
+        ZooError: a parent of the key is a value.
     """
     *parents, last = dotted.split(".")
     here = content
@@ -385,12 +385,12 @@ def put(content: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def dump(recipe: Recipe) -> str:
-    """The resolved recipe as YAML, every default written out."""
+    """Return the resolved recipe as YAML, with every default written out."""
     return yaml.safe_dump(resolved(recipe), sort_keys=False, allow_unicode=True)
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:
-    """Every key with its value, ready for JSON; a password in the tracking URI is left out."""
+    """Return every key with its value, ready for JSON; a tracking URI with a password is left out."""
     content = recipe.model_dump(mode="json")
     if recipe.tracking.uri is not None and "@" in recipe.tracking.uri:
         content["tracking"]["uri"] = None

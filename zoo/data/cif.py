@@ -30,37 +30,38 @@ _SYMBOL = re.compile(r"([A-Za-z][a-z]?)(?![a-z])")
 
 
 class _Parser(CifParser):
-    """pymatgen's, which makes the operations of a group anew for each CIF that names it: up to seconds."""
+    """pymatgen's CIF parser, which remembers the operations of named space groups: making them takes up to seconds."""
 
     feature_flags: dict[str, bool]
     warnings: list[str]
 
     def get_symops(self, data: CifBlock) -> list[SymmOp]:
-        """As pymatgen's, those of a group that is named from memory."""
+        """Return the symmetry operations of a block; those of a space group given by name are remembered."""
         if any(data.data.get(key) for key in data.data if _OPERATIONS.match(key)):
             return list(super().get_symops(data))
         named = tuple(sorted((key, value) for key, value in data.data.items() if _GROUP_NAME.match(key)))
         if not all(isinstance(value, str) and len(value) <= _LONG_NAME for _, value in named):
             return list(super().get_symops(data))
-        operations, told = _of_group(named)
-        self.warnings += told
+        operations, warnings = _named_group(named)
+        self.warnings += warnings
         return list(operations)
 
 
 @lru_cache(maxsize=512)
-def _of_group(named: tuple[tuple[str, str], ...]) -> tuple[tuple[SymmOp, ...], tuple[str, ...]]:
-    """The operations of a group by the entries of a CIF that name it, and pymatgen's warnings."""
+def _named_group(named: tuple[tuple[str, str], ...]) -> tuple[tuple[SymmOp, ...], tuple[str, ...]]:
+    """Return the operations of a space group from the entries of a CIF that name it, and pymatgen's warnings."""
     parser = CifParser.from_str("data_group")
     operations = parser.get_symops(CifBlock(dict(named), [], "group"))
     return tuple(operations), tuple(parser.warnings)  # type: ignore[attr-defined]
 
 
 def read_cif(text: str, max_atoms: int | None = None) -> Structure:
-    """The one crystal in a CIF, occupancies as they are, in pymatgen's frame: c along z, a in the xz plane.
+    """Read the one crystal in a CIF, with its occupancies, in pymatgen's frame: c along z, a in the xz plane.
 
     Args:
-        text: of the CIF.
-        max_atoms: of the whole cell; more are refused before they are made. None: any number.
+        text: the text of the CIF.
+        max_atoms: largest number of atoms in the whole cell; a larger cell is refused before it is built. None: no
+            limit.
 
     Raises:
         ZooError: several crystals or none, more than `max_atoms` atoms, symmetry that is named but not understood, a
@@ -76,19 +77,19 @@ def read_cif(text: str, max_atoms: int | None = None) -> Structure:
         atoms = 0 if max_atoms is None else _count(parser, block, magnetic, max_atoms)
         if max_atoms is not None and atoms > max_atoms:
             raise ZooError(f"{atoms:,} atoms in the cell, at most {max_atoms:,} are answered here")
-    found = parser.parse_structures(primitive=False)
-    if len(found) != 1:
-        raise ZooError(f"holds {len(found)} crystals, one is wanted")
-    told = " ".join(parser.warnings)
-    if "implicit hydrogens" in told:
+    crystals = parser.parse_structures(primitive=False)
+    if len(crystals) != 1:
+        raise ZooError(f"holds {len(crystals)} crystals, one is wanted")
+    warnings = " ".join(parser.warnings)
+    if "implicit hydrogens" in warnings:
         raise ZooError("it leaves hydrogen atoms out (implicit hydrogens); add them with their positions")
-    if "Defaulting to P1" in told and any(_names_a_group(block.data) for block in blocks):
+    if "Defaulting to P1" in warnings and any(_names_a_group(block.data) for block in blocks):
         raise ZooError("its space group is not known, and it lists no symmetry operations; add those")
-    return found[0]
+    return crystals[0]
 
 
 def _tidy(text: str) -> str:
-    """The same without empty lines: on thousands of them pymatgen's search for `data_` takes quadratic time.
+    """Remove empty lines: on thousands of them pymatgen's search for `data_` takes quadratic time.
 
     Raises:
         ZooError: a line that is too long, or two blocks of one name, of which pymatgen would keep the last.
@@ -106,10 +107,10 @@ def _tidy(text: str) -> str:
 
 
 def _check_symbols(block: Mapping[str, Any]) -> None:
-    """See that each site names an element: of `Pq`, pymatgen would make phosphorus; `?` it would leave out.
+    """Check that each site names a chemical element: pymatgen reads `Pq` as phosphorus and leaves `?` out.
 
     Raises:
-        ZooError: one does not.
+        ZooError: a site names no element.
     """
     for symbol in dict.fromkeys(block.get("_atom_site_type_symbol") or block.get("_atom_site_label") or ()):
         if symbol.startswith(_WATER) or " + " in symbol:  # the latter: shares of a mixed site, refused as such later
@@ -123,7 +124,7 @@ def _check_operations(block: Mapping[str, Any], magnetic: bool) -> None:
     """Refuse more operations than a group has, and magnetic groups by name: pymatgen would evaluate an expression.
 
     Raises:
-        ZooError: as said.
+        ZooError: the block has too many operations, or a magnetic group without its operations.
     """
     for key, value in block.items():
         if isinstance(value, list) and _OPERATIONS.match(key) and len(value) > MOST_OPERATIONS:
@@ -133,13 +134,13 @@ def _check_operations(block: Mapping[str, Any], magnetic: bool) -> None:
 
 
 def _names_a_group(block: Mapping[str, Any]) -> bool:
-    """Whether it names a space group other than P1."""
+    """Return whether a block names a space group other than P1."""
     named = [str(value) for key, value in block.items() if _GROUP_NAME.match(key)]
     return any(re.sub(r"[\s_()]", "", value) not in ("", "?", ".", "P1", "1") for value in named)
 
 
 def _count(parser: _Parser, block: CifBlock, magnetic: bool, max_atoms: int) -> int:
-    """Atoms of the whole cell, as pymatgen will find them: of each site the images that differ.
+    """Count the atoms of the whole cell as pymatgen will find them: the distinct images of each site.
 
     Raises:
         ZooError: there are more images than pymatgen could look through.
@@ -159,7 +160,7 @@ def _count(parser: _Parser, block: CifBlock, magnetic: bool, max_atoms: int) -> 
 
 
 def _distinct(images: np.ndarray) -> int:
-    """How many of (n, 3) fractional coordinates differ by more than pymatgen's tolerance."""
+    """Count the (n, 3) fractional coordinates that differ by more than pymatgen's tolerance."""
     apart = images[:, None] - images[None]
     same = (np.abs(apart - np.round(apart)) < SAME_SITE).all(-1)
     return int((~np.tril(same, -1).any(1)).sum())

@@ -22,11 +22,11 @@ SEVERAL: dict[str, Callable[[Path], Iterator[Entry]]] = {
 
 @dataclass(frozen=True)
 class NamedCrystal:
-    """One crystal of a file.
+    """A crystal of a file, with a name for messages.
 
     Attributes:
-        file: as the user named it.
-        key: of the crystal in a file of many; else the name of the file without its ending.
+        file: the path that the user gave.
+        key: name of the crystal in a file of many; else the name of the file without its ending.
         structure: the crystal, or why it cannot be read, in a line that names it.
     """
 
@@ -36,17 +36,17 @@ class NamedCrystal:
 
     @property
     def name(self) -> str:
-        """For errors: the file and, of many, which of them."""
+        """Name in messages: the file and, in a file of many crystals, the key."""
         return self.file if self.key == Path(self.file).stem else f"{self.file}: {self.key}"
 
     @property
     def formula(self) -> str:
-        """Reduced; empty where there is no crystal."""
+        """Reduced formula; empty where the crystal cannot be read."""
         return "" if isinstance(self.structure, ZooError) else self.structure.composition.reduced_formula
 
 
 def crystals_in(files: Iterable[str]) -> Iterator[NamedCrystal]:
-    """All crystals of all files, one after another; of a file that cannot be read, the reason in its place.
+    """Yield the crystals of all files; a file that cannot be read yields the reason instead.
 
     JSON (pymatgen's dicts), extxyz and CSV as the dataset `file` reads them, without its tensors; also gzipped.
     """
@@ -54,34 +54,34 @@ def crystals_in(files: Iterable[str]) -> Iterator[NamedCrystal]:
         path = Path(file)
         read = reader_of(path)
         if read is None:
-            yield NamedCrystal(file, path.stem, _tried(path))
+            yield NamedCrystal(file, path.stem, _structure_or_error(path))
             continue
-        found = False
+        is_empty = True
         try:
             for entry in read(path):
-                found = True
+                is_empty = False
                 structure = entry.structure
                 if isinstance(structure, ZooError):
                     structure = ZooError(f"{file}: {entry.key}: {structure}")
                 yield NamedCrystal(file, entry.key, structure)
-            if not found:
+            if is_empty:
                 raise ZooError(f"{file}: holds no crystals")
         except ZooError as error:
             yield NamedCrystal(file, path.stem, error)
 
 
 def count_if_single(files: Sequence[str]) -> int | None:
-    """How many crystals there are, where that is plain without reading: one a file."""
+    """Return the number of crystals if every file holds one; None if that is not known without reading."""
     return len(files) if all(reader_of(Path(file)) is None for file in files) else None
 
 
 def reader_of(path: Path) -> Callable[[Path], Iterator[Entry]] | None:
-    """What reads a file of many crystals; None for a CIF or VASP file, and for what neither reads."""
+    """Return the reader of a file of many crystals; None for a CIF or VASP file and for unknown formats."""
     name = path.name.lower().removesuffix(".gz")
     return next((read for ending, read in SEVERAL.items() if name.endswith(ending)), None)
 
 
-def _tried(path: Path) -> Structure | ZooError:
+def _structure_or_error(path: Path) -> Structure | ZooError:
     try:
         return structure_from_file(path)
     except ZooError as error:

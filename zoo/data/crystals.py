@@ -1,4 +1,4 @@
-"""Crystals with one tensor property on disk: written down as a dataset yields them, mapped, never all in memory."""
+"""Crystals with one tensor property on disk: written as a dataset yields them, memory-mapped, never all in memory."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ GEOMETRY: dict[str, tuple[str, tuple[int, ...]]] = {
 
 @dataclass(frozen=True)
 class CrystalStore(Sequence[Crystal]):
-    """n crystals and their tensors: `store[i]`, `structure(i)` and `tensor(i)` read from mapped files.
+    """Sequence of n crystals and their tensors: `store[i]`, `structure(i)` and `tensor(i)` read from mapped files.
 
-    In memory are names and a few numbers of each.
+    Only names and a few numbers of each crystal are in memory.
 
     Attributes:
-        target: which tensor the crystals hold.
+        target: the tensor that the crystals hold.
         key: hash of the content.
         keys, formulas: n strings: their names, their reduced formulas.
         facts: (n,) of `FACTS`: `n_atoms`; `volume`, Å³ a formula unit; `space_group`, 0 where spglib finds none; `low`
@@ -78,7 +78,7 @@ class CrystalStore(Sequence[Crystal]):
 
     @classmethod
     def open(cls, path: Path, target: TensorTarget) -> CrystalStore:
-        """What a `CrystalWriter` wrote.
+        """Open the folder that a `CrystalWriter` wrote.
 
         Raises:
             ZooError: a file is damaged.
@@ -102,27 +102,27 @@ class CrystalStore(Sequence[Crystal]):
         return Crystal(files["positions"][atoms], files["numbers"][atoms], files["cell"][self.row[index]])
 
     def structure(self, index: int) -> Structure:
-        """As pymatgen's, without what the record's may have had beside lattice, elements and coordinates."""
+        """Return crystal `index` as a pymatgen Structure with lattice, elements and coordinates only."""
         files, atoms = self.files, self._atoms(index)
         lattice = Lattice(files["cell"][self.row[index]])
         return Structure(lattice, symbols(files["numbers"][atoms]), files["fractional"][atoms])
 
     def tensor(self, index: int) -> np.ndarray:
-        """(*target.shape), or per atom (n_atoms, *target.shape), float64."""
+        """Return the tensor of crystal `index`: (*target.shape) or, per atom, (n_atoms, *target.shape), float64."""
         rows = self.files["tensors"]
         return rows[self._atoms(index)] if self.target.per_atom else rows[self.row[index]]
 
     def identity(self, index: int) -> Identity:
-        """What duplicates agree in."""
+        """Return the quantities by which duplicates of crystal `index` are recognised."""
         group = int(self.facts["space_group"][index]) or None
         return Identity(self.keys[index], self.formulas[index], float(self.facts["volume"][index]), group)
 
     def systems(self) -> list[str]:
-        """Crystal systems; where there is no symmetry at all, triclinic."""
+        """Return the crystal system of each crystal; triclinic where spglib finds no symmetry."""
         return [crystal_system(int(number) or 1) for number in self.facts["space_group"]]
 
     def select(self, indices: Sequence[int] | np.ndarray) -> CrystalStore:
-        """Some of the crystals, in the order of `indices`; they share the files."""
+        """Return a store of the crystals `indices`, in that order, which shares the files."""
         chosen = np.asarray(indices, dtype=np.int64)
         return dataclasses.replace(
             self,
@@ -135,7 +135,7 @@ class CrystalStore(Sequence[Crystal]):
         )
 
     def tensors(self) -> Tensor:
-        """All of them, float32, mapped from a file in the cache: (n, *target.shape), per atom (all atoms, *shape).
+        """Return all tensors, float32, mapped from the cache: (n, *target.shape) or, per atom, (all atoms, *shape).
 
         Raises:
             ZooError: the disk is full.
@@ -161,15 +161,15 @@ def _read_names(path: Path) -> tuple[list[str], list[str]]:
                 keys.append(key)
                 formulas.append(once.setdefault(formula, formula))
     except (OSError, ValueError) as error:
-        raise ZooError(f"{path} is damaged or missing: delete {path.parent} and it is made anew") from error
+        raise ZooError(f"{path} is damaged or missing: delete {path.parent} and run again") from error
     return keys, formulas
 
 
 class CrystalWriter:
-    """Writes records that hold the target into a folder, for `CrystalStore.open`."""
+    """Writer of records with the target into a folder, for `CrystalStore.open`."""
 
     def __init__(self, folder: Path, target: TensorTarget, by_total: bool) -> None:
-        """`by_total`: cleaning goes by the `total` tensor of a record that has one."""
+        """Open the files; with `by_total`, cleaning goes by the `total` tensor of a record that has one."""
         self.target = target
         self._by_total = by_total
         self._waiting: list[dict[str, Any]] = []
@@ -194,7 +194,7 @@ class CrystalWriter:
                 self._write()
 
     def add(self, record: Record, crystal: Crystal) -> None:
-        """One more; `crystal` is its structure."""
+        """Append a record; `crystal` is its structure."""
         tensor = np.asarray(record.targets[self.target.name], dtype=np.float64)
         identity = Identity.of(record)
         total = record.targets.get("total") if self._by_total else None

@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it broke off, checked against its SHA-256, whole or not there at all."""
+"""Download of a file over HTTP: resumed where it broke off, checked against its SHA-256, renamed when complete."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from zoo.errors import ZooError, clear_disk_errors
 
 ATTEMPTS = 8
 TIMEOUT = 30.0
-"""Seconds without a byte."""
+"""Seconds without a byte after which an attempt is given up."""
 _CHUNK = 1 << 18
 
 
 def download(url: str, sha256: str, destination: Path) -> Path:
-    """`destination`, downloaded from `url` unless it is there; what a broken download left (`*.part`) is continued.
+    """Return `destination`, downloaded from `url` unless it exists; a broken download (`*.part`) is continued.
 
     Raises:
         ZooError: no connection, another checksum, or a full disk; the line says what to do by hand.
@@ -48,7 +48,7 @@ def _wrong_checksum(path: Path, sha256: str) -> str | None:
 
 
 def _download_part(url: str, part: Path, destination: Path) -> None:
-    """Go on until the part is as long as the server says; an attempt that brings nothing is the last one."""
+    """Continue until the part is as long as the server says, or until an attempt brings nothing."""
     by_hand = f"download {url} by hand and place it at {destination}"
     for _ in range(ATTEMPTS):
         before = part.stat().st_size if part.exists() else 0
@@ -62,7 +62,7 @@ def _download_part(url: str, part: Path, destination: Path) -> None:
 
 
 def _attempt(url: str, part: Path, have: int, name: str) -> bool:
-    """One request; True when the file is whole.
+    """Make one request; return True when the file is complete.
 
     Raises:
         requests.RequestException: no connection, it broke, or a refusal.

@@ -1,4 +1,4 @@
-"""The DTNet paper's own set: Mao, Li, Tan, npj Comput. Mater. 10, 265 (2024), doi 10.1038/s41524-024-01450-z."""
+"""The dataset of the DTNet paper: Mao, Li, Tan, npj Comput. Mater. 10, 265 (2024), doi 10.1038/s41524-024-01450-z."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHA256 = "7dae31b2f95b60060bf2bab1ce91751f7a48cb18f4e3b6459e44a899337759e0"
 
 
 class DTNetMPHypers(Hypers):
-    """Where the file is."""
+    """Location of the file."""
 
     path: str | None = None
     """A file of this format that is here already (.json, .json.gz); null: downloaded once, into the cache."""
@@ -42,31 +42,31 @@ class DTNetMP(Dataset):
     )
 
     def targets(self) -> Mapping[str, TensorTarget]:
-        """electronic, ionic, total; dimensionless."""
+        """Return the electronic, ionic and total dielectric tensor; dimensionless."""
         return DIELECTRIC
 
     def fetch(self) -> Path:
-        """The file: the one that `path` names or, downloaded if need be, that in the cache.
+        """Return the file that `path` names or, downloaded if necessary, the one in the cache.
 
         Raises:
-            ZooError: it cannot be downloaded; the line says from where and to where to do so by hand.
+            ZooError: it cannot be downloaded; the message says from where and to where to do so by hand.
         """
         if self.hypers.path is not None:
             return Path(self.hypers.path).expanduser()
         return download(URL, SHA256, cache_root() / "datasets" / "dtnet-mp" / "mp_dielectric.json")
 
     def fingerprint(self) -> str:
-        """Of the file.
+        """Return the SHA-256 of the file.
 
         Raises:
-            ZooError: the file cannot be had, or read.
+            ZooError: the file cannot be downloaded or read.
         """
         return sha256_of(self.fetch())
 
     def records(self) -> Iterator[Record | BadRecord]:
-        """In the order of the file.
+        """Yield the records in the order of the file.
 
         Raises:
-            ZooError: the file cannot be had, or read.
+            ZooError: the file cannot be downloaded or read.
         """
         yield from records_of(json_entries(self.fetch()), DIELECTRIC, "dtnet-mp")

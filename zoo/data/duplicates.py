@@ -1,4 +1,4 @@
-"""The same crystal twice: same reduced formula, same space group, volume of the formula unit within 2 %."""
+"""Duplicate crystals: same reduced formula, same space group, volume of the formula unit within 2 %."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ VOLUME_TOLERANCE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What of a crystal is compared.
+    """The quantities by which duplicates are recognised.
 
     Attributes:
-        key: its name.
-        formula: reduced.
-        volume: Å³ a formula unit.
-        space_group: its number; None where spglib finds none: such a crystal equals no other.
+        key: name of the crystal.
+        formula: reduced formula.
+        volume: Å³ per formula unit.
+        space_group: number of the space group; None where spglib finds none: such a crystal equals no other.
     """
 
     key: str
@@ -30,13 +30,13 @@ class Identity:
 
     @classmethod
     def of(cls, record: Record) -> Identity:
-        """Of a record; the space group is the one that it holds, else spglib's."""
+        """Return the identity of a record; its space group is the one that it holds, else spglib's."""
         formula, units = record.structure.composition.get_reduced_formula_and_factor()
         return cls(record.key, formula, record.structure.volume / units, space_group(record))
 
 
 class KnownCrystals:
-    """Crystals to compare with."""
+    """Set of crystals in which duplicates of another crystal are looked up."""
 
     def __init__(self, crystals: Iterable[Identity] = ()) -> None:
         self._alike: dict[tuple[str, int], list[Identity]] = defaultdict(list)
@@ -44,17 +44,17 @@ class KnownCrystals:
             self.add(crystal)
 
     def add(self, crystal: Identity) -> None:
-        """Let it be known from now on."""
+        """Add a crystal."""
         if crystal.space_group is not None:
             self._alike[crystal.formula, crystal.space_group].append(crystal)
 
     def discard(self, crystal: Identity) -> None:
-        """Let it be known no longer."""
+        """Remove a crystal."""
         if crystal.space_group is not None:
             self._alike[crystal.formula, crystal.space_group].remove(crystal)
 
     def twins(self, crystal: Identity) -> Iterator[str]:
-        """The keys of those that this is a duplicate of, in the order in which they were added."""
+        """Return the keys of the crystals of which this is a duplicate, in the order in which they were added."""
         if crystal.space_group is None:
             return
         for known in self._alike.get((crystal.formula, crystal.space_group), ()):
@@ -63,5 +63,5 @@ class KnownCrystals:
                 yield known.key
 
     def same_as(self, crystal: Identity) -> str | None:
-        """The key of the first one added that this is a duplicate of, else None."""
+        """Return the key of the first crystal added of which this is a duplicate, else None."""
         return next(self.twins(crystal), None)

@@ -18,24 +18,24 @@ those of the tensor as a map of symmetric strains."""
 
 
 def from_voigt(matrices: np.ndarray) -> np.ndarray:
-    """Stiffnesses (..., 6, 6) -> (..., 3, 3, 3, 3)."""
+    """Convert stiffnesses from Voigt matrices (..., 6, 6) to tensors (..., 3, 3, 3, 3)."""
     return np.asarray(matrices)[..., _VOIGT[:, :, None, None], _VOIGT[None, None]]
 
 
 def to_voigt(tensors: np.ndarray) -> np.ndarray:
-    """Stiffnesses (..., 3, 3, 3, 3) -> (..., 6, 6); of `ij` and `ji` the one with i ≤ j is read."""
+    """Convert stiffnesses (..., 3, 3, 3, 3) to Voigt matrices (..., 6, 6), reading the elements with i ≤ j."""
     i, j = _FIRST[:, None], _SECOND[:, None]
     return np.asarray(tensors)[..., i, j, _FIRST[None], _SECOND[None]]
 
 
 def _mandel(tensors: np.ndarray) -> np.ndarray:
-    """(n, 6, 6), symmetric."""
+    """Return symmetric (n, 6, 6) matrices in Mandel's notation."""
     matrices = to_voigt(np.asarray(tensors, dtype=np.float64)) * _MANDEL[:, None] * _MANDEL
     return 0.5 * (matrices + np.swapaxes(matrices, -1, -2))
 
 
 def smallest_eigenvalue(tensors: np.ndarray) -> np.ndarray:
-    """(n, 3, 3, 3, 3) -> (n,): positive where the crystal is mechanically stable (Born).
+    """Return the smallest eigenvalue of stiffnesses (n, 3, 3, 3, 3), (n,): positive where the crystal is stable (Born).
 
     Mouhat, Coudert, Phys. Rev. B 90, 224104 (2014): all eigenvalues of the stiffness must be positive.
     """
@@ -43,7 +43,7 @@ def smallest_eigenvalue(tensors: np.ndarray) -> np.ndarray:
 
 
 def moduli(tensors: np.ndarray) -> dict[str, np.ndarray]:
-    """Bulk and shear modulus of a polycrystal, the Voigt-Reuss-Hill average, in the tensors' unit.
+    """Return bulk and shear modulus of a polycrystal, the Voigt-Reuss-Hill averages, in the tensors' unit.
 
     Hill, Proc. Phys. Soc. A 65, 349 (1952): the mean of Voigt's value (uniform strain) and Reuss's (uniform stress).
     With C the stiffness and S the compliance, sums over repeated indices: K_V = C_iijj / 9, K_R = 1 / S_iijj,
@@ -68,5 +68,5 @@ def moduli(tensors: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _invariants(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two linear invariants A_iijj and A_ijij, (n,) each, of tensors as (n, 6, 6) in Mandel's factors."""
+    """Return the two linear invariants A_iijj and A_ijij, (n,) each, of tensors as (n, 6, 6) in Mandel's factors."""
     return matrices[:, :3, :3].sum((1, 2)), np.trace(matrices, axis1=1, axis2=2)

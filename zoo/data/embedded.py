@@ -1,4 +1,4 @@
-"""Datasets that come inside the zoo, as one gzipped JSON file each."""
+"""Datasets that are embedded in the zoo, each as one gzipped JSON file."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from zoo.storage.cache import content_key
 
 
 class Embedded(Dataset):
-    """A table in the package of its class: a list of entries with a key, a structure and more.
+    """Base class of embedded datasets: each is a list of entries (key, structure, ...) in the package of its class.
 
     `scripts/derive_embedded.py` makes the files.
 
     Class attributes:
-        file: its name, `*.json.gz`.
+        file: name of the file, `*.json.gz`.
     """
 
     file: ClassVar[str]
 
     @classmethod
     def packed(cls) -> bytes:
-        """The file as it is."""
+        """Return the bytes of the file."""
         return resources.files(cls.__module__).joinpath(cls.file).read_bytes()
 
     def fingerprint(self) -> str:
-        """Of the file."""
+        """Return the SHA-256 of the file."""
         return content_key(self.packed())
 
     def records(self) -> Iterator[Record | BadRecord]:
-        """All of them, sorted by key as strings."""
+        """Yield all records, sorted by key as strings."""
         for entry in json.loads(gzip.decompress(self.packed())):
             try:
                 yield self.record(entry)
@@ -48,13 +48,13 @@ class Embedded(Dataset):
 
     @abstractmethod
     def record(self, entry: Mapping[str, Any]) -> Record:
-        """One entry read.
+        """Return the record of an entry of the table.
 
         Raises:
-            ZooError: it cannot be.
+            ZooError: the entry cannot be read.
         """
 
 
 def embedded_structure(entry: Mapping[str, Any]) -> Structure:
-    """The structure of an entry: `lattice` (rows, Å), `species` and `frac_coords`."""
+    """Return the structure of an entry: `lattice` (rows, Å), `species` and `frac_coords`."""
     return checked_structure(np.array(entry["lattice"]), entry["species"], np.array(entry["frac_coords"]))

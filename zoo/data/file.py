@@ -15,16 +15,16 @@ from zoo.storage.weights import sha256_of
 
 
 class TargetHypers(BaseModel):
-    """A tensor property of the file."""
+    """Description of a tensor property in the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     formula: str = Field(default="ij=ji", pattern=r"^[a-z]+(=-?[a-z]+)*$")
     """Index symmetry as e3nn writes it: ij=ji (symmetric), ijkl=jikl=klij (elasticity), ..."""
     unit: str = "1"
-    """Of the values; 1 where they are dimensionless."""
+    """Unit of the values; 1 where they are dimensionless."""
     quantity: str = ""
-    """What the numbers are: electronic dielectric, ionic dielectric, total dielectric, elastic, ... or nothing."""
+    """Physical quantity: electronic dielectric, ionic dielectric, total dielectric, elastic, ... or nothing."""
     intensive: bool = True
     """A supercell has the same tensor; false: a supercell of n cells has n times the tensor."""
     per_atom: bool = False
@@ -41,7 +41,7 @@ class TargetHypers(BaseModel):
 
 
 class FileHypers(Hypers):
-    """Where the records are, and which of their fields are what."""
+    """Location of the file, and the meaning of its fields."""
 
     path: str = ""
     """JSON (.json), extxyz (.extxyz, .xyz) or CSV (.csv) file, each also gzipped (.gz)."""
@@ -79,11 +79,11 @@ class File(Dataset):
         }
 
     def targets(self) -> Mapping[str, TensorTarget]:
-        """As the hyperparameters declare them."""
+        """Return the targets that the hyperparameters declare."""
         return self._targets
 
     def fingerprint(self) -> str:
-        """Of the file and, for a CSV, of the structure files that it names.
+        """Return the SHA-256 of the file and, for a CSV, of the structure files that it names.
 
         Raises:
             ZooError: the file as a whole cannot be read.
@@ -93,7 +93,7 @@ class File(Dataset):
         return sha256_of(self.path)
 
     def records(self) -> Iterator[Record | BadRecord]:
-        """In the order of the file.
+        """Yield the records in the order of the file.
 
         Raises:
             ZooError: the file as a whole cannot be read.

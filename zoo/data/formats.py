@@ -1,4 +1,4 @@
-"""Files of crystals and tensors, as entries and as records: JSON, extxyz, CSV with a structure file a row."""
+"""Readers of files of crystals and tensors: JSON, extxyz, CSV with a structure file a row."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:  # half a second to import, for one of the formats
 
 @dataclass(frozen=True)
 class Entry:
-    """One crystal as it stands in a file.
+    """A crystal of a file before its tensors are checked.
 
     Attributes:
-        key: its name or, without one, its number in the file, padded so that text order is number order.
-        fields: all that is said of it.
+        key: name of the crystal or, without one, its number in the file, padded so that text order is number order.
+        fields: all other fields of the crystal in the file.
         structure: the crystal, or why it cannot be read.
     """
 
@@ -47,7 +47,7 @@ class Entry:
 def records_of(
     entries: Iterator[Entry], targets: Mapping[str, TensorTarget], source: str
 ) -> Iterator[Record | BadRecord]:
-    """Records with the targets that each entry holds; plain values among the other fields become properties."""
+    """Yield records with the targets that each entry holds; plain values among the other fields become properties."""
     for entry in entries:
         try:
             if isinstance(entry.structure, ZooError):
@@ -66,7 +66,7 @@ def records_of(
 
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """A text file, line by line, unpacked where its name ends in .gz.
+    """Open a text file, which is decompressed where its name ends in .gz.
 
     Raises:
         ZooError: no such file, or it cannot be read.
@@ -85,7 +85,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
 
 
 def json_entries(path: Path, key_field: str = "key") -> Iterator[Entry]:
-    """{key: {"structure": pymatgen's dict, field: value, ...}, ...} or a list of such objects, with key fields.
+    """Read {key: {"structure": pymatgen's dict, field: value, ...}, ...} or a list of such objects, with key fields.
 
     The file is read as a whole; for more crystals than fit in memory there are the other formats.
 
@@ -135,7 +135,8 @@ def _key(fields: Any, key_field: str, number: int) -> str:
 
 
 def extxyz_entries(path: Path, key_field: str = "key") -> Iterator[Entry]:
-    """One frame a crystal, by ASE; fields are those of the comment line and the columns of the atoms.
+    """Read an extxyz file with ASE, a crystal per frame; its fields are the comment line's
+    and the columns of the atoms.
 
     The frames are parted first, so that a broken one does not take those after it along.
 
@@ -180,7 +181,9 @@ def _extxyz_entry(frame: str, key_field: str, number: int) -> Entry:
 def csv_entries(
     path: Path, targets: Mapping[str, TensorTarget], key_field: str = "key", structure_column: str = "cif"
 ) -> Iterator[Entry]:
-    """One row a crystal, its structure in the file that `structure_column` names, from the folder of the CSV.
+    """Read a CSV with a crystal per row, its structure in the file that `structure_column` names.
+
+    The path of that file is relative to the folder of the CSV.
 
     A tensor is JSON in the column of the target's name or, for rank 2, in columns target_xx, target_xy, ...; where the
     index symmetry says so, one of xy and yx is enough. Without a key column the structure's path is the key.
@@ -210,8 +213,8 @@ def csv_fingerprint(path: Path, structure_column: str = "cif") -> str:
     """
     digest = hashlib.sha256(sha256_of(path).encode())
     for row in _rows(path, structure_column):
-        place = path.parent / row.get(structure_column, "")
-        digest.update(sha256_of(place).encode() if place.is_file() else b"none")
+        file = path.parent / row.get(structure_column, "")
+        digest.update(sha256_of(file).encode() if file.is_file() else b"none")
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Is a tensor in the Cartesian frame of its own structure?
+"""Frame check: whether a tensor is given in the Cartesian frame of its own structure.
 
 By Neumann's principle a tensor property is invariant under the point group of its crystal. Where the structure was
 re-oriented after the calculation, and the tensor was not, it is not invariant any more (nor is it where the
@@ -24,8 +24,8 @@ NEGLIGIBLE = 0.01
 
 
 @dataclass(frozen=True)
-class Misfit:
-    """How far a tensor is from the symmetry of its crystal.
+class SymmetryViolation:
+    """Relative violation of the point-group symmetry of a crystal by its tensor.
 
     Attributes:
         residual: max over the point group of ‖R·T - T‖_F / ‖T‖_F; None where it is not defined: the tensor is zero or
@@ -39,55 +39,55 @@ class Misfit:
 
 
 def residual(tensor: np.ndarray, rotations: np.ndarray) -> float:
-    """max over R of ‖R·T - T‖_F / ‖T‖_F.
+    """Return the residual, max over R of ‖R·T - T‖_F / ‖T‖_F.
 
     Args:
-        tensor: of any rank, not zero; R acts on each index.
-        rotations: (n, 3, 3) orthogonal, Cartesian.
+        tensor: a tensor of any rank that is not zero; R acts on each index.
+        rotations: (n, 3, 3) orthogonal matrices, Cartesian.
     """
     change = (rotated(tensor, rotations) - tensor).reshape(len(rotations), -1)
     return float(np.linalg.norm(change, axis=1).max() / np.linalg.norm(tensor))
 
 
-def misfit(record: Record, target: TensorTarget, symprec: float) -> Misfit:
-    """Measure one record, which must hold the target.
+def violation(record: Record, target: TensorTarget, symprec: float) -> SymmetryViolation:
+    """Return the symmetry violation of a record that holds the target.
 
     Raises:
-        ZooError: the target is one tensor an atom.
+        ZooError: the target is a tensor of atoms.
     """
-    _one_a_crystal(target)
+    _refuse_tensors_of_atoms(target)
     tensor = np.asarray(record.targets[target.name], dtype=np.float64)
     return measure(record.key, record.structure, tensor, symprec, is_negligible(record, target))
 
 
-def measure(key: str, structure: Structure, tensor: np.ndarray, symprec: float, negligible: bool) -> Misfit:
-    """Measure the tensor of one crystal; of a negligible one there is no residual."""
-    found = symmetry(structure, symprec)
-    value = None if found is None or negligible else residual(tensor, found.rotations)
+def measure(key: str, structure: Structure, tensor: np.ndarray, symprec: float, negligible: bool) -> SymmetryViolation:
+    """Return the symmetry violation of a tensor; a negligible tensor has no residual."""
+    group = symmetry(structure, symprec)
+    value = None if group is None or negligible else residual(tensor, group.rotations)
     formula = structure.composition.reduced_formula
-    return Misfit(key, formula, crystal_system(found.number if found else 1), value)
+    return SymmetryViolation(key, formula, crystal_system(group.number if group else 1), value)
 
 
 def offender(
     key: str, structure: Callable[[], Structure], tensor: np.ndarray, negligible: bool, check: FrameCheck
-) -> Misfit | None:
-    """The misfit of one crystal, if it is above the tolerance or without a defined residual.
+) -> SymmetryViolation | None:
+    """Return the violation of a crystal if it is above the tolerance or has no defined residual, else None.
 
-    `structure` gives the crystal; it is not asked where the tensor alone says that all is well.
+    `structure` returns the crystal; it is not called where the tensor alone shows that the residual is small enough.
     """
     if not negligible and _largest_residual(tensor) <= check.tolerance:
         return None
-    found = measure(key, structure(), tensor, check.symprec, negligible)
-    return found if found.residual is None or found.residual > check.tolerance else None
+    measured = measure(key, structure(), tensor, check.symprec, negligible)
+    return measured if measured.residual is None or measured.residual > check.tolerance else None
 
 
-def offenders(records: Iterable[Record], target: TensorTarget, check: FrameCheck) -> list[Misfit]:
-    """Those above the tolerance and those without a defined residual, in the order of the records.
+def offenders(records: Iterable[Record], target: TensorTarget, check: FrameCheck) -> list[SymmetryViolation]:
+    """Return the violations above the tolerance or without a defined residual, in the order of the records.
 
     Raises:
-        ZooError: the target is one tensor an atom.
+        ZooError: the target is a tensor of atoms.
     """
-    _one_a_crystal(target)
+    _refuse_tensors_of_atoms(target)
     found = (
         offender(r.key, lambda r=r: r.structure, r.targets[target.name], is_negligible(r, target), check)  # type: ignore[misc]
         for r in records
@@ -95,13 +95,13 @@ def offenders(records: Iterable[Record], target: TensorTarget, check: FrameCheck
     return [m for m in found if m is not None]
 
 
-def _one_a_crystal(target: TensorTarget) -> None:
+def _refuse_tensors_of_atoms(target: TensorTarget) -> None:
     if target.per_atom:
-        raise ZooError(f"'{target.name}' is one tensor an atom, the frame check is for one a crystal")
+        raise ZooError(f"'{target.name}' is a tensor of atoms; the frame check is for tensors of crystals")
 
 
 def is_negligible(record: Record, target: TensorTarget) -> bool:
-    """Whether a tensor is nothing, or noise beside the largest one of its record of the same shape."""
+    """Return whether a tensor is zero, or noise beside the largest one of its record of the same shape."""
     norm = float(np.linalg.norm(record.targets[target.name]))
     shape = record.targets[target.name].shape
     largest = max(float(np.linalg.norm(t)) for t in record.targets.values() if t.shape == shape)
@@ -109,9 +109,11 @@ def is_negligible(record: Record, target: TensorTarget) -> bool:
 
 
 def _largest_residual(tensor: np.ndarray) -> float:
-    """A bound that no orientation exceeds: for rank 2 no rotation moves more than the anisotropic part, twice.
+    """Return an upper bound of the residual that no orientation exceeds.
 
-    It spares the symmetry search for nearly isotropic tensors: the cubic crystals, where that takes longest.
+    For rank 2, no rotation changes a tensor by more than twice its anisotropic part.
+
+    It saves the symmetry search for nearly isotropic tensors: the cubic crystals, where that takes longest.
     """
     if tensor.ndim != 2:
         return np.inf
@@ -131,9 +133,10 @@ _ZERO_PROVES_SYMMETRIC = {
 
 
 def zero_proves(target: TensorTarget, system: str) -> str:
-    """What a residual of zero says about the orientation of a tensor, in a crystal system.
+    """Explain, for a crystal system, what a residual of zero proves about the orientation of a tensor.
 
-    A rotation Q goes unseen where Q·T is invariant under the point group G too; every Q that maps G onto itself does.
+    A rotation Q is not detected where Q·T is invariant under the point group G too, as for each Q that maps G onto
+    itself.
     """
     if target.formula == "ij=ji":
         return _ZERO_PROVES_SYMMETRIC[system]
@@ -144,7 +147,7 @@ def zero_proves(target: TensorTarget, system: str) -> str:
 
 @dataclass(frozen=True)
 class Summary:
-    """The misfits of one crystal system, or of all ("all").
+    """Statistics of the violations in one crystal system, or in all ("all").
 
     Attributes:
         count, undefined, over: numbers of crystals, those without a defined residual, those above the tolerance.
@@ -160,14 +163,14 @@ class Summary:
     largest: float | None
 
 
-def summarise(misfits: Sequence[Misfit], tolerance: float) -> list[Summary]:
-    """One summary a crystal system that occurs, in order of symmetry, and one of all."""
-    present = [system for system in CRYSTAL_SYSTEMS if any(m.crystal_system == system for m in misfits)]
-    return [_summary(system, misfits, tolerance) for system in [*present, "all"]]
+def summarise(violations: Sequence[SymmetryViolation], tolerance: float) -> list[Summary]:
+    """Return a summary of each crystal system that occurs, in order of symmetry, and one of all crystals."""
+    present = [system for system in CRYSTAL_SYSTEMS if any(m.crystal_system == system for m in violations)]
+    return [_summary(system, violations, tolerance) for system in [*present, "all"]]
 
 
-def _summary(system: str, misfits: Sequence[Misfit], tolerance: float) -> Summary:
-    chosen = [m.residual for m in misfits if system in ("all", m.crystal_system)]
+def _summary(system: str, violations: Sequence[SymmetryViolation], tolerance: float) -> Summary:
+    chosen = [m.residual for m in violations if system in ("all", m.crystal_system)]
     defined = np.array([value for value in chosen if value is not None])
     over = int((defined > tolerance).sum())
     if not len(defined):

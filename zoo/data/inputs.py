@@ -1,4 +1,4 @@
-"""What a user calls a crystal: pymatgen's Structure, ASE's Atoms, or the path of a file."""
+"""Crystals as a user may give them: pymatgen's Structure, ASE's Atoms, or the path of a file."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ CrystalLike = Structure | IStructure | Atoms | str | Path
 CLOSEST = 0.5  # Å; the shortest bond there is, H-H, has 0.74
 
 DENSEST = 1.0
-"""Å³ an atom. Diamond has 5.7, hydrogen at 500 GPa some 1.3; in less, every atom has thousands of neighbours."""
+"""Smallest volume, Å³ per atom. Diamond has 5.7, hydrogen at 500 GPa some 1.3; in less, an atom has thousands of
+neighbours."""
 
 
 def is_one(crystals: object) -> bool:
-    """Whether it is one crystal, or nothing that could be several (Structures and Atoms can be gone through, too)."""
+    """Return whether an input is a single crystal rather than a collection (Structures and Atoms are iterable, too)."""
     return isinstance(crystals, CrystalLike | SiteCollection) or not isinstance(crystals, Iterable)
 
 
 def structure_of(crystal: CrystalLike) -> Structure:
-    """As a Structure, in the Cartesian frame that it came in.
+    """Convert a crystal to a Structure in the Cartesian frame in which it is given.
 
     Raises:
         ZooError: a file that cannot be read; not periodic in three directions; an object of another kind.
@@ -60,7 +61,7 @@ def structure_of(crystal: CrystalLike) -> Structure:
 
 
 def checked_crystal(structure: Structure, max_atoms: int) -> Crystal:
-    """What a graph is made of, after what would make the graph too large has been refused.
+    """Return the positions, elements and cell for a graph, refusing crystals whose graph would be too large.
 
     Raises:
         ZooError: too many atoms, a partly occupied site, a lattice vector shorter than `CLOSEST`, or less than
@@ -79,5 +80,5 @@ def checked_crystal(structure: Structure, max_atoms: int) -> Crystal:
 
 
 def too_close(name: str) -> str:
-    """What is said of atoms that overlap."""
+    """Return the error message for atoms that overlap."""
     return f"{name}: two atoms are less than {CLOSEST} Å apart; mend the structure"

@@ -1,4 +1,4 @@
-"""Several datasets as one."""
+"""Concatenation of several datasets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zoo.storage.cache import content_key
 
 
 class JoinedHypers(Hypers):
-    """Which datasets."""
+    """Datasets to concatenate."""
 
     datasets: tuple[Plugin, ...] = Field(min_length=1)
     """Dataset plugins, the settings of each beside its name."""
@@ -45,24 +45,24 @@ class Joined(Dataset):
                     )
 
     def fetch(self) -> Path | None:
-        """What each of them has to; the last path."""
+        """Fetch each dataset; return the path of the last."""
         paths = [path for path in (one.fetch() for one in self._datasets) if path is not None]
         return paths[-1] if paths else None
 
     def fingerprint(self) -> str | None:
-        """Of all; None where one has none.
+        """Return a fingerprint of all datasets; None where one has none.
 
         Raises:
-            ZooError: as theirs.
+            ZooError: the fingerprint of a dataset cannot be computed.
         """
         found = [one.fingerprint() for one in self._datasets]
         return None if None in found else content_key(found)
 
     def targets(self) -> Mapping[str, TensorTarget]:
-        """All that one of them has."""
+        """Return the targets of all datasets."""
         return self._targets
 
     def records(self) -> Iterator[Record | BadRecord]:
-        """One dataset after another."""
+        """Yield the records of one dataset after another."""
         for dataset in self._datasets:
             yield from dataset.records()

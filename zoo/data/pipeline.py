@@ -1,6 +1,6 @@
 """From a dataset to the crystals that a model sees: read, clean, frame check, deduplicate, split.
 
-Of each crystal a few numbers are in memory; structures and tensors are in mapped files (`zoo.data.crystals`).
+A few numbers of each crystal are in memory; structures and tensors are in mapped files (`zoo.data.crystals`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zoo.config.dataset_settings import Cleaning, FrameCheck, Splitting
 from zoo.contract.plugin import Dataset
 from zoo.data.crystals import CrystalStore
 from zoo.data.duplicates import KnownCrystals
-from zoo.data.frame import Misfit, offender
+from zoo.data.frame import SymmetryViolation, offender
 from zoo.data.reading import LeftOut, read
 from zoo.data.splits import Split, split
 from zoo.data.tensors import range_of
@@ -35,19 +35,19 @@ FRAME_FORMAT = 1  # of what the cache keeps of a frame check: count up when it, 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is left of a dataset, and an account of the rest.
+    """Crystals of a dataset that a model is trained and tested on, and an account of the others.
 
     Attributes:
-        crystals: sorted by key as strings.
-        left_out: all others, in the order of the stages.
-        misfits: crystals above the tolerance of the frame check (used all the same unless it drops them) or without a
+        crystals: the crystals that are used, sorted by key as strings.
+        left_out: all other records, in the order of the stages.
+        violations: crystals above the tolerance of the frame check (used unless it drops them) or without a
             defined residual; None where there was no check (tensors of atoms have none).
         report: the same for a JSON file: {"used", "counts": {stage: n}, "left_out": [...], "frame": {...} or None}.
     """
 
     crystals: CrystalStore
     left_out: list[LeftOut]
-    misfits: list[Misfit] | None
+    violations: list[SymmetryViolation] | None
     report: dict[str, Any]
 
 
@@ -60,7 +60,7 @@ def prepare(
     frame: FrameCheck | None,
     on_bad_record: Literal["stop", "skip"],
 ) -> Prepared:
-    """Read and sift all records that hold `target`.
+    """Read and filter all records that hold `target`.
 
     A record without the target is left out and listed; one that cannot be read stops all, unless `on_bad_record` is
     skip. Of duplicates (formula, space group, volume within 2 %) the one of lowest key, as a string, stays.
@@ -77,12 +77,12 @@ def prepare(
     limits = range_of(wanted, cleaning)
     if limits is not None:
         crystals = _without(crystals, left_out, "clean", _out_of_range(crystals, limits))
-    misfits = None
+    violations = None
     if frame is not None and not wanted.per_atom:
-        misfits = _offenders(crystals, frame)
+        violations = _offenders(crystals, frame)
         if frame.drop:
             above = {
-                m.key: f"residual {m.residual:.3f} under its point group" for m in misfits if m.residual is not None
+                m.key: f"residual {m.residual:.3f} under its point group" for m in violations if m.residual is not None
             }
             crystals = _without(crystals, left_out, "frame", above)
     if deduplicate:
@@ -96,13 +96,13 @@ def prepare(
         "used": len(crystals),
         "counts": {stage: counts[stage] for stage in STAGES},
         "left_out": [dataclasses.asdict(item) for item in left_out],
-        "frame": _frame_report(misfits, frame) if frame is not None and misfits is not None else None,
+        "frame": _frame_report(violations, frame) if frame is not None and violations is not None else None,
     }
-    return Prepared(crystals, left_out, misfits, report)
+    return Prepared(crystals, left_out, violations, report)
 
 
 def _out_of_range(crystals: CrystalStore, cleaning: Cleaning) -> dict[str, str]:
-    """Key -> why; the smallest element is looked at before the largest."""
+    """Return why each crystal out of the range is left out, by key; the smallest element is checked first."""
     low, high = crystals.facts["low"], crystals.facts["high"]
     reasons = {}
     for i in np.flatnonzero((low < cleaning.min) | (high > cleaning.max)):
@@ -114,8 +114,8 @@ def _out_of_range(crystals: CrystalStore, cleaning: Cleaning) -> dict[str, str]:
     return reasons
 
 
-def _offenders(crystals: CrystalStore, check: FrameCheck) -> list[Misfit]:
-    """As `zoo.data.frame.offenders`; measured once for the same crystals and check, and kept in the cache."""
+def _offenders(crystals: CrystalStore, check: FrameCheck) -> list[SymmetryViolation]:
+    """Return the offenders as `zoo.data.frame.offenders` does, computed once and kept in the cache."""
     key = content_key("frame", FRAME_FORMAT, version("spglib"), check.tolerance, check.symprec, crystals.key)
     folder = cache_root() / "frame" / key
     with building(folder) as partial:
@@ -123,17 +123,17 @@ def _offenders(crystals: CrystalStore, check: FrameCheck) -> list[Misfit]:
             bar = tqdm(range(len(crystals)), desc="symmetry", unit=" crystals", disable=None)
             found = (_offender(crystals, i, check) for i in bar)
             write_json(partial / "misfits.json", [dataclasses.asdict(m) for m in found if m is not None])
-    return [Misfit(**item) for item in read_json(folder / "misfits.json")]
+    return [SymmetryViolation(**item) for item in read_json(folder / "misfits.json")]
 
 
-def _offender(crystals: CrystalStore, index: int, check: FrameCheck) -> Misfit | None:
+def _offender(crystals: CrystalStore, index: int, check: FrameCheck) -> SymmetryViolation | None:
     negligible = bool(crystals.facts["negligible"][index])
     tensor = crystals.tensor(index)
     return offender(crystals.keys[index], lambda: crystals.structure(index), tensor, negligible, check)
 
 
 def _duplicates(crystals: CrystalStore) -> dict[str, str]:
-    """Key -> of what."""
+    """Return the reason by key of each crystal that duplicates another."""
     known = KnownCrystals()
     reasons = {}
     for index, key in enumerate(crystals.keys):
@@ -147,14 +147,14 @@ def _duplicates(crystals: CrystalStore) -> dict[str, str]:
 
 
 def _without(crystals: CrystalStore, left_out: list[LeftOut], stage: str, reasons: Mapping[str, str]) -> CrystalStore:
-    """Those without a reason to leave them out; the others go to `left_out`."""
+    """Return the crystals that have no reason to be left out; the others are added to `left_out`."""
     left_out += [LeftOut(key, stage, reasons[key]) for key in crystals.keys if key in reasons]
     return crystals.select([i for i, key in enumerate(crystals.keys) if key not in reasons])
 
 
-def _frame_report(misfits: list[Misfit], check: FrameCheck) -> dict[str, Any]:
+def _frame_report(violations: list[SymmetryViolation], check: FrameCheck) -> dict[str, Any]:
     return {
         **check.model_dump(),
-        "over_tolerance": [dataclasses.asdict(m) for m in misfits if m.residual is not None],
-        "undefined": [m.key for m in misfits if m.residual is None],
+        "over_tolerance": [dataclasses.asdict(m) for m in violations if m.residual is not None],
+        "undefined": [m.key for m in violations if m.residual is None],
     }

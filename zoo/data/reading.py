@@ -1,4 +1,4 @@
-"""From a dataset to a `CrystalStore`: each record is read, looked at and written down before the next one is."""
+"""From a dataset to a `CrystalStore`: each record is read, checked and written before the next one."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from zoo.storage.run_folder import read_json, write_json
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A record that did not come through.
+    """A record that is left out.
 
     Attributes:
-        stage: of the pipeline, at which it was left out.
-        reason: in words.
+        stage: the stage of the pipeline at which it was left out.
+        reason: the explanation for the user.
     """
 
     key: str
@@ -39,7 +39,7 @@ class LeftOut:
 def read(
     dataset: Dataset, target: TensorTarget, on_bad_record: Literal["stop", "skip"]
 ) -> tuple[CrystalStore, list[LeftOut]]:
-    """All records that hold `target`, in the order of the dataset, and those left out: first the bad ones.
+    """Return the records that hold `target`, in the order of the dataset, and those left out, bad records first.
 
     They are read once where the dataset has a fingerprint, and kept in the cache; else in every run.
 
@@ -107,7 +107,7 @@ def _refuse(bad: list[LeftOut]) -> None:
 
 
 def _defect(record: Record, target: TensorTarget) -> str | None:
-    """What any dataset can get wrong."""
+    """Return what is wrong with a record, or None: the defects that any dataset can have."""
     if target.name not in record.targets:
         return None
     tensor = np.asarray(record.targets[target.name])
@@ -121,5 +121,5 @@ def _defect(record: Record, target: TensorTarget) -> str | None:
 
 
 def _labelled(record: Record, target: TensorTarget) -> bool:
-    """Whether the record holds the target: of one atom at least, where it is one tensor an atom."""
+    """Return whether a record holds the target: for a tensor of atoms, for at least one atom."""
     return target.name in record.targets and not np.isnan(record.targets[target.name]).all()

@@ -1,4 +1,4 @@
-"""Training, validation and test part, by key."""
+"""Splits into training, validation and test part, by key."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Split:
 
 
 def split(keys: Sequence[str], formulas: Sequence[str], splitting: Splitting, seed: int) -> Split:
-    """Split n records, of which keys and reduced formulas are told; their order does not matter.
+    """Split n records by their keys and reduced formulas; their order does not matter.
 
-    By `splitting.seed` or, where that is None, by `seed`.
+    The seed is `splitting.seed` or, where that is None, `seed`.
 
     random is the DTNet paper's (npj Comput. Mater. 10, 265): keys sorted as strings, then scikit-learn's
     train_test_split twice. formula fills test, then validation, with whole formulas in random order to the same sizes.
@@ -55,7 +55,7 @@ def split(keys: Sequence[str], formulas: Sequence[str], splitting: Splitting, se
 
 
 def _first(keys: list[str], wanted: int | float, seed: int) -> list[str]:
-    """The first of one shuffled order, so that a smaller set is part of every larger one."""
+    """Return the first keys of one shuffled order, so that a smaller set is part of every larger one."""
     count = wanted if isinstance(wanted, int) else max(1, round(wanted * len(keys)))
     if count > len(keys):
         raise ZooError(f"split.train asks for {count} crystals, the training part has {len(keys)}")
@@ -102,18 +102,18 @@ def _by_formula(keys: Sequence[str], formulas: Sequence[str], n_test: int, n_val
 
 
 def _fill(groups: list[list[str]], size: int) -> tuple[list[str], list[list[str]]]:
-    """The first groups that fit into `size`, and those left over; one too many where that comes nearer."""
-    taken: list[str] = []
+    """Return the keys of the first groups that fit into `size` (or one more, if nearer), and the other groups."""
+    chosen: list[str] = []
     left: list[list[str]] = []
     for group in groups:
-        if len(taken) + len(group) <= size:
-            taken += group
+        if len(chosen) + len(group) <= size:
+            chosen += group
         else:
             left.append(group)
-    missing = size - len(taken)
+    missing = size - len(chosen)
     if missing and left:
         smallest = min(left, key=len)
         if len(smallest) - missing < missing:
-            taken += smallest
+            chosen += smallest
             left.remove(smallest)
-    return taken, left
+    return chosen, left

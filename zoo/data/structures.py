@@ -1,4 +1,4 @@
-"""Crystal structures from files and from pymatgen's JSON, each error in one line."""
+"""Crystal structures from files and from pymatgen's JSON; each error is one line."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ FARTHEST = 1e6  # lattice vectors, of an atom from the origin; beyond, float64 h
 
 
 def structure_from_dict(content: Any, max_atoms: int | None = None) -> Structure:
-    """A Structure from what `Structure.as_dict` writes; site properties and charges are left aside.
+    """Build a Structure from the dict of `Structure.as_dict`; site properties and charges are left aside.
 
-    Read by hand: pymatgen's own reader imports whatever modules the site properties name.
+    The dict is read here because pymatgen's own reader imports whatever modules the site properties name.
 
     Raises:
         ZooError: no such dict, a partly occupied site, no chemical element, more than `max_atoms` atoms, or not
@@ -57,7 +57,7 @@ def _partly_occupied(label: str) -> str:
 
 
 def checked_structure(matrix: np.ndarray, species: list[str], frac_coords: np.ndarray) -> Structure:
-    """A Structure from lattice vectors as rows (3, 3) Å, N element symbols and (N, 3) fractional coordinates.
+    """Build a Structure from lattice vectors (rows, (3, 3) Å), N element symbols and (N, 3) fractional coordinates.
 
     Raises:
         ZooError: no atoms, a symbol of no element, numbers that are NaN or out of all range, or lattice vectors that
@@ -70,7 +70,7 @@ def checked_structure(matrix: np.ndarray, species: list[str], frac_coords: np.nd
 
 
 def check_geometry(matrix: np.ndarray, frac_coords: np.ndarray) -> None:
-    """See that lattice vectors, (3, 3) Å, and fractional coordinates, (N, 3), are those of a crystal.
+    """Check that lattice vectors, (3, 3) Å, and fractional coordinates, (N, 3), are those of a crystal.
 
     Raises:
         ZooError: they are NaN or out of all range, or the lattice vectors span no volume.
@@ -88,14 +88,14 @@ def check_geometry(matrix: np.ndarray, frac_coords: np.ndarray) -> None:
 
 @lru_cache(maxsize=256)
 def _composition(symbol: str) -> Composition:
-    """Of a site; sites share it, as nothing changes one. Made anew for each, these were half of a structure's cost."""
+    """Return the composition of a site, cached: building one for each site was half of the cost of a structure."""
     if not Element.is_valid_symbol(symbol):
         raise ZooError(f"'{symbol[:40]}' is no chemical element")
     return Composition({Element(symbol): 1})
 
 
 def structure_from_file(path: Path) -> Structure:
-    """The one crystal in a CIF or a VASP file (`POSCAR*`, `CONTCAR*`, `*.vasp`, `*.poscar`).
+    """Read the one crystal in a CIF or a VASP file (`POSCAR*`, `CONTCAR*`, `*.vasp`, `*.poscar`).
 
     A VASP file holds lattice vectors, which fix the Cartesian frame. A CIF holds lengths and angles alone: its frame
     is pymatgen's, c along z and a in the xz plane.
@@ -122,13 +122,13 @@ def structure_from_file(path: Path) -> Structure:
 
 
 def holds_one_structure(name: str) -> bool:
-    """Whether a file of that name is one for `structure_from_file`."""
+    """Return whether `structure_from_file` reads files of that name."""
     name = name.lower()
     return name.startswith(("poscar", "contcar")) or name.endswith((".cif", ".vasp", ".poscar"))
 
 
 def structure_from_cif(text: str, max_atoms: int | None = None) -> Structure:
-    """The one crystal in the text of a CIF, in the frame that `structure_from_file` gives it.
+    """Read the one crystal in the text of a CIF, in the frame that `structure_from_file` gives it.
 
     Raises:
         ZooError: broken, several crystals in it, partly occupied sites, or more than `max_atoms` atoms.
@@ -137,7 +137,7 @@ def structure_from_cif(text: str, max_atoms: int | None = None) -> Structure:
 
 
 def _parsed(source: str, parse: Callable[[], Structure]) -> Structure:
-    """The one ordered crystal that `parse` gives; `source` is what errors call it."""
+    """Return the one ordered crystal that `parse` reads; messages call it `source`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # rounded coordinates and the like; what matters raises

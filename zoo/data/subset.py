@@ -1,4 +1,4 @@
-"""Some crystals of a dataset, by their keys."""
+"""Subset of a dataset, by keys."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from zoo.storage.cache import content_key
 
 
 class SubsetHypers(Hypers):
-    """Of which dataset, and which crystals."""
+    """Dataset and file of keys."""
 
     dataset: Plugin
     """The dataset, its settings beside its name."""
     path: str
-    """A text file with a key a line, or a JSON file (.json) with a list of them: these are taken."""
+    """A text file with a key a line, or a JSON file (.json) with a list of keys: the crystals of the subset."""
 
 
 class Subset(Dataset):
-    """Those crystals of another dataset whose keys a file lists."""
+    """Crystals of another dataset whose keys a file lists."""
 
     Hypers = SubsetHypers
     hypers: SubsetHypers
@@ -35,27 +35,27 @@ class Subset(Dataset):
         self.licence = self._dataset.licence  # type: ignore[misc]
 
     def fetch(self) -> Path | None:
-        """As the dataset's."""
+        """Fetch the dataset."""
         return self._dataset.fetch()
 
     def fingerprint(self) -> str | None:
-        """Of the dataset and of the keys.
+        """Return a fingerprint of the dataset and of the keys.
 
         Raises:
-            ZooError: as the dataset's; the file of keys cannot be read.
+            ZooError: the dataset cannot be read; the file of keys cannot be read.
         """
         whole = self._dataset.fingerprint()
         return None if whole is None else content_key(whole, sorted(self._keys()))
 
     def targets(self) -> Mapping[str, TensorTarget]:
-        """As the dataset's."""
+        """Fetch the dataset."""
         return self._dataset.targets()
 
     def records(self) -> Iterator[Record | BadRecord]:
-        """In the order of the dataset.
+        """Yield the records in the order of the dataset.
 
         Raises:
-            ZooError: as the dataset's; the file of keys cannot be read, or lists one that the dataset has not got.
+            ZooError: the dataset or the file of keys cannot be read, or the file lists a key that the dataset lacks.
         """
         wanted = self._keys()
         missing = set(wanted)
@@ -82,10 +82,10 @@ class Subset(Dataset):
 
 
 def dataset_of(choice: Plugin) -> Dataset:
-    """A dataset plugin from its name and settings.
+    """Build a dataset from the name and settings of its plugin.
 
     Raises:
         ZooError: there is none, or it refuses its settings.
     """
-    made: Dataset = plugins.load("dataset", choice.name)(plugins.hypers("dataset", choice.name, choice.settings))
-    return made
+    dataset: Dataset = plugins.load("dataset", choice.name)(plugins.hypers("dataset", choice.name, choice.settings))
+    return dataset

@@ -16,18 +16,18 @@ CRYSTAL_SYSTEMS = ("triclinic", "monoclinic", "orthorhombic", "tetragonal", "tri
 _LAST_NUMBER = (2, 15, 74, 142, 167, 194, 230)
 
 SYMPREC = 0.1
-"""Å; the tolerance with which the Materials Project assigns space groups: it gives all those of Petousis' table."""
+"""Tolerance, Å, with which the Materials Project assigns space groups: it gives all those of Petousis' table."""
 
 _SpglibError: type[Exception] = getattr(spglib, "SpglibError", RuntimeError)  # raised from 2.7 on, None before
 
 
 @dataclass(frozen=True)
 class Symmetry:
-    """What spglib finds.
+    """Space group and point group of a crystal.
 
     Attributes:
-        number: of the space group, 1..230.
-        rotations: (n, 3, 3) the operations of the point group, Cartesian, orthogonal, r -> R r.
+        number: number of the space group, 1..230.
+        rotations: (n, 3, 3), the operations of the point group, Cartesian, orthogonal, r -> R r.
     """
 
     number: int
@@ -35,7 +35,7 @@ class Symmetry:
 
 
 def symmetry(structure: Structure, symprec: float = SYMPREC) -> Symmetry | None:
-    """Space group and point group; None where spglib finds none (atoms on top of one another, for instance)."""
+    """Return space group and point group; None where spglib finds none (atoms on top of one another, for instance)."""
     found = _found(structure, symprec)
     if found is None:
         return None
@@ -58,7 +58,7 @@ def symmetry(structure: Structure, symprec: float = SYMPREC) -> Symmetry | None:
 
 
 def _found(structure: Structure, symprec: float) -> Any:
-    """spglib's own answer, None where it finds nothing."""
+    """Return spglib's dataset, None where it finds nothing."""
     cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
     try:
         return spglib.get_symmetry_dataset(cell, symprec=symprec)
@@ -67,7 +67,7 @@ def _found(structure: Structure, symprec: float) -> Any:
 
 
 def rotated(tensor: np.ndarray, rotations: np.ndarray) -> np.ndarray:
-    """(n, *tensor.shape): a tensor of any rank after each of (n, 3, 3) operations; R acts on each index."""
+    """Apply each of (n, 3, 3) operations to a tensor of any rank, (n, *tensor.shape); R acts on each index."""
     turned = np.broadcast_to(tensor, (len(rotations), *tensor.shape))
     for _ in range(tensor.ndim):  # each turn takes the last index and puts it in front: after all, the order is back
         turned = np.einsum("nij,n...j->ni...", rotations, turned)
@@ -75,7 +75,7 @@ def rotated(tensor: np.ndarray, rotations: np.ndarray) -> np.ndarray:
 
 
 def space_group(crystal: Record | Structure, symprec: float = SYMPREC) -> int | None:
-    """Its number: the one that the record holds, else spglib's; None where spglib finds none."""
+    """Return the space-group number that the record holds, else spglib's; None where spglib finds none."""
     if isinstance(crystal, Record):
         known = crystal.properties.get("space_group")
         if isinstance(known, int) and not isinstance(known, bool) and 1 <= known <= 230:
@@ -86,7 +86,7 @@ def space_group(crystal: Record | Structure, symprec: float = SYMPREC) -> int | 
 
 
 def crystal_system(crystal: Record | Structure | int) -> str:
-    """One of `CRYSTAL_SYSTEMS`, from a space-group number where there is one, else by spglib.
+    """Return one of `CRYSTAL_SYSTEMS`, from a space-group number where there is one, else by spglib.
 
     Where spglib finds no symmetry at all, not even the identity, the crystal counts as triclinic.
     """

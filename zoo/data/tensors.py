@@ -1,4 +1,4 @@
-"""Tensors as datasets hold them -> arrays of the target's shape and index symmetry."""
+"""Conversion of tensors in files to arrays of the target's shape and index symmetry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
 
 ASYMMETRY_TOLERANCE = 0.05
-"""A tensor of which more than this (Frobenius, relative) breaks its index symmetry is no such tensor."""
+"""Largest part of a tensor (Frobenius norm, relative) that may break its index symmetry."""
 
 DIELECTRIC = {
     name: TensorTarget(name=name, formula="ij=ji", unit="1", quantity=f"{name} dielectric")
@@ -33,13 +33,13 @@ def range_of(target: TensorTarget, cleaning: Cleaning | Literal["default"] | Non
 
 
 def read_target(value: Any, target: TensorTarget, n_atoms: int) -> np.ndarray:
-    """What a file holds of a target: one tensor, or a list of one an atom, in which null stands for no label.
+    """Convert the value of a target in a file: one tensor, or a list of one per atom, where null is no label.
 
     Returns:
         (*target.shape), or per atom (n_atoms, *target.shape) with NaN for the atoms without a label.
 
     Raises:
-        ZooError: as `read_tensor`; or the list has not one entry an atom, or labels no atom.
+        ZooError: `read_tensor` refuses a tensor, the list has not one entry per atom, or it labels no atom.
     """
     if not target.per_atom:
         return read_tensor(value, target)
@@ -54,17 +54,17 @@ def read_target(value: Any, target: TensorTarget, n_atoms: int) -> np.ndarray:
 
 
 def _without_label(entry: Any) -> bool:
-    """null in JSON; NaN in all components where a format has no null."""
+    """Return whether an atom has no label: null in JSON, NaN in all components where a format has no null."""
     if entry is None:
         return True
     return isinstance(entry, np.ndarray) and entry.dtype.kind == "f" and bool(np.isnan(entry).all())
 
 
 def read_tensor(value: Any, target: TensorTarget) -> np.ndarray:
-    """What a file holds as an array, (*target.shape) float64, with exactly the target's index symmetry.
+    """Convert a tensor in a file to an array, (*target.shape) float64, with exactly the target's index symmetry.
 
-    Nested lists of the target's shape and flat ones in row order both do. The part that breaks the index symmetry,
-    which numerical noise leaves in published tables, is projected out.
+    Nested lists of the target's shape and flat lists in row order are accepted. The part that breaks the index
+    symmetry, which numerical noise leaves in published tables, is projected out.
 
     Raises:
         ZooError: not numbers, another shape, NaN or infinite, or too far from the index symmetry.

@@ -1,4 +1,4 @@
-"""Content-addressed folders on disk: the name of an entry is the hash of all that its content follows from."""
+"""Content-addressed cache on disk: the name of an entry is the hash of everything that determines its content."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ MAPPED_AT_MOST = 64 << 20  # bytes of mapped files that a process keeps in memor
 
 
 def cache_root() -> Path:
-    """Where the zoo keeps what it can make or fetch again: $ZOO_CACHE, else the user's cache folder."""
+    """Return the folder of the cache: $ZOO_CACHE, else the user's cache folder."""
     chosen = os.environ.get("ZOO_CACHE")
     return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("crystal-tensor-zoo")
 
 
 def content_key(*parts: Any) -> str:
-    """SHA-256 (hex) of bytes, str, bool, int, float, None, numpy arrays, and sequences and mappings of these.
+    """Return the SHA-256 (hex) of bytes, str, bool, int, float, None, arrays, and sequences and mappings of these.
 
-    Each part goes in with its type and length, so that different parts never give the same bytes:
-    ("ab", "c") and ("a", "bc") differ, as do 1 and 1.0. Mappings count without their order.
+    Each part is hashed with its type and length, so that different parts never give the same bytes:
+    ("ab", "c") and ("a", "bc") differ, as do 1 and 1.0. The order of mappings does not count.
 
     Raises:
         TypeError: a part of another type.
@@ -84,14 +84,14 @@ def _frames(part: Any) -> Iterator[bytes | memoryview]:
 
 @contextmanager
 def building(entry: Path, resume: bool = False) -> Iterator[Path | None]:
-    """A folder to fill, which becomes `entry` when the block ends well; None where `entry` is whole already.
+    """Yield a folder to fill, which becomes `entry` when the block succeeds; None where `entry` exists already.
 
-    One process fills it, others that want the same entry wait and then find it whole. A kill leaves no entry, at
-    most the folder `*.partial` and what was in it.
+    One process fills it; others that need the same entry wait until it is complete. A kill leaves no entry, at most
+    the folder `*.partial` with its content.
 
     Args:
-        entry: the folder that shall be.
-        resume: the block goes on with what a killed or failed one left in the folder, rather than with an empty one.
+        entry: path of the finished folder.
+        resume: keep what a killed or failed process left in the folder, rather than start with an empty one.
 
     Raises:
         ZooError: the disk is full, or the folder cannot be written.
@@ -120,7 +120,7 @@ def building(entry: Path, resume: bool = False) -> Iterator[Path | None]:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Hold the lock at `path`; the user is told where another process has to end first."""
+    """Hold the lock at `path`; a warning is logged while another process holds it."""
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
@@ -134,13 +134,13 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 class ArrayWriter:
-    """An .npy file that is appended to row by row, so that memory stays flat.
+    """Writer of an .npy file that is appended to row by row, so that memory stays flat.
 
-    Written, not mapped: on a full disk a mapping would kill the process where a write raises. A file that a killed
-    process left is taken up after its last whole row; `np.load` reads it once it is closed.
+    The file is written, not mapped: on a full disk a mapping would kill the process where a write raises. A file that
+    a killed process left is continued after its last whole row; `np.load` reads it once it is closed.
 
     Attributes:
-        rows: the number of whole rows.
+        rows: number of whole rows.
     """
 
     def __init__(self, path: Path, dtype: str | np.dtype, row: tuple[int, ...] = ()) -> None:
@@ -155,21 +155,21 @@ class ArrayWriter:
         self.truncate(self.rows)
 
     def _write_header(self, rows: int) -> None:
-        """Numpy pads the header so that its length does not change while the first axis grows."""
+        """Write the header, which numpy pads so that its length does not change while the first axis grows."""
         self._file.seek(0)
         shape = (rows, *self._row)
         header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def truncate(self, rows: int) -> None:
-        """Keep the first `rows` rows alone and go on after them."""
+        """Drop all rows after the first `rows`."""
         row_bytes = self._dtype.itemsize * int(np.prod(self._row, dtype=np.int64))
         self._file.seek(self._start + rows * row_bytes)
         self._file.truncate()
         self.rows = rows
 
     def append(self, values: np.ndarray) -> None:
-        """Add (n, *row) values, on disk when this returns as far as a kill of the process is concerned."""
+        """Append (n, *row) values; a kill of the process after this returns does not lose them."""
         if values.shape[1:] != self._row:
             raise ValueError(f"rows of shape {self._row} wanted, got {values.shape[1:]}")
         self._file.write(np.ascontiguousarray(values, dtype=self._dtype).tobytes())
@@ -177,7 +177,7 @@ class ArrayWriter:
         self.rows += len(values)
 
     def close(self) -> None:
-        """Write the number of rows into the header, and everything to the disk."""
+        """Write the number of rows into the header, and flush everything to the disk."""
         self._write_header(self.rows)
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -185,21 +185,21 @@ class ArrayWriter:
 
 
 def open_array(path: Path, mode: Literal["r", "c"] = "r") -> np.ndarray:
-    """An .npy file as a plain array that is mapped, not read; read-only or, for torch, copied where it is written.
+    """Open an .npy file as a plain memory-mapped array; read-only or, for torch, copy-on-write.
 
-    Who goes through a large one calls `give_back` now and then.
+    Code that reads all of a large array calls `give_back` from time to time.
     """
     try:
         array = np.load(path, mmap_mode=mode, allow_pickle=False).view(np.ndarray)
     except (ValueError, FileNotFoundError) as error:
-        raise ZooError(f"{path} is damaged or missing: delete {path.parent} and it is made anew") from error
+        raise ZooError(f"{path} is damaged or missing: delete {path.parent} and run again") from error
     if mode == "r":
         _mapped.add(array)
     return array
 
 
 class _Mapped:
-    """The files that `open_array` has mapped, as long as they are used."""
+    """Registry of the files that `open_array` has mapped, as long as they are used."""
 
     def __init__(self) -> None:
         self._maps: WeakSet[mmap.mmap] = WeakSet()
@@ -222,7 +222,7 @@ class _Mapped:
 
     @staticmethod
     def _held() -> int:
-        """Bytes of files in this process's memory; 0 where the system does not tell."""
+        """Return the bytes of files in this process's memory; 0 where the system does not report them."""
         try:
             return int(Path("/proc/self/statm").read_text().split()[2]) * mmap.PAGESIZE
         except OSError:
@@ -233,9 +233,9 @@ _mapped = _Mapped()
 
 
 def give_back(at_most: int = MAPPED_AT_MOST) -> None:
-    """Let go of the pages of mapped files, where this process holds more than `at_most` bytes of them.
+    """Release the pages of mapped files if this process holds more than `at_most` bytes of them.
 
-    The system takes them back itself as soon as it needs the memory; until then they would count as this process's, up
-    to all that is in the files. What is used again comes from the system's cache, at little cost.
+    The system reclaims them itself when it needs memory, but until then they count as memory of this process. Pages
+    that are used again come from the system's cache, at little cost.
     """
     _mapped.give_back(at_most)

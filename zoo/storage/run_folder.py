@@ -1,4 +1,4 @@
-"""The folder that a run writes everything into."""
+"""Run folder: all files of a run, and reading and writing of JSON and CSV files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from zoo.errors import ZooError
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Names of what is in a run folder, and reading and writing of it.
+    """Paths of the files in a run folder.
 
     recipe.yaml         the resolved recipe
     run.json            versions, command, time
-    data_report.json    what happened to every record that did not come through
+    data_report.json    every record that was left out, and why
     seed_K/             history.csv, split.json, predictions.csv, checkpoints last.pt and best.pt
     model/              the model that is registered (see zoo.model.checkpoint), and its card.html
     figures/            PNG
@@ -32,7 +32,7 @@ class RunFolder:
 
     @classmethod
     def new(cls, name: str, parent: Path = Path("runs")) -> RunFolder:
-        """A folder under `parent` that does not exist yet, named by recipe and time."""
+        """Create a new folder under `parent`, named by recipe and time."""
         stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
         for number in count():
             path = parent / (f"{stem}-{number}" if number else stem)
@@ -45,10 +45,10 @@ class RunFolder:
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
-        """The folder of an earlier run.
+        """Return the folder of an earlier run.
 
         Raises:
-            ZooError: it is none.
+            ZooError: the path is not a run folder.
         """
         if not (path / "recipe.yaml").is_file():
             raise ZooError(f"{path} is no run folder: it holds no recipe.yaml")
@@ -56,58 +56,58 @@ class RunFolder:
 
     @property
     def provenance(self) -> Path:
-        """With which code and data the run is made."""
+        """Provenance of the run: versions of code and data."""
         return self.path / "run.json"
 
     @property
     def recipe(self) -> Path:
-        """The resolved recipe."""
+        """Resolved recipe."""
         return self.path / "recipe.yaml"
 
     @property
     def model(self) -> Path:
-        """The trained model."""
+        """Folder of the trained model."""
         return self.path / "model"
 
     @property
     def figures(self) -> Path:
-        """The pictures."""
+        """Folder of the figures."""
         return self.path / "figures"
 
     @property
     def metrics(self) -> Path:
-        """The result; written last."""
+        """Result of the run, which is written last."""
         return self.path / "metrics.json"
 
     @property
     def tracked(self) -> Path:
-        """Where in MLflow the run is."""
+        """Location of the run in MLflow."""
         return self.path / "mlflow.json"
 
     @property
     def finished(self) -> bool:
-        """Whether all is done."""
+        """Whether the run is finished."""
         return self.metrics.is_file()
 
     def seed(self, seed: int) -> SeedFolder:
-        """The part of one seed."""
+        """Return the folder of a seed."""
         return SeedFolder(self.path / f"seed_{seed}")
 
 
 @dataclass(frozen=True)
 class SeedFolder:
-    """What one seed's training writes."""
+    """Paths of the files of one seed in a run folder."""
 
     path: Path
 
     @property
     def history(self) -> Path:
-        """A row an epoch."""
+        """Training history, a row per epoch."""
         return self.path / "history.csv"
 
     @property
     def split(self) -> Path:
-        """Keys of the three parts."""
+        """Keys of training, validation and test part."""
         return self.path / "split.json"
 
     @property
@@ -117,12 +117,12 @@ class SeedFolder:
 
     @property
     def result(self) -> Path:
-        """Written last: a seed with it is done."""
+        """Result of the seed, which is written last."""
         return self.path / "result.json"
 
     @property
     def last(self) -> Path:
-        """Checkpoint to go on from."""
+        """Checkpoint from which training is resumed."""
         return self.path / "last.pt"
 
     @property
@@ -132,12 +132,12 @@ class SeedFolder:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Whole or not at all: a kill leaves no half file."""
+    """Write a JSON file atomically: a kill leaves no partial file."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Write a text file atomically, creating its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
@@ -145,10 +145,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What `write_json` wrote.
+    """Read a JSON file.
 
     Raises:
-        ZooError: it is missing or damaged.
+        ZooError: the file is missing or damaged.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -157,10 +157,10 @@ def read_json(path: Path) -> Any:
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """A CSV file with the keys of the first row as its header, whole or not at all, one row after another.
+    """Write a CSV file atomically and row by row; the keys of the first row are the header.
 
     Raises:
-        ValueError: there is no row.
+        ValueError: there are no rows.
     """
     following = iter(rows)
     first = next(following, None)
@@ -177,12 +177,12 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file; none where it is not there."""
+    """Return the rows of a CSV file; an empty list where it does not exist."""
     return list(each_row(path))
 
 
 def each_row(path: Path) -> Iterator[dict[str, str]]:
-    """As `read_rows`, one after another."""
+    """Yield the rows of a CSV file; none where it does not exist."""
     if not path.is_file():
         return
     with path.open(newline="", encoding="utf-8") as file:
@@ -190,7 +190,7 @@ def each_row(path: Path) -> Iterator[dict[str, str]]:
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Add one row, and the header before the first."""
+    """Append a row to a CSV file, after the header if the file is new."""
     new = not path.is_file() or path.stat().st_size == 0
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
@@ -199,21 +199,21 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
         writer.writerow(row)
 
 
-def read_history(place: SeedFolder) -> list[dict[str, float]]:
-    """The epochs of a seed so far: epoch, train_loss, val_mae_ten, lr."""
-    rows = read_rows(place.history)
+def read_history(folder: SeedFolder) -> list[dict[str, float]]:
+    """Return the finished epochs of a seed: epoch, train_loss, val_mae_ten, lr."""
+    rows = read_rows(folder.history)
     if rows and None in rows[-1].values():  # a kill in the midst of the row
         rows.pop()
     return [{key: float(value) for key, value in row.items()} for row in rows]
 
 
-def keep_history(place: SeedFolder, epochs: int) -> None:
+def keep_history(folder: SeedFolder, epochs: int) -> None:
     """Drop the rows after the last checkpoint: a kill can fall between an epoch's row and its checkpoint.
 
-    The epoch comes again when the training goes on.
+    The epoch is repeated when training is resumed.
     """
-    rows = [row for row in read_history(place) if row["epoch"] <= epochs]
+    rows = [row for row in read_history(folder) if row["epoch"] <= epochs]
     if rows:
-        write_rows(place.history, rows)
+        write_rows(folder.history, rows)
     else:
-        place.history.unlink(missing_ok=True)
+        folder.history.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Weights of other packages' models, converted once: safetensors files that also say what the model is."""
+"""Converted weights of other packages' models: safetensors files with metadata of the model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class Weights:
-    """A converted model.
+    """Tensors and metadata of a converted model.
 
     Attributes:
-        tensors: by name.
-        metadata: plain JSON values: what is to be known before a tensor is read.
+        tensors: tensors by name.
+        metadata: plain JSON values that must be known before a tensor is read.
     """
 
     tensors: Mapping[str, Tensor]
@@ -35,12 +35,12 @@ class Weights:
 
 @dataclass(frozen=True)
 class PublicWeights:
-    """A file that the authors of a model have published.
+    """File of weights that the authors of a model have published.
 
     Attributes:
-        file: its name.
-        page: where it is to be had.
-        sha256: of the file, hex.
+        file: name of the file.
+        page: page from which it can be downloaded.
+        sha256: checksum of the file, hex.
     """
 
     file: str
@@ -49,10 +49,10 @@ class PublicWeights:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex.
+    """Return the SHA-256 of a file, hex.
 
     Raises:
-        ZooError: there is no such file.
+        ZooError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -62,17 +62,17 @@ def sha256_of(path: Path) -> str:
 
 
 def default_path(encoder: str, name: str) -> Path:
-    """Where `zoo convert` puts the weights of that name, and where the encoder looks for them."""
+    """Return the path to which `zoo convert` writes the weights of that name, and from which the encoder reads them."""
     return cache_root() / "weights" / encoder / f"{name}{SUFFIX}"
 
 
 def locate_weights(encoder: str, weights: str, public: Mapping[str, PublicWeights], package: str = "") -> Path:
-    """The converted file that a recipe means: one of one's own (`*.safetensors`), or public weights by their name.
+    """Return the converted file that a recipe names: the user's own (`*.safetensors`), or public weights by name.
 
-    `package` is what there is to say of the package that they come from.
+    `package` is a remark on the package that the weights come from, for the message.
 
     Raises:
-        ZooError: it is not there; the line says where the original is to be had and how to convert it.
+        ZooError: the file does not exist; the message says where to get the original and how to convert it.
     """
     if weights.endswith(SUFFIX):
         path = Path(weights).expanduser()
@@ -90,7 +90,7 @@ def locate_weights(encoder: str, weights: str, public: Mapping[str, PublicWeight
 
 
 def save_weights(encoder: str, weights: Weights, path: Path) -> None:
-    """Write a file that is whole or not there at all.
+    """Write converted weights atomically.
 
     Raises:
         ZooError: no space, or no permission.
@@ -104,10 +104,10 @@ def save_weights(encoder: str, weights: Weights, path: Path) -> None:
 
 
 def read_metadata(encoder: str, path: Path) -> dict[str, Any]:
-    """What is known of a converted model, from the file's header alone.
+    """Read the metadata of a converted model from the header of its file.
 
     Raises:
-        ZooError: the file is of something else.
+        ZooError: the file is damaged or not from `zoo convert` for this encoder.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -128,10 +128,10 @@ def read_metadata(encoder: str, path: Path) -> dict[str, Any]:
 
 
 def load_weights(encoder: str, path: Path) -> Weights:
-    """Tensors and metadata.
+    """Read tensors and metadata of a converted model.
 
     Raises:
-        ZooError: the file is of something else.
+        ZooError: the file is damaged or not from `zoo convert` for this encoder.
     """
     metadata = read_metadata(encoder, path)
     return Weights(load_file(path), metadata)

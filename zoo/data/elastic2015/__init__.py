@@ -26,11 +26,11 @@ from zoo.data.embedded import Embedded, embedded_structure
 from zoo.data.tensors import read_tensor
 
 ELASTICITY = TensorTarget("elasticity", formula="ijkl=jikl=klij", unit="GPa", quantity="elastic")
-"""Stiffness C_ijkl: stress from strain."""
+"""Stiffness C_ijkl, which maps strain to stress."""
 
 
 class Elastic2015Hypers(Hypers):
-    """There is nothing to choose."""
+    """This dataset has no settings."""
 
 
 class Elastic2015(Embedded):
@@ -47,11 +47,11 @@ class Elastic2015(Embedded):
     file: ClassVar[str] = "elastic2015.json.gz"
 
     def targets(self) -> Mapping[str, TensorTarget]:
-        """elasticity, in GPa."""
+        """Return the elasticity tensor, in GPa."""
         return {ELASTICITY.name: ELASTICITY}
 
     def record(self, entry: Mapping[str, Any]) -> Record:
-        """One crystal."""
+        """Return the record of an entry of the table."""
         upper = np.zeros((6, 6))
         upper[np.triu_indices(6)] = entry["stiffness"]
         stiffness = from_voigt(upper + np.triu(upper, 1).T)

@@ -16,7 +16,7 @@ from zoo.data.tensors import DIELECTRIC, read_tensor
 
 
 class Petousis2017Hypers(Hypers):
-    """There is nothing to choose."""
+    """This dataset has no settings."""
 
 
 class Petousis2017(Embedded):
@@ -31,11 +31,11 @@ class Petousis2017(Embedded):
     file: ClassVar[str] = "petousis2017.json.gz"
 
     def targets(self) -> Mapping[str, TensorTarget]:
-        """electronic, ionic, total; dimensionless."""
+        """Return the electronic, ionic and total dielectric tensor; dimensionless."""
         return DIELECTRIC
 
     def record(self, entry: Mapping[str, Any]) -> Record:
-        """One crystal."""
+        """Return the record of an entry of the table."""
         electronic = read_tensor(entry["electronic"], DIELECTRIC["electronic"])
         total = read_tensor(entry["total"], DIELECTRIC["total"])
         return Record(
