@@ -18,8 +18,8 @@ from typing import Any
 MODULES = {
     "zoo.predictor": "zoo.inference.predictor",
     "zoo.prediction": "zoo.inference.prediction",
-    "zoo.tracking.guard": "zoo.tracking.request_validation",
-    "zoo.tracking.together": "zoo.tracking.request_batcher",
+    "zoo.tracking.guard": "zoo.tracking.logged_before",
+    "zoo.tracking.together": "zoo.tracking.logged_before",
 }
 """Old module -> the module that took its place."""
 

@@ -1,7 +1,8 @@
-"""One served model for all: the small ensemble of `trained`, by plain `mlflow models serve`."""
+"""One served model for all: the small ensemble of `trained`, by `zoo serve` from the registry."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ SALT: dict[str, Any] = EXAMPLE[0]
 @pytest.fixture(scope="session")
 def served(trained: Path) -> Iterator[Server]:
     port = free_port()
-    argv = ["mlflow", "models", "serve", "-m", "models:/small-total@champion", "--env-manager", "local"]
+    argv = [sys.executable, "-m", "zoo", "serve", "small-total"]
     # An allocator that gives back what is freed: what the tests measure is then what the server keeps.
     allocator = {"MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_TRIM_THRESHOLD_": "1000000"}
     env = {"MLFLOW_TRACKING_URI": f"sqlite:///{trained}/mlflow.db", **allocator}
-    with running([*argv, "-p", str(port)], port, trained, env) as server:
+    with running([*argv, "--port", str(port)], port, trained, env) as server:
         yield server
 
 

@@ -58,11 +58,25 @@ def test_a_run_folder_is_served_within_its_limits_until_it_is_told_to_stop(
                 ["bash", "-c", line.replace("YOUR.cif", "salt.cif")], cwd=tmp_path, capture_output=True
             )
             assert json.loads(done.stdout)["predictions"] == server.answers({"cif": cell})
-        everyone = psutil.Process(server.process.pid).children(recursive=True)
-        assert len(everyone) >= 2
+        assert server.answers({"cif": cell}, neighbours=2)[0]["nearest"], "an option is applied"
+        refused_option = server.ask({"cif": cell}, neighbors=2)
+        assert refused_option.status_code == 400 and "neighbours" in refused_option.json()["message"]
         os.kill(server.process.pid, signal.SIGINT)
         assert server.process.wait(60) == 0
-        assert not psutil.wait_procs(everyone, timeout=60)[1]
         said = server.log.read_text()
         assert f"http://127.0.0.1:{port}/invocations" in said
         assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_kill_leaves_no_process_and_no_copied_folder(trained: Path, tmp_path: Path, workers: int) -> None:
+    port = free_port()
+    argv = [sys.executable, "-m", "zoo", "serve", str(trained / "run"), "--port", str(port), "--workers", str(workers)]
+    env = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/none.db", "TMPDIR": str(tmp_path)}
+    with running(argv, port, tmp_path, env) as server:
+        everyone = psutil.Process(server.process.pid).children(recursive=True)
+        assert (len(everyone) >= 2) == (workers == 2)
+        server.process.kill()
+        server.process.wait(60)
+        assert not psutil.wait_procs(everyone, timeout=60)[1]
+    assert not list(tmp_path.glob("zoo-serve-*"))

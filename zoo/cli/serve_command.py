@@ -1,4 +1,4 @@
-"""`zoo serve`: MLflow's scoring server, after what would keep it from starting has been told in one line."""
+"""`zoo serve`: a model over HTTP, by MLflow's scoring server in this process."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from zoo.errors import ZooError
 
+if TYPE_CHECKING:
+    from zoo.tracking.request_validation import Limits
+
 CONFIG = "MLFLOW_PYFUNC_INFERENCE_CONFIG"  # where MLflow looks for values of a served model's model_config
 QUESTION = (
     """python -c 'import json, sys; print(json.dumps({"inputs": [{"cif": open(sys.argv[1]).read()}]}))' YOUR.cif"""
 )
+TIMEOUT = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
 PATIENCE = 20  # s, for requests under way when the server is stopped
 
 
@@ -49,7 +51,7 @@ def serve_command(
     max_megabytes: int | None,
     timeout: int,
 ) -> None:
-    """Answer over HTTP: `mlflow models serve`, with what can be wrong looked at first.
+    """Answer over HTTP, by MLflow's scoring server.
 
     MODEL is the name of a registered model (its champion answers), an MLflow URI such as models:/dtnet-total/3, a run
     folder or a model folder. Questions are CIF texts or pymatgen dicts, one or many; the answers are those of
@@ -59,61 +61,80 @@ def serve_command(
     zoo serve dtnet-total
     zoo serve runs/mine --port 5002 --max-atoms 200
     """
-    click.echo(f"loading {model}", err=True)
-    limits = {"max_atoms": max_atoms, "max_crystals": max_crystals, "max_megabytes": max_megabytes}
-    with _servable(model) as uri:
-        _require_free(host, port)
-        argv = ["models", "serve", "--model-uri", uri, "--env-manager", "local", "--host", host, "--port", str(port)]
-        argv += ["--workers", str(workers), "--timeout", str(timeout)]
-        environment = _environment({name: value for name, value in limits.items() if value is not None})
-        server = subprocess.Popen([sys.executable, "-m", "mlflow", *argv], env=environment, start_new_session=True)
-        shown = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        with _ended_with_us(server):
-            if _answers(server, host, port):
-                click.echo(f"{model} answers at {shown}/invocations; stop it with Ctrl-C. For instance:")
-                click.echo(
-                    f"{QUESTION} | curl -s --noproxy '*' {shown}/invocations -H 'Content-Type: application/json' -d @-"
-                )
-            code = server.wait()
-    raise ZooError(f"the server ended by itself (exit code {code}); what it said is above")
-
-
-@contextmanager
-def _servable(model: str) -> Iterator[str]:
-    """A URI that `mlflow models serve` takes, of a model that loads here; a folder is made an MLflow model meanwhile.
-
-    Raises:
-        ZooError: there is no such model, the registry is not reached, or it cannot be loaded.
-    """
     from zoo.model import checkpoint
     from zoo.tracking.fetch import model_folder_of
+    from zoo.tracking.request_validation import Limits
 
+    click.echo(f"loading {model}", err=True)
     folder = model_folder_of(model)
-    card, _ = checkpoint.load(folder)  # a plugin that is missing is told here in one line
-    if not Path(model).is_dir():
-        yield model if ":" in model else f"models:/{model}@champion"
+    checkpoint.load(folder)  # a plugin that is missing is named here, in one line
+    _require_free(host, port)
+    given = {"max_atoms": max_atoms, "max_crystals": max_crystals, "max_megabytes": max_megabytes}
+    limits = Limits.of(_configured() | {name: value for name, value in given.items() if value is not None})
+    os.environ[TIMEOUT] = str(timeout)
+    shown = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    threading.Thread(target=_announce, args=(model, shown, host, port), daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    try:
+        _serve(folder, limits, host, port, workers)
+    except KeyboardInterrupt:  # before the server has begun; afterwards uvicorn returns where a signal ends it
+        pass
+    except SystemExit:
+        raise ZooError("the server ended by itself; its messages are above") from None
+    click.echo("stopping", err=True)
+
+
+def _serve(folder: Path, limits: Limits, host: str, port: int, workers: int) -> None:
+    """Answer until a signal ends it: one process by itself, several with one that watches over them."""
+    import uvicorn
+
+    from zoo.tracking.server import SETTINGS, scoring_app
+
+    how: dict[str, Any] = {"host": host, "port": port, "log_level": "warning", "timeout_graceful_shutdown": PATIENCE}
+    if workers == 1:
+        uvicorn.run(scoring_app(folder, limits), **how)
         return
-    import mlflow
+    os.environ[SETTINGS] = json.dumps({"folder": str(folder.absolute()), "limits": asdict(limits)})
+    uvicorn.run("zoo.tracking.server:worker_app", factory=True, workers=workers, **how)
 
-    from zoo.tracking import served_model
-    from zoo.tracking.send import requirements
 
-    with tempfile.TemporaryDirectory() as name:
-        mlflow.pyfunc.save_model(
-            path=f"{name}/model",
-            python_model=str(Path(served_model.__file__)),
-            artifacts={"model": str(folder)},
-            pip_requirements=requirements(card.recipe),
-            model_config=served_model.LOGGED["model_config"],
-        )
-        yield f"{name}/model"
+def _configured() -> dict[str, Any]:
+    """Limits from MLflow's own variable for a served model's settings.
+
+    Raises:
+        ZooError: it is no JSON object.
+    """
+    try:
+        return dict(json.loads(os.environ.get(CONFIG, "{}")))
+    except (ValueError, TypeError):
+        raise ZooError(f"{CONFIG} is no JSON object of limits; mend it, or unset it") from None
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _announce(model: str, shown: str, host: str, port: int) -> None:
+    """Say where the model answers, as soon as it does."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # http_proxy is for elsewhere
+    there = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    while True:
+        try:
+            direct.open(f"http://{there}:{port}/ping", timeout=2).close()
+            break
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    click.echo(f"{model} answers at {shown}/invocations; stop it with Ctrl-C. For instance:")
+    post = "curl -s --noproxy '*'"
+    click.echo(f"{QUESTION} | {post} {shown}/invocations -H 'Content-Type: application/json' -d @-")
 
 
 def _require_free(host: str, port: int) -> None:
-    """See that the port can be had.
+    """Check that the port is free.
 
     Raises:
-        ZooError: it cannot.
+        ZooError: it is not.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -121,77 +142,6 @@ def _require_free(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise ZooError(f"port {port} of {host} cannot be had ({error.strerror}); choose another with --port") from None
-
-
-def _environment(limits: dict[str, int]) -> dict[str, str]:
-    """Of the server: this Python's commands first, the registry that we look in, the limits."""
-    from zoo.tracking.connect import tracking_uri
-
-    given = os.environ
-    path = os.pathsep.join([str(Path(sys.executable).parent), given.get("PATH", "")])
-    environment = {**given, "PATH": path, "MLFLOW_TRACKING_URI": tracking_uri(None)}
-    if limits:
-        try:
-            environment[CONFIG] = json.dumps({**json.loads(given.get(CONFIG, "{}")), **limits})
-        except (ValueError, TypeError):
-            raise ZooError(f"{CONFIG} is no JSON object of limits; mend it, or unset it") from None
-    return environment
-
-
-def _answers(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
-    """Wait until the server answers; False where it ends before."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # http_proxy is for elsewhere
-    there = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    while server.poll() is None:
-        try:
-            direct.open(f"http://{there}:{port}/ping", timeout=2).close()
-            return True
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    return False
-
-
-@contextmanager
-def _ended_with_us(server: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Ctrl-C, a termination or a closed terminal ends the server and its workers, then us, without an error."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
-    try:
-        yield
-    except KeyboardInterrupt:
-        click.echo("stopping", err=True)
-        raise click.exceptions.Exit(0) from None
-    finally:
-        _end(server)
-
-
-def _end(server: subprocess.Popen[bytes]) -> None:
-    """All processes of the server's session: mlflow's own, and those that it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(server.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            server.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            continue
-        if not _session_lives(server.pid, PATIENCE):
-            break
-
-
-def _session_lives(group: int, seconds: float) -> bool:
-    """Whether any process of the group is still there after so long."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return False
-        time.sleep(0.1)
-    return True
+        raise ZooError(
+            f"port {port} of {host} is not available ({error.strerror}); choose another with --port"
+        ) from None

@@ -1,4 +1,4 @@
-"""Questions of several threads, answered in one call: a batch costs less than its parts."""
+"""Batches the requests of several threads: answering them in one call costs less than one by one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(eq=False)
-class _Asked(Generic[Question]):
+class _Request(Generic[Question]):
     kind: Hashable
     questions: Sequence[Question]
     answers: list[Any] = field(default_factory=list)
@@ -20,8 +20,10 @@ class _Asked(Generic[Question]):
     done: bool = False
 
 
-class Together(Generic[Question, Answer]):
-    """While one thread's questions are being answered, those of the others gather; the next call takes them all.
+class RequestBatcher(Generic[Question, Answer]):
+    """Answer the questions of all waiting threads in one call.
+
+    While one thread's questions are being answered those of the others gather; the next call takes them all.
 
     Args:
         answer: of a kind and its questions, an answer each; never called twice at the same time.
@@ -33,7 +35,7 @@ class Together(Generic[Question, Answer]):
         self._most = most
         self._turn = threading.Lock()
         self._lock = threading.Lock()
-        self._waiting: list[_Asked[Question]] = []
+        self._waiting: list[_Request[Question]] = []
 
     def ask(self, kind: Hashable, questions: Sequence[Question]) -> list[Answer]:
         """The answers, in order. Only questions of one kind are answered in one call.
@@ -41,7 +43,7 @@ class Together(Generic[Question, Answer]):
         Raises:
             Exception: what `answer` raises for a call that holds these questions.
         """
-        mine = _Asked(kind, questions)
+        mine = _Request(kind, questions)
         with self._lock:
             self._waiting.append(mine)
         with self._turn:
@@ -51,17 +53,17 @@ class Together(Generic[Question, Answer]):
             raise mine.error
         return mine.answers
 
-    def _take(self, mine: _Asked[Question]) -> list[_Asked[Question]]:
+    def _take(self, mine: _Request[Question]) -> list[_Request[Question]]:
         with self._lock:
-            taken, count = [mine], len(mine.questions)
+            batch, count = [mine], len(mine.questions)
             for one in self._waiting:
                 if one is not mine and one.kind == mine.kind and count + len(one.questions) <= self._most:
-                    taken.append(one)
+                    batch.append(one)
                     count += len(one.questions)
-            self._waiting = [one for one in self._waiting if one not in taken]
-        return taken
+            self._waiting = [one for one in self._waiting if one not in batch]
+        return batch
 
-    def _serve(self, batch: list[_Asked[Question]]) -> None:
+    def _serve(self, batch: list[_Request[Question]]) -> None:
         try:
             answers = iter(self._answer(batch[0].kind, [question for one in batch for question in one.questions]))
             for one in batch:

@@ -1,7 +1,8 @@
-"""What stands before MLflow's scoring server: requests that it would choke on get a 4xx and one sentence.
+"""Validation of requests before MLflow's scoring server: bad ones get a 4xx and one sentence.
 
 MLflow reads a body of any length into memory, answers what is no JSON with all of it, and fails on a request without a
-content type. A `Guard` is put before it when a served model is loaded, so that plain `mlflow models serve` has it, too.
+content type. `zoo serve` puts `RequestValidation` before its app. Limits on crystals and atoms hold in the model itself
+(`zoo.tracking.served_model`), under plain `mlflow models serve`, too.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import sys
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, fields
 from http import HTTPStatus
@@ -64,8 +64,8 @@ class BadRequest(Exception):
         self.status = status
 
 
-class Guard:
-    """ASGI middleware before MLflow's `/invocations`."""
+class RequestValidation:
+    """ASGI middleware that validates what is posted to MLflow's `/invocations`."""
 
     def __init__(self, app: App, limits: Limits) -> None:
         self.app = app
@@ -218,27 +218,3 @@ async def _answer(send: Send, status: HTTPStatus, code: str, sentence: str) -> N
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": int(status), "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def starting() -> bool:
-    """Whether this process is MLflow's scoring server, just loading its model."""
-    module = sys.modules.get("mlflow.pyfunc.scoring_server.app")
-    return module is not None and not hasattr(module, "app")
-
-
-def put_before(limits: Limits) -> None:
-    """Give the FastAPI app that MLflow's scoring server makes after it has loaded the model a Guard.
-
-    MLflow has no place for a middleware of a model's: for this one call, what it makes the app by is replaced.
-    """
-    import fastapi
-
-    plain = fastapi.FastAPI
-
-    def guarded(*args: Any, **settings: Any) -> fastapi.FastAPI:
-        fastapi.FastAPI = plain  # type: ignore[misc]
-        app = plain(*args, **settings)
-        app.add_middleware(Guard, limits=limits)
-        return app
-
-    fastapi.FastAPI = guarded  # type: ignore[misc,assignment]

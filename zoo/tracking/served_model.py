@@ -24,9 +24,8 @@ from zoo.data.structures import structure_from_cif, structure_from_dict
 from zoo.errors import ZooError, did_you_mean
 from zoo.inference.prediction import Prediction
 from zoo.inference.predictor import Predictor
-from zoo.tracking import request_validation
-from zoo.tracking.request_batcher import Together
-from zoo.tracking.request_validation import OPTIONS, Limits
+from zoo.tracking.request_batcher import RequestBatcher
+from zoo.tracking.request_validation import NO_OBJECT, OPTIONS, WANTED, Limits
 
 AT_ONCE = 64  # crystals of several requests that are answered together
 TEXT = 1_000_000  # characters of a CIF, beside 100 for each atom that a crystal may have
@@ -85,20 +84,11 @@ class TensorService(PythonModel):
         """Load the model folder that was logged as the artifact `model`.
 
         Raises:
-            ZooError: as `Predictor.load`.
-            SystemExit: the same in a server that is starting: one line, and no server.
+            ZooError: the folder cannot be loaded, see `Predictor.load`.
         """
         self.limits = Limits.of(context.model_config)
-        serving = request_validation.starting()
-        try:
-            self.predictor = Predictor.load(Path(context.artifacts["model"]), "auto", self.limits.max_atoms)
-        except ZooError as error:
-            if serving:
-                raise SystemExit(f"zoo: {error}") from None
-            raise
-        self.together: Together[Structure, Prediction | Exception] = Together(self._predict, AT_ONCE)
-        if serving:
-            request_validation.put_before(self.limits)
+        self.predictor = Predictor.load(Path(context.artifacts["model"]), "auto", self.limits.max_atoms)
+        self.batcher: RequestBatcher[Structure, Prediction | Exception] = RequestBatcher(self._predict, AT_ONCE)
 
     # MLflow reads the types for the signature, and leaves out the context for a method without one.
     def predict(  # type: ignore[override]
@@ -124,7 +114,10 @@ class TensorService(PythonModel):
 
     def _answers(self, crystals: Sequence[Crystal], options: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not crystals:
-            raise ZooError(f"no crystals; wanted is {request_validation.WANTED}")
+            raise ZooError(f"no crystals; wanted is {WANTED}")
+        if len(crystals) > self.limits.max_crystals:
+            most = self.limits.max_crystals
+            raise ZooError(f"{len(crystals):,} crystals in one request, at most {most:,} are answered")
         read = [self._read(crystal) for crystal in crystals]
         good = [one for one in read if isinstance(one, Structure)]
         atoms = sum(map(len, good))
@@ -132,7 +125,7 @@ class TensorService(PythonModel):
             most = self.limits.max_total_atoms
             raise ZooError(f"{atoms:,} atoms in one request, at most {most:,} are answered: ask for fewer at a time")
         kind = (options["symprec"] or None, float(options["coverage"]), int(options["neighbours"]))
-        found = iter(self.together.ask(kind, good) if good else ())
+        found = iter(self.batcher.ask(kind, good) if good else ())
         outcomes = [next(found) if isinstance(one, Structure) else one for one in read]
         answers = [one.as_dict() if isinstance(one, Prediction) else {"error": _told(one)} for one in outcomes]
         if not any(isinstance(one, Prediction) for one in outcomes):
@@ -176,7 +169,7 @@ def read(given: Mapping[str, Any], max_atoms: int) -> Structure:
         ZooError: it cannot be read, or is too large.
     """
     unknown = next((key for key in given if key not in Crystal.model_fields), None)
-    if unknown == request_validation.NO_OBJECT:
+    if unknown == NO_OBJECT:
         raise ZooError(f"a crystal is an object with 'cif' or 'structure', not of type {given[unknown]!s:.40}")
     if unknown is not None:
         raise ZooError(f"unknown key '{unknown[:40]}' of a crystal.{did_you_mean(unknown, Crystal.model_fields)}")

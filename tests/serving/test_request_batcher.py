@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from jobs import until
 
-from zoo.tracking.request_batcher import Together
+from zoo.tracking.request_batcher import RequestBatcher
 
 
 def test_what_waits_is_answered_in_one_call_and_in_order() -> None:
@@ -22,7 +22,7 @@ def test_what_waits_is_answered_in_one_call_and_in_order() -> None:
             until(lambda: len(together._waiting) == 3)
         return [10 * question for question in questions]
 
-    together = Together(answer, most=64)
+    together = RequestBatcher(answer, most=64)
     with ThreadPoolExecutor(4) as threads:
         ahead = threads.submit(together.ask, "a", [1])
         first.wait(60)
@@ -43,7 +43,7 @@ def test_kinds_are_kept_apart_and_calls_within_bounds() -> None:
             until(lambda: len(together._waiting) == 4)
         return questions
 
-    together = Together(answer, most=4)
+    together = RequestBatcher(answer, most=4)
     with ThreadPoolExecutor(6) as threads:
         running = [threads.submit(together.ask, "a", [0])]
         first.wait(60)
@@ -55,7 +55,7 @@ def test_kinds_are_kept_apart_and_calls_within_bounds() -> None:
 
 
 def test_one_that_asks_alone_may_ask_more() -> None:
-    assert Together(lambda kind, questions: questions, most=2).ask("a", [1, 2, 3]) == [1, 2, 3]
+    assert RequestBatcher(lambda kind, questions: questions, most=2).ask("a", [1, 2, 3]) == [1, 2, 3]
 
 
 def test_an_error_reaches_those_who_asked_and_the_next_are_answered() -> None:
@@ -64,7 +64,7 @@ def test_an_error_reaches_those_who_asked_and_the_next_are_answered() -> None:
             raise ValueError("zero")
         return questions
 
-    together = Together(answer, most=64)
+    together = RequestBatcher(answer, most=64)
     with pytest.raises(ValueError, match="zero"):
         together.ask("a", [0])
     assert together.ask("a", [1]) == [1]
