@@ -27,7 +27,6 @@ BENCHMARKS = (
     "nequip",
     "teanet",
     "readout_epoch",
-    "prediction",
     "serving",
     "cold_run",
     "size",

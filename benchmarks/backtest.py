@@ -1,4 +1,4 @@
-"""How many of the best crystals each acquisition finds: petousis2017, of which 80 % are hidden, and replayed.
+"""Backtest of the acquisitions: how many of the best of the hidden 80 % of petousis2017 each finds, by replay.
 
     python benchmarks/backtest.py runs/backtest                 # goes on where it was stopped
     python benchmarks/backtest.py runs/backtest --only-report   # table, CSV and picture of what is there
@@ -82,12 +82,12 @@ def recipe_of(out: Path, repeat: int, task: str, acquisition: str, rounds: int) 
 
 
 def usable() -> pipeline.Prepared:
-    """What of the dataset a training can use."""
+    """Return the crystals of the dataset that a training can use."""
     return runs.usable(discovery_config.read("backtest_total").training())
 
 
 def truth(out: Path, repeat: int, task: str) -> dict[str, Any]:
-    """Which crystals are hidden, and which of them are the best."""
+    """Return the hidden crystals and the best of them."""
     where = out / f"repeat_{repeat}"
     path = where / f"truth_{task}.json"
     if path.is_file():
@@ -121,8 +121,8 @@ def truth(out: Path, repeat: int, task: str) -> dict[str, Any]:
 
 def objective_named(choice: Mapping[str, Any]) -> Objective:
     """An objective with its default settings."""
-    made: Objective = plugins.load("objective", choice["name"])(plugins.hypers("objective", choice["name"], {}))
-    return made
+    objective: Objective = plugins.load("objective", choice["name"])(plugins.hypers("objective", choice["name"], {}))
+    return objective
 
 
 def discover(out: Path, repeat: int, task: str, acquisition: str, rounds: int) -> None:
@@ -132,13 +132,13 @@ def discover(out: Path, repeat: int, task: str, acquisition: str, rounds: int) -
         return
     first = out / f"repeat_{repeat}" / "first"
     begun = folder.recipe.is_file()
-    made = discovery_config.read(str(folder.recipe)) if begun else recipe_of(out, repeat, task, acquisition, rounds)
+    config = discovery_config.read(str(folder.recipe)) if begun else recipe_of(out, repeat, task, acquisition, rounds)
     begin = time.monotonic()
 
     def train(training: Recipe, place: RunFolder) -> dict[str, Any]:
         return runs.run(training, place, lambda line: None)
 
-    loop = Loop(made, folder, train, lambda line: None)
+    loop = Loop(config, folder, train, lambda line: None)
     with loop.begun():
         loop.go_on(lambda: None)
     known = set(read_json(folder.start)["usable"])
@@ -149,7 +149,7 @@ def discover(out: Path, repeat: int, task: str, acquisition: str, rounds: int) -
 
 
 def cells(out: Path) -> Iterator[tuple[int, str, str, list[dict[str, str]], dict[str, Any]]]:
-    """Those that are finished: repeat, task, acquisition, what was asked, the truth."""
+    """Yield the finished cells: repeat, task, acquisition, evaluated candidates, truth."""
     for repeat in range(100):
         for task in TASKS:
             for acquisition in ACQUISITIONS:

@@ -52,8 +52,10 @@ def main() -> None:
     folder = DiscoveryFolder(options.out)
     records = {r.key: r for r in Petousis2017(Petousis2017Hypers()).records() if isinstance(r, Record)}
     if not options.only_report:
-        made = discovery_config.read(str(folder.recipe)) if folder.recipe.is_file() else recipe_of(options.out, records)
-        loop = Loop(made, folder, lambda training, place: runs.run(training, place, print), print)
+        config = (
+            discovery_config.read(str(folder.recipe)) if folder.recipe.is_file() else recipe_of(options.out, records)
+        )
+        loop = Loop(config, folder, lambda training, place: runs.run(training, place, print), print)
         with loop.begun():
             loop.go_on(lambda: None)
     report(folder, records)
@@ -116,7 +118,7 @@ def report(folder: DiscoveryFolder, records: dict[str, Record]) -> None:
 
 
 def cpu_minutes(output: Path) -> float:
-    """As pw.x and ph.x count it: what else the machine did meanwhile is not in it."""
+    """Return the processor time that pw.x or ph.x reports, which other programs do not influence."""
     found = re.findall(r"(?:PWSCF|PHONON) *: *(?:(\d+)h)? *(?:(\d+)m)? *(?:([\d.]+)s)? *CPU", output.read_text())
     hours, minutes, seconds = (float(part or 0) for part in found[-1])
     return 60 * hours + minutes + seconds / 60

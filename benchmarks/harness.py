@@ -79,7 +79,7 @@ def worker(script: str, *args: object, python: Path | str = sys.executable) -> l
 
 @dataclass
 class Passes:
-    """What one case gave.
+    """Measurements of one case.
 
     Attributes:
         about: what the worker said of itself, once: `flops`, `bytes`, `items` of a pass, versions, ...
@@ -265,11 +265,11 @@ class _Team:
             process.close()
 
     def start(self, case: Case) -> dict[str, Any]:
-        """What the worker says of the case."""
+        """Return what the worker reports of the case."""
         return self._process(case).about.get(case.order, {})
 
     def turn(self, case: Case) -> dict[str, Any]:
-        """What it says of a pass."""
+        """Run a pass and return what the worker reports of it."""
         return self._process(case).turn(case.order)
 
     def _process(self, case: Case) -> _Process:
@@ -353,7 +353,7 @@ class _Process:
 
 
 class _Load:
-    """How busy the processors are, all processes together."""
+    """Use of the processors by all processes together."""
 
     def __init__(self) -> None:
         self.start, self.busy = time.perf_counter(), self._busy()

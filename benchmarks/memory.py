@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,9 +13,9 @@ from typing import IO, Any
 import numpy as np
 import yaml
 from ase.data import chemical_symbols, covalent_radii
+from memory_monitor import MemoryMonitor, finish, start_zoo
 from report import ROOT, Goal, Options, Section, command
 from tqdm import tqdm
-from watched import Watched
 
 COUNTS = (1_000, 10_000, 100_000)
 QUICK = (200, 1_000)
@@ -124,48 +121,38 @@ def measured(count: int, threads: int) -> Iterator[dict[str, Any]]:
             dataset = {"name": "file", "path": "made.extxyz", "targets": {"total": {}}}
             recipe = BASE | {"dataset": dataset, "encoder": encoder}
             (folder / "made.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
-            run = Run(folder, f"run-{encoder['name']}", threads)
-            yield {"encoder": kind, "crystals": count, **run.watched()}
+            yield {"encoder": kind, "crystals": count, **watched_run(folder, f"run-{encoder['name']}", threads)}
 
 
-class Run:
-    """`zoo run` in a process of its own, its memory watched."""
-
-    def __init__(self, folder: Path, out: str, threads: int) -> None:
-        self.began = time.monotonic()
-        self.used = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-        (folder / out).mkdir()
-        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-        env = {**os.environ, **dict.fromkeys(names, str(threads)), "ZOO_CACHE": str(folder / out / "cache")}
-        env["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / out}/mlflow.db"
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 closed by `watched`
-        self.process = subprocess.Popen(
-            [Path(sys.executable).with_name("zoo"), "run", "made.yaml", "--out", f"{out}/run"],
-            cwd=folder, env=env, stdout=subprocess.PIPE, stderr=self.errors, text=True,
-        )  # fmt: skip
-        self.peaks = Watched(self.process)
-
-    def watched(self) -> dict[str, Any]:
-        """Peaks in MB (10⁶ bytes), the most so far by the end of each stage, and the seconds of the whole command."""
-        assert self.process.stdout is not None
-        by_stage: dict[str, float] = {}
-        counts: dict[str, int] = {}
-        with self.errors, self.process:
-            for line in self.process.stdout:
-                first, *words = line.split() or [""]
-                if first in STAGES:
-                    by_stage[f"{STAGES[first]}_mb"] = round(self.peaks.anonymous, 1)
-                if first == "data":
-                    counts["used"] = int(words[2])
-                if first == "graphs":
-                    counts |= {"atoms": _number(words[0]), "edges": _number(words[2])}
-            if self.process.wait():
-                self.errors.seek(0)
-                raise SystemExit(f"zoo run failed: {self.errors.read()[-2000:]}")
-        used = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - self.used
-        took = {"seconds": round(time.monotonic() - self.began, 1), "cpu_seconds": round(used, 1)}
-        peaks = {"anonymous_mb": round(self.peaks.anonymous, 1), "resident_mb": round(self.peaks.resident, 1)}
-        return {**counts, **peaks, **by_stage, **took}
+def watched_run(folder: Path, out: str, threads: int) -> dict[str, Any]:
+    """Peaks of a run in MB (10⁶ bytes), the most so far by the end of each stage, and the seconds that it took."""
+    began, used = time.monotonic(), sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    (folder / out).mkdir()
+    by_stage: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    tracking = f"tracking.uri=sqlite:///{folder / out}/mlflow.db"
+    arguments = ["run", "made.yaml", tracking, "--out", f"{out}/run"]
+    with start_zoo(folder, threads, *arguments, cache=f"{out}/cache") as process:
+        peaks = MemoryMonitor(process)
+        assert process.stdout is not None
+        for line in process.stdout:
+            first, *words = line.split() or [""]
+            if first in STAGES:
+                by_stage[f"{STAGES[first]}_mb"] = round(peaks.anonymous, 1)
+            if first == "data":
+                counts["used"] = int(words[2])
+            if first == "graphs":
+                counts |= {"atoms": _number(words[0]), "edges": _number(words[2])}
+        finish(process, folder)
+    used = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - used
+    took = {"seconds": round(time.monotonic() - began, 1), "cpu_seconds": round(used, 1)}
+    return {
+        **counts,
+        "anonymous_mb": round(peaks.anonymous, 1),
+        "resident_mb": round(peaks.resident, 1),
+        **by_stage,
+        **took,
+    }
 
 
 def _number(text: str) -> int:

@@ -65,9 +65,9 @@ def main(options: Options) -> Section:
 
 
 def irreps(hypers: Hypers) -> list[str]:
-    """Of the features after each layer."""
-    made = NequIP.Hypers(**hypers)
-    return [str(made.with_channels(after)) for after in after_each_layer(made.layers, made.l_max, made.parity)]
+    """Return the irreps of the features after each layer."""
+    config = NequIP.Hypers(**hypers)
+    return [str(config.with_channels(after)) for after in after_each_layer(config.layers, config.l_max, config.parity)]
 
 
 def body(measured: Measured, hypers: Hypers) -> str:

@@ -1,4 +1,4 @@
-"""What a benchmark found: a section with its goals, kept as JSON, and the page that is written from all of them."""
+"""Results of a benchmark: a section with its goals, kept as JSON, and the page that is written from all of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BUSY = 0.1  # cores that others may use on a machine that counts as quiet
 
 @dataclass(frozen=True)
 class Options:
-    """What every benchmark can be told.
+    """Options of every benchmark.
 
     Attributes:
         quick: a short check that it works; the numbers say little.
@@ -76,7 +76,7 @@ class Goal:
 
 @dataclass
 class Section:
-    """What one benchmark found.
+    """Results of one benchmark.
 
     Attributes:
         title: of the section.
@@ -124,7 +124,7 @@ def command(main: Callable[[Options], Section]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Where and when, and of what version."""
+    """Describe machine, versions and date."""
     info = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.*)$", info, re.MULTILINE)
     memory = re.search(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)

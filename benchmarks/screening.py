@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import yaml
 from memory import write
+from memory_monitor import MemoryMonitor, finish, start_zoo
 from pyarrow import parquet
 from report import Goal, Options, Section, command
-from watched import Watched
 
 from zoo.data.formats import extxyz_entries
 
@@ -52,8 +49,8 @@ def main(options: Options) -> Section:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "small.yaml").write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
-        with start(folder, options.threads, "run", "small.yaml", "--out", "model") as trained:
-            finish(trained)
+        with start_zoo(folder, options.threads, "run", "small.yaml", "--out", "model") as trained:
+            finish(trained, folder)
         rows = [measured(folder, count, options.threads) for count in counts]
         many = side_by_side(folder, counts[1], options.threads) if find_spec("ray") else "Ray is not installed."
     names = list(dict.fromkeys(name for row in rows for name in row["shares"]))
@@ -87,9 +84,9 @@ def measured(folder: Path, count: int, threads: int) -> dict[str, Any]:
     """Peaks in MB, candidates a second, and the share of each part of the work."""
     candidates = made(folder, count)
     arguments = ["model=model", f"candidates={{path: {candidates.name}}}", "device=cpu", "--out", f"screen-{count}"]
-    with start(folder, threads, "screen", "screen_total", *arguments) as process:
-        peaks = Watched(process)
-        finish(process)
+    with start_zoo(folder, threads, "screen", "screen_total", *arguments) as process:
+        peaks = MemoryMonitor(process)
+        finish(process, folder)
     speed = json.loads((folder / f"screen-{count}" / "summary.json").read_text())["speed"]
     shares = {name: seconds / speed["seconds"] for name, seconds in speed["of_which"].items()}
     parts = sum(path.stat().st_size for path in (folder / f"screen-{count}" / "parts").iterdir())
@@ -105,8 +102,8 @@ def measured(folder: Path, count: int, threads: int) -> dict[str, Any]:
 
 def side_by_side(folder: Path, count: int, threads: int) -> str:
     """This process and Ray on this machine: with an encoder that costs little, and one that costs most of the time."""
-    with start(folder, threads, "run", "best_total", *BEST, "--out", "best") as trained:
-        finish(trained)
+    with start_zoo(folder, threads, "run", "best_total", *BEST, "--out", "best") as trained:
+        finish(trained, folder)
     small = ["model=model", f"candidates={{path: {count}.parquet}}"]
     large = ["model=best", *(f"filters.{name}" for name in ("unseen=false", "max_energy_above_hull=null"))]
     lines = [
@@ -126,8 +123,8 @@ def speed(folder: Path, threads: int, arguments: list[str]) -> float:
     """Candidates a second between the first and the last part: without the start of a cluster and of its models."""
     out = f"way-{len(list(folder.glob('way-*')))}"
     settings = ["device=cpu", f"chunk={CHUNK}", *arguments]
-    with start(folder, threads, "screen", "screen_total", *settings, "--out", out) as process:
-        finish(process)
+    with start_zoo(folder, threads, "screen", "screen_total", *settings, "--out", out) as process:
+        finish(process, folder)
     written = sorted(path.stat().st_mtime for path in (folder / out / "parts").iterdir())
     return CHUNK * (len(written) - 1) / (written[-1] - written[0])
 
@@ -147,20 +144,6 @@ def made(folder: Path, count: int) -> Path:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows = []
     return path
-
-
-def start(folder: Path, threads: int, *arguments: str) -> subprocess.Popen[str]:
-    """`zoo ARGUMENTS...` in a process of its own."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    env = {**os.environ, **dict.fromkeys(names, str(threads)), "ZOO_CACHE": str(folder / "cache")}
-    program = [sys.executable, "-m", "zoo", *arguments]
-    return subprocess.Popen(program, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    said, _ = process.communicate()
-    if process.returncode:
-        raise SystemExit(f"zoo failed: {said[-2000:]}")
 
 
 if __name__ == "__main__":

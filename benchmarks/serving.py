@@ -76,7 +76,7 @@ def the_model(place: Path) -> Iterator[str]:
 
 
 def rows(measured: Measured) -> Iterator[dict[str, object]]:
-    """Of each case what is reported of it."""
+    """Yield the reported numbers of each case."""
     for name, passes in measured.passes.items():
         one = passes.each[0]
         yield {

@@ -1,4 +1,4 @@
-"""How often the intervals of ensembles held the truth on their test parts: one small CSV, or a Markdown table.
+"""Coverage of the intervals of ensembles on their test parts: one small CSV, or a Markdown table.
 
 for s in 0 1 2 3 4; do zoo run dtnet_total 'seeds=[0,1,2,3,4]' split.seed=$s --out runs/split_$s; done
 python scripts/collect_coverage.py runs/split_* > docs/results/calibration.csv

@@ -26,7 +26,7 @@ DATA = Path(__file__).parents[1] / "zoo" / "data"
 
 
 def dielectric(row: Row) -> Row:
-    """Of Petousis et al. (2017): the two tensors, unsymmetrised, and the band gap."""
+    """Return the data of Petousis et al. (2017): the two tensors, unsymmetrised, and the band gap."""
     return {
         "electronic": json.loads(row["e_electronic"]),
         "total": json.loads(row["e_total"]),
@@ -36,7 +36,7 @@ def dielectric(row: Row) -> Row:
 
 
 def elastic(row: Row) -> Row:
-    """Of de Jong et al. (2015): the stiffness in the frame of the structure (see zoo/data/elastic2015), the moduli.
+    """Return the data of de Jong et al. (2015): stiffness in the frame of the structure (zoo/data/elastic2015), moduli.
 
     The matrices are exactly symmetric: the upper triangle, row by row, is all.
     """

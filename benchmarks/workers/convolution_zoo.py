@@ -6,10 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 import torch
-from batches import read_batches
 from e3nn import o3
-from flops import matmul_flops
-from passes import as_inside, passes_of
+from passes import as_inside, matmul_flops, passes_of, read_batches
 from serve import serve
 from torch import Tensor, nn
 
@@ -27,7 +25,7 @@ Call = tuple[Sequence[Callable[[], Tensor]], ConvolutionEdges, ConvolutionEdges]
 
 
 def layer(name: str) -> tuple[Sequence[Block], nn.Module]:
-    """What the second layer of an encoder couples, and its radial network."""
+    """Return the blocks that the second layer of an encoder couples, and its radial network."""
     if name == "nequip":
         of_nequip = NequIP(NequIP.Hypers(num_bessel=BASIS)).modules()
         nequip = [module for module in of_nequip if isinstance(module, zoo_nequip.convolution.Convolution)][1]
@@ -64,7 +62,7 @@ class ByE3nn:
         return messages.new_zeros(len(x), messages.shape[1]).index_add(0, edges.dst, messages)
 
     def sums(self, made: Tensor) -> list[Tensor]:
-        """As `convolve` gives them."""
+        """Return the sums in the form of `convolve`."""
         parts: list[list[Tensor]] = [[] for _ in range(1 + max(into for *_, into in self.shapes))]
         columns = made.split([size * channels for size, channels, _ in self.shapes], dim=1)
         for part, (size, channels, into) in zip(columns, self.shapes, strict=True):

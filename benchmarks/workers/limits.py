@@ -1,4 +1,4 @@
-"""What the machine can do with this many threads: `limits.py bandwidth` (bytes/s) or `limits.py flops` (FLOP/s)."""
+"""Limits of the machine with this many threads: `limits.py bandwidth` (bytes/s) or `limits.py flops` (FLOP/s)."""
 
 from __future__ import annotations
 

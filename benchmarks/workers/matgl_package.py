@@ -10,10 +10,8 @@ import sys
 import matgl
 import torch
 from ase.data import chemical_symbols
-from batches import read_batches
-from flops import matmul_flops
 from matgl.models import TensorNet
-from passes import passes_of
+from passes import matmul_flops, passes_of, read_batches
 from serve import serve
 from torch_geometric.data import Data
 

@@ -15,9 +15,7 @@ from typing import Any
 
 import nequip
 import torch
-from batches import read_batches
 from e3nn import o3
-from flops import matmul_flops
 from nequip.data import AtomicDataDict
 from nequip.model.utils import model_builder
 from nequip.nn import ApplyFactor, AtomwiseLinear, ConvNetLayer, SequentialGraphNetwork
@@ -29,7 +27,7 @@ from nequip.nn.embedding import (
     SphericalHarmonicEdgeAttrs,
 )
 from nequip.utils.global_state import set_global_state
-from passes import as_inside, passes_of
+from passes import as_inside, matmul_flops, passes_of, read_batches
 from serve import serve
 from torch import Tensor
 

@@ -6,9 +6,7 @@ import json
 import sys
 
 import torch
-from batches import read_batches
-from flops import matmul_flops
-from passes import as_inside, passes_of
+from passes import as_inside, matmul_flops, passes_of, read_batches
 from serve import serve
 
 from zoo.api import CrystalBatch

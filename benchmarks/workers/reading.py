@@ -17,7 +17,7 @@ cifs = sorted(folder.glob("*.cif"))
 
 
 def zoo() -> tuple[Callable, Callable, Callable]:
-    """As a run does: its readers, its graphs, its batches."""
+    """The readers, graphs and batches of a run of the zoo."""
     from zoo.data.structures import structure_from_dict, structure_from_file
     from zoo.graphs.graph import collate, crystal_graphs
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from flops import matmul_flops
+from passes import matmul_flops
 from serve import serve
 
 from zoo.config import plugins

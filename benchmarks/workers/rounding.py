@@ -64,7 +64,7 @@ def train(steps: int) -> None:
 
 @contextmanager
 def rounded_vectors(dtype: torch.dtype) -> Iterator[None]:
-    """What the zoo never does."""
+    """The rounding that the zoo never does."""
     own = CrystalBatch.edge_vectors
     with mock.patch.object(CrystalBatch, "edge_vectors", lambda batch: own(batch).to(dtype).float()):
         yield
@@ -97,7 +97,7 @@ def effect(rounding: AbstractContextManager[None], tensors: Tensor, slope: Tenso
 
 
 def plain_autocast(dtype: torch.dtype) -> str:
-    """What becomes of autocast around the whole model."""
+    """Describe the effect of autocast around the whole model."""
     try:
         with torch.autocast("cpu", dtype):
             step(here, true[32:])

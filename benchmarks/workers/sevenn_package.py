@@ -15,9 +15,8 @@ import sevenn._keys as KEY
 import sevenn.checkpoint
 import torch
 from ase import Atoms
-from batches import read_batches
 from e3nn import o3
-from flops import matmul_flops
+from passes import matmul_flops, read_batches
 from serve import serve
 from sevenn.atom_graph_data import AtomGraphData
 from sevenn.train.dataload import unlabeled_atoms_to_graph
@@ -72,7 +71,7 @@ def features(batch: dict[str, Tensor], sign: int = 1) -> Tensor:
 
 
 def true_tensors(batch: dict[str, Tensor]) -> Tensor:
-    """What the zoo's encoder gives: of the package's features, those parts that are true tensors."""
+    """Return the features of the zoo's encoder: those parts of the package's features that are true tensors."""
     return (features(batch) + SIGNS * features(batch, -1)) / 2
 
 
@@ -87,7 +86,7 @@ def both_images() -> None:
 
 
 def whole() -> None:
-    """As shipped: energies, forces, stresses."""
+    """Run the model as shipped: energies, forces, stresses."""
     for batch in batches:
         model(dict(batch))
 

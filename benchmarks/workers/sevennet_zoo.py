@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from batches import read_batches
-from flops import matmul_flops
+from passes import matmul_flops, read_batches
 from pymatgen.core import Structure
 from serve import serve
 

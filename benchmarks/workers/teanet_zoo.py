@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 
 import torch
-from batches import read_batches
-from flops import matmul_flops
-from passes import passes_of
+from passes import matmul_flops, passes_of, read_batches
 from serve import serve
 
 from zoo.api import CrystalBatch

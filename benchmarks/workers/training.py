@@ -67,7 +67,7 @@ def timed(iterate: Callable[[Batches], Iterator[Batch | None]]) -> Callable[[Bat
 
 
 def seconds_of(process: subprocess.Popen[bytes] | None) -> float:
-    """Of the processor, that another process has used."""
+    """Return the processor time of another process."""
     if process is None:
         return 0.0
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
