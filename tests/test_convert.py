@@ -126,7 +126,7 @@ class TestReader:
             read_pickled_module(tmp_path / "file")
 
     def test_a_state_dict_is_no_module(self, tmp_path: Path) -> None:
-        with pytest.raises(ZooError, match="no pickled module but a OrderedDict"):
+        with pytest.raises(ZooError, match="OrderedDict"):
             read_pickled_module(save(OrderedDict(a=torch.zeros(2)), tmp_path / "state.pt"))
 
     def test_a_tensor_out_of_its_storage(self, tmp_path: Path) -> None:
@@ -183,18 +183,18 @@ class TestCommand:
         model.rename(tmp_path / "2024-01-07-mace-128-L2_epoch-199.model")
         done = zoo("convert", "mace", "2024-01-07-mace-128-L2_epoch-199.model", cwd=tmp_path)
         assert done.returncode == 2
-        assert "is not the published 2024-01-07-mace-128-L2_epoch-199.model" in done.stderr
+        assert "2024-01-07-mace-128-L2_epoch-199.model" in done.stderr
 
     def test_an_encoder_without_weights_of_others(self, model: Path, tmp_path: Path) -> None:
         done = zoo("convert", "nequip", "mine.model", cwd=tmp_path)
         assert done.returncode == 2
-        assert "nequip has nothing to convert" in done.stderr
+        assert "nothing to convert" in done.stderr
 
     def test_a_model_of_something_else(self, tmp_path: Path) -> None:
         path = save(Block(), tmp_path / "block.pt")
         done = zoo("convert", "mace", "block.pt", "--sha256", checksum(path), cwd=tmp_path)
         assert done.returncode == 2
-        assert "not of a MACE potential" in done.stderr
+        assert "MACE potential" in done.stderr
 
     def test_a_module_that_contains_itself(self, tmp_path: Path) -> None:
         module = nn.Module()
@@ -202,7 +202,7 @@ class TestCommand:
         path = save(module, tmp_path / "loop.pt")
         done = zoo("convert", "mace", "loop.pt", "--sha256", checksum(path), cwd=tmp_path)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
-        assert "a module that contains itself" in done.stderr
+        assert "contains itself" in done.stderr
 
     @pytest.mark.parametrize(
         ("failure", "reason"),
@@ -271,7 +271,7 @@ class TestFiles:
     def test_of_another_encoder(self, tmp_path: Path) -> None:
         path = tmp_path / "w.safetensors"
         save_weights("mace", Weights({"a": torch.arange(3.0)}, {}), path)
-        with pytest.raises(ZooError, match="is not from `zoo convert tensornet`"):
+        with pytest.raises(ZooError, match="`zoo convert tensornet`"):
             load_weights("tensornet", path)
         path.write_bytes(b"nonsense")
         with pytest.raises(ZooError, match="damaged"):

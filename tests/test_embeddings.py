@@ -199,7 +199,7 @@ def test_unknown_elements_are_refused_before_anything_is_computed(tmp_path):
             return frozenset(range(1, 84)) - {18}
 
     encoder = NoPolonium()
-    with pytest.raises(ZooError, match=r"NoPolonium does not know Ar, Po \(in polonium, argon\)"):
+    with pytest.raises(ZooError, match=r"NoPolonium.* Ar, Po \(in polonium, argon\)"):
         build(encoder, tmp_path)
     assert encoder.passes == 0
     assert not (tmp_path / "embeddings").exists()
@@ -223,7 +223,7 @@ def test_a_feature_that_is_not_finite_names_its_crystal(tmp_path):
 def test_a_feature_too_large_for_float16_is_named(tmp_path):
     huge = Pretrained(Pretrained.Hypers(scale=1e6))
     build(huge, tmp_path)
-    with pytest.raises(ZooError, match="too large for float16: keep the embeddings in float32"):
+    with pytest.raises(ZooError, match=r"float16.*float32"):
         build(huge, tmp_path, dtype="float16")
 
 
@@ -243,7 +243,7 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(tmp_path):
 
 
 def test_a_graph_that_ends_too_early_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"end at 3\.0 Å, the encoder needs 4\.0 Å"):
+    with pytest.raises(ValueError, match=r"3\.0 Å.*4\.0 Å"):
         EmbeddingStore.build(Pretrained(), graphs_in(tmp_path, 3.0), cache=tmp_path)
 
 
@@ -259,7 +259,7 @@ def test_a_batch_that_does_not_fit_is_refused(tmp_path):
     encoder = Pretrained()
     store = build(encoder, tmp_path)
     batch = collate([store.graphs[0]])
-    with pytest.raises(ValueError, match="8 atoms, the crystals 6"):
+    with pytest.raises(ValueError, match=r"8 atoms.* 6"):
         store.collate([1], batch, encoder)
     with pytest.raises(ValueError, match="strain"):
         store.collate([0], dataclasses.replace(batch, strain=torch.zeros(1, 3, 3)), encoder)

@@ -18,6 +18,8 @@ from zoo.errors import ZooError
 from zoo.evaluation.predictions import Predictions
 from zoo.tracking.promote import contest, difference, promote
 
+pytestmark = pytest.mark.extended
+
 TOTAL = TensorTarget("total")
 
 

@@ -26,7 +26,7 @@ def test_an_unknown_key_names_the_nearest(small: dict) -> None:
 def test_a_bad_value_says_where_and_what(small: dict) -> None:
     with pytest.raises(ZooError, match=r"mine.yaml: training.batch_size: .*got 0"):
         recipe.parse(small | {"training": {"batch_size": 0}}, "mine.yaml")
-    with pytest.raises(ZooError, match="the key 'target' is missing"):
+    with pytest.raises(ZooError, match="'target' is missing"):
         recipe.parse({k: v for k, v in small.items() if k != "target"}, "mine.yaml")
 
 

@@ -51,7 +51,7 @@ def test_a_folder_goes_on_with_its_own_recipe_only(small: dict, tmp_path) -> Non
     with pytest.raises(Killed):
         train(small, tmp_path / "run", kill_at(2))
     other = {**small, "training": {**small["training"], "learning_rate": 0.5}}
-    with pytest.raises(ZooError, match="was begun with another recipe; choose another folder with --out"):
+    with pytest.raises(ZooError, match=r"another recipe.*--out"):
         train(other, tmp_path / "run")
     # Tracking does not change what is trained; nor does it matter that an earlier zoo did not write every key.
     begun = RunFolder(tmp_path / "run").recipe
@@ -115,7 +115,7 @@ def test_damaged_checkpoints_are_told(small: dict, tmp_path) -> None:
     with pytest.raises(Killed):
         train(small, tmp_path / "run", kill_at(2))
     (tmp_path / "run" / "seed_0" / "last.pt").write_bytes(b"nonsense")
-    with pytest.raises(ZooError, match=r"last.pt is damaged; delete .*seed_0"):
+    with pytest.raises(ZooError, match=r"last.pt is damaged.*seed_0"):
         train(small, tmp_path / "run")
 
 
@@ -126,13 +126,13 @@ def test_other_data_are_refused_at_a_resumption(small: dict, tmp_path, monkeypat
     real = Petousis2017.records
     first = min(record.key for record in real(Petousis2017(Petousis2017.Hypers())))
     monkeypatch.setattr(Petousis2017, "records", lambda self: (r for r in real(self) if r.key != first))
-    with pytest.raises(ZooError, match="the data have changed"):
+    with pytest.raises(ZooError, match="data have changed"):
         train(small, tmp_path / "run")
 
 
 def test_two_processes_do_not_share_a_folder(small: dict, tmp_path) -> None:
     def again(seed: int, row: dict) -> None:
-        with pytest.raises(ZooError, match="another process is training"):
+        with pytest.raises(ZooError, match="another process"):
             train(small, tmp_path / "run")
 
     train(small, tmp_path / "run", again)
@@ -155,7 +155,7 @@ def test_early_stopping_is_remembered_over_a_kill(small: dict, tmp_path) -> None
 
 def test_a_loss_of_nan_is_told_with_the_fix(small: dict, tmp_path) -> None:
     small["training"] |= {"learning_rate": 1e30}
-    with pytest.raises(ZooError, match=r"the loss became (nan|inf).*lower training.learning_rate"):
+    with pytest.raises(ZooError, match=r"(nan|inf).*training.learning_rate"):
         train(small, tmp_path / "run")
 
 

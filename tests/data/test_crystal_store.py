@@ -150,7 +150,7 @@ def test_bad_records_are_told_from_the_cache_too():
 
     store, left_out = read(Twice(3, "a"), TOTAL, "skip")
     assert len(store) == 3 and [item.stage for item in left_out] == ["read"] * 3
-    with pytest.raises(ZooError, match=r"record k0000: a second record with this key \(and 2 more bad records\)"):
+    with pytest.raises(ZooError, match=r"record k0000: .*\(and 2 more"):
         read(Twice(3, "a"), TOTAL, "stop")
     with pytest.raises(ZooError, match="record k0000: a second record"):
         read(Twice(3, "b"), TOTAL, "stop")
@@ -200,5 +200,5 @@ def test_a_fingerprint_that_changes_by_itself_is_told():
             return str(id(self))
 
     check_description(Petousis2017(Petousis2017.Hypers()))
-    with pytest.raises(AssertionError, match="Restless: one and the same dataset has two fingerprints"):
+    with pytest.raises(AssertionError, match=r"Restless.*two fingerprints"):
         check_description(Restless(Restless.Hypers()))

@@ -139,7 +139,7 @@ def test_wrong_checksum(server, destination):
 def test_wrong_file_placed_by_hand_is_named_and_kept(server, destination):
     destination.parent.mkdir()
     destination.write_bytes(b"mine")
-    with pytest.raises(ZooError, match=r"the wrong checksum .* delete it") as caught:
+    with pytest.raises(ZooError, match=r"wrong checksum .*delete") as caught:
         download(server.url, SHA256, destination)
     assert str(destination) in str(caught.value)
     assert destination.read_bytes() == b"mine" and server.asked == []
@@ -160,7 +160,7 @@ def test_offline_says_from_where_and_to_where(destination):
 
 def test_refused_by_the_server(server, destination):
     server.status = 404
-    with pytest.raises(ZooError, match=r"HTTP 404.* by hand and place it at"):
+    with pytest.raises(ZooError, match=r"HTTP 404.* by hand"):
         download(server.url, SHA256, destination)
 
 
@@ -177,7 +177,7 @@ def test_full_disk(server, destination):
     command = [sys.executable, "-c", code, server.url, SHA256, str(destination)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     (line,) = run.stdout.splitlines() or [run.stderr]
-    assert str(destination.parent) in line and "set ZOO_CACHE to another folder" in line
+    assert str(destination.parent) in line and "ZOO_CACHE" in line
     download(server.url, SHA256, destination)  # room again: it goes on
     assert destination.read_bytes() == CONTENT
     assert server.asked[-1] not in (None, "bytes=0-")

@@ -92,6 +92,7 @@ def test_the_tensors_are_in_the_frame_of_their_structures(wheel, records):
     assert by_original >= 190 and by_ieee <= 5  # 197 and 2 with pymatgen 2026
 
 
+@pytest.mark.extended
 def test_residuals_under_the_point_groups(wheel, records):
     """The numbers of the docstring, of the column that was taken and of the other one."""
     rows = original(wheel, INSIDE)

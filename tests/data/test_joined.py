@@ -41,10 +41,10 @@ def test_some_crystals_of_a_dataset_by_key(tmp_path: Path) -> None:
     (tmp_path / "keys.txt").write_text("a\n")
     assert subset.fingerprint() != before
     (tmp_path / "keys.txt").write_text("a\nx\ny\n")
-    with pytest.raises(ZooError, match="dataset 'file' has no 'x', nor 1 more of the keys"):
+    with pytest.raises(ZooError, match="'file' has no 'x', nor 1 more"):
         list(subset.records())
     (tmp_path / "keys.txt").unlink()
-    with pytest.raises(ZooError, match=r"keys.txt cannot be read"):
+    with pytest.raises(ZooError, match=r"keys.txt"):
         subset.fingerprint()
 
 
@@ -72,9 +72,9 @@ def test_several_datasets_as_one(tmp_path: Path) -> None:
     with_mp = made("joined", datasets=[{"name": "petousis2017"}, first | {"targets": {"other": {}}}])
     assert set(with_mp.targets()) == {"electronic", "ionic", "total", "other"}
     assert "CC0" in with_mp.licence
-    with pytest.raises(ZooError, match="'total' of 'file' is not what it is in the datasets before it"):
+    with pytest.raises(ZooError, match="'total' of 'file'"):
         made("joined", datasets=[first, second | {"targets": {"total": {"unit": "GPa"}}}])
-    with pytest.raises(ZooError, match="there is no dataset 'fil'"):
+    with pytest.raises(ZooError, match="no dataset 'fil'"):
         made("joined", datasets=[{"name": "fil"}])
     with pytest.raises(ZooError, match="unknown key"):
         made("joined", datasets=[first | {"pth": "x"}])
@@ -96,9 +96,9 @@ def test_a_split_is_kept_when_crystals_come(tmp_path: Path) -> None:
     assert (found.train, found.val, found.test) == (["c", "e", "f", "g"], ["b"], ["d", "a"])
     fewer = split(list("gabcdef"), ["X"] * 7, kept.model_copy(update={"train": 2}), seed=3)
     assert len(fewer.train) == 2 and set(fewer.train) < set(found.train)
-    with pytest.raises(ZooError, match="names 'd', which the data have not got"):
+    with pytest.raises(ZooError, match="names 'd'"):
         split(list("abc"), ["X"] * 3, kept, seed=0)
-    with pytest.raises(ZooError, match="leaves no crystal to train on"):
+    with pytest.raises(ZooError, match="no crystal to train"):
         split(list("abd"), ["X"] * 3, kept, seed=0)
     for content, said in (
         ({"val": ["a"]}, "is no split"),
@@ -124,8 +124,8 @@ def test_replay_tells_what_the_dataset_holds(tmp_path: Path) -> None:
     assert list(oracle.targets()) == ["total"] and oracle.missing() is None
     told = oracle.tensors(Candidate("b", ROCK_SALT), tmp_path)
     assert np.diag(told["total"]).tolist() == [3, 3, ord("b")]
-    with pytest.raises(CalculationFailed, match="has no crystal 'c'"):
+    with pytest.raises(CalculationFailed, match="crystal 'c'"):
         oracle.tensors(Candidate("c", ROCK_SALT), tmp_path)
     turned = Structure(Lattice(np.roll(ROCK_SALT.lattice.matrix, 1, axis=1)), ROCK_SALT.species, ROCK_SALT.frac_coords)
-    with pytest.raises(CalculationFailed, match="in another cell or frame"):
+    with pytest.raises(CalculationFailed, match="cell or frame"):
         oracle.tensors(Candidate("b", turned), tmp_path)

@@ -77,9 +77,7 @@ def test_cleaning_by_the_total_tensor():
 
 def test_a_bad_record_stops_all_and_is_named():
     records = [record("a", total=np.eye(3)), BadRecord("b", "its CIF is broken"), BadRecord("c", "too")]
-    with pytest.raises(
-        ZooError, match=r"record b: its CIF is broken \(and 1 more bad records?\); .*on_bad_record: skip"
-    ):
+    with pytest.raises(ZooError, match=r"record b: .*\(and 1 more.*on_bad_record: skip"):
         prepared(*records)
 
 
@@ -112,7 +110,7 @@ def test_what_a_dataset_can_get_wrong_is_a_bad_record(broken, reason):
 
 def test_the_same_key_twice():
     twice = [record("a", total=np.eye(3)), record("a", total=2 * np.eye(3))]
-    with pytest.raises(ZooError, match="record a: a second record with this key"):
+    with pytest.raises(ZooError, match="record a: a second"):
         prepared(*twice)
     result = prepared(*twice, bad="skip")
     assert keys(result) == ["a"]
@@ -154,12 +152,12 @@ def test_tensors_of_atoms_pass_without_frame_check():
     born = {"born": TensorTarget(name="born", formula="ij", per_atom=True)}
     result = prepared(record("a", born=np.zeros((2, 3, 3))), target="born", frame=FrameCheck(), targets=born)
     assert keys(result) == ["a"] and result.report["frame"] is None
-    with pytest.raises(ZooError, match=r"must be of shape \(2, 3, 3\)"):
+    with pytest.raises(ZooError, match=r"shape \(2, 3, 3\)"):
         prepared(record("a", born=np.zeros((3, 3))), target="born", targets=born)
 
 
 def test_nothing_left_says_where_it_went():
-    with pytest.raises(ZooError, match=r"no record with a usable 'total' is left \(clean: 1; the first: a, an element"):
+    with pytest.raises(ZooError, match=r"'total' is left \(clean: 1; the first: a"):
         prepared(record("a", total=1e3 * np.eye(3)), cleaning=Cleaning())
     with pytest.raises(ZooError, match="the dataset is empty"):
         prepared()

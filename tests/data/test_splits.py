@@ -78,17 +78,17 @@ def test_a_formula_stays_together_and_moves_with_the_seed():
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_too_few(count):
-    with pytest.raises(ZooError, match="too few to split"):
+    with pytest.raises(ZooError, match="too few"):
         parted(named(*[str(i) for i in range(count)]), Splitting(), 0)
 
 
 def test_too_few_formulas():
-    with pytest.raises(ZooError, match="too few different formulas"):
+    with pytest.raises(ZooError, match="few different formulas"):
         parted(named(*[str(i) for i in range(20)]), Splitting(kind="formula"), 0)
 
 
 def test_parts_must_leave_something():
-    with pytest.raises(ValueError, match="together must be less than 1"):
+    with pytest.raises(ValueError, match="less than 1"):
         Splitting(test=0.5, val=0.5)
 
 
@@ -123,7 +123,7 @@ def test_small_training_sets_are_random_and_follow_the_seed():
 
 
 def test_a_training_set_larger_than_there_is():
-    with pytest.raises(ZooError, match="asks for 161 crystals, the training part has 160"):
+    with pytest.raises(ZooError, match=r"161 crystals.* 160"):
         parted(named(*[str(i) for i in range(200)]), Splitting(train=161), 0)
     for wrong in (0, -1, 1.5, 0.0):
         with pytest.raises(ValueError, match="train"):

@@ -38,7 +38,7 @@ def test_rank_four():
         stiffness = stiffness + stiffness.transpose(axes)
     np.testing.assert_allclose(read_tensor(stiffness, ELASTIC), stiffness, atol=1e-12)
     np.testing.assert_allclose(read_tensor(stiffness.ravel().tolist(), ELASTIC), stiffness, atol=1e-12)
-    with pytest.raises(ZooError, match="'elastic' breaks its index symmetry ijkl=jikl=klij"):
+    with pytest.raises(ZooError, match=r"'elastic' .*ijkl=jikl=klij"):
         read_tensor(rng.normal(size=(3, 3, 3, 3)), ELASTIC)
 
 

@@ -28,6 +28,8 @@ from zoo.discovery.rounds.evaluated_candidates import Asked
 from zoo.discovery.screen_figures import pareto
 from zoo.evaluation.derived import anisotropy, polycrystalline
 
+pytestmark = pytest.mark.extended
+
 TOTAL = DIELECTRIC["total"]
 WORDS = "polycrystalline constant (dimensionless)"
 RECORDS = list(Petousis2017(Petousis2017.Hypers()).records())

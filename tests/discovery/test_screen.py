@@ -27,6 +27,8 @@ from zoo.discovery.candidates import FolderSource
 from zoo.discovery.screen_folder import ScreenFolder
 from zoo.discovery.top_k import Top
 
+pytestmark = pytest.mark.extended
+
 
 def parts(folder: Path) -> list[dict]:
     """Rows of all parts, in their order."""

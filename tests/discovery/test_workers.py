@@ -15,6 +15,8 @@ from zoo.discovery.screen_config import Workers
 from zoo.discovery.workers import each
 from zoo.errors import ZooError
 
+pytestmark = pytest.mark.extended
+
 TWO = Workers(count=2)
 START = """
 import sys

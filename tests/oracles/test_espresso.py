@@ -31,6 +31,8 @@ from zoo.oracles.espresso_calculation import largest_move
 from zoo.oracles.espresso_frame import Oriented
 from zoo.oracles.espresso_hypers import EspressoHypers
 
+pytestmark = pytest.mark.extended
+
 
 @pytest.fixture
 def played(tmp_path: Path) -> Played:
@@ -351,7 +353,6 @@ def by_hand(folder: Path, volume: float) -> np.ndarray:
     return 8 * np.pi / (volume / units.Bohr**3) * by_displacement.T @ inverse @ by_displacement
 
 
-@pytest.mark.extended
 @pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 def test_a_real_calculation(tmp_path: Path) -> None:
     # Rhombohedral boron nitride of Petousis' table, layered and so anisotropic, in another orientation than there.

@@ -17,6 +17,8 @@ from zoo.errors import ZooError
 from zoo.oracles import external
 from zoo.oracles.external import end_programs, missing_program, run_program, signal_of
 
+pytestmark = pytest.mark.extended
+
 
 def script(path: Path, text: str) -> str:
     """An executable shell script; its command."""

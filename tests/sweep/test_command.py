@@ -15,6 +15,8 @@ from PIL import Image
 from zoo.storage.run_folder import read_json
 from zoo.training.trainer import Trainer
 
+pytestmark = pytest.mark.extended
+
 SWEEP = {
     "grid": {"encoder": [{"name": "nequip", "cutoff": 3.0, "layers": 1, "channels": 4}, {"name": "no-such"}],
              "readout.name": ["dtnet", "dtnet-simple"]},
