@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 FRAGMENTS = ("Of ", "As ", "What ", "Those ", "That ", "Which ", "How ", "Whose ", "Where ", "See ")
 
@@ -31,7 +29,6 @@ def test_docstrings_are_found() -> None:
     assert docstrings(text) == [(1, "Of a module."), (4, "As an attribute."), (6, "See f.")]
 
 
-@pytest.mark.xfail(strict=False, reason="until the branches of issue 13 are merged")
 def test_no_docstring_begins_in_the_middle_of_a_thought() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"

@@ -89,7 +89,7 @@ class M3GNet(Encoder):
 
     @classmethod
     def layers(cls, hypers: M3GNetHypers) -> int:
-        """As many as the hyperparameters say."""
+        """Return the number of layers of the hyperparameters."""
         return hypers.layers
 
     def forward(self, batch: CrystalBatch) -> Embedding:

@@ -1,4 +1,4 @@
-"""What is known of a MACE model before its weights are read."""
+"""Architecture of a MACE model, known before its weights are read."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ class Architecture(BaseModel):
 
     @property
     def outline(self) -> Outline:
-        """What an encoder promises by it."""
+        """Return the irreps that an encoder of this architecture promises."""
         degrees = tuple(layer.degree for layer in self.layers)
         return Outline(self.channels, self.degree, degrees, self.cutoff, self.radial[0])
 
 
 @dataclass(frozen=True)
 class Outline:
-    """What tells the irreps of a model.
+    """Irreps and cutoff of a model.
 
     Attributes:
         channels: C.

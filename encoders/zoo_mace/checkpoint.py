@@ -132,7 +132,7 @@ def _convert(model: PickledObject, source: Path) -> Weights:
 
 
 def _radial(embedding: PickledObject, source: Path) -> tuple[Literal["none", "agnesi"], Literal["basis", "weights"]]:
-    """How the distance is transformed, and what the envelope multiplies."""
+    """Read how the distance is transformed, and what the envelope multiplies."""
     kinds = {name: child.name for name, child in embedding.children().items()}
     transform = kinds.get("distance_transform", "none")
     if kinds["bessel_fn"] != "BesselBasis" or transform not in ("none", "AgnesiTransform"):

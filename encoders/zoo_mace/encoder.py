@@ -45,7 +45,7 @@ class MACEHypers(ConvertedHypers):
 
     @property
     def outline(self) -> Outline:
-        """Of a file from its header; of public weights that are not here yet from the table.
+        """Read the outline of a file from its header; of public weights that are not here yet from the table.
 
         Raises:
             ZooError: a file is named that does not exist.

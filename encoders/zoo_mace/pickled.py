@@ -42,7 +42,7 @@ _MOST_MODULES = 100_000
 
 
 class PickledObject:
-    """What a pickle says of an object whose class is not imported.
+    """Inert record of an object in a pickle, whose class is not imported.
 
     Attributes:
         module, name: the class or function that the pickle names.
@@ -257,12 +257,12 @@ class _Reader(_Unpickler):
         super().load_appends()
 
     def load_setitem(self) -> None:
-        """Of a dict; an inert record drops it."""
+        """Set an item of a dict; an inert record drops it."""
         self._into(self.stack[-3], dict, OrderedDict)
         super().load_setitem()
 
     def load_setitems(self) -> None:
-        """Of a dict; an inert record drops them."""
+        """Set items of a dict; an inert record drops them."""
         self._into(self.metastack[-1][-1], dict, OrderedDict)
         super().load_setitems()
 
@@ -322,7 +322,7 @@ def _numpy_scalar(dtype: Any, raw: bytes) -> float | int | None:
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """How pickle's protocol 2 writes bytes."""
+    """Encode a text the way pickle's protocol 2 writes bytes."""
     return text.encode("latin1")
 
 

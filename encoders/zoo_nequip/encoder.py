@@ -115,7 +115,7 @@ class NequIP(Encoder):
 
     @classmethod
     def layers(cls, hypers: NequIPHypers) -> int:
-        """As many as the hyperparameters say."""
+        """Return the number of layers of the hyperparameters."""
         return hypers.layers
 
     def bonds(self, batch: CrystalBatch) -> Features:

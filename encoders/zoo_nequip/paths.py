@@ -1,4 +1,4 @@
-"""Which irreps the features have between the layers: no more than can be made, and no more than is of use."""
+"""Irreps of the features between the layers: no more than can be made, and no more than is of use."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def safe_norm(vectors: Tensor) -> Tensor:
 
 
 class Message(nn.Module):
-    """What the neighbours tell: Schütt, Unke, Gastegger, ICML 2021, eqs. (7) and (8).
+    """Message of the neighbours: Schütt, Unke, Gastegger, ICML 2021, eqs. (7) and (8).
 
     Δs_i = Σ_j φ_s(s_j) ∘ W_s(r_ij) and Δv_i = Σ_j v_j ∘ φ_vv(s_j) ∘ W_vv(r_ij) + φ_vs(s_j) ∘ W_vs(r_ij) r_ij/‖r_ij‖,
     with r_ij from i to j. The filters W are linear in the radial basis × envelope, without a bias, so that a message
@@ -77,7 +77,7 @@ class Message(nn.Module):
 
 
 class Update(nn.Module):
-    """What an atom makes of it: the paper's eqs. (9) and (10).
+    """Update of an atom by the message: the paper's eqs. (9) and (10).
 
     Δs = a_ss + a_sv ⟨Uv, Vv⟩ and Δv = a_vv Uv, with a = MLP([s, ‖Vv‖]) and linear maps U, V of the channels.
     """

@@ -95,7 +95,7 @@ class PaiNN(Encoder):
 
     @classmethod
     def layers(cls, hypers: PaiNNHypers) -> int:
-        """As many as the hyperparameters say."""
+        """Return the number of layers of the hyperparameters."""
         return hypers.layers
 
     def bonds(self, batch: CrystalBatch) -> Features:

@@ -35,7 +35,7 @@ class Checkpoint:
     modalities: tuple[str, ...] = ()
 
     def path(self) -> Path:
-        """Where the file is installed.
+        """Return the path of the installed file.
 
         Raises:
             ZooError: the package `sevenn`, or this file of it, is not installed.

@@ -34,7 +34,7 @@ FIRST_PSEUDO = (3, 2, 2, 2)
 
 
 class FeaturesHypers(Hypers):
-    """Which network of the family, and which of its features."""
+    """Choice of the network of the family, and of its features."""
 
     checkpoint: Literal["SevenNet-0", "SevenNet-0_22May2024", "SevenNet-l3i5", "SevenNet-MF-0"] = "SevenNet-0"
     """SevenNet-0 (11 July 2024), its predecessor of 22 May, l3i5 (has l = 3 too), MF-0 (several levels of theory)."""
@@ -79,7 +79,7 @@ class SevenNetHypers(FeaturesHypers):
     """Hyperparameters of `SevenNet`."""
 
     modality: str | None = None
-    """Of SevenNet-MF-0 alone: the level of theory whose features are given, PBE (unset: this) or R2SCAN."""
+    """Level of theory whose features SevenNet-MF-0 gives: PBE (the default) or R2SCAN; for this checkpoint alone."""
 
     @field_validator("modality")
     @classmethod

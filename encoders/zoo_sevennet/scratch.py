@@ -14,7 +14,7 @@ class SevenNetScratchHypers(FeaturesHypers):
     """Hyperparameters of `SevenNetScratch`."""
 
     checkpoint: Literal["SevenNet-0", "SevenNet-l3i5", "SevenNet-MF-0"] = "SevenNet-0"
-    """Whose architecture; that of May 2024 differs from SevenNet-0 in harmonics too large for a random start."""
+    """Checkpoint whose architecture is taken; that of May 2024 has harmonics too large for a random start."""
 
 
 class SevenNetScratch(SevenNet):

@@ -45,7 +45,7 @@ class Bonds:
         return Bonds(index, scalars, vectors)
 
     def replaced_by(self, new: Bonds) -> Bonds:
-        """Those of `new` on its edges, the old ones on all others."""
+        """Replace the bonds on the edges of `new`, and keep all others."""
         if len(new.index) >= len(self.index):
             return new
         places = torch.searchsorted(self.index, new.index)

@@ -98,13 +98,13 @@ class TeaNet(Encoder):
 
     @classmethod
     def provides(cls, hypers: TeaNetHypers) -> Provides:
-        """As many channels of each irrep: 64x0e+64x1o+64x2e of atoms, 64x0e+64x1o of bonds."""
+        """Return the same number of channels for each irrep: 64x0e+64x1o+64x2e of atoms, 64x0e+64x1o of bonds."""
         n = hypers.channels
         return Provides(o3.Irreps(f"{n}x0e+{n}x1o+{n}x2e"), o3.Irreps(f"{n}x0e+{n}x1o"))
 
     @classmethod
     def layers(cls, hypers: TeaNetHypers) -> int:
-        """As many as there are cutoffs."""
+        """Return the number of layers, one for each cutoff."""
         return len(hypers.cutoffs)
 
     def forward(self, batch: CrystalBatch) -> Embedding:

@@ -1,4 +1,4 @@
-"""What the layers want of the edges: directions, distances, and which edges are within a cutoff."""
+"""Geometry of the edges for the layers: directions, distances, and which edges are within a cutoff."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class RankLinear(nn.Module):
 
 
 class BondUpdate(nn.Module):
-    """What a layer adds to the bonds.
+    """Update of the bonds by a layer.
 
     With p = L(a_i) + L'(a_j) of the two atoms and u the direction from i to j,
     z = SiLU(R(r) ⊙ (p_s + p_v·u + u·p_t·u) + L(b_s) + L(b_v·u)); five linear maps of z are gates g:
@@ -107,7 +107,7 @@ def soft_norm(x: Tensor) -> Tensor:
 
 
 class AtomUpdate(nn.Module):
-    """What a layer makes of the atoms and the sums M over their bonds.
+    """Update of the atoms by a layer, from the sums M over their bonds.
 
     v' = v + M_v, t' = t + M_t; MLP([s, M_s, ‖v'‖, ‖t'‖]) is split into (Δs, g_v, g_t); s + Δs, v + σ(g_v) ⊙ L(v'),
     t + σ(g_t) ⊙ L(t').

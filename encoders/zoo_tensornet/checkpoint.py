@@ -29,13 +29,13 @@ BASES: dict[str, Literal["bessel", "gaussian"]] = {"SphericalBessel": "bessel", 
 """matgl's name -> the zoo's."""
 
 BASIS = "bond_expansion.rbf."
-"""How the names of the radial basis' tensors begin."""
+"""Prefix of the names of the radial basis' tensors."""
 
 _PAGE = "the folder pretrained_models of github.com/materialsvirtuallab/matgl (with model.json beside it)"
 
 
 class Architecture(BaseModel):
-    """What is to be known of a model before its weights are read.
+    """Architecture of a model, known before its weights are read.
 
     Attributes:
         elements: atomic numbers, in the order of the embedding.

@@ -42,7 +42,7 @@ class TensorNetHypers(ConvertedHypers):
 
     @property
     def architecture(self) -> Architecture:
-        """Of a file from its header; of public weights that are not here yet from the table.
+        """Read the architecture of a file from its header; of public weights that are not here yet from the table.
 
         Raises:
             ZooError: a file is named that does not exist.

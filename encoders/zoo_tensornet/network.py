@@ -58,7 +58,7 @@ def _mix(layers: Sequence[nn.Module], parts: Tensor) -> Tensor:
 
 
 class Edges:
-    """What the layers need of the edges: ends, radial basis (E, R), envelope (E,), and a sum to the atoms."""
+    """Edges for the layers: ends, radial basis (E, R), envelope (E,), and a sum to the atoms."""
 
     def __init__(self, src: Tensor, dst: Tensor, radial: Tensor, envelope: Tensor, n_atoms: int) -> None:
         self.src, self.dst, self.radial, self.envelope, self.n_atoms = src, dst, radial, envelope, n_atoms

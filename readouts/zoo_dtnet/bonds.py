@@ -1,4 +1,4 @@
-"""What DTNet's blocks read of the bonds, and how bonds that are alike are read once.
+"""Bonds as DTNet's blocks read them, and merging of bonds that are alike.
 
 Letters: N atoms, E edges, K kinds of bonds, P pairs of an atom and a kind.
 """
@@ -23,7 +23,7 @@ ALIKE = 1e-4
 
 @dataclass(frozen=True)
 class Bonds:
-    """What all blocks want of the bonds. As they come, each bond is a kind of its own: K = E.
+    """Bonds as all blocks read them. Unmerged, each bond is a kind of its own: K = E.
 
     Attributes:
         envelope: (K, 1), f_c(r_ij).
@@ -90,7 +90,7 @@ class Bonds:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many bonds of each kind each atom has: a sparse (N, K) matrix, by rows and by columns.
+    """Number of bonds of each kind at each atom: a sparse (N, K) matrix, by rows and by columns.
 
     Attributes:
         kind, count: (P,) int64 and of the dtype of the values, sorted by atom.

@@ -67,7 +67,7 @@ class DTNetSimple(Readout):
         return self.head(ranks, batch)
 
     def bonds(self, embedding: Embedding, batch: CrystalBatch) -> Bonds | None:
-        """What the blocks read of the bonds: nothing."""
+        """Return nothing: the blocks read no bonds."""
         return None
 
 

@@ -78,7 +78,7 @@ class Multiply(nn.Module):
         self.made = Mix(self.product.channels, outputs)
 
     def forward(self, x: ByIrrep) -> ByIrrep:
-        """As many channels of each irrep as the outputs say."""
+        """Map to the numbers of channels of each irrep that the outputs have."""
         handed_on, made = self.handed_on(x), self.made(self.product(x))
         return {i: handed_on[i] + made[i] if i in handed_on and i in made else {**handed_on, **made}[i]
                 for i in {**handed_on, **made}}  # fmt: skip

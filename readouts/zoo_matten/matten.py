@@ -113,7 +113,7 @@ def _kinds(irreps: o3.Irreps) -> set[o3.Irrep]:
 
 
 def _given(provides: Provides, target: TensorTarget) -> set[o3.Irrep]:
-    """What products start from: the encoder's irreps, and of the target's those that spherical harmonics have."""
+    """Return the irreps that products start from: the encoder's, and the target's spherical harmonics."""
     return _kinds(provides.atoms) | {irrep for irrep in _kinds(target.irreps) if irrep.p == (-1) ** irrep.l}
 
 

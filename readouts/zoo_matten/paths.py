@@ -1,4 +1,4 @@
-"""Which irreps follow from which by tensor products of features with themselves."""
+"""Irreps that follow from others by tensor products of features with themselves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def paths(given: Iterable[Irrep], wanted: Iterable[Irrep]) -> list[Path]:
 
 
 def products_to_reach(given: Iterable[Irrep], wanted: Iterable[Irrep]) -> int | None:
-    """How many products, one behind the other, lead from the given irreps to all the wanted; None where none do."""
+    """Return how many products in a row lead from the given irreps to all the wanted ones; None where none do."""
     levels = _levels(set(given), set(wanted))
     return len(levels) - 1 if set(wanted) <= levels[-1] else None
 
@@ -55,7 +55,7 @@ def _leads_somewhere(irrep: Irrep, among: set[Irrep], wanted: set[Irrep]) -> boo
 
 
 def _levels(given: set[Irrep], wanted: set[Irrep]) -> list[set[Irrep]]:
-    """What no product, one, two, ... in a row can reach, until all is there or nothing new comes.
+    """Return the irreps that zero, one, two, ... products in a row reach, until all are there or nothing new comes.
 
     Products of a higher degree than is wanted are left out: what they lead to, the factors lead to as well.
     """

@@ -1,4 +1,4 @@
-"""Where an atom's neighbours are, in a degree that the encoder's features lack."""
+"""Positions of an atom's neighbours, in a degree that the encoder's features lack."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class StrainHypers(Hypers):
     """Hyperparameters of `Strain`."""
 
     width: Annotated[int, Field(ge=1)] = 64
-    """Of the hidden layers."""
+    """Width of the hidden layers."""
 
     hidden_layers: Annotated[int, Field(ge=1)] = 2
     """Hidden layers of the perceptron that makes S_i."""

@@ -78,7 +78,7 @@ def embed_command(
 
 
 def _show(said: Mapping[str, Any], tables: Mapping[str, Path], done: Written) -> None:
-    """What is now where."""
+    """Print which files were written, and what they hold."""
     model, encoder = said["model"], said["encoder"]
     whose = ""
     if model is not None:

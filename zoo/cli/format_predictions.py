@@ -1,4 +1,4 @@
-"""What `zoo predict` says of each crystal: as rows of a CSV, as a table in the terminal."""
+"""Format predictions as rows of a CSV file, and as a table in the terminal."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def show(answers: list[dict[str, Any]], card: Card) -> None:
 
 
 def _layout(target: TensorTarget) -> str:
-    """What the lines of `_matrix` are."""
+    """Name the form in which `_matrix` writes a tensor."""
     if target.rank <= 2:
         return "tensor"
     return "6×6, Voigt" if is_stiffness(target) else "independent components"
@@ -110,7 +110,7 @@ def _cell(answer: dict[str, Any], key: str) -> str:
 
 
 def _about_intervals(coverage: float, keys: list[str], card: Card) -> str:
-    """What the intervals are meant to hold, and what they held on the test part."""
+    """Say what the intervals promise, and how often they held the true value on the test part."""
     measured = card.metrics["calibration"]["test"]
     held = []
     for key in keys:

@@ -1,4 +1,4 @@
-"""What `zoo run` prints: the steps, the table of errors, what to do next."""
+"""Output of `zoo run`: its steps, the table of errors, and what to do next."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def table_of_errors(content: dict[str, Any]) -> Table:
 
 
 def table_of_coverage(calibration: dict[str, Any]) -> Table:
-    """How often the intervals of an ensemble hold the truth, and how wide they are."""
+    """Tabulate how often the intervals of an ensemble hold the truth, and how wide they are."""
     return _shown(error_table.of_coverage(calibration))
 
 

@@ -1,4 +1,4 @@
-"""What `zoo run` prints of a sweep."""
+"""Output of `zoo run` for a sweep."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ class Trainer:
         self._live = self._parent is not None
 
     def __call__(self, cell: Cell, folder: RunFolder, on_epoch: EpochHook) -> dict[str, Any]:
-        """See `zoo.sweep.run_grid.Train`."""
+        """Train one cell, with the signature of `zoo.sweep.run_grid.Train`."""
         live = report.live_tracking(cell.made, folder, self._parent) if self._live else None
         return report.train(cell.made, folder, self._say, live, on_epoch)
 
     def _say(self, line: str) -> None:
-        """What cells have in common is said once."""
+        """Print a line once, though all cells have it in common."""
         if line not in self._said:
             self._said.add(line)
             click.echo(line)
@@ -121,7 +121,7 @@ def _document(plan: Plan, found: list[table.Outcome]) -> str:
 
 
 def how_to_read(plan: Plan) -> str:
-    """What the numbers are."""
+    """Explain the numbers of the table in one sentence."""
     seeds = ", ".join(map(str, plan.base.seeds))
     over = f"seed {seeds}" if len(plan.base.seeds) == 1 else f"mean ± standard deviation over seeds {seeds}"
     difference = "; the difference is taken seed by seed, on the same split" if plan.sweep.compare else ""

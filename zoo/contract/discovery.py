@@ -89,7 +89,7 @@ class Acquisition(ABC):
 
     @abstractmethod
     def scores(self, values: np.ndarray, best: float | None, keys: Sequence[str], seed: int) -> np.ndarray:
-        """How much each of n candidates is worth; the highest are taken.
+        """Score n candidates; those of the highest scores are chosen.
 
         Args:
             values: (members, n) the objective of each member's tensor.
@@ -128,7 +128,7 @@ class Oracle(ABC):
         self.hypers = hypers
 
     def missing(self) -> str | None:
-        """What must be installed or configured before it can be asked, a line that says how; None where all is here."""
+        """Say in one line what must be installed or configured before a calculation; None where all is there."""
         return None
 
     @abstractmethod

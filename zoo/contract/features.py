@@ -127,7 +127,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Embedding:
-    """What an encoder makes of a batch.
+    """Output of an encoder for a batch.
 
     Attributes:
         atoms: features of the N atoms.

@@ -32,7 +32,7 @@ class Hypers(BaseModel):
 
 @dataclass(frozen=True)
 class Provides:
-    """What an encoder gives for given hyperparameters, known before any weight is read.
+    """Irreps that an encoder gives for given hyperparameters, known before any weight is read.
 
     Attributes:
         atoms: irreps of the atom features.
@@ -45,7 +45,7 @@ class Provides:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a readout wants of an embedding.
+    """Irreps that a readout requires of an embedding.
 
     Attributes:
         atoms: irreps of which at least one channel must be among the atom features, e.g. `("0e", "1o", "2e")`.
@@ -97,7 +97,7 @@ class Encoder(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def provides(cls, hypers: Any) -> Provides:
-        """What the encoder will give. Needs neither weights nor the plugin's extra, so `zoo compat` is instant."""
+        """Return the irreps of the output, without weights or the plugin's extra: `zoo compat` is instant."""
 
     @classmethod
     def convert(cls, source: Path) -> Weights:
@@ -115,7 +115,7 @@ class Encoder(nn.Module, ABC):
 
     @classmethod
     def missing(cls, hypers: Any) -> str | None:
-        """What must be installed or fetched before one can be built, a line that says how; None where all is here."""
+        """Say in one line what must be installed or fetched to build the encoder; None where all is there."""
         return None
 
     def elements(self) -> frozenset[int] | None:
@@ -183,7 +183,7 @@ class Readout(nn.Module, ABC):
         return batch
 
     def precompute(self, embedding: Embedding, batch: CrystalBatch) -> Mapping[str, Rows] | None:
-        """What `forward` wants of the bonds and the geometry that no parameter is in: sums over neighbours, say.
+        """Compute the part of `forward` that depends on bonds and geometry but on no parameter.
 
         For a frozen encoder it is asked once for each crystal, not in every step; `forward` then finds the answer in
         `embedding.precomputed`, in the place of the bond features. Elsewhere (an encoder that learns, a prediction)

@@ -15,7 +15,7 @@ from zoo.errors import ZooError
 
 @dataclass(frozen=True)
 class PotentialOutput:
-    """What a potential says of B crystals of N atoms.
+    """Energy and forces that a potential predicts for B crystals with N atoms.
 
     Attributes:
         energy: (B,) eV, extensive.

@@ -1,4 +1,4 @@
-"""What encoders with trained weights share: elements that they know, layers to choose from, files of `zoo convert`."""
+"""Common parts of encoders with trained weights: elements that they know, choice of layers, files of `zoo convert`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class PretrainedEncoder(Encoder):
         self.register_buffer("species", species)
 
     def elements(self) -> frozenset[int]:
-        """Those that the weights are for."""
+        """Return the atomic numbers for which the weights were trained."""
         return frozenset((self.species >= 0).nonzero().flatten().tolist())
 
     def species_of(self, batch: CrystalBatch) -> Tensor:

@@ -37,7 +37,7 @@ def _independent(formula: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class TensorTarget:
-    """What is predicted.
+    """A tensor property to be predicted: its name, index symmetry and unit.
 
     Attributes:
         name: e.g. `total`.

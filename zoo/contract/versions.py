@@ -1,4 +1,4 @@
-"""That e3nn is recent enough: another package may have replaced it by an old one that the zoo cannot even import."""
+"""Check that e3nn is recent enough: another package may have installed one that is too old to import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ E3NN = (0, 5, 6)
 
 
 def require_e3nn() -> None:
-    """See what is installed by its metadata alone: e3nn takes a second to import.
+    """Check the installed version by its metadata alone: importing e3nn takes a second.
 
     Raises:
         ZooError: e3nn is missing or too old; the line names the package that pins the old one, if there is one.

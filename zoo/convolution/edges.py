@@ -52,7 +52,7 @@ class Stretch:
 
 
 class ConvolutionEdges:
-    """What a convolution wants of the E edges of a batch; made once, shared by all layers.
+    """The E edges of a batch as a convolution uses them; they are made once and shared by all layers.
 
     Most lengths in a crystal occur several times, that of ij and ji at least. Edges of the same length have the same
     radial weights, so radial networks see each length once. Edges between the same two atoms, to images of one of them

@@ -1,4 +1,4 @@
-"""Which degrees a convolution couples, and the constants that couple them."""
+"""Degrees that a convolution couples, and the coupling constants."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def plain(
     harmonics: Tensor,
     radial: Tensor,
 ) -> list[Tensor]:
-    """As `convolve`, with the edges' harmonics and radial inputs given."""
+    """Compute `convolve` in plain PyTorch from given spherical harmonics and radial inputs."""
     return summed(features, blocks, edges, network(radial), harmonics)
 
 
@@ -30,7 +30,7 @@ def summed(
     weights: Tensor,
     harmonics: Tensor,
 ) -> list[Tensor]:
-    """As `plain`, with the radial weights (U, W) of the different lengths given."""
+    """Compute `plain` from given radial weights (U, W) of the different edge lengths."""
     of_blocks = weights[edges.length_of].split([block.weights for block in blocks], dim=1)
     parts: list[list[Tensor]] = [[] for _ in sums(blocks)]
     for x, block, w in zip(features, blocks, of_blocks, strict=True):

@@ -46,7 +46,7 @@ class _Piece:
 
 
 class _Work:
-    """What forward and backward pass do alike.
+    """Work that the forward and the backward pass have in common.
 
     Args:
         features: for each block (N, 2l1+1, I, C).
@@ -84,7 +84,7 @@ class _Work:
 def segments(
     features: Sequence[Tensor], blocks: Sequence[Block], edges: ConvolutionEdges, network: nn.Module
 ) -> tuple[Tensor, ...]:
-    """As `convolve`, of features (N, 2l1+1, I, C)."""
+    """Compute `convolve` for features (N, 2l1+1, I, C)."""
     return Segments.apply(blocks, edges, network, edges.harmonics, edges.radial, *network.parameters(), *features)
 
 

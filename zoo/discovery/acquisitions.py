@@ -1,4 +1,4 @@
-"""Which candidates are worth a calculation."""
+"""Acquisition functions: scores that say which candidates are worth a calculation."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Random(Acquisition):
 
 
 class ExpectedImprovement(Acquisition):
-    """How far it is expected to be above the best so far, taking the members for draws of a normal distribution.
+    """Expected improvement over the best value so far, for members that are draws of a normal distribution.
 
     Jones, Schonlau, Welch, J. Glob. Optim. 13, 455 (1998), eq. (15), of which the score is the logarithm: far below the
     best the expectation itself is smaller than any number, and all candidates would be the same there. After Ament,

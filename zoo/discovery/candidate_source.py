@@ -53,7 +53,7 @@ class Source(ABC):
         """
 
     def total(self) -> int | None:
-        """How many there are, where that is quickly said."""
+        """Return the number of candidates where it is known without reading them, else None."""
         return None
 
 

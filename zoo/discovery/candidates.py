@@ -30,7 +30,7 @@ PROVENANCE = "run.json"
 
 
 def source_of(given: CandidateSource, folder: Path | None = None) -> Source:
-    """What a recipe's `candidates` mean.
+    """Open the source that a recipe's `candidates` name.
 
     Args:
         given: the recipe's.
@@ -94,7 +94,7 @@ class FolderSource(Source):
         return sum(1 for _ in self._names())
 
     def found(self, start: int = 0) -> Iterator[Found]:
-        """See `Source`."""
+        """Read the candidates of a dataset, see `Source.found`."""
         for name in islice(self._names(), start, None):
             yield Found(_without_ending(name), partial(structure_from_file, self._folder / name))
 
@@ -111,7 +111,7 @@ class EntrySource(Source):
         self._path, self._read = path, read
 
     def found(self, start: int = 0) -> Iterator[Found]:
-        """See `Source`."""
+        """Read the structure files of a folder, see `Source.found`."""
         for entry in islice(self._read(self._path), start, None):
             yield Found(entry.key, partial(given_structure, entry.structure), _plain(entry.fields, {"key", "cif"}))
 
@@ -123,7 +123,7 @@ class DatasetSource(Source):
         self._dataset = dataset
 
     def found(self, start: int = 0) -> Iterator[Found]:
-        """See `Source`."""
+        """Read the entries of a file, see `Source.found`."""
         for record in islice(self._dataset.records(), start, None):
             if isinstance(record, BadRecord):
                 yield Found(record.key, partial(given_structure, ZooError(record.reason)))
@@ -159,7 +159,7 @@ class ParquetSource(Source):
         return int(self._file.metadata.num_rows)
 
     def found(self, start: int = 0) -> Iterator[Found]:
-        """See `Source`."""
+        """Read the rows of a Parquet file, see `Source.found`."""
         before = 0
         columns = ["key", self._column, *self._properties]
         for group in range(self._file.num_row_groups):

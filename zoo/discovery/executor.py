@@ -26,7 +26,7 @@ class Done(Generic[R]):
 
 @dataclass(frozen=True)
 class Failed:
-    """What an item's work raised."""
+    """An exception that the work on an item raised."""
 
     error: Exception
 

@@ -1,4 +1,4 @@
-"""What is left out of a screening, and why."""
+"""Filters that leave candidates out of a screening, with the reason."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from zoo.data.duplicates import Identity, KnownCrystals
 
 @dataclass(frozen=True)
 class Taken:
-    """See the module.
+    """Crystals that need no calculation, because they are known or have been chosen already.
 
     Attributes:
         keys: theirs.
@@ -26,5 +26,5 @@ class Taken:
 
 
 def identity_of(key: str, structure: Structure, properties: Mapping[str, Any]) -> Identity:
-    """What of a crystal is compared; a space group that its source states goes before spglib's, as in a training."""
+    """Identify a crystal; a space group that its source states goes before spglib's, as in training."""
     return Identity.of(Record(key, structure, {}, properties))

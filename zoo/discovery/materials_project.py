@@ -25,7 +25,7 @@ FIELDS = ("material_id", "structure", "band_gap", "energy_above_hull", "formula_
 
 
 class MaterialsProjectSource(Source):
-    """What a query gives, by material id.
+    """Crystals that a query to the Materials Project returns, ordered by material id.
 
     The ids come first, all together. They are written into the screening's folder, so that it goes on with the same
     ones whatever has become of the database; a crystal that is no longer there is then a failure. Crystals follow in
@@ -62,7 +62,7 @@ class MaterialsProjectSource(Source):
         return len(self._all_ids())
 
     def found(self, start: int = 0) -> Iterator[Found]:
-        """See `Source`; with band gap (eV), energy above hull (eV/atom), formula, space group, `theoretical`."""
+        """Read candidates with band gap (eV), energy above hull (eV/atom), formula, space group, `theoretical`."""
         ids = self._all_ids()
         for first in range(start, len(ids), AT_ONCE):
             batch = ids[first : first + AT_ONCE]
@@ -108,7 +108,7 @@ class MaterialsProjectSource(Source):
 
 
 def _criteria(query: MaterialsProject) -> dict[str, Any]:
-    """Of mp-api's `summary.search`, for crystals that are not deprecated."""
+    """Translate a query into the arguments of mp-api's `summary.search`, leaving out deprecated crystals."""
     criteria: dict[str, Any] = {"deprecated": False}
     if query.chemsys is not None:
         criteria["chemsys"] = list(query.chemsys)

@@ -1,4 +1,4 @@
-"""Which crystals are made of molecules."""
+"""Detection of crystals that are made of molecules."""
 
 from __future__ import annotations
 

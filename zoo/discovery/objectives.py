@@ -1,4 +1,4 @@
-"""What a search for dielectrics makes large."""
+"""Objectives: the number that a search for dielectrics maximises."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def processors() -> int:
 
 
 def check(folder: Path, others: Sequence[Path] = ()) -> None:
-    """See that every machine of the cluster has our environment and our folders.
+    """Check that every machine of the cluster has our environment and our folders.
 
     Args:
         folder: where results go; a file is written there for the moment.
@@ -116,7 +116,7 @@ def check(folder: Path, others: Sequence[Path] = ()) -> None:
 
 
 def _lacks(versions: dict[str, str], paths: list[Path]) -> str | None:
-    """What a machine has not, in words; runs there."""
+    """Say in words what a machine lacks; this runs on that machine."""
     for name, version in _versions().items():
         if version != versions[name]:
             return f"has {name} {version}, and here it is {versions[name]}: install the same there"
@@ -142,11 +142,11 @@ class Tasks(Executor[T, R]):
         self._running: dict[Any, int] = {}
 
     def give(self, number: int, item: T) -> None:
-        """See `Executor`."""
+        """Submit an item as a task, see `Executor.give`."""
         self._running[self._task.remote(self._work, item)] = number
 
     def ended(self) -> list[tuple[int, Done[R] | Failed | Lost]]:
-        """See `Executor`."""
+        """Wait for tasks that have ended, see `Executor.ended`."""
         ready, _ = self._ray.wait(list(self._running), num_returns=1)
         return [(self._running.pop(one), self._ending(one)) for one in ready]
 
@@ -161,7 +161,7 @@ class Tasks(Executor[T, R]):
         return found
 
     def end(self) -> None:
-        """See `Executor`."""
+        """Cancel all tasks, see `Executor.end`."""
         left, self._running = list(self._running), {}
         for reference in left:
             self._ray.cancel(reference)

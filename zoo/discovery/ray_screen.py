@@ -29,7 +29,7 @@ LOSSES = 3
 
 @dataclass(frozen=True)
 class Chunk:
-    """What goes through the cluster.
+    """Unit of work that passes through the cluster.
 
     Attributes:
         seconds: what it has taken, by the kind of work.
@@ -42,7 +42,7 @@ class Chunk:
 
 
 Batch = dict[str, Any]
-"""Of Ray Data: the column `chunk`, of one Chunk."""
+"""A batch of Ray Data: the column `chunk` holds one Chunk."""
 
 
 def judged(made: Screen, judge: Judge, sieve: Sieve, start: int, folder: Path, watch: Stopwatch) -> Iterator[list[Row]]:
@@ -127,7 +127,7 @@ def _chunks(made: Screen, folder: Path, sieve: Sieve, start: int) -> Iterator[Ch
 
 
 def _gpus(device: str, models: int) -> float:
-    """Of each model: a whole one where there are enough, else a share that lets all find a place."""
+    """Return the GPUs for each model: a whole one where there are enough, else a share such that all models fit."""
     import ray
 
     there = int(ray.cluster_resources().get("GPU", 0))

@@ -1,4 +1,4 @@
-"""What a model, an objective and an acquisition together say of candidates."""
+"""Scoring of candidates by a model, an objective and an acquisition together."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Left:
 
 @dataclass(frozen=True)
 class Judge:
-    """See the module.
+    """Scores candidates by a model, an objective and an acquisition.
 
     Attributes:
         best: the highest value of the objective so far, where the acquisition asks for it.

@@ -135,7 +135,7 @@ class Walk:
         return done
 
     def _behind(self) -> tuple[int, str]:
-        """How many candidates the parts hold, and the key of the last one; the best of them are remembered."""
+        """Return how many candidates the parts hold, and the key of the last one; the best of them are remembered."""
         rows, last = 0, ""
         for table in self._folder.tables(("key",)):
             rows += table.num_rows
@@ -158,7 +158,7 @@ class Walk:
             yield rows
 
     def _choose(self, rows: list[Row]) -> None:
-        """Of those that are through the sieve, the ones that are among the best so far."""
+        """Add the candidates that pass the filters to the best so far."""
         sifted_out = (isinstance(row.outcome, Left) and row.outcome.status == "filtered" for row in rows)
         self.predicted += sum(row.structure is not None and not out for row, out in zip(rows, sifted_out, strict=True))
         judged = [(row.outcome.score, row) for row in rows if isinstance(row.outcome, Judged)]

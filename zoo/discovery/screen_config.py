@@ -13,10 +13,10 @@ from zoo.config.recipe import Plugin, Section
 
 
 class MaterialsProject(Section):
-    """Which crystals of the Materials Project, deprecated ones apart; `filters` come after it."""
+    """Query for crystals of the Materials Project, without deprecated ones; `filters` are applied after it."""
 
     chemsys: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Of these chemical systems alone, `*` for any element: [Ba-Ti-O, Sr-*-O]; null: of all."""
+    """Chemical systems to include, `*` for any element: [Ba-Ti-O, Sr-*-O]; null: all."""
     elements: tuple[str, ...] = ()
     """With all of these."""
     without: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class MaterialsProject(Section):
 
 
 class CandidateSource(Section):
-    """Where candidates come from: one of the three."""
+    """Source of the candidates: one of the three."""
 
     path: str | None = None
     """A folder of CIF and VASP files (looked through to its depths), or a JSON, extxyz, CSV or Parquet of many."""
@@ -57,7 +57,7 @@ class CandidateSource(Section):
 
 
 class Filters(Section):
-    """What is left out before anything is predicted. What is not known of a candidate does not leave it out."""
+    """Filters before prediction. A candidate is not left out for a property that is not known of it."""
 
     max_atoms: PositiveInt | None = 20
     """In the cell; null: any number."""
@@ -101,24 +101,24 @@ class Workers(Section):
 
 
 class Search(Section):
-    """What screening and the loop of rounds share: which candidates, what to leave out, how to choose."""
+    """Settings that screening and discovery share: candidates, filters, and how to choose."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    """Of its folder."""
+    """Name of the folder."""
     description: str = ""
     """One line for `zoo recipes`."""
     candidates: CandidateSource
     filters: Filters = Filters()
     objective: Plugin = Plugin(name="polycrystalline")
-    """What to make large (`zoo list`)."""
+    """Objective to maximise (`zoo list`)."""
     acquisition: Plugin = Plugin(name="ucb")
-    """How to choose (`zoo list`)."""
+    """Acquisition function that scores the candidates (`zoo list`)."""
     top: PositiveInt = 20
     """So many are chosen."""
     chunk: PositiveInt = 256
     """Crystals predicted, and written down, at a time: what is in memory, and what a kill can lose."""
     seed: int = 0
-    """Of what is drawn at random."""
+    """Seed of random draws."""
     device: str = "auto"
     """auto (cuda, then mps, then cpu), or a torch device."""
     workers: Workers = Workers()

@@ -1,4 +1,4 @@
-"""What a screening looks like: how the objective is distributed, constant against band gap."""
+"""Figures of a screening: the distribution of the objective, and the constant against the band gap."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BLUE, _RED = "#56B4E9", "#D55E00"
 
 
 def histogram(made: Screen, folder: ScreenFolder, predicted: int, chosen: Collection[int]) -> Path:
-    """How often each value of the objective was predicted, the chosen candidates in colour.
+    """Draw a histogram of the predicted objective, with the chosen candidates in colour.
 
     Args:
         made: the recipe.
@@ -59,7 +59,7 @@ def histogram(made: Screen, folder: ScreenFolder, predicted: int, chosen: Collec
 
 
 def _means(folder: ScreenFolder, chosen: Collection[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Of one part after another the means of the objective, and which of them are of chosen candidates."""
+    """Read the means of the objective part by part, and which of them are of chosen candidates."""
     for table in folder.tables(("index", "status", "mean")):
         kept = table.filter(_predicted(table["status"]))
         if kept.num_rows:
@@ -124,7 +124,7 @@ def merit(folder: ScreenFolder, target: TensorTarget, predicted: int, chosen: Co
 def _gaps(
     folder: ScreenFolder, target: TensorTarget, chosen: Collection[int]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Of one part after another (n, 2) gaps and constants, and which of them are of chosen candidates."""
+    """Read (n, 2) gaps and constants part by part, and which of them are of chosen candidates."""
     diagonal = [f"{target.name}_{i}{i}" for i in "xyz"]
     for table in folder.tables(("index", "status", "properties", *diagonal)):
         kept = table.filter(_predicted(table["status"]))
@@ -137,7 +137,7 @@ def _gaps(
 
 
 def pareto(points: np.ndarray) -> np.ndarray:
-    """Of (n, 2) those that no other one is above in both, by rising first number (and falling second)."""
+    """Select the Pareto front of (n, 2) points, by rising first number (and falling second)."""
     ordered = points[np.lexsort((-points[:, 1], -points[:, 0]))]
     highest = np.maximum.accumulate(np.concatenate([[-np.inf], ordered[:-1, 1]]))
     return ordered[ordered[:, 1] > highest][::-1]
@@ -176,6 +176,6 @@ def _round_numbers(highest: float) -> list[float]:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """As PNG."""
+    """Write a figure as PNG."""
     figure.savefig(path, format="png")
     return path

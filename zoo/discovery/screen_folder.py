@@ -114,7 +114,7 @@ class ScreenFolder:
         write_json(self.provenance, begun)
 
     def parts(self) -> list[Path]:
-        """What is there, in order.
+        """List the parts that are there, in order.
 
         Raises:
             ZooError: one is missing.

@@ -78,7 +78,7 @@ def chosen(made: Screen, folder: ScreenFolder, target: TensorTarget) -> list[dic
 
 
 def facts_of_chosen(made: Screen, folder: ScreenFolder, target: TensorTarget) -> list[dict[str, Any]]:
-    """Of a finished screening the best candidates, the best first, ready for JSON.
+    """Describe the best candidates of a finished screening, the best first, ready for JSON.
 
     `key`, `formula`, `structure` (JSON), `properties`, `mean`, `std`, `score`, `predicted` (the tensor), `novel`.
     """
@@ -95,7 +95,7 @@ def facts_of_chosen(made: Screen, folder: ScreenFolder, target: TensorTarget) ->
 
 
 def _counted(made: Screen, folder: ScreenFolder) -> tuple[Counter[tuple[str, str | None]], Top]:
-    """How often each status and reason is there, and the best."""
+    """Count how often each status and reason occurs, and collect the best candidates."""
     counts: Counter[tuple[str, str | None]] = Counter()
     best = Top(made.top)
     for table in folder.tables(("index", "status", "reason", "score", "replaces")):

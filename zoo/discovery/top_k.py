@@ -66,7 +66,7 @@ class Best:
         return self._top.takes(score, index)
 
     def twins(self, key: str, identity: Identity | None) -> list[Member]:
-        """Those of this key, or of this crystal."""
+        """List the members with this key, or of this crystal."""
         keys = {key} if key in self._members else set()
         if identity is not None:
             keys.update(self._alike.twins(identity))

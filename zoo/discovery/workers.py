@@ -107,7 +107,7 @@ class Processes(Executor[T, R]):
         self._busy: dict[Connection, tuple[BaseProcess, int]] = {}
 
     def give(self, number: int, item: T) -> None:
-        """See `Executor`."""
+        """Hand an item to a worker process, see `Executor.give`."""
         connection, process = self._idle.popitem() if self._idle else self._started()
         self._busy[connection] = (process, number)
         with suppress(BrokenPipeError, ConnectionResetError):  # it has died in the meantime: `ended` will see it
@@ -128,7 +128,7 @@ class Processes(Executor[T, R]):
         return ours, process
 
     def ended(self) -> list[tuple[int, Done[R] | Failed | Lost]]:
-        """See `Executor`."""
+        """Wait for worker processes that have ended an item, see `Executor.ended`."""
         found: list[tuple[int, Done[R] | Failed | Lost]] = []
         for connection in wait(list(self._busy)):
             assert isinstance(connection, Connection)
@@ -146,7 +146,7 @@ class Processes(Executor[T, R]):
         return found
 
     def end(self) -> None:
-        """See `Executor`."""
+        """End all worker processes, see `Executor.end`."""
         for connection in self._idle:
             connection.close()  # and they go
         for process, _ in self._busy.values():

@@ -26,7 +26,7 @@ TENSOR = "tensor"
 
 @dataclass(frozen=True)
 class Scale:
-    """Of one quantity: how a spread becomes the half-width of an interval.
+    """Conversion of the spread of one quantity into the half-width of an interval.
 
     Attributes:
         floor: added to the spread, so that members which happen to agree give no interval of width zero; the median
@@ -69,7 +69,7 @@ class Calibration:
         return cls(len(true), scales)
 
     def coverage(self, members: np.ndarray, true: np.ndarray, target: TensorTarget) -> dict[str, dict[str, Any]]:
-        """How often the truth is within the intervals: arguments as in `fit`, crystals of another part.
+        """Measure how often the truth lies within the intervals: arguments as in `fit`, crystals of another part.
 
         Returns:
             quantity -> `n`, the number of crystals for which it is defined; `levels` -> `covered`, the share of them,
@@ -93,7 +93,7 @@ class Calibration:
     def intervals(
         self, members: np.ndarray, target: TensorTarget, level: float
     ) -> tuple[dict[str, list[Any]], float | None]:
-        """Of one crystal, whose members say (members, *target.shape): the intervals by name, and the tensor's radius.
+        """Compute one crystal's intervals by name and its tensor's radius, from (members, *target.shape).
 
         What is undefined for it, or for one of its members, has no interval.
         """
@@ -139,7 +139,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Quantity:
-    """What has intervals.
+    """A quantity that has intervals.
 
     Attributes:
         values: (n, *target.shape) -> (n, k), NaN where it is not defined.
@@ -172,7 +172,7 @@ class Quantity:
 
 
 def quantities(target: TensorTarget) -> dict[str, Quantity]:
-    """What has intervals, for tensors of this kind."""
+    """Return the quantities that have intervals, for tensors of this kind."""
     found = {TENSOR: Quantity(lambda tensors: tensors.reshape(len(tensors), -1), whole=True)}
     if target.per_atom:
         return found
@@ -192,5 +192,5 @@ def _exp(logarithm: np.ndarray) -> np.ndarray:
 
 
 def _ratio(logarithm: np.ndarray) -> np.ndarray:
-    """Of the largest to the smallest eigenvalue, which is never below 1: an interval loses nothing if it ends there."""
+    """Convert to the ratio of largest to smallest eigenvalue; it is never below 1, nor is an interval."""
     return np.maximum(_exp(logarithm), 1.0)

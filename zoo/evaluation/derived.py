@@ -56,7 +56,7 @@ def scalars(target: TensorTarget) -> dict[str, Scalar]:
 
 
 def describe(tensor: np.ndarray, target: TensorTarget) -> dict[str, Any]:
-    """What follows from one tensor, (*target.shape), of the target's index symmetry; ready for JSON.
+    """Derive what follows from one tensor, (*target.shape), of the target's index symmetry; ready for JSON.
 
     Returns:
         Of a symmetric (3, 3) tensor `eigenvalues`, ascending; `axes`, the rows are their unit vectors in the tensor's

@@ -17,7 +17,7 @@ COLUMNS = {
     "within_25": "≤ 25 %",
     "within_10": "≤ 10 %",
 }
-"""What a table shows of the metrics, where the tensor at hand has them."""
+"""Metrics that a table shows, where the tensor at hand has them, with their titles."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def one_model(name: str, errors: Mapping[str, float | None], columns: list[str])
 
 
 def of_coverage(calibration: Mapping[str, Any]) -> Rows:
-    """How often the intervals of an ensemble hold the truth, and how wide they are."""
+    """Tabulate how often the intervals of an ensemble hold the truth, and how wide they are."""
     measured = calibration["test"]
     levels = sorted({level for found in measured.values() for level in found["levels"]}, key=float)
     rows = []
@@ -84,5 +84,5 @@ def of_coverage(calibration: Mapping[str, Any]) -> Rows:
 
 
 def _width(value: float) -> str:
-    """Of an interval; one that is calibrated on a few crystals alone may be wide beyond sense."""
+    """Format the width of an interval; one that is calibrated on a few crystals alone may be wide beyond sense."""
     return f"{value:.2f}" if value < 1e5 else f"{value:.0e}"

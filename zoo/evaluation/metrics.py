@@ -126,7 +126,7 @@ def _to_irreps(tensors: np.ndarray, target: TensorTarget) -> np.ndarray:
 
 
 def _component_errors(difference: np.ndarray, target: TensorTarget) -> dict[str, float | None]:
-    """Of (n, *shape) differences."""
+    """Compute the errors of components from (n, *shape) differences."""
     flat = _flat(difference)
     components = np.abs(flat[:, list(target.independent)])
     squared = _mean(components**2)
@@ -191,6 +191,6 @@ def _flat(tensors: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray) -> float | None:
-    """Of the values that are not NaN, None where there are none."""
+    """Average the values that are not NaN; None where there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else None

@@ -110,7 +110,7 @@ def write_predictions(path: Path, parts: dict[str, Predictions], target: TensorT
 
 
 def read_predictions(path: Path, part: str, target: TensorTarget) -> Predictions:
-    """What `write_predictions` wrote of one part."""
+    """Read one part from the file of `write_predictions`."""
     names = [name for name, _ in component_names(target)]
     columns = [f"{prefix}_{name}" for prefix in ("predicted", "true") for name in names]
     keys: list[str] = []

@@ -1,4 +1,4 @@
-"""What passes between the neighbour list and its backends: atoms of several crystals, and pairs of them."""
+"""Data that pass between the neighbour list and its backends: atoms of several crystals, and pairs of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zoo.graphs.crystal import Crystal
 
 @dataclass(frozen=True)
 class Atoms:
-    """Those of B crystals, counted through.
+    """Atoms of B crystals, numbered through.
 
     Attributes:
         positions: (N, 3) float64 Å.

@@ -1,4 +1,4 @@
-"""What a graph is made of: where which atoms are."""
+"""Atoms, positions and cell from which a graph is made."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def _table() -> dict[int, str]:
 
 
 def symbols(numbers: np.ndarray) -> list[str]:
-    """Of atomic numbers (N,): `["Na", "Cl"]`."""
+    """Return the symbols of atomic numbers (N,): `["Na", "Cl"]`."""
     table = _table()
     return [table[number] for number in numbers.tolist()]
 
@@ -32,7 +32,7 @@ def symbols_of(numbers: Iterable[int]) -> frozenset[str]:
 
 
 def refuse_unknown_elements(encoder: Encoder, keys: Iterable[str], graphs: Iterable[CrystalGraph | Crystal]) -> None:
-    """See that the encoder knows every element, before anything is computed.
+    """Check that the encoder knows every element, before anything is computed.
 
     Args:
         encoder: asked for its elements.

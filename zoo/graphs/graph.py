@@ -49,7 +49,7 @@ def crystal_graph(structure: Structure | Crystal, cutoff: float) -> CrystalGraph
 def crystal_graphs(
     structures: Iterable[Structure | Crystal], cutoff: float, backend: str = neighbour_backends.DEFAULT
 ) -> Iterator[CrystalGraph]:
-    """As `crystal_graph`, of many: made several at once, which is faster, while only these are in memory.
+    """Make the graphs of many crystals, several at once, which is faster; only these are in memory.
 
     Args:
         structures: in any number.

@@ -1,4 +1,4 @@
-"""What looks for neighbours: all find the same pairs, each in its own time (docs/neighbours.md)."""
+"""Backends of the neighbour list: all find the same pairs, each at its own speed (docs/neighbours.md)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ NAMES = tuple(_BACKENDS)
 
 
 def refuse_unknown(name: str) -> None:
-    """See that there is a backend of this name.
+    """Check that there is a backend of this name.
 
     Raises:
         ZooError: there is none; the nearest is named.

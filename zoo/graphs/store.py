@@ -122,7 +122,7 @@ def _crystals(structures: Sequence[Structure] | Sequence[Crystal], keys: Sequenc
 
 
 class _Contents(Sequence[list[np.ndarray]]):
-    """What of each crystal the graphs follow from, made when it is asked for."""
+    """Arrays of each crystal that determine the graphs, made when they are asked for."""
 
     def __init__(self, crystals: Sequence[Crystal]) -> None:
         self._crystals = crystals

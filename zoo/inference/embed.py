@@ -24,7 +24,7 @@ NO_LIMIT = 2**63
 
 @dataclass
 class Written:
-    """What has gone into the files, and what has not.
+    """Counts of what was written to the files, and of what was not.
 
     Attributes:
         refused: for each crystal that has no features the reason, which names it.

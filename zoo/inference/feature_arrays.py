@@ -1,4 +1,4 @@
-"""What an encoder makes of crystals as plain arrays, scalars, vectors and tensors apart, for use outside of the zoo."""
+"""Features of an encoder as plain arrays, scalars, vectors and tensors apart, for use outside of the zoo."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Block:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one atom's features: (C,), (3, C), (3, 3, C); of any other irrep (C, 2l+1)."""
+        """Return the shape of one atom's features: (C,), (3, C), (3, 3, C); for any other irrep (C, 2l+1)."""
         cartesian = {"scalars": (), "vectors": (3,), "tensors": (3, 3)}
         if self.name in cartesian:
             return (*cartesian[self.name], self.channels)
@@ -47,7 +47,7 @@ class Block:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """What the axes of `shape` are."""
+        """Return the names of the axes of `shape`."""
         if self.name in CARTESIAN.values():
             return (*("xyz",) * (len(self.shape) - 1), "channel")
         return ("channel", "component")
@@ -71,7 +71,7 @@ def blocks_of(irreps: o3.Irreps) -> tuple[Block, ...]:
 
 @dataclass(frozen=True)
 class CrystalFeatures:
-    """Of one crystal with n atoms and E edges, each by the name of its block.
+    """Features of one crystal with n atoms and E edges, each by the name of its block.
 
     Attributes:
         atoms: (n, *shape) each.

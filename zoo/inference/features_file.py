@@ -79,7 +79,7 @@ def places(out: Path, bonds: bool) -> dict[str, Path]:
 
 
 def description(provides: Provides, bonds: bool, said: Mapping[str, Any]) -> dict[str, Any]:
-    """What goes into a file beside the tables: plain JSON values.
+    """Describe the content of a file beside its tables, in plain JSON values.
 
     Args:
         provides: irreps of the features.

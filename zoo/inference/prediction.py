@@ -1,4 +1,4 @@
-"""What a model says of one crystal, and of several."""
+"""Prediction of a model for one crystal, and for several."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ class Predictions(list[Prediction]):
 
 
 def by_file(names: Sequence[str], answers: Sequence[Prediction | ZooError]) -> list[dict[str, Any]]:
-    """What `zoo predict --format json` prints: of each file the answer or, in its place, the error without the name."""
+    """Return what `zoo predict --format json` prints: an answer a file or, instead, the error."""
     return [
         {"file": name, "error": str(answer).removeprefix(f"{name}: ")}
         if isinstance(answer, ZooError)

@@ -225,7 +225,7 @@ class Predictor:
     def _forward(
         self, graphs: list[CrystalGraph], watch: Stopwatch
     ) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
-        """Of one batch the tensors of all members, as `tensors`, and what describes each crystal (`Reference`)."""
+        """Predict one batch: the tensors of all members, and the description of each crystal (`Reference`)."""
         with watch("graphs"):
             batch = collate(graphs).to(self.device)
         first = self.members[0]

@@ -49,7 +49,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Card:
-    """What `model.json` says.
+    """Content of `model.json`.
 
     Attributes:
         recipe: the resolved recipe.

@@ -1,4 +1,4 @@
-"""Which encoder goes with which readout."""
+"""Compatibility of encoders and readouts."""
 
 from __future__ import annotations
 

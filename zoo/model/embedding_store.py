@@ -1,4 +1,4 @@
-"""What a frozen encoder makes of a set of crystals, computed once and kept in memory-mapped files."""
+"""Embeddings of a set of crystals by a frozen encoder, computed once and kept in memory-mapped files."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class EmbeddingStore:
         return self.complete(self.read(indices), batch, encoder)
 
     def read(self, indices: Sequence[int]) -> Embedding:
-        """What is in the files for these crystals, one after another: on the CPU, in the dtype of the files."""
+        """Read the stored features of these crystals, one after another: on the CPU, in the dtype of the files."""
         atoms = self._joined(self._atoms, indices, self.provides.atoms)
         if self._precomputed is not None:
             return Embedding(atoms, precomputed=self._precomputed.rows(indices))
@@ -129,7 +129,7 @@ class EmbeddingStore:
         return Embedding(atoms, self._joined(self._bonds, indices, self.provides.bonds))
 
     def complete(self, stored: Embedding, batch: CrystalBatch, encoder: Encoder) -> Embedding:
-        """What `read` gave of the crystals of `batch`, as `collate` says."""
+        """Complete what `read` gave for `batch` by the features that are recomputed from the geometry."""
         if batch.strain is not None:
             raise ValueError("a cached embedding does not follow a strain")
         if len(stored.atoms.values) != batch.n_atoms:

@@ -1,4 +1,4 @@
-"""What a readout makes of cached embeddings before its first parameter: computed once a run, mapped from files."""
+"""Quantities that a readout computes from embeddings before its first parameter: once a run, in mapped files."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Precomputed:
                 return cls({name: open_array(Path(folder) / f"{name}.npy") for name in counts}, counts)
 
     def rows(self, indices: Sequence[int]) -> dict[str, Rows]:
-        """Those of the crystals `indices`, in this order, on the CPU."""
+        """Return the rows of the crystals `indices`, in this order, on the CPU."""
         chosen = np.asarray(indices, dtype=np.int64)
         out = {}
         for name, array in self._arrays.items():

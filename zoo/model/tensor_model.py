@@ -79,7 +79,7 @@ class TensorModel(nn.Module):
         return self.frozen and not self.readout.needs_grad
 
     def train(self, mode: bool = True) -> TensorModel:
-        """As nn.Module's, but a frozen encoder stays in eval mode."""
+        """Set the training mode like nn.Module, except that a frozen encoder stays in eval mode."""
         super().train(mode)
         if self.frozen:
             self.encoder.eval()

@@ -1,1 +1,1 @@
-"""What tells the tensor of a crystal for good: DFPT calculations, and labels that are hidden to test a search."""
+"""Oracles, which give the true tensor of a crystal: DFPT calculations, and hidden labels for testing a search."""

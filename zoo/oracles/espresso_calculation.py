@@ -33,7 +33,7 @@ ASYMMETRIC = 0.01
 
 @dataclass(frozen=True)
 class Calculation:
-    """Of one crystal.
+    """The calculation of one crystal.
 
     Attributes:
         given: the crystal, as the candidate has it.
@@ -197,7 +197,7 @@ class Calculation:
 
 
 def largest_move(before: Structure, after: Structure) -> float:
-    """How far an atom has moved, Å, in one cell and frame. To another image is no move, nor is that of all together."""
+    """Return the largest move of an atom in Å, without moves to another image and shifts of all atoms."""
     relative = [each.frac_coords - each.frac_coords[0] for each in (before, after)]
     pairs = pbc_shortest_vectors(before.lattice, *relative)  # (N, N, 3) of each before to each after
     moves = np.einsum("aac->ac", pairs)

@@ -16,7 +16,7 @@ SYMPREC = 0.01
 DISTORTED = 0.1
 """Å: by how much no lattice vector may move when that is done."""
 DECIMALS = 8
-"""Of an Å: so the inputs are the same text, and a calculation is known again, whatever the noise in the last digits."""
+"""Decimals of an Å in inputs: noise in the last digits must not make another text, and so another calculation."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Oriented:
 
     @classmethod
     def of(cls, structure: Structure) -> Oriented:
-        """Of an ordered crystal, in whatever cell it comes.
+        """Orient an ordered crystal, in whatever cell it comes.
 
         Raises:
             CalculationFailed: spglib finds no symmetry, not even the identity: atoms are on top of one another.

@@ -1,4 +1,4 @@
-"""What can be chosen of a calculation with Quantum ESPRESSO."""
+"""Settings of a calculation with Quantum ESPRESSO."""
 
 from __future__ import annotations
 

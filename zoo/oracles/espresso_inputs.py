@@ -28,7 +28,7 @@ SAME_LENGTH = 0.005
 
 @dataclass(frozen=True)
 class Mesh:
-    """Of k-points.
+    """A mesh of k-points.
 
     Attributes:
         divisions: along each reciprocal lattice vector.
@@ -40,7 +40,7 @@ class Mesh:
 
     @classmethod
     def of(cls, structure: Structure, density: float) -> Mesh:
-        """Of a density in k-points per reciprocal atom: about density/N points, as many along an axis as it is short.
+        """Choose about density/N points (density: k-points per reciprocal atom), more along short axes.
 
         Axes of one length get as many divisions each, whatever the noise in the lengths: a mesh without the lattice's
         symmetry would show in the tensor. The mesh avoids Γ, where gaps are often smallest: meshes with it converge

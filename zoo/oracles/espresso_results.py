@@ -1,4 +1,4 @@
-"""What is read out of the outputs of pw.x, ph.x and dynmat.x (6.7 and 7.x)."""
+"""Reading of the outputs of pw.x, ph.x and dynmat.x (6.7 and 7.x)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:[EeDd][+-]?\d+)?"
 
 
 def version(text: str) -> str | None:
-    """Of the program that wrote an output, `6.7MaX`; None where none did."""
+    """Return the version of the program that wrote an output, such as `6.7MaX`; None where none did."""
     found = re.search(r"^ *Program \w+ v\.(\S+) starts", text, re.MULTILINE)
     return found[1] if found else None
 

@@ -18,7 +18,7 @@ from zoo.oracles.external import not_begun, run_program, signal_of
 from zoo.storage.run_folder import read_json, write_json, write_text
 
 RECORD = "stages.json"
-"""What each stage was made for, and whether it has come to its end."""
+"""File that records the input of each stage, and whether it has ended."""
 ORDER = ("relax", "scf", "ph", "dynmat")
 MADE_FOR = "made_for"
 """File in the scratch folder: the key of the ground state that lies in it."""
@@ -72,11 +72,11 @@ class Stages:
 
     @property
     def scratch(self) -> Path:
-        """Where the wavefunctions are."""
+        """Folder of the wavefunctions."""
         return self.folder / SCRATCH
 
     def output(self, stage: Stage) -> str | None:
-        """What a stage printed, where it has come to its end for this input, else None."""
+        """Return the output of a stage where it has ended for this input, else None."""
         path = self.folder / f"{stage.name}.out"
         record = self._record().get(stage.name, {})
         if record.get("key") != stage.key:

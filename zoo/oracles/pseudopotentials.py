@@ -56,7 +56,7 @@ def missing_folder(given: str | None) -> str | None:
 
 
 def choose(folder: Path, elements: Iterable[str]) -> dict[str, Pseudopotential]:
-    """Of each element the file that begins with its symbol: `Mg.upf`, `mg_pbe.UPF`.
+    """Choose for each element the file whose name begins with its symbol: `Mg.upf`, `mg_pbe.UPF`.
 
     Raises:
         CalculationFailed: an element has none.

@@ -16,7 +16,7 @@ from zoo.data.subset import dataset_of
 
 
 class ReplayHypers(Hypers):
-    """Of which dataset."""
+    """Dataset whose labels are replayed."""
 
     dataset: Plugin = Plugin(name="petousis2017")
     """Dataset plugin that knows the tensors, its settings beside its name."""
@@ -29,11 +29,11 @@ class Replay(Oracle):
     hypers: ReplayHypers
 
     def targets(self) -> Mapping[str, TensorTarget]:
-        """As the dataset's."""
+        """Return the targets of the dataset."""
         return dataset_of(self.hypers.dataset).targets()
 
     def tensors(self, candidate: Candidate, folder: Path) -> Mapping[str, np.ndarray]:
-        """As the dataset has them; the folder is not used.
+        """Return the tensors of the dataset; the folder is not used.
 
         Raises:
             CalculationFailed: the dataset has no such crystal, or has it in another frame.

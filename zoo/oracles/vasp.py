@@ -20,11 +20,11 @@ from zoo.oracles import vasp_inputs, vasp_results
 from zoo.oracles.external import end_forgotten, missing_program, not_begun, run_program
 
 LOG = "vasp.log"
-"""What the command printed."""
+"""File with the output of the command."""
 _BANNER = re.compile(
     r"running +on +\d+ +total +cores|running +\d+ +mpi-ranks|^ *vasp\.\d[\w.+-]*(?!\S)", re.MULTILINE | re.IGNORECASE
 )
-"""What VASP 5 and 6 print first; `vasp.6.3.0: error while loading shared libraries` is not of VASP."""
+"""First line of the output of VASP 5 and 6; `vasp.6.3.0: error while loading shared libraries` is not such a line."""
 _WORDS = re.compile(r"[\w .+*-]+")
 _ELSEWHERE = {
     **{key: f"say {key.lower()}" for key in ("ENCUT", "SIGMA", "EDIFF")},
@@ -121,7 +121,7 @@ class Vasp(Oracle):
         raise CalculationFailed(f"VASP ended with status {status} before it had closed vasprun.xml: see {LOG}")
 
     def incar(self) -> dict[str, Any]:
-        """What is not as MPStaticSet(lepsilon=True) has it."""
+        """Return the settings that differ from those of MPStaticSet(lepsilon=True)."""
         hypers = self.hypers
         return {
             "ENCUT": hypers.encut,

@@ -16,7 +16,7 @@ from zoo.errors import clear_disk_errors
 from zoo.storage.run_folder import write_text
 
 Release = Literal["PBE", "PBE_52", "PBE_54"]
-"""Of the PAW potentials, as pymatgen calls it."""
+"""Release of the PAW potentials, as pymatgen calls it."""
 
 _README = """\
 Inputs for VASP: dielectric tensors by density functional perturbation theory, electronic and ionic.

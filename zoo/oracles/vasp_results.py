@@ -20,11 +20,11 @@ LATTICE_TOLERANCE = 1e-3
 SITE_TOLERANCE = 0.01
 """Å; how far an atom may be from its place."""
 ASYMMETRY_TOLERANCE = 0.05
-"""Of the total tensor's norm; VASP symmetrises, so that it is noise or wrong."""
+"""Largest asymmetry, relative to the total tensor's norm; VASP symmetrises, so that more is wrong."""
 
 
 def place(folder: Path) -> Path:
-    """Of a folder's vasprun.xml or vasprun.xml.gz, whether there is one or not."""
+    """Return the path of a folder's vasprun.xml or vasprun.xml.gz, whether it exists or not."""
     return Path(zpath(str(folder / "vasprun.xml")))
 
 
@@ -121,7 +121,7 @@ def _metal(run: Vasprun) -> str | None:
 
 
 def _unstable(run: Vasprun) -> str | None:
-    """Of the modes at Γ, three are translations, whose ω² is zero but for noise; the others must all be above it."""
+    """Find unstable modes at Γ: all but the three translations, whose ω² is zero up to noise, must have ω² above it."""
     squares = -np.asarray(getattr(run, "normalmode_eigenvals", []), dtype=np.float64)  # VASP's are -ω²
     if not len(squares):
         return None

@@ -1,1 +1,1 @@
-"""What people look at: figures and the model card."""
+"""Figures and the model card."""

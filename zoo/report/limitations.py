@@ -1,4 +1,4 @@
-"""What a trained model cannot be trusted with, computed from its data, its split and its errors."""
+"""Limitations of a trained model, computed from its data, its split and its errors."""
 
 from __future__ import annotations
 

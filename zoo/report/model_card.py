@@ -140,7 +140,7 @@ def element_errors(content: Mapping[str, Any], one_split: bool) -> dict[str, dic
 
 
 def _facts(card: Card, origin: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What stands at the head of the card."""
+    """Collect the facts at the head of the card."""
     target, made, content = card.target, card.recipe, card.metrics
     seeds = ", ".join(str(member.seed) for member in card.members)
     if len(card.members) > 1:
@@ -192,7 +192,7 @@ def _headline(card: Card) -> str:
 
 
 def _registered(card: Card) -> tuple[str, Mapping[str, float | None]]:
-    """What the model of this folder is called in the table, and its test errors."""
+    """Return the name of this folder's model in the table, and its test errors."""
     if "ensemble_test" in card.metrics:
         return "ensemble", card.metrics["ensemble_test"]
     seed = card.members[0].seed

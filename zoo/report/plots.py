@@ -156,7 +156,7 @@ def parity_moduli(
 
 
 def plots_of(target: TensorTarget) -> list[Plot]:
-    """What a run draws of the predictions of its test part, for tensors of this kind."""
+    """List the figures that a run draws of the predictions of its test part, for tensors of this kind."""
     plots: list[Plot] = [parity_components, error_by_crystal_system]
     if is_symmetric_matrix(target):
         plots += [parity_polycrystalline, parity_eigenvalues]

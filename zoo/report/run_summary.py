@@ -1,4 +1,4 @@
-"""What is known of a finished run, counted: how many crystals of each kind were trained on and tested."""
+"""Summary of a finished run: how many crystals of each kind were trained on and tested."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # it calls the model card
 
 @dataclass(frozen=True)
 class Evidence:
-    """Of the registered model, the data and the split.
+    """Data, split and errors of the registered model.
 
     Attributes:
         card: of the registered model.

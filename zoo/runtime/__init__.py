@@ -1,1 +1,1 @@
-"""Where and how a process computes: devices, distributed processes, timing."""
+"""Runtime of a process: devices, distributed processes, timing."""

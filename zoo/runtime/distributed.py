@@ -40,7 +40,7 @@ def is_first() -> bool:
 
 
 def started() -> int:
-    """How many processes torchrun, or `launch`, says that there are."""
+    """Return the number of processes that torchrun, or `launch`, has started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -74,7 +74,7 @@ def joined(device: str) -> Iterator[None]:
 
 
 def _meeting() -> dict[str, Any]:
-    """Where the processes find each other: those of `launch` in a file, those of torchrun at MASTER_ADDR."""
+    """Return where the processes meet: those of `launch` in a file, those of torchrun at MASTER_ADDR."""
     if MEETING_PLACE not in os.environ:
         return {}
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -83,7 +83,7 @@ def _meeting() -> dict[str, Any]:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """What goes wrong between processes, in one line."""
+    """Turn failures of the communication between processes into one line."""
     try:
         yield
     except RuntimeError as error:
@@ -110,7 +110,7 @@ def wait() -> None:
 
 
 def from_first(make: Callable[[], str]) -> str:
-    """What the first process makes, to all."""
+    """Send a text that the first process makes to all processes."""
     text = make() if is_first() else ""
     if idist.get_world_size() == 1:
         return text

@@ -1,4 +1,4 @@
-"""Where the time goes."""
+"""Wall-clock time by activity."""
 
 from __future__ import annotations
 

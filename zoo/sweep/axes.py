@@ -1,4 +1,4 @@
-"""What varies in a sweep, and how one choice of it changes a recipe."""
+"""Axes of a sweep, and how one choice on an axis changes a recipe."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Cell:
         return ", ".join(self.says(name) for name in self.labels)
 
     def says(self, name: str) -> str:
-        """What was chosen on an axis: a name speaks for itself, a number or a list does not."""
+        """Describe the choice on an axis: a name speaks for itself, a number or a list does not."""
         speaks = self.values[name] is None or isinstance(self.values[name], str)
         return self.labels[name] if speaks else f"{name} {self.labels[name]}"
 
@@ -80,7 +80,7 @@ def slug_of(axes: Sequence[Axis], choices: Sequence[Choice]) -> str:
 
 
 def file_name(text: str) -> str:
-    """Of a text, what may be in the name of a folder and of a recipe."""
+    """Reduce a text to what may be in the name of a folder and of a recipe."""
     return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-.")[:100] or "cell"
 
 

@@ -1,4 +1,4 @@
-"""What can be known of a sweep's cells before anything is trained."""
+"""Checks of a sweep's cells before anything is trained."""
 
 from __future__ import annotations
 

@@ -131,12 +131,12 @@ class Search:
         return cell(self.plan, slug(trial), {key: self._choice(key, trial.params[key]) for key in self.space})
 
     def cells(self) -> list[Cell]:
-        """Those of this folder, in the order of the trials."""
+        """List the cells of this folder, in the order of the trials."""
         return [self.cell(trial) for trial in self.study.get_trials(deepcopy=False) if self._ours(trial)]
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """What is searched, for the table and the figure: the values that were tried."""
+        """Return the searched axes with the values that were tried, for the table and the figure."""
         tried = [trial for trial in self.study.get_trials(deepcopy=False) if self._ours(trial)]
         return tuple(Axis(key, tuple(self._choice(key, trial.params[key]) for trial in tried)) for key in self.space)
 

@@ -45,7 +45,7 @@ class Optuna(Section):
     sampler: Literal["tpe", "random"] = "tpe"
     """tpe: tree-structured Parzen estimator; random: to compare with."""
     seed: int = Field(default=0, ge=0, lt=2**31)
-    """Of the sampler."""
+    """Seed of the sampler."""
     storage: str | None = None
     """null: a journal file in the sweep's folder; a database URL shares the study with other folders and machines."""
     study: str | None = None
@@ -72,7 +72,7 @@ class Plan:
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """Of the grid, in the recipe's order."""
+        """Return the axes of the grid, in the recipe's order."""
         return tuple(axis(name, content) for name, content in (self.sweep.grid or {}).items())
 
     @property

@@ -66,7 +66,7 @@ class SweepFolder:
 
     @property
     def tracked(self) -> Path:
-        """Where in MLflow the sweep is."""
+        """Run of the sweep in MLflow."""
         return self.path / "mlflow.json"
 
     def cell(self, slug: str) -> CellFolder:
@@ -83,7 +83,7 @@ class SweepFolder:
 
 @dataclass(frozen=True)
 class CellFolder:
-    """What belongs to a cell beside its run."""
+    """Files of a cell beside those of its run."""
 
     path: Path
 
@@ -94,7 +94,7 @@ class CellFolder:
 
     @property
     def facts(self) -> Path:
-        """What was chosen, and the seconds spent on training so far."""
+        """Choices of the cell, and the seconds spent on training so far."""
         return self.path / "cell.json"
 
     @property

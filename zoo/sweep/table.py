@@ -23,7 +23,7 @@ Entry = dict[str, Any]  # {"mean", "std", "each"} over the seeds
 
 @dataclass(frozen=True)
 class Outcome:
-    """What has become of a cell.
+    """Result of a cell.
 
     Attributes:
         cell: what was chosen.

@@ -20,7 +20,7 @@ from zoo.tracking.connect import mlflow_errors, tracking_uri, without_password
 
 @dataclass(frozen=True)
 class SentSweep:
-    """Where a sweep is now."""
+    """Place of a sweep in MLflow."""
 
     uri: str
     run_id: str

@@ -80,7 +80,7 @@ def check_batching(pair: Pair) -> None:
 
 
 def check_precomputed(pair: Pair) -> None:
-    """What the readout precomputes of each crystal alone does in a batch what the bond features do.
+    """Precomputed rows of single crystals give in a batch the same tensors as the bond features themselves.
 
     To the accuracy of float32: it may put together what is equal to that.
     """
@@ -198,7 +198,7 @@ def _forget(package: str) -> None:
 
 
 def check_save_and_load(pair: Pair) -> None:
-    """What was learned, through safetensors into a model of another seed, makes the same tensors."""
+    """Learned weights, saved as safetensors and loaded into a model of another seed, give the same tensors."""
     state = {n: v.detach().contiguous().clone() for n, v in pair.model.learned().state_dict().items()}
     other = pair.build(seed=1)
     other.learned().load_state_dict(safetensors.torch.load(safetensors.torch.save(state)))

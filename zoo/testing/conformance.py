@@ -12,7 +12,7 @@ from zoo.testing.pair import Pair
 
 
 class ConformanceTests:
-    """What every pair of encoder and readout must pass; subclass it, name the pair, and pytest runs all.
+    """Tests that every pair of encoder and readout must pass; subclass it, name the pair, and pytest runs all.
 
     from zoo.testing import ConformanceTests, Pair
 

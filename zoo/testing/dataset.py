@@ -1,4 +1,4 @@
-"""What a dataset must pass: `DatasetTests`, or the single checks."""
+"""Tests that a dataset must pass: `DatasetTests`, or the single checks."""
 # ruff: noqa: D102 (each test is documented by its check)
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Pair:
 
     @property
     def provides(self) -> Provides:
-        """What the encoder promises."""
+        """Return the irreps that the encoder promises."""
         return self.encoder_class.provides(self._encoder_hypers())
 
     def build(self, dtype: torch.dtype = torch.float64, seed: int = 0, encoder: Encoder | None = None) -> TensorModel:

@@ -1,4 +1,4 @@
-"""What an encoder must pass to be trained as a potential: `PotentialTests`, or the single checks."""
+"""Tests that an encoder must pass to be trained as a potential: `PotentialTests`, or the single checks."""
 
 from __future__ import annotations
 

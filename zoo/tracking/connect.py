@@ -1,4 +1,4 @@
-"""Where MLflow is, and its errors in one line."""
+"""Location of MLflow, and its errors in one line."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def model_folder_of(name: str) -> Path:
 
 
 def refuse_missing_registry(uri: str, what: str) -> None:
-    """See that a database file is there: MLflow would make an empty one.
+    """Check that a database file exists: MLflow would make an empty one.
 
     Raises:
         ZooError: it is not; the line begins with `what`.
@@ -81,7 +81,7 @@ def downloaded(place: str, uri: str, name: str) -> Path:
 
 
 def unknown_model(name: str, uri: str) -> ZooError:
-    """That no registered model is called so, or that it has no champion, with the nearest that is there."""
+    """Make the error that no registered model has this name, or that it has no champion, with the nearest name."""
     import mlflow
 
     known = [model.name for model in mlflow.MlflowClient(uri).search_registered_models(max_results=1000)]

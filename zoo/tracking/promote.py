@@ -27,7 +27,7 @@ RESAMPLES = 9999
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two models on the same crystals.
+    """Difference of the errors of two models on the same crystals.
 
     Attributes:
         n: crystals or, of one tensor an atom, labelled atoms.
@@ -156,7 +156,7 @@ def _crown(client: MlflowClient, name: str, version: str) -> None:
 
 @dataclass(frozen=True)
 class _Answers:
-    """What a version said of its validation and test part."""
+    """Predictions of a version on its validation and test part."""
 
     path: Path
     target: TensorTarget
@@ -175,7 +175,7 @@ def _answers(name: str, version: str, uri: str) -> _Answers:
 
 
 def difference(champion: Predictions, challenger: Predictions, target: TensorTarget) -> Difference | None:
-    """Of two models' errors; None where they are not of the same crystals with the same true tensors."""
+    """Compare two models' errors; None where these are not for the same crystals with the same true tensors."""
     order = {key: i for i, key in enumerate(challenger.keys)}
     if order.keys() != set(champion.keys) or len(order) < 2:
         return None

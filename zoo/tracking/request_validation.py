@@ -35,7 +35,7 @@ DRAINED = 16  # times the limit: so much of a body that is too long is read, and
 
 @dataclass(frozen=True)
 class Limits:
-    """What a served model takes on; MLflow's `model_config`, each to be set when it is served.
+    """Limits of a served model; MLflow's `model_config`, each can be set when it is served.
 
     Attributes:
         max_atoms: of a crystal.

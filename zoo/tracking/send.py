@@ -27,7 +27,7 @@ from zoo.tracking.session import Session
 
 @dataclass(frozen=True)
 class Sent:
-    """Where a run is now.
+    """Place of a run in MLflow.
 
     Attributes:
         uri: tracking URI.
@@ -167,14 +167,14 @@ def _register(session: Session, folder: RunFolder, made: Recipe, sent: Sent) -> 
 
 
 def _describe(folder: RunFolder, made: Recipe) -> str:
-    """Of a version, in Markdown: what it is, how wrong, and where its card lies."""
+    """Describe a version in Markdown: its content, its errors, and where its card lies."""
     card = f"\n\nModel card: `artifacts/model/{model_card.NAME}` of the logged model."
     short = model_card.in_short(made, read_json(folder.metrics))
     return short + (card if (folder.model / model_card.NAME).is_file() else "")
 
 
 def requirements(made: Recipe) -> list[str]:
-    """What a machine that serves the model must install: the zoo, the plugins' distributions, torch."""
+    """List what a machine that serves the model must install: the zoo, the plugins' distributions, torch."""
     found = [f"crystal-tensor-zoo=={__version__}", f"torch=={version('torch').split('+')[0]}"]
     for kind in ("encoder", "readout"):
         point = plugins.available(kind)[made.plugins[kind]]

@@ -60,11 +60,11 @@ EXAMPLE = [
     }
 ]
 LOGGED: dict[str, Any] = {"input_example": (EXAMPLE, OPTIONS), "model_config": asdict(Limits())}
-"""What `mlflow.pyfunc.log_model` is told of this model, beside its files and requirements."""
+"""Arguments of `mlflow.pyfunc.log_model` for this model, beside its files and requirements."""
 
 
 class Refused(MlflowException):
-    """What a client gets: a status and one line, whatever MLflow would put before it."""
+    """Error that a client gets: a status and one line, without what MLflow would put before it."""
 
     @property
     def message(self) -> str:

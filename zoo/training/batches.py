@@ -77,7 +77,7 @@ class Samples:
     per_atom: bool = False
 
     def rows(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Where in `tensors` those of these crystals are, crystal after crystal."""
+        """Return where in `tensors` those of these crystals are, crystal after crystal."""
         if not self.per_atom:
             return np.asarray(indices, dtype=np.int64)
         return _concatenated_ranges(self.graphs.atom_offsets, np.asarray(indices, dtype=np.int64))
@@ -96,7 +96,7 @@ class Samples:
         return Loaded(crystals, embedding, self.tensors[self.rows(indices)], rows, weight)
 
     def batch(self, loaded: Loaded, device: torch.device) -> Batch:
-        """What was loaded, on `device`."""
+        """Move a loaded batch to `device`."""
         pinned = device.type == "cuda"
         crystals = loaded.crystals.to(device, non_blocking=pinned)
         embedding = None

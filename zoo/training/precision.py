@@ -25,7 +25,7 @@ NARROW = 8
 
 
 def refuse_precision(name: str, device: torch.device) -> None:
-    """See that the device can compute in a precision.
+    """Check that the device can compute in a precision.
 
     Raises:
         ZooError: it cannot.
@@ -90,14 +90,14 @@ def _tf32() -> Iterator[None]:
 
 
 class Precision:
-    """What a training step is computed in.
+    """Precision of a training step.
 
     Attributes:
         scaler: of the loss, so that small gradients do not vanish in float16; without effect otherwise.
     """
 
     def __init__(self, name: str, model: nn.Module, device: torch.device) -> None:
-        """See `refuse_precision` for its errors."""
+        """Choose the precision; `refuse_precision` raises its errors."""
         refuse_precision(name, device)
         self._name = name
         self._device = device

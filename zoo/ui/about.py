@@ -1,4 +1,4 @@
-"""What the page says of a model: what it is made of, trained on, and how far it was off on crystals it had not seen."""
+"""Description of a model on the page: its parts, its training data, and its errors on crystals it had not seen."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def about(model: str, card: Card) -> Component:
 
 
 def _coverage(card: Card) -> str:
-    """How often the 90 % interval held in the test part: the user's measure of what the intervals are worth."""
+    """Say how often the 90 % interval held in the test part: the user's measure of what the intervals are worth."""
     found = (card.metrics.get("calibration") or {}).get("test", {})
     for name in ("polycrystalline", "bulk_modulus", "tensor"):
         level = found.get(name, {}).get("levels", {}).get("0.9", {})

@@ -120,7 +120,7 @@ def create_app(models: Models, first: str | None = None, second: str | None = No
 
 
 def _on_the_browser(app: Dash) -> None:
-    """What needs no model: see assets/page.js."""
+    """Register the callbacks that need no model and run in the browser, see assets/page.js."""
     app.clientside_callback(
         ClientsideFunction("zoo", "take"),
         Output("files", "data"),

@@ -1,4 +1,4 @@
-"""What stands on the page, before anything is asked."""
+"""Layout of the page before any prediction."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def champion_of(name: str) -> str:
 
 
 def registered_models() -> dict[str, str]:
-    """What the registry holds: the name to load a model by -> what it is called on the page.
+    """List the registered models: the name to load a model by -> its name on the page.
 
     Raises:
         ZooError: there is no registry, or it cannot be reached.
@@ -78,7 +78,7 @@ class Models:
     def ask(
         self, name: str, crystals: Sequence[Crystal], symprec: float | None = None, coverage: float = 0.9
     ) -> list[Prediction | ZooError]:
-        """What a model says of each crystal, with its nearest training crystals where the model knows them.
+        """Predict each crystal, with its nearest training crystals where the model knows them.
 
         Raises:
             ZooError: as `get` and `Predictor.predict_each`.
@@ -112,7 +112,7 @@ def _content(crystal: Crystal) -> str:
 
 
 def as_json(crystals: Sequence[Crystal], answers: Sequence[Prediction | ZooError]) -> str:
-    """What `zoo predict --format json` prints for the same files."""
+    """Return what `zoo predict --format json` prints for the same files."""
     content = by_file([crystal.name for crystal in crystals], answers)
     for one in content:
         one.pop("nearest", None)

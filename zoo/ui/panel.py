@@ -1,4 +1,4 @@
-"""What the page says in numbers of one crystal: the answers of one model or two."""
+"""Numbers of one crystal on the page: the predictions of one model or two."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def _entry(value: float, spread: float | None, places: int = 3) -> Component:
 
 
 def _spread_note(said: Sequence[Said]) -> str:
-    """What stands behind the ±."""
+    """Explain the ± of a number."""
     voigt = ""
     if any(is_stiffness(one.answer.target) for one in said):
         voigt = " Stiffnesses as Voigt's 6×6 matrix: xx, yy, zz, yz, xz, xy."
@@ -242,7 +242,7 @@ def _radius(answer: Prediction) -> list[Component]:
 
 
 def _interval_note(said: Sequence[Said]) -> str:
-    """What the intervals mean, of the models that have some."""
+    """Explain the intervals, for the models that have some."""
     having = [one for one in said if one.answer.intervals]
     if not having:
         if any(one.answer.coverage is not None for one in said):

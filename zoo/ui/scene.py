@@ -28,7 +28,7 @@ NAMED = 150  # drawn atoms up to which each tells its name and place under the p
 LATTICE_COLOURS = ("#b3261e", "#2e7d32", "#1f4fa8")
 LINE = "#6b7280"
 SURFACE_COLOURS = ("#2563a8", "#c2571a")
-"""Of the first model's surface, and of the one that it is compared with."""
+"""Colours of the first model's surface, and of the one that it is compared with."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def mean_edge(structure: Structure) -> float:
 
 
 def per_angstrom(structure: Structure, surfaces: Sequence[Surface]) -> float | None:
-    """How much of the tensor's unit 1 Å of the picture stands for; None where there is nothing to draw.
+    """Return the size of the tensor, in its unit, that 1 Å of the picture stands for; None where nothing is drawn.
 
     The longest radius of all surfaces is half of the cell's mean edge.
     """

@@ -19,7 +19,7 @@ from zoo.ui.models import Models, champion_of, registered_models
 
 @dataclass(frozen=True)
 class Offer:
-    """What the page offers.
+    """Models and settings that the page offers.
 
     Attributes:
         models: those named, and those of the registry.

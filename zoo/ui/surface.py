@@ -16,7 +16,7 @@ CORNERS = 1200
 
 @dataclass(frozen=True)
 class Surface:
-    """What is drawn of one tensor, in the tensor's unit and Cartesian frame, about the origin.
+    """Surface that is drawn for one tensor, in the tensor's unit and Cartesian frame, about the origin.
 
     Attributes:
         shape: the surface itself.

@@ -35,7 +35,7 @@ class Crystal:
 
 
 def crystals_of(sent: Sequence[Mapping[str, Any]] | None) -> list[Crystal]:
-    """What `take` in assets/page.js keeps of the files: each a name with its content, or with an error."""
+    """Read the files that `take` in assets/page.js has sent: each a name with its content, or with an error."""
     return [_crystal(str(file.get("name")), file) for file in (sent or ())[: MAX_FILES + 1]]
 
 

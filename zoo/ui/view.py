@@ -1,4 +1,4 @@
-"""How a scene is looked at: camera and scale of a plotly figure in 3D."""
+"""View of a scene: camera and scale of a plotly figure in 3D."""
 
 from __future__ import annotations
 

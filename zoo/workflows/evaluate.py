@@ -150,7 +150,7 @@ def _predict(predictor: Predictor, crystals: CrystalStore) -> np.ndarray:
 
 
 def _true(crystals: CrystalStore) -> np.ndarray:
-    """As `_predict`, float64."""
+    """Return the true tensors like `_predict`, in float64."""
     join = np.concatenate if crystals.target.per_atom else np.stack
     return join([crystals.tensor(i) for i in range(len(crystals))])
 

@@ -51,7 +51,7 @@ TASK = "matbench_dielectric"
 # Of a fold, and with mean and standard deviation of all; the last is that of predicting the mean.
 ERRORS = ("mae", "rmse", "max_error", "mae_of_mean")
 FOLD_SEED = 18012019
-"""Of the five folds where Matbench's own are not at hand; Matbench's were drawn with the same one."""
+"""Seed of the five folds where Matbench's own are not at hand; Matbench's were drawn with the same one."""
 
 Source = Literal["auto", "matbench", "petousis2017"]
 
@@ -185,7 +185,7 @@ def _matbench() -> Folds:
 
 @dataclass(frozen=True)
 class _Ready:
-    """What all folds share."""
+    """State that all folds share."""
 
     made: Recipe
     folds: Folds
@@ -241,7 +241,7 @@ def _same_as_before(folds: Folds, folder: RunFolder) -> None:
 
 
 def fold_folder(folder: RunFolder, number: int) -> SeedFolder:
-    """Where everything of one fold is."""
+    """Return the folder of one fold."""
     return SeedFolder(folder.path / f"fold_{number}")
 
 

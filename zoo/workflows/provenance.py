@@ -18,7 +18,7 @@ from zoo.tracking.connect import without_password
 
 
 def provenance(names: dict[str, str]) -> dict[str, Any]:
-    """Which code and which versions something was made with; `names` are its plugins, by kind."""
+    """Describe which code and which versions something was made with; `names` are its plugins, by kind."""
     return {
         "zoo": __version__,
         "git_commit": git_commit(),

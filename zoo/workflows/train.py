@@ -49,7 +49,7 @@ Echo = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all seeds of a run share: of each crystal its names and a few numbers, the rest is on disk."""
+    """State that all seeds of a run share: names and a few numbers of each crystal are in memory, the rest on disk."""
 
     recipe: Recipe
     target: TensorTarget
@@ -134,7 +134,7 @@ def only_one(folder: RunFolder) -> Iterator[None]:
 
 
 def refuse_another_recipe(made: Recipe, folder: RunFolder) -> None:
-    """See that a folder was begun, if it was, with the same recipe: what two recipes trained must not be mixed.
+    """Check that a folder was begun with the same recipe, if at all: what two recipes trained must not be mixed.
 
     Raises:
         ZooError: it was not.
@@ -176,7 +176,7 @@ def remember(prepared: Prepared, folder: RunFolder) -> None:
 
 
 def usable(made: Recipe) -> pipeline.Prepared:
-    """What of the recipe's dataset can be used, and what is left out and why.
+    """Read the usable part of the recipe's dataset, with the reason for everything that is left out.
 
     Raises:
         ZooError: as `zoo.data.pipeline.prepare`.
@@ -299,7 +299,7 @@ def train_seed(
 
 
 def summary(report: dict[str, Any]) -> str:
-    """What became of the records, in one line."""
+    """Summarise in one line what became of the records."""
     words = {
         "read": "cannot be read",
         "target": "lack the target",

@@ -46,7 +46,7 @@ class Calculation:
 
 
 def calculations_of(place: RoundFolder) -> list[Calculation]:
-    """Of a round that has chosen, in the order of their scores."""
+    """List the calculations of a round that has chosen, in the order of their scores."""
     chosen = read_json(place.chosen)
     names = file_names(facts["key"] for facts in chosen)
     return [

@@ -85,7 +85,7 @@ def progress(
 
 
 def found(curves: Mapping[str, Sequence[np.ndarray]], path: Path, k: int, borders: Sequence[int] = ()) -> Path | None:
-    """How many of the k best crystals of all were asked for, against calls of the oracle; arguments as `progress`."""
+    """Draw how many of the k best crystals were evaluated, by oracle calls; arguments as `progress`."""
     with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
@@ -150,6 +150,6 @@ def _legend(figure: Figure, curves: Mapping[str, Sequence[np.ndarray]]) -> None:
 
 
 def some_of(rounds: Collection[int], most: int) -> set[int]:
-    """Those that are told one by one, the first and the last among them."""
+    """Select at most so many rounds to be labelled one by one, the first and the last among them."""
     ordered = sorted(rounds)
     return {ordered[i] for i in np.linspace(0, len(ordered) - 1, min(most, len(ordered))).round().astype(int)}

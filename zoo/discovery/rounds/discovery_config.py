@@ -12,7 +12,7 @@ from zoo.discovery.screen_config import Search
 
 
 class Models(Section):
-    """How the models of each round are trained."""
+    """Training of the models of each round."""
 
     recipe: str
     """A recipe for `zoo run`: a file, or the name of one that ships. Its dataset holds what is known at the start."""
@@ -27,12 +27,12 @@ class Models(Section):
 
 
 class Start(Section):
-    """Which crystals of the recipe's dataset are known when the first round begins."""
+    """Crystals of the recipe's dataset that are known when the first round begins."""
 
     share: float | None = Field(default=None, gt=0, lt=1)
     """Such a share of the usable ones, drawn at random; the others are hidden, to test a search. null: all."""
     seed: int = Field(default=0, ge=0)
-    """Of what is drawn."""
+    """Seed of the random choice."""
 
 
 class Discovery(Search):

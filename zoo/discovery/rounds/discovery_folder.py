@@ -23,7 +23,7 @@ _FREE = ("description", "device", "chunk", "workers", "rounds", "tracking", "can
 
 @dataclass(frozen=True)
 class RoundFolder:
-    """What belongs to one round.
+    """Files that belong to one round.
 
     model/              a run folder: the models that chose
     screen/             the folder of the screening
@@ -42,12 +42,12 @@ class RoundFolder:
 
     @property
     def screen(self) -> ScreenFolder:
-        """How they choose."""
+        """Folder of the screening by which the models choose."""
         return ScreenFolder(self.path / "screen")
 
     @property
     def chosen(self) -> Path:
-        """What they have chosen."""
+        """Crystals that the models have chosen."""
         return self.path / "chosen.json"
 
     @property
@@ -97,7 +97,7 @@ class DiscoveryFolder:
 
     @property
     def start(self) -> Path:
-        """What was known at the start."""
+        """Crystals that were known at the start."""
         return self.path / "start.json"
 
     @property
@@ -127,7 +127,7 @@ class DiscoveryFolder:
 
     @property
     def tracked(self) -> Path:
-        """Where in MLflow it is."""
+        """Runs of the discovery in MLflow."""
         return self.path / "mlflow.json"
 
     def round(self, number: int) -> RoundFolder:

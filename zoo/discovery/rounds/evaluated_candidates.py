@@ -54,7 +54,7 @@ class Asked:
 
 
 def asked_in(place: RoundFolder, target: TensorTarget, objective: Objective) -> list[Asked]:
-    """Those of one round, the highest score first."""
+    """Read the evaluated candidates of one round, the highest score first."""
     calculations = calculations_of(place)
     outcomes = [one.outcome for one in calculations]
     tensors = [_tensor(outcome, target) for outcome in outcomes]

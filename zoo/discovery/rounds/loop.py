@@ -75,12 +75,12 @@ class Loop:
 
     @cached_property
     def target(self) -> TensorTarget:
-        """What they predict."""
+        """Return the target that the models predict."""
         return runs.target_of(self.training)
 
     @cached_property
     def objective(self) -> Objective:
-        """What is made large."""
+        """Return the objective that is maximised."""
         choice = self.made.objective
         made: Objective = plugins.load("objective", choice.name)(
             plugins.hypers("objective", choice.name, choice.settings)
@@ -130,7 +130,7 @@ class Loop:
 
     @cached_property
     def known(self) -> Known:
-        """What is known when the first round begins."""
+        """Return the crystals that are known when the first round begins."""
         return known_at_start(self.made, self.training, self.objective, self.folder)
 
     def go_on(self, after: Callable[[], None], giving_up: bool = False) -> dict[str, Any]:
@@ -232,7 +232,7 @@ class Loop:
         write_results(place, calculations)
 
     def _taken(self, known: Known, before: Sequence[RoundFolder]) -> Taken:
-        """What is known, and what has been asked for."""
+        """Collect the known crystals and those that have been evaluated."""
         chosen = [one for place in before for one in calculations_of(place)]
         keys = known.keys | {one.key for one in chosen}
         if not self.training.data.deduplicate:

@@ -1,4 +1,4 @@
-"""What a discovery looks like: what came of each round, and the pictures of the modules beside this one."""
+"""Figures of a discovery: the results of each round, and the figures of the modules beside this one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known when the first round begins, and the recipe by which each round's models are trained."""
+"""Crystals that are known when the first round begins, and the recipe by which each round's models are trained."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _AT_ONCE = 1_000  # tensors whose objective is computed together
 
 @dataclass(frozen=True)
 class Known:
-    """What is known when the first round begins.
+    """Crystals that are known when the first round begins.
 
     Attributes:
         keys: of all crystals with a label, those included that are no good for a training.
@@ -49,7 +49,7 @@ class Known:
 
 
 def known_at_start(made: Discovery, training: Recipe, objective: Objective, folder: DiscoveryFolder) -> Known:
-    """What the dataset of the models' recipe tells, less what is to be hidden; looked at once, and written down.
+    """Read the known part of the dataset of the models' recipe, without what is to be hidden; once, then from a file.
 
     Raises:
         ZooError: as `zoo.workflows.train.usable`; or too few crystals are left.
@@ -76,7 +76,7 @@ def known_at_start(made: Discovery, training: Recipe, objective: Objective, fold
 
 
 def _identities(training: Recipe, crystals: CrystalStore, keys: Set[str]) -> Iterator[Identity]:
-    """Of crystals of the dataset, those included that a training leaves out: these have a result as well."""
+    """Identify crystals of the dataset, also those that a training leaves out: they have a result as well."""
     if not training.data.deduplicate:
         return
     missing = set(keys)
@@ -90,7 +90,7 @@ def _identities(training: Recipe, crystals: CrystalStore, keys: Set[str]) -> Ite
 
 
 def _look(training: Recipe, objective: Objective, keys: frozenset[str]) -> dict[str, Any]:
-    """Of some crystals of the dataset the highest value of the objective, and tensors and band gaps to be drawn."""
+    """Return the highest value of the objective among some crystals, and tensors and band gaps to be drawn."""
     records = (
         record
         for record in dataset_of(training.dataset).records()
@@ -124,7 +124,7 @@ def objective_of(
 
 
 def refuse_unfit(training: Recipe) -> None:
-    """See that all rounds can be trained alike.
+    """Check that all rounds can be trained alike.
 
     Raises:
         ZooError: the split leaves out crystals, or goes by what results do not keep to.
@@ -161,7 +161,7 @@ def recipe_after(
 
 
 def refuse_other_target(target: TensorTarget, told: Mapping[str, TensorTarget], oracle: str) -> None:
-    """See that the oracle tells what the models predict.
+    """Check that the oracle calculates the target that the models predict.
 
     Raises:
         ZooError: it does not.

@@ -21,7 +21,7 @@ from zoo.tracking.send import Sent, flatten, send
 
 @dataclass(frozen=True)
 class SentDiscovery:
-    """Where a discovery is now."""
+    """Place of a discovery in MLflow."""
 
     uri: str
     run_id: str
@@ -105,7 +105,7 @@ def _send_round(runs: _Runs, tracking: Tracking, made: Discovery, place: RoundFo
 
 
 class _Runs:
-    """Which runs there are, and what was sent: remembered for each tracking URI in mlflow.json of the folder."""
+    """MLflow runs of a discovery and what was sent: remembered for each tracking URI in mlflow.json of the folder."""
 
     def __init__(self, client: MlflowClient, uri: str, folder: DiscoveryFolder) -> None:
         self.client, self.folder, self._uri = client, folder, uri
@@ -114,7 +114,7 @@ class _Runs:
 
     @property
     def done(self) -> list[str]:
-        """What was sent."""
+        """Return the steps that were sent."""
         return list(self._state["done"])
 
     def remember(self, step: str | None = None) -> None:

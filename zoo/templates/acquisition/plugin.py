@@ -1,4 +1,4 @@
-"""Which candidates are worth a calculation: a score of each, from what an ensemble says of it."""
+"""An acquisition function: it scores each candidate by what an ensemble predicts for it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from zoo.api import Acquisition, Hypers
 
 
 class MyPluginHypers(Hypers):
-    """What a recipe may say beside the name; anything else is refused with the nearest key."""
+    """Keys that a recipe may give beside the name; anything else is refused with the nearest key."""
 
     margin: Annotated[float, Field(ge=0)] = 0.0
     """By so much the best so far must be surpassed, in the objective's unit."""
 
 
 class MyPlugin(Acquisition):
-    """How likely a candidate surpasses the best so far, taking the members for draws of a normal distribution."""
+    """Probability that a candidate surpasses the best so far, for members that are draws of a normal distribution."""
 
     Hypers = MyPluginHypers
     hypers: MyPluginHypers

@@ -1,4 +1,4 @@
-"""What every acquisition must do: a finite score a candidate, of that candidate alone, the same each time."""
+"""Requirements of every acquisition: a finite score a candidate, of that candidate alone, the same each time."""
 
 import numpy as np
 from my_plugin import MyPlugin, MyPluginHypers

@@ -23,7 +23,7 @@ ROCK_SALTS = {
 
 
 class MyPluginHypers(Hypers):
-    """What a recipe may say beside the name; anything else is refused with the nearest key."""
+    """Keys that a recipe may give beside the name; anything else is refused with the nearest key."""
 
     halogens: tuple[str, ...] = ("F", "Cl", "Br", "I")
     """Halides of these alone."""

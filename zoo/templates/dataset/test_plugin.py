@@ -6,7 +6,7 @@ from zoo.testing import DatasetTests
 
 
 class TestMyPlugin(DatasetTests):
-    """As a recipe that names the dataset alone reads it."""
+    """Checks of the dataset as a recipe reads it that gives its name alone."""
 
     dataset = MyPlugin
 

@@ -23,7 +23,7 @@ from zoo.api import (
 
 
 class MyPluginHypers(Hypers):
-    """What a recipe may say beside the name; anything else is refused with the nearest key."""
+    """Keys that a recipe may give beside the name; anything else is refused with the nearest key."""
 
     cutoff: Annotated[float, Field(gt=0)] = 5.0
     """Å; the graph holds all edges up to it."""

@@ -1,4 +1,4 @@
-"""What a search makes large: a number of each crystal, from its tensor and what else is known of it."""
+"""An objective: the number that a search maximises, from a crystal's tensor and its other properties."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zoo.api import Hypers, Objective, TensorTarget
 
 
 class MyPluginHypers(Hypers):
-    """What a recipe may say beside the name; anything else is refused with the nearest key."""
+    """Keys that a recipe may give beside the name; anything else is refused with the nearest key."""
 
     least_gap: Annotated[float, Field(ge=0)] = 2.0
     """eV; crystals with a smaller band gap are not in the running."""

@@ -1,4 +1,4 @@
-"""What every objective must do: a number a crystal, of that crystal alone, however it is turned."""
+"""Requirements of every objective: a number a crystal, of that crystal alone, however it is turned."""
 
 import numpy as np
 from my_plugin import MyPlugin, MyPluginHypers

@@ -19,7 +19,7 @@ POLARISABILITY = {
 
 
 class MyPluginHypers(Hypers):
-    """What a recipe may say beside the name; anything else is refused with the nearest key."""
+    """Keys that a recipe may give beside the name; anything else is refused with the nearest key."""
 
     largest: Annotated[float, Field(gt=1)] = 100.0
     """Dielectric constants above this one are not believed: the formula diverges."""
@@ -32,7 +32,7 @@ class MyPlugin(Oracle):
     hypers: MyPluginHypers
 
     def missing(self) -> str | None:
-        """What must be installed before it can be asked: a line that says how, or None."""
+        """Say in one line what must be installed before the oracle can calculate; None where nothing is missing."""
         return None
 
     def targets(self) -> Mapping[str, TensorTarget]:

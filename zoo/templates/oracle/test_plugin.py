@@ -1,4 +1,4 @@
-"""What every oracle must do: tensors in the crystal's frame, the same each time, and a reason where there is none."""
+"""Requirements of every oracle: tensors in the crystal's frame, the same each time, a reason where there is none."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ MAGNESIA = rock_salt("Mg", "O", 4.212)
 
 
 def test_the_tensors_that_it_promises(tmp_path: Path) -> None:
-    """Of the right names and shapes, the same when it is asked again, and the structure untouched."""
+    """The tensors have the right names and shapes, the same the second time; the structure is untouched."""
     before = MAGNESIA.structure.copy()
     tensors = ORACLE.tensors(MAGNESIA, tmp_path)
     assert tensors, "a result that somebody else brings has to be put into the folder first"

@@ -12,7 +12,7 @@ from zoo.api import CrystalBatch, Embedding, Hypers, Needs, Provides, Readout, T
 
 
 class MyPluginHypers(Hypers):
-    """What a recipe may say beside the name; anything else is refused with the nearest key."""
+    """Keys that a recipe may give beside the name; anything else is refused with the nearest key."""
 
     width: Annotated[int, Field(ge=1)] = 64
     """Hidden width of the network on scalars."""
