@@ -14,18 +14,15 @@ import mlflow
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from PIL import Image
 from pymatgen.core import Element
 
 from zoo.config import plugins
-from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
 from zoo.evaluation import error_table
 from zoo.evaluation.predictions import read_predictions
 from zoo.graphs.elements import symbols
 from zoo.model import checkpoint
 from zoo.report import model_card
-from zoo.report.periodic_table import errors_by_element, place
 from zoo.storage.run_folder import RunFolder, read_json, write_json
 
 VOID = {"meta", "img", "br"}
@@ -96,12 +93,17 @@ def again(trained: Path, tmp_path: Path) -> Callable[..., Page]:
     folder = RunFolder(tmp_path / "run")
     shutil.copytree(trained / "run", folder.path)
     card, members = checkpoint.load(folder.model)
-    made = card.recipe
-    dataset = plugins.load("dataset", made.dataset.name)(plugins.hypers("dataset", made.dataset.name, {}))
+    config = card.recipe
+    dataset = plugins.load("dataset", config.dataset.name)(plugins.hypers("dataset", config.dataset.name, {}))
     ready = pipeline.prepare(
-        dataset, made.target, cleaning=made.data.cleaning, deduplicate=True, frame=made.data.frame, on_bad_record="stop"
+        dataset,
+        config.target,
+        cleaning=config.data.cleaning,
+        deduplicate=True,
+        frame=config.data.frame,
+        on_bad_record="stop",
     )
-    crystals = ready.crystals.select(range(made.data.limit))
+    crystals = ready.crystals.select(range(config.data.limit))
     tested = read_predictions(folder.model / "predictions.csv", "test", card.target)
 
     def write(report: dict[str, Any] | None = None, **changes: Any) -> Page:
@@ -134,7 +136,6 @@ def test_it_stands_alone(page: Page, trained: Path) -> None:
     assert not page.tags & {"script", "link", "iframe", "a", "object", "form"}
     assert len(page.sources) >= 5 and all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert (trained / "run" / "model" / "card.html").stat().st_size < 2_000_000
-    assert (trained / "run" / "figures" / "errors_by_element.png").is_file()
 
 
 def test_its_errors_are_those_of_metrics_json(page: Page, trained: Path) -> None:
@@ -197,14 +198,16 @@ def test_data_split_and_recipe(page: Page, trained: Path) -> None:
 
 def test_what_comes_from_data_is_escaped(again: Callable[..., Page]) -> None:
     evil = "<script>alert(1)</script>"
-    made = again.card.recipe
+    config = again.card.recipe
     over = {"key": "mp-1", "formula": evil, "crystal_system": "cubic", "residual": 0.5}
     page = again(
         report={
             "left_out": [{"key": evil, "stage": "clean", "reason": f"{evil} <b>"}],
             "frame": {"tolerance": 0.05, "drop": True, "symprec": 0.01, "over_tolerance": [over], "undefined": []},
         },
-        recipe=made.model_copy(update={"description": evil, "dataset": made.dataset.model_copy(update={"path": evil})}),
+        recipe=config.model_copy(
+            update={"description": evil, "dataset": config.dataset.model_copy(update={"path": evil})}
+        ),
         target=dataclasses.replace(again.card.target, quantity=f"{evil} dielectric"),
     )
     assert "script" not in page.tags and "b" in page.tags  # the card's own bold, not the reason's
@@ -214,7 +217,6 @@ def test_what_comes_from_data_is_escaped(again: Callable[..., Page]) -> None:
 
 
 def test_a_run_of_before_errors_by_element(again: Callable[..., Page], tmp_path: Path) -> None:
-    (tmp_path / "run" / "figures" / "errors_by_element.png").unlink()
     old = {name: value for name, value in again.card.metrics.items() if name != "per_element"}
     for metrics in (old, old | {"per_element": {}}):
         page = again(metrics=metrics)
@@ -243,24 +245,3 @@ def test_a_symmetry_breaking_crystal_that_is_not_used_is_not_named(again: Callab
     frame = {"tolerance": 0.05, "drop": False, "symprec": 0.01, "over_tolerance": [over], "undefined": []}
     assert "mp-nowhere" not in again(report={"frame": frame}).text
     assert "not checked" in again(report={"frame": None}).limit("Symmetry of the data")
-
-
-def test_the_periodic_table_is_the_usual_one() -> None:
-    cells = {number: place(number) for number in range(1, 104)}
-    assert len(set(cells.values())) == len(cells)
-    for number, (row, column) in cells.items():
-        element = Element.from_Z(number)
-        if not (element.is_lanthanoid or element.is_actinoid):
-            assert (row, column) == (element.row - 1, element.group - 1), element
-        else:
-            assert row == (7 if element.is_lanthanoid else 8), element
-
-
-def test_the_picture_is_coloured_by_error(tmp_path: Path) -> None:
-    target = TensorTarget("total", quantity="total dielectric")
-    errors = {"Fe": {"n": 3, "mae_ten": 4.0}, "O": {"n": 9, "mae_ten": 0.5}, "C": {"n": 1, "mae_ten": 0.0}}
-    with Image.open(errors_by_element(errors, {26, 8, 14}, target, tmp_path / "some.png")) as some:
-        some = some.convert("RGB")
-    with Image.open(errors_by_element({}, set(), target, tmp_path / "none.png")) as none:
-        none = none.convert("RGB")
-    assert len(some.getcolors(1 << 24)) > 2 * len(none.getcolors(1 << 24))

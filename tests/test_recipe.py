@@ -38,8 +38,8 @@ def test_seeds_are_checked(small: dict, seeds: list[int]) -> None:
 
 def test_a_password_does_not_reach_the_run_folder(small: dict) -> None:
     secret = "http://alice:s3cret@127.0.0.1:5000"
-    made = recipe.parse(small | {"tracking": {"uri": secret}}, "mine.yaml")
-    assert "s3cret" not in recipe.dump(made)
+    config = recipe.parse(small | {"tracking": {"uri": secret}}, "mine.yaml")
+    assert "s3cret" not in recipe.dump(config)
 
 
 def test_a_mistyped_path_is_no_shipped_recipe() -> None:
@@ -55,11 +55,11 @@ def test_a_key_that_a_plugin_does_not_know_is_refused() -> None:
 def test_overrides(tmp_path, small: dict) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(small))
-    made = recipe.read(str(path), ("training.max_epochs=5", "seeds=[1, 2]", "encoder.layers=2", "split.seed=3"))
-    assert made.training.max_epochs == 5
-    assert made.seeds == (1, 2)
-    assert made.encoder.settings["layers"] == 2
-    assert made.split.seed == 3
+    config = recipe.read(str(path), ("training.max_epochs=5", "seeds=[1, 2]", "encoder.layers=2", "split.seed=3"))
+    assert config.training.max_epochs == 5
+    assert config.seeds == (1, 2)
+    assert config.encoder.settings["layers"] == 2
+    assert config.split.seed == 3
     for override, message in {
         "training.max_epochs": "write key=value",
         "name.x=1": "'name' is a value, not a section",
@@ -71,11 +71,11 @@ def test_overrides(tmp_path, small: dict) -> None:
 
 
 def test_a_plugin_by_name_leaves_the_settings_of_the_file_s_own() -> None:
-    made = recipe.read("best_total", ("encoder.name=mace", "encoder.trainable=true", "readout.name=matten"))
-    assert made.encoder.settings == {"layer": [1, 2, 3, 4]}, "it has the same" and made.encoder.trainable
+    config = recipe.read("best_total", ("encoder.name=mace", "encoder.trainable=true", "readout.name=matten"))
+    assert config.encoder.settings == {"layer": [1, 2, 3, 4]}, "it has the same" and config.encoder.trainable
     assert recipe.read("best_total").readout.settings == {"width": 128, "blocks": 2, "dropout": 0.2}
-    assert set(made.readout.settings) < {"width", "blocks", "dropout"}
-    assert plugins.hypers("readout", "matten", made.readout.settings)
+    assert set(config.readout.settings) < {"width", "blocks", "dropout"}
+    assert plugins.hypers("readout", "matten", config.readout.settings)
     assert screen_config.read("screen_total", ("acquisition.name=greedy",)).acquisition.settings == {}
     assert screen_config.read("screen_total", ("acquisition.name=ucb",)).acquisition.settings == {"kappa": 1.5}
     said = screen_config.read("screen_total", ("acquisition.kappa=2", "acquisition.name=greedy"))
@@ -108,19 +108,19 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
 
 
 def test_the_resolved_recipe_reads_back(small: dict) -> None:
-    made = recipe.parse(small, "mine.yaml")
-    assert recipe.parse(yaml.safe_load(recipe.dump(made)), "dumped") == made
+    config = recipe.parse(small, "mine.yaml")
+    assert recipe.parse(yaml.safe_load(recipe.dump(config)), "dumped") == config
 
 
 @pytest.mark.parametrize("name", sorted(recipe.for_command("run")))
 def test_a_shipped_recipe_is_valid_and_commented(name: str) -> None:
     path = recipe.shipped()[name]
-    made = recipe.read(name)
-    assert made.name == name
-    assert made.description
-    target_of(made)
-    plugins.hypers("encoder", made.encoder.name, made.encoder.settings)
-    plugins.hypers("readout", made.readout.name, made.readout.settings)
+    config = recipe.read(name)
+    assert config.name == name
+    assert config.description
+    target_of(config)
+    plugins.hypers("encoder", config.encoder.name, config.encoder.settings)
+    plugins.hypers("readout", config.readout.name, config.readout.settings)
     assert_commented(path)
 
 

@@ -71,10 +71,10 @@ def test_a_fine_tuned_model_is_trained_saved_and_loaded(small: dict, tmp_path: P
     training = {"max_epochs": 1, "batch_size": 16}
     original = built(**choice)
     small["dataset"] = crystals_of(original.encoder.elements(), tmp_path / "crystals.json")
-    made = recipe.parse(small | {"encoder": tuned, "training": training}, "test")
+    config = recipe.parse(small | {"encoder": tuned, "training": training}, "test")
     folder = RunFolder(tmp_path / "run")
     told: list[str] = []
-    train.run(made, folder, told.append)
+    train.run(config, folder, told.append)
     assert any("fine-tuned" in line for line in told)
     member = Predictor.load(folder.model).members[0]
     change = [
@@ -101,11 +101,11 @@ def test_its_learning_rate_is_used(small: dict, tmp_path: Path) -> None:
     still = copy.deepcopy(small)
     still["encoder"]["learning_rate"] = 1e-30
     still["training"] |= {"max_epochs": 1, "weight_decay": 0.0}
-    made = recipe.parse(still, "test")
-    train.seed_everything(made.seeds[0])
-    start = tensor_model.build(made.encoder, made.readout, TOTAL)
+    config = recipe.parse(still, "test")
+    train.seed_everything(config.seeds[0])
+    start = tensor_model.build(config.encoder, config.readout, TOTAL)
     folder = RunFolder(tmp_path / "run")
-    train.run(made, folder, lambda _: None)
+    train.run(config, folder, lambda _: None)
     member = Predictor.load(folder.model).members[0]
     same = [torch.equal(a, b) for a, b in zip(start.encoder.parameters(), member.encoder.parameters(), strict=True)]
     moved = [

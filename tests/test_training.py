@@ -203,8 +203,8 @@ def test_one_split_makes_an_ensemble(small: dict, tmp_path) -> None:
 def test_the_statistics_are_those_of_the_training_part(small: dict, tmp_path) -> None:
     train(small, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
-    made: Recipe = recipe.read(str(folder.recipe))
-    target = target_of(made)
+    config: Recipe = recipe.read(str(folder.recipe))
+    target = target_of(config)
     keys = set(read_json(folder.seed(0).split)["train"])
     from zoo.data.petousis2017 import Petousis2017
 

@@ -508,7 +508,7 @@ def test_what_cannot_work_is_said_at_once(moody: Path) -> None:
 def test_recipes_that_ship_are_read(name: str) -> None:
     from zoo.discovery.rounds import discovery_config
 
-    made = discovery_config.read(name)
-    assert made.name == name and made.training().target == "total"
-    assert made.training().split.seed == 0 and made.training().seeds == (0, 1, 2, 3, 4)
-    assert discovery_config.parse(made.content, name) == made
+    config = discovery_config.read(name)
+    assert config.name == name and config.training().target == "total"
+    assert config.training().split.seed == 0 and config.training().seeds == (0, 1, 2, 3, 4)
+    assert discovery_config.parse(config.content, name) == config

@@ -24,7 +24,7 @@ from zoo.contract.target import TensorTarget
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.tensors import DIELECTRIC
 from zoo.discovery.rounds import curves, round_figures, structure_figures
-from zoo.discovery.rounds.evaluated_candidates import Asked
+from zoo.discovery.rounds.evaluated_candidates import EvaluatedCandidate
 from zoo.discovery.screen_figures import pareto
 from zoo.evaluation.derived import anisotropy, polycrystalline
 
@@ -54,14 +54,14 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     return figures
 
 
-def asked(rounds: int, top: int = 20) -> list[Asked]:
+def asked(rounds: int, top: int = 20) -> list[EvaluatedCandidate]:
     """Of real labels, predicted with 20 % of noise; every seventh calculation fails."""
     random = np.random.default_rng(0)
     found = []
     for number, i in enumerate(400 + random.permutation(600)[: rounds * top]):
         mean, ended = float(VALUES[i] * math.exp(0.2 * random.normal())), number % 7 != 3
         found.append(
-            Asked(
+            EvaluatedCandidate(
                 number // top + 1,
                 number % top + 1,
                 RECORDS[i].key,
@@ -80,10 +80,10 @@ def asked(rounds: int, top: int = 20) -> list[Asked]:
     return found
 
 
-def one(value: float = math.nan, number: int = 1, rank: int = 1, **changes: Any) -> Asked:
+def one(value: float = math.nan, number: int = 1, rank: int = 1, **changes: Any) -> EvaluatedCandidate:
     """A crystal with an isotropic tensor, or a failed one."""
     ended = not math.isnan(value)
-    made = Asked(
+    made = EvaluatedCandidate(
         number, rank, f"k-{number}-{rank}", "NaCl", 2.0, 0.5, 2.0, np.eye(3), None, "done" if ended else "failed"
     )
     return replace(made, **{"tensor": value * np.eye(3) if ended else None, "value": value, **changes})

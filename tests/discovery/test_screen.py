@@ -218,8 +218,8 @@ def test_facts_of_chosen_whatever_their_texts(recipe: dict, tmp_path: Path) -> N
     path = str(save(recipe, tmp_path))
     assert zoo("screen", path, "--out", "out", cwd=tmp_path).returncode == 0
     predictor = package.load(MODEL, device="cpu")
-    made, folder = screen_config.read(path), ScreenFolder(tmp_path / "out")
-    facts = screen_results.facts_of_chosen(made, folder, predictor.card.target)
+    config, folder = screen_config.read(path), ScreenFolder(tmp_path / "out")
+    facts = screen_results.facts_of_chosen(config, folder, predictor.card.target)
     assert predictor.reference is not None and len(facts) == 3
     for one in facts:
         (row,) = (row for row in parts(tmp_path / "out") if row["key"] == one["key"])
@@ -395,12 +395,13 @@ def test_the_shipped_recipe_is_listed_commented_and_runs(tmp_path: Path) -> None
 
     path = recipes.shipped()["screen_total"]
     assert_commented(path)
-    made = screen_config.read("screen_total")
+    config = screen_config.read("screen_total")
     said = recipes.read_content("screen_total")[0]
     # Every key is there, with the default that the code has.
     assert said.keys() == screen_config.Screen.model_fields.keys()
     assert (
-        said["filters"].keys() == screen_config.Filters.model_fields.keys() and made.filters == screen_config.Filters()
+        said["filters"].keys() == screen_config.Filters.model_fields.keys()
+        and config.filters == screen_config.Filters()
     )
     assert "screen_total" in zoo("recipes", cwd=tmp_path).stdout
     result = zoo("screen", "screen_total", f"model={MODEL}", "top=3", cwd=tmp_path)
@@ -497,7 +498,7 @@ def stand_in(folder: Path, change: dict) -> None:
     folder.mkdir()
     (folder / "model.json").write_text(json.dumps(card))
     read = checkpoint.read_card(folder)
-    made = tensor_model.build(read.recipe.encoder, read.recipe.readout, read.target)
-    checkpoint.save(folder, read, [made.learned().state_dict()])
+    config = tensor_model.build(read.recipe.encoder, read.recipe.readout, read.target)
+    checkpoint.save(folder, read, [config.learned().state_dict()])
     for name in ("reference.safetensors", "reference.json"):
         shutil.copy(MODEL / name, folder)

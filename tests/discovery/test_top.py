@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from zoo.data.duplicates import Identity, KnownCrystals
-from zoo.discovery.scoring import Left
+from zoo.discovery.scoring import Rejected
 from zoo.discovery.screen import _second
 from zoo.discovery.top_k import Best, Member
 
@@ -19,7 +19,7 @@ def gone_through(members: list[Member], size: int, chunk: int) -> tuple[list[str
             if not best.takes(one.score, one.index):
                 break
             twins = best.twins(one.key, one.identity)
-            if isinstance(_second(one.key, one.score, twins), Left):
+            if isinstance(_second(one.key, one.score, twins), Rejected):
                 continue
             best.add(one, twins[0] if twins else None)
             replaced += [(one.index, twin.index) for twin in twins]

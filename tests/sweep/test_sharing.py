@@ -85,7 +85,7 @@ def test_ctrl_c_is_no_failure_and_the_rest_comes_later(plan_of, tmp_path: Path) 
 
 def with_recipe(cell: Cell, run: Any, on_epoch: Any) -> dict:
     """As a real training, it writes the recipe first."""
-    run.recipe.write_text(recipe.dump(cell.made))
+    run.recipe.write_text(recipe.dump(cell.config))
     return stand_in(cell, run, on_epoch)
 
 
@@ -147,12 +147,12 @@ def test_two_processes_share_a_study(plan_of, tmp_path: Path) -> None:
     assert sorted(trained(folder)) == [f"trial-{number:03d}" for number in range(1, 9)]
     search = Search(plan, folder)
     assert [trial.state.name for trial in search.study.trials] == ["COMPLETE"] * 8
-    rates = [cell.made.training.learning_rate for cell in search.cells()]
+    rates = [cell.config.training.learning_rate for cell in search.cells()]
     assert len(set(rates)) == 8, "two processes asked for the same numbers"
     assert search.study.best_value == pytest.approx(min(rates), abs=1e-9)
     for cell in search.cells():
-        assert cell.made.training.batch_size % 4 == 0
-        assert cell.made.readout.settings["width"] == {"small": 4, "large": 16}[cell.labels["size"]]
+        assert cell.config.training.batch_size % 4 == 0
+        assert cell.config.readout.settings["width"] == {"small": 4, "large": 16}[cell.labels["size"]]
 
 
 def test_a_stopped_search_ends_as_one_that_was_not(plan_of, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_stopped_search_ends_as_one_that_was_not(plan_of, tmp_path: Path) -> N
         Search(plan, parts).run(train, lambda: None, lambda line: None)
     Search(plan, parts).run(train, lambda: None, lambda line: None)
     assert calls[2] == calls[3] == "trial-003"
-    assert [c.made for c in Search(plan, parts).cells()] == [c.made for c in Search(plan, whole).cells()]
+    assert [c.config for c in Search(plan, parts).cells()] == [c.config for c in Search(plan, whole).cells()]
 
 
 def test_a_failed_trial_counts_and_the_search_goes_on(plan_of, tmp_path: Path) -> None:
@@ -225,6 +225,6 @@ def test_the_overrides_of_the_best_trial_make_its_recipe(plan_of, tmp_path: Path
     search.run(stand_in, lambda: None, lambda line: None)
     assert search.best is not None
     overrides = tuple(shlex.split(search.best.partition(": ")[2]))
-    best = min((cell.made for cell in search.cells()), key=lambda made: made.training.learning_rate)
+    best = min((cell.config for cell in search.cells()), key=lambda made: made.training.learning_rate)
     again = recipe.read(str(tmp_path / "mine.yaml"), overrides)
     assert (again.training, again.readout) == (best.training, best.readout)

@@ -31,7 +31,7 @@ def compared(plan_of, tmp_path: Path):
         place.path.mkdir(parents=True)
         place.begin(cell)
         stand_in(cell, place.run, lambda seed, row: None)
-        write(place.run, cell.made.seeds, errors)
+        write(place.run, cell.config.seeds, errors)
     return plan, folder
 
 
@@ -108,7 +108,7 @@ def test_a_figure_shows_every_cell(plan_of, tmp_path: Path, monkeypatch: pytest.
         float(value)
         for axes in drawn[0].axes
         for line in axes.get_lines()
-        if line.get_marker() in figure.MARKERS and line.get_markersize() in (5, 6)
+        if line.get_marker() == "o" and line.get_markersize() == 6
         for value in np.atleast_1d(line.get_ydata() if "split.train" in grid else line.get_xdata())
     )
     assert means == pytest.approx([1.25 + k for k in range(len(expand(plan)))])

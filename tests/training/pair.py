@@ -18,8 +18,8 @@ from zoo.workflows.train import run
 
 
 def train(folder: Path, name: str, on_epoch=None) -> dict:
-    made = recipe.parse(yaml.safe_load((folder / f"{name}.yaml").read_text()), name)
-    return run(made, RunFolder(folder / "two" / name), lambda line: None, on_epoch)
+    config = recipe.parse(yaml.safe_load((folder / f"{name}.yaml").read_text()), name)
+    return run(config, RunFolder(folder / "two" / name), lambda line: None, on_epoch)
 
 
 def written_below(folder: Path) -> list[str]:

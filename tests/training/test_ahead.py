@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from zoo.training.prefetch import ahead
+from zoo.training.prefetch import prefetch
 
 
 def test_the_order_is_kept_and_none_is_an_item() -> None:
     items = [0, None, 2, 3, None]
-    assert list(ahead(iter(items))) == items
-    assert list(ahead([])) == []
+    assert list(prefetch(iter(items))) == items
+    assert list(prefetch([])) == []
 
 
 def test_the_next_ones_are_made_while_one_is_in_use() -> None:
@@ -24,7 +24,7 @@ def test_the_next_ones_are_made_while_one_is_in_use() -> None:
             event.set()
             yield number
 
-    loop = ahead(items(), depth=2)
+    loop = prefetch(items(), depth=2)
     assert next(loop) == 0
     assert made[1].wait(60) and made[2].wait(60), "in a thread: nobody has asked for them"
     assert not made[4].is_set(), "no more than two ahead"
@@ -36,7 +36,7 @@ def test_an_error_comes_where_its_item_would() -> None:
         yield 1
         raise ValueError("the disk")
 
-    loop = ahead(items())
+    loop = prefetch(items())
     assert next(loop) == 1
     with pytest.raises(ValueError, match="the disk"):
         next(loop)

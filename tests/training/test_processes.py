@@ -51,8 +51,8 @@ class Killed(BaseException):
 
 
 def train(folder: Path, name: str, on_epoch=None) -> dict:
-    made = recipe.parse(yaml.safe_load((folder.parent / f"{name}.yaml").read_text()), name)
-    return run(made, RunFolder(folder / name), lambda line: None, on_epoch)
+    config = recipe.parse(yaml.safe_load((folder.parent / f"{name}.yaml").read_text()), name)
+    return run(config, RunFolder(folder / name), lambda line: None, on_epoch)
 
 
 def kill_at_two(seed: int, row: dict) -> None:

@@ -47,58 +47,58 @@ def discover_command(
     if resume is not None:
         folder = DiscoveryFolder.existing(resume)
         recipe, overrides = of_folder(recipe, overrides)
-        made = discovery_config.read(recipe or str(folder.recipe), overrides)
-        if folder.summary.is_file() and len(folder.finished_rounds) >= made.rounds:
+        config = discovery_config.read(recipe or str(folder.recipe), overrides)
+        if folder.summary.is_file() and len(folder.finished_rounds) >= config.rounds:
             raise ZooError(f"{resume} is finished: {folder.asked} holds what was found; for more rounds say rounds=N")
-        _discover_and_show(made, folder, give_up)
+        _discover_and_show(config, folder, give_up)
         return
     if recipe is None:
         raise ZooError("say which recipe: zoo discover backtest_total (zoo recipes lists them)")
-    made = discovery_config.read(recipe, overrides)
-    path = new_folder(made.name, out, "discover")
+    config = discovery_config.read(recipe, overrides)
+    path = new_folder(config.name, out, "discover")
     with unless_refused(path):
-        _discover_and_show(made, DiscoveryFolder(path), give_up)
+        _discover_and_show(config, DiscoveryFolder(path), give_up)
 
 
-def _discover_and_show(made: Discovery, folder: DiscoveryFolder, giving_up: bool) -> None:
+def _discover_and_show(config: Discovery, folder: DiscoveryFolder, giving_up: bool) -> None:
     from zoo.cli.report import train
     from zoo.discovery.rounds.loop import Loop, Waiting
     from zoo.discovery.screen_results import NothingLeft
     from zoo.errors import ZooError
 
-    chosen = f"the top {made.top} by {made.acquisition.name} for {made.objective.name}"
-    click.echo(f"{made.name}: {made.rounds} rounds, {chosen}; everything goes to {folder.path}")
-    loop = Loop(made, folder, lambda recipe, place: train(recipe, place, click.echo), click.echo)
+    chosen = f"the top {config.top} by {config.acquisition.name} for {config.objective.name}"
+    click.echo(f"{config.name}: {config.rounds} rounds, {chosen}; everything goes to {folder.path}")
+    loop = Loop(config, folder, lambda recipe, place: train(recipe, place, click.echo), click.echo)
     again = f"zoo discover --resume {folder.path}"
     with loop.begun():
         try:
-            found = loop.go_on(lambda: _track(made, folder), giving_up)
+            found = loop.go_on(lambda: _track(config, folder), giving_up)
         except Waiting as waiting:
             click.echo(f"\n{waiting}\nwhen these are done: {again}")
             click.echo(f"to close the round without them: {again} --give-up")
             return
         except KeyboardInterrupt:
             click.echo(f"\nstopped; go on with: {again}", err=True)
-            _tell_of_the_stop(made, folder, "KILLED")
+            _tell_of_the_stop(config, folder, "KILLED")
             raise
         except ZooError as error:
-            _tell_of_the_stop(made, folder, "FAILED")
+            _tell_of_the_stop(config, folder, "FAILED")
             if isinstance(error, NothingLeft):  # nor would there be a second time
                 raise
             raise ZooError(f"{error}; what is done is kept, go on with: {again}") from error
-    _show(found, made, folder)
+    _show(found, config, folder)
 
 
-def _track(made: Discovery, folder: DiscoveryFolder) -> None:
+def _track(config: Discovery, folder: DiscoveryFolder) -> None:
     """A server that does not answer stops nothing."""
     from zoo.errors import ZooError
 
-    if not made.tracking.enabled:
+    if not config.tracking.enabled:
         return
     from zoo.discovery.rounds.track_discovery import send_discovery
 
     try:
-        sent = send_discovery(made, folder)
+        sent = send_discovery(config, folder)
     except ZooError as error:
         click.echo(f"warning: {error}; nothing is lost, send it later: zoo track {folder.path}", err=True)
     else:
@@ -106,18 +106,18 @@ def _track(made: Discovery, folder: DiscoveryFolder) -> None:
             click.echo(f"mlflow    {sent.line}")
 
 
-def _tell_of_the_stop(made: Discovery, folder: DiscoveryFolder, status: str) -> None:
+def _tell_of_the_stop(config: Discovery, folder: DiscoveryFolder, status: str) -> None:
     """A server that does not answer is not spoken of: something else has to be put right."""
     from zoo.errors import ZooError
 
-    if made.tracking.enabled and folder.tracked.is_file():
+    if config.tracking.enabled and folder.tracked.is_file():
         from zoo.discovery.rounds.track_discovery import stopped
 
         with suppress(ZooError):
-            stopped(made, folder, status)
+            stopped(config, folder, status)
 
 
-def _show(found: dict[str, Any], made: Discovery, folder: DiscoveryFolder) -> None:
+def _show(found: dict[str, Any], config: Discovery, folder: DiscoveryFolder) -> None:
     from rich.markup import escape
     from rich.table import Table
 
@@ -133,8 +133,8 @@ def _show(found: dict[str, Any], made: Discovery, folder: DiscoveryFolder) -> No
             table.add_row(*row.values())
         console().print(table)
     table = Table(box=None, header_style="bold")
-    for column in ("best", "formula", made.objective.name, "round"):
-        table.add_column(column, justify="right" if column in (made.objective.name, "round") else "left")
+    for column in ("best", "formula", config.objective.name, "round"):
+        table.add_column(column, justify="right" if column in (config.objective.name, "round") else "left")
     for one in found["best"]:
         table.add_row(escape(one["key"]), one["formula"], f"{one['value']:.4g}", str(one["round"]))
     console().print(table)

@@ -19,12 +19,12 @@ from zoo.storage.run_folder import RunFolder
 from zoo.workflows import train as runs
 
 if TYPE_CHECKING:  # MLflow takes a second to import
-    from zoo.tracking.epoch_logger import LiveTracking
+    from zoo.tracking.epoch_logger import EpochLogger
 
 Errors = Mapping[str, Mapping[str, float | None]]
 
 
-def run_and_show(made: Recipe, folder: RunFolder) -> None:
+def run_and_show(config: Recipe, folder: RunFolder) -> None:
     """Train, print the table, and send the run to MLflow.
 
     Raises:
@@ -32,10 +32,10 @@ def run_and_show(made: Recipe, folder: RunFolder) -> None:
             the folder.
     """
     begin = time.monotonic()
-    click.echo(f"{made.name}: {made.encoder.name} + {made.readout.name}, everything goes to {folder.path}")
-    live = live_tracking(made, folder) if made.tracking.enabled else None
+    click.echo(f"{config.name}: {config.encoder.name} + {config.readout.name}, everything goes to {folder.path}")
+    live = epoch_logger(config, folder) if config.tracking.enabled else None
     try:
-        content = train(made, folder, click.echo, live)
+        content = train(config, folder, click.echo, live)
     except KeyboardInterrupt:
         if folder.recipe.is_file():
             click.echo(f"\nstopped; go on with: zoo run --resume {folder.path}", err=True)
@@ -45,29 +45,29 @@ def run_and_show(made: Recipe, folder: RunFolder) -> None:
         console().print(table_of_coverage(content["calibration"]))
     click.echo(f"took      {time.monotonic() - begin:.0f} s")
     click.echo(f"figures   {folder.figures}")
-    if made.tracking.enabled:
+    if config.tracking.enabled:
         from zoo.tracking.send import send
 
         try:
-            sent = send(folder, made.tracking)
+            sent = send(folder, config.tracking)
         except ZooError as error:
             raise ZooError(f"{error}; nothing is lost, send it later: zoo track {folder.path}") from error
         click.echo(f"mlflow    {sent.line}")
     click.echo(f"\nnext: zoo predict {folder.path} YOUR.cif")
 
 
-def live_tracking(made: Recipe, folder: RunFolder, parent: str | None = None) -> LiveTracking:
+def epoch_logger(config: Recipe, folder: RunFolder, parent: str | None = None) -> EpochLogger:
     """Epochs to MLflow; below the run `parent`, where one is given."""
-    from zoo.tracking.epoch_logger import LiveTracking
+    from zoo.tracking.epoch_logger import EpochLogger
 
-    return LiveTracking(made.tracking, made, folder, parent)
+    return EpochLogger(config.tracking, config, folder, parent)
 
 
 def train(
-    made: Recipe,
+    config: Recipe,
     folder: RunFolder,
     echo: Callable[[str], None],
-    live: LiveTracking | None = None,
+    live: EpochLogger | None = None,
     also: Callable[[int, dict[str, float]], None] | None = None,
 ) -> dict[str, Any]:
     """Train a recipe; every epoch goes to MLflow (`live`), to `also` and, where no bar can be drawn, to the log."""
@@ -78,13 +78,13 @@ def train(
         if live is not None:
             live.epoch(seed, row)
         # Where no bar can be drawn (a log, CI) a line now and then says that it goes on.
-        number, last = int(row["epoch"]), made.training.max_epochs
+        number, last = int(row["epoch"]), config.training.max_epochs
         if not sys.stderr.isatty() and (number == 1 or number % max(1, last // 8) == 0):
             errors = f"train {row['train_loss']:.3f}, validation {row['val_mae_ten']:.3f}"
             click.echo(f"seed {seed}    epoch {number} of {last}: {errors}")
 
     try:
-        return runs.run(made, folder, echo, on_epoch)
+        return runs.run(config, folder, echo, on_epoch)
     except BaseException as error:
         if live is not None:
             live.stopped("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")

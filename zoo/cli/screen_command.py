@@ -42,10 +42,10 @@ def screen_command(recipe: str | None, overrides: tuple[str, ...], out: Path | N
         raise ZooError("say which recipe: zoo screen screen_total (zoo recipes lists them)")
     if resume is None:
         assert recipe is not None
-        made = screen_config.read(recipe, overrides)
-        path = new_folder(made.name, out, "screen")
+        config = screen_config.read(recipe, overrides)
+        path = new_folder(config.name, out, "screen")
         with unless_refused(path):
-            _screen_and_show(made, ScreenFolder(path))
+            _screen_and_show(config, ScreenFolder(path))
         return
     folder = ScreenFolder(resume)
     if not folder.recipe.is_file():
@@ -56,25 +56,25 @@ def screen_command(recipe: str | None, overrides: tuple[str, ...], out: Path | N
     _screen_and_show(screen_config.read(recipe or str(folder.recipe), overrides), folder)
 
 
-def _screen_and_show(made: Screen, folder: ScreenFolder) -> None:
+def _screen_and_show(config: Screen, folder: ScreenFolder) -> None:
     from zoo.discovery.screen import screen
     from zoo.errors import ZooError
 
-    if made.workers.kind == "local" and made.workers.count > 1:
-        raise ZooError(f"workers.count={made.workers.count}: several models predict with workers.kind=ray only")
-    chosen = f"the top {made.top} by {made.acquisition.name} for {made.objective.name}"
-    click.echo(f"{made.name}: {chosen}; everything goes to {folder.path}")
+    if config.workers.kind == "local" and config.workers.count > 1:
+        raise ZooError(f"workers.count={config.workers.count}: several models predict with workers.kind=ray only")
+    chosen = f"the top {config.top} by {config.acquisition.name} for {config.objective.name}"
+    click.echo(f"{config.name}: {chosen}; everything goes to {folder.path}")
     try:
-        found = screen(made, folder, click.echo)
+        found = screen(config, folder, click.echo)
     except KeyboardInterrupt:
         if not folder.recipe.is_file():
             raise  # nothing has begun
         click.echo(f"\nstopped; go on with: zoo screen --resume {folder.path}", err=True)
         raise
-    _show(found, made, folder)
+    _show(found, config, folder)
 
 
-def _show(found: dict[str, Any], made: Screen, folder: ScreenFolder) -> None:
+def _show(found: dict[str, Any], config: Screen, folder: ScreenFolder) -> None:
     from rich.markup import escape
     from rich.table import Table
 

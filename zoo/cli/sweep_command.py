@@ -86,8 +86,8 @@ class Trainer:
 
     def __call__(self, cell: Cell, folder: RunFolder, on_epoch: EpochHook) -> dict[str, Any]:
         """Train one cell, with the signature of `zoo.sweep.run_grid.Train`."""
-        live = report.live_tracking(cell.made, folder, self._parent) if self._live else None
-        return report.train(cell.made, folder, self._say, live, on_epoch)
+        live = report.epoch_logger(cell.config, folder, self._parent) if self._live else None
+        return report.train(cell.config, folder, self._say, live, on_epoch)
 
     def _say(self, line: str) -> None:
         """Print a line once, though all cells have it in common."""

@@ -6,16 +6,18 @@ from collections.abc import Iterator
 
 from zoo.contract.discovery import Candidate
 from zoo.discovery.candidate_source import Found
-from zoo.discovery.filters import Sieve
+from zoo.discovery.filters import CandidateFilter
 from zoo.discovery.rows import Row
-from zoo.discovery.scoring import Judge, Left
+from zoo.discovery.scoring import Rejected, Scoring
 from zoo.errors import ZooError
 from zoo.runtime.timing import Stopwatch
 
 ATOMS_AT_ONCE = 10_000  # a chunk of large crystals ends here
 
 
-def sifted(entries: Iterator[Found], start: int, size: int, sieve: Sieve, watch: Stopwatch) -> Iterator[list[Row]]:
+def sifted(
+    entries: Iterator[Found], start: int, size: int, sieve: CandidateFilter, watch: Stopwatch
+) -> Iterator[list[Row]]:
     """Candidates in their order; those without an outcome are through the sieve.
 
     Args:
@@ -32,7 +34,7 @@ def sifted(entries: Iterator[Found], start: int, size: int, sieve: Sieve, watch:
         start += len(rows)
 
 
-def predict(rows: list[Row], judge: Judge, watch: Stopwatch) -> None:
+def predict(rows: list[Row], judge: Scoring, watch: Stopwatch) -> None:
     """Give those that are through the sieve their outcome."""
     asked = [row for row in rows if row.outcome is None]
     candidates = [Candidate(row.key, row.structure, row.properties) for row in asked if row.structure is not None]
@@ -40,7 +42,7 @@ def predict(rows: list[Row], judge: Judge, watch: Stopwatch) -> None:
         row.outcome = outcome
 
 
-def _next(entries: Iterator[Found], start: int, size: int, sieve: Sieve, watch: Stopwatch) -> list[Row]:
+def _next(entries: Iterator[Found], start: int, size: int, sieve: CandidateFilter, watch: Stopwatch) -> list[Row]:
     """One chunk; empty at the end."""
     rows: list[Row] = []
     atoms = 0
@@ -57,7 +59,7 @@ def _next(entries: Iterator[Found], start: int, size: int, sieve: Sieve, watch: 
     return rows
 
 
-def _sift(row: Row, found: Found, sieve: Sieve, watch: Stopwatch) -> None:
+def _sift(row: Row, found: Found, sieve: CandidateFilter, watch: Stopwatch) -> None:
     with watch("filters"):
         reason = sieve.before_reading(row.key, row.properties)
     if reason is None:
@@ -65,9 +67,9 @@ def _sift(row: Row, found: Found, sieve: Sieve, watch: Stopwatch) -> None:
             with watch("reading"):
                 row.structure = found.read()
         except ZooError as error:
-            row.outcome = Left("failed", "not readable", str(error))
+            row.outcome = Rejected("failed", "not readable", str(error))
             return
         with watch("filters"):
             reason = sieve.of_structure(row.structure)
     if reason is not None:
-        row.outcome = Left("filtered", reason)
+        row.outcome = Rejected("filtered", reason)

@@ -26,7 +26,7 @@ def number(properties: Mapping[str, Any], name: str) -> float | None:
     return found if math.isfinite(found) else None
 
 
-class Sieve:
+class CandidateFilter:
     """Says, in a few words that are counted, why a candidate is left out; None where it stays."""
 
     def __init__(

@@ -13,7 +13,7 @@ from zoo.data.duplicates import Identity, KnownCrystals
 
 
 @dataclass(frozen=True)
-class Taken:
+class KnownOrChosen:
     """Crystals that need no calculation, because they are known or have been chosen already.
 
     Attributes:

@@ -15,9 +15,9 @@ import numpy as np
 from zoo.discovery import ray_cluster
 from zoo.discovery.candidates import source_of
 from zoo.discovery.chunks import predict, sifted
-from zoo.discovery.filters import Sieve
+from zoo.discovery.filters import CandidateFilter
 from zoo.discovery.rows import Row
-from zoo.discovery.scoring import Judge
+from zoo.discovery.scoring import Scoring
 from zoo.discovery.screen_config import Screen
 from zoo.errors import ZooError
 from zoo.inference.predictor import Predictor
@@ -45,11 +45,13 @@ Batch = dict[str, Any]
 """A batch of Ray Data: the column `chunk` holds one Chunk."""
 
 
-def judged(made: Screen, judge: Judge, sieve: Sieve, start: int, folder: Path, watch: Stopwatch) -> Iterator[list[Row]]:
+def judged(
+    config: Screen, judge: Scoring, sieve: CandidateFilter, start: int, folder: Path, watch: Stopwatch
+) -> Iterator[list[Row]]:
     """All candidates from number `start` on, in their order, predicted.
 
     Args:
-        made: the recipe.
+        config: the recipe.
         judge: ours; those of the workers are made after it.
         sieve: leaves out.
         start: counted from 0.
@@ -59,19 +61,19 @@ def judged(made: Screen, judge: Judge, sieve: Sieve, start: int, folder: Path, w
     Raises:
         ZooError: no cluster, or not one that can do it; as source and judge.
     """
-    with ray_cluster.joined(made.workers):
+    with ray_cluster.joined(config.workers):
         import ray
 
         assert judge.predictor.folder is not None
         model = judge.predictor.folder.resolve()
-        candidates = [] if made.candidates.path is None else [Path(made.candidates.path)]
-        made = made.model_copy(update={"model": str(model), "best": judge.best})
+        candidates = [] if config.candidates.path is None else [Path(config.candidates.path)]
+        config = config.model_copy(update={"model": str(model), "best": judge.best})
         lost = 0
         while True:
             # After a loss too: what does not answer is then known to be gone, and is not given work again.
             ray_cluster.check(folder, [model, *candidates])
             try:
-                for chunk in _chunks(made, folder, sieve, start):
+                for chunk in _chunks(config, folder, sieve, start):
                     for name, seconds in chunk.seconds.items():
                         watch.seconds[name] += seconds
                     if chunk.refused:
@@ -93,12 +95,12 @@ def judged(made: Screen, judge: Judge, sieve: Sieve, start: int, folder: Path, w
                     ) from error
 
 
-def _chunks(made: Screen, folder: Path, sieve: Sieve, start: int) -> Iterator[Chunk]:
+def _chunks(config: Screen, folder: Path, sieve: CandidateFilter, start: int) -> Iterator[Chunk]:
     """From candidate `start` on, with as many models as there is room for now."""
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
-    models = min(made.workers.count, ray_cluster.processors() - 1)
+    models = min(config.workers.count, ray_cluster.processors() - 1)
     if models < 1:
         raise ZooError("the Ray cluster has one CPU: one that reads and one that predicts are the least")
     context = DataContext.get_current().copy()
@@ -111,15 +113,15 @@ def _chunks(made: Screen, folder: Path, sieve: Sieve, start: int) -> Iterator[Ch
         # A CPU is left for the one that reads, but it claims none: where its machine is lost and the models hold all
         # that are left, it would wait for ever to be begun anew.
         read = ray.data.from_items([start]).map_batches(
-            partial(_read, made=made, folder=folder.resolve(), sieve=sieve), batch_size=1, num_cpus=0
+            partial(_read, config=config, folder=folder.resolve(), sieve=sieve), batch_size=1, num_cpus=0
         )
         predicted = read.map_batches(
             Model,
-            fn_constructor_args=(made,),
+            fn_constructor_args=(config,),
             batch_size=1,
             compute=ActorPoolStrategy(size=models),
             num_cpus=1,
-            num_gpus=_gpus(made.device, models),
+            num_gpus=_gpus(config.device, models),
             max_restarts=0,  # else, where a machine is lost and no room is left, Ray Data would wait for ever
         )
         for row in predicted.iter_rows():
@@ -134,11 +136,11 @@ def _gpus(device: str, models: int) -> float:
     return 1 / math.ceil(models / there) if there and not device.startswith("cpu") else 0
 
 
-def _read(batch: Batch, made: Screen, folder: Path, sieve: Sieve) -> Iterator[Batch]:
+def _read(batch: Batch, config: Screen, folder: Path, sieve: CandidateFilter) -> Iterator[Batch]:
     """Runs on the cluster. Begun anew after its death it gives the same; what was given is not asked for again."""
     start, watch = int(batch["item"][0]), Stopwatch()
     try:
-        for rows in sifted(source_of(made.candidates, folder).found(start), start, made.chunk, sieve, watch):
+        for rows in sifted(source_of(config.candidates, folder).found(start), start, config.chunk, sieve, watch):
             yield _batch(Chunk(rows, _taken(watch)))
     except ZooError as error:
         yield _batch(Chunk([], _taken(watch), str(error)))
@@ -147,10 +149,10 @@ def _read(batch: Batch, made: Screen, folder: Path, sieve: Sieve) -> Iterator[Ba
 class Model:
     """Predicts; an actor of the cluster. Ray gives it as many threads (OMP_NUM_THREADS) as CPUs, one."""
 
-    def __init__(self, made: Screen) -> None:
+    def __init__(self, config: Screen) -> None:
         self._refused = ""
         try:
-            self._judge = Judge.of(made, Predictor.load(Path(made.model), made.device))
+            self._judge = Scoring.of(config, Predictor.load(Path(config.model), config.device))
         except ZooError as error:
             self._refused = str(error)
 

@@ -12,7 +12,7 @@ from pymatgen.core import Structure
 
 from zoo.contract.target import TensorTarget
 from zoo.discovery.candidate_source import printable
-from zoo.discovery.scoring import Judged, Left
+from zoo.discovery.scoring import Judged, Rejected
 from zoo.evaluation.predictions import component_names
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Row:
     key: str
     properties: Mapping[str, Any]
     structure: Structure | None = None
-    outcome: Judged | Left | None = None
+    outcome: Judged | Rejected | None = None
     keep: bool = False
     replaces: int | None = None
 
@@ -63,11 +63,14 @@ def table_of(rows: Sequence[Row], target: TensorTarget) -> pa.Table:
             [None if row.structure is None else row.structure.composition.reduced_formula for row in rows],
         ),
         "n_atoms": (pa.int32(), [None if row.structure is None else len(row.structure) for row in rows]),
-        "status": (pa.string(), [row.outcome.status if isinstance(row.outcome, Left) else "predicted" for row in rows]),
-        "reason": (pa.string(), [row.outcome.reason if isinstance(row.outcome, Left) else None for row in rows]),
+        "status": (
+            pa.string(),
+            [row.outcome.status if isinstance(row.outcome, Rejected) else "predicted" for row in rows],
+        ),
+        "reason": (pa.string(), [row.outcome.reason if isinstance(row.outcome, Rejected) else None for row in rows]),
         "detail": (
             pa.string(),
-            [printable(row.outcome.detail) if isinstance(row.outcome, Left) else None for row in rows],
+            [printable(row.outcome.detail) if isinstance(row.outcome, Rejected) else None for row in rows],
         ),
     }
     judged = [row.outcome if isinstance(row.outcome, Judged) else None for row in rows]

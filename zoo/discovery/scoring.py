@@ -36,7 +36,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Left:
+class Rejected:
     """A candidate that is not in the running.
 
     Attributes:
@@ -51,7 +51,7 @@ class Left:
 
 
 @dataclass(frozen=True)
-class Judge:
+class Scoring:
     """Scores candidates by a model, an objective and an acquisition.
 
     Attributes:
@@ -66,7 +66,7 @@ class Judge:
     name: str
 
     @classmethod
-    def of(cls, made: Screen, predictor: Predictor) -> Judge:
+    def of(cls, config: Screen, predictor: Predictor) -> Scoring:
         """For a recipe.
 
         Raises:
@@ -75,21 +75,22 @@ class Judge:
         target = predictor.card.target
         objective, acquisition = (
             plugins.load(kind, one.name)(plugins.hypers(kind, one.name, one.settings))
-            for kind, one in (("objective", made.objective), ("acquisition", made.acquisition))
+            for kind, one in (("objective", config.objective), ("acquisition", config.acquisition))
         )
         if target.per_atom:
             raise ZooError(f"'{target.name}' is one tensor an atom: crystals are screened by one tensor each")
         why = objective.cannot_use(target)
         if why is not None:
-            raise ZooError(f"the objective '{made.objective.name}' {why}")
+            raise ZooError(f"the objective '{config.objective.name}' {why}")
         if acquisition.needs_ensemble and len(predictor.members) == 1:
             raise ZooError(
-                f"the acquisition '{made.acquisition.name}' needs an ensemble, {made.model} has one member: train it "
+                f"the acquisition '{config.acquisition.name}' needs an ensemble, {config.model} has one member: train "
+                "it "
                 "with 'seeds=[0,1,2,3,4]' split.seed=0, or choose acquisition.name=greedy"
             )
-        judge = cls(predictor, objective, acquisition, made.best, made.seed, made.objective.name)
-        if acquisition.needs_best and made.best is None:
-            return replace(judge, best=judge._best_of_training(made.acquisition.name))
+        judge = cls(predictor, objective, acquisition, config.best, config.seed, config.objective.name)
+        if acquisition.needs_best and config.best is None:
+            return replace(judge, best=judge._best_of_training(config.acquisition.name))
         return judge
 
     def _best_of_training(self, acquisition: str) -> float:
@@ -102,15 +103,15 @@ class Judge:
             )
         return float(np.nanmax(self._values(labels.astype(np.float64), [{} for _ in labels])))
 
-    def judge(self, candidates: Sequence[Candidate], watch: Stopwatch) -> list[Judged | Left]:
+    def judge(self, candidates: Sequence[Candidate], watch: Stopwatch) -> list[Judged | Rejected]:
         """For each candidate what there is to say of it, or why there is nothing; some hundred at most."""
-        found: list[Judged | Left] = [Left("failed", "not predicted")] * len(candidates)
+        found: list[Judged | Rejected] = [Rejected("failed", "not predicted")] * len(candidates)
         reference = self.predictor.reference
         tensors: dict[int, np.ndarray] = {}
         novelty: dict[int, float | None] = {}
         for i, answer in enumerate(self.predictor.ask([each.structure for each in candidates], watch)):
             if isinstance(answer, ZooError):
-                found[i] = Left("failed", "not predicted", str(answer))
+                found[i] = Rejected("failed", "not predicted", str(answer))
                 continue
             tensors[i], descriptor = answer[0].astype(np.float64), answer[1]
             with watch("novelty"):
@@ -132,7 +133,9 @@ class Judge:
             if defined[k] and np.isfinite(scores[k]):
                 found[i] = Judged(tensors[i].mean(0), float(means[k]), float(stds[k]), float(scores[k]), novelty[i])
             else:
-                found[i] = Left("failed", "not defined", f"'{self.name}' is not defined for what the model predicts")
+                found[i] = Rejected(
+                    "failed", "not defined", f"'{self.name}' is not defined for what the model predicts"
+                )
         return found
 
     def _values(self, tensors: np.ndarray, properties: Sequence[Mapping[str, Any]]) -> np.ndarray:

@@ -20,11 +20,11 @@ from zoo.discovery import screen_results
 from zoo.discovery.candidate_source import Found, Source
 from zoo.discovery.candidates import source_of
 from zoo.discovery.chunks import predict, sifted
-from zoo.discovery.filters import Sieve
-from zoo.discovery.known_crystals import Taken, identity_of
+from zoo.discovery.filters import CandidateFilter
+from zoo.discovery.known_crystals import KnownOrChosen, identity_of
 from zoo.discovery.molecular import is_molecular
 from zoo.discovery.rows import Row, table_of
-from zoo.discovery.scoring import Judge, Judged, Left
+from zoo.discovery.scoring import Judged, Rejected, Scoring
 from zoo.discovery.screen_config import Screen
 from zoo.discovery.screen_folder import ScreenFolder
 from zoo.discovery.top_k import Best, Member
@@ -36,11 +36,11 @@ from zoo.storage.weights import sha256_of
 Echo = Callable[[str], None]
 
 
-def screen(made: Screen, folder: ScreenFolder, echo: Echo, taken: Taken | None = None) -> dict[str, Any]:
+def screen(config: Screen, folder: ScreenFolder, echo: Echo, taken: KnownOrChosen | None = None) -> dict[str, Any]:
     """Screen what a recipe describes, or go on where an earlier call in the same folder was stopped.
 
     Args:
-        made: the recipe.
+        config: the recipe.
         folder: where everything goes.
         echo: takes the lines that tell what is going on.
         taken: candidates that are not in the running.
@@ -52,21 +52,23 @@ def screen(made: Screen, folder: ScreenFolder, echo: Echo, taken: Taken | None =
         ZooError: something that the user can put right.
     """
     # With Ray the models that predict are elsewhere: ours only says what it is.
-    predictor = zoo.load(made.model, "cpu" if made.workers.kind == "ray" else made.device)
-    judge = Judge.of(made, predictor)
-    source = source_of(made.candidates, folder.path)
+    predictor = zoo.load(config.model, "cpu" if config.workers.kind == "ray" else config.device)
+    judge = Scoring.of(config, predictor)
+    source = source_of(config.candidates, folder.path)
     members, target = len(predictor.members), predictor.card.target
-    echo(f"model     {made.model}: {target.name} tensor, {members} member{'s' if members > 1 else ''}")
+    echo(f"model     {config.model}: {target.name} tensor, {members} member{'s' if members > 1 else ''}")
     if judge.acquisition.needs_best:
-        echo(f"best      {judge.best:.4g} so far" + ("" if made.best is not None else ", among the training crystals"))
+        echo(
+            f"best      {judge.best:.4g} so far" + ("" if config.best is not None else ", among the training crystals")
+        )
     assert predictor.folder is not None
     with clear_disk_errors(folder.path), folder.alone():
         facts = {"model": fingerprint(predictor.folder), "best so far": judge.best}
         folder.begin(
-            made, facts | ({} if taken is None else {"set of known crystals": content_key(sorted(taken.keys))})
+            config, facts | ({} if taken is None else {"set of known crystals": content_key(sorted(taken.keys))})
         )
         begin = time.perf_counter()
-        walk = Walk(made, folder, judge, source, taken or Taken())
+        walk = Walk(config, folder, judge, source, taken or KnownOrChosen())
         done = walk.go_on()
         speed = {
             "candidates": done,
@@ -75,7 +77,7 @@ def screen(made: Screen, folder: ScreenFolder, echo: Echo, taken: Taken | None =
             "of_which": dict(walk.watch.seconds),
         }
         threshold = None if predictor.reference is None else predictor.reference.threshold
-        return screen_results.conclude(made, folder, target, threshold, speed)
+        return screen_results.conclude(config, folder, target, threshold, speed)
 
 
 def fingerprint(model: Path) -> str:
@@ -94,15 +96,17 @@ class Walk:
         predicted: how many candidates were.
     """
 
-    def __init__(self, made: Screen, folder: ScreenFolder, judge: Judge, source: Source, taken: Taken) -> None:
+    def __init__(
+        self, config: Screen, folder: ScreenFolder, judge: Scoring, source: Source, taken: KnownOrChosen
+    ) -> None:
         self.watch = Stopwatch()
         self.predicted = 0
-        self._made, self._folder, self._judge, self._source = made, folder, judge, source
-        self._sieve = Sieve(made.filters, judge.objective, judge.predictor, taken.keys)
+        self._made, self._folder, self._judge, self._source = config, folder, judge, source
+        self._sieve = CandidateFilter(config.filters, judge.objective, judge.predictor, taken.keys)
         self._taken = taken
-        wanted = made.filters.non_molecular
+        wanted = config.filters.non_molecular
         self._non_molecular = judge.objective.non_molecular if wanted is None else wanted
-        self._best = Best(made.top)
+        self._best = Best(config.top)
 
     def go_on(self) -> int:
         """From where the parts in the folder end to the last candidate.
@@ -159,7 +163,7 @@ class Walk:
 
     def _choose(self, rows: list[Row]) -> None:
         """Add the candidates that pass the filters to the best so far."""
-        sifted_out = (isinstance(row.outcome, Left) and row.outcome.status == "filtered" for row in rows)
+        sifted_out = (isinstance(row.outcome, Rejected) and row.outcome.status == "filtered" for row in rows)
         self.predicted += sum(row.structure is not None and not out for row, out in zip(rows, sifted_out, strict=True))
         judged = [(row.outcome.score, row) for row in rows if isinstance(row.outcome, Judged)]
         for score, row in sorted(judged, key=lambda pair: (-pair[0], pair[1].index)):
@@ -183,24 +187,24 @@ class Walk:
         with self.watch("duplicates"):
             return identity_of(key, structure, properties)
 
-    def _known(self, identity: Identity | None) -> Left | None:
+    def _known(self, identity: Identity | None) -> Rejected | None:
         if identity is None or self._taken.crystals is None:
             return None
         twin = self._taken.crystals.same_as(identity)
-        return None if twin is None else Left("filtered", "known under another key", twin)
+        return None if twin is None else Rejected("filtered", "known under another key", twin)
 
-    def _molecular(self, row: Row) -> Left | None:
+    def _molecular(self, row: Row) -> Rejected | None:
         if not self._non_molecular or row.structure is None:
             return None
         with self.watch("dimensionality"):
-            return Left("filtered", "molecular") if is_molecular(row.structure) else None
+            return Rejected("filtered", "molecular") if is_molecular(row.structure) else None
 
 
-def _second(key: str, score: float, twins: Sequence[Member]) -> Left | None:
+def _second(key: str, score: float, twins: Sequence[Member]) -> Rejected | None:
     """Whether the same one is among the best already, with a score that is not lower."""
     # Of two twins of one crystal, which need not be twins of each other, neither gives way: the best stay as many.
     if not twins or (len(twins) == 1 and twins[0].score < score):
         return None
     if twins[0].key == key:
-        return Left("filtered", "a second one of this key")
-    return Left("filtered", "the same crystal as another candidate", twins[0].key)
+        return Rejected("filtered", "a second one of this key")
+    return Rejected("filtered", "the same crystal as another candidate", twins[0].key)

@@ -28,11 +28,11 @@ GREY = "#777777"
 _BLUE, _RED = "#56B4E9", "#D55E00"
 
 
-def histogram(made: Screen, folder: ScreenFolder, predicted: int, chosen: Collection[int]) -> Path:
+def histogram(config: Screen, folder: ScreenFolder, predicted: int, chosen: Collection[int]) -> Path:
     """Draw a histogram of the predicted objective, with the chosen candidates in colour.
 
     Args:
-        made: the recipe.
+        config: the recipe.
         folder: of the screening.
         predicted: how many candidates were.
         chosen: their places among all.
@@ -49,11 +49,11 @@ def histogram(made: Screen, folder: ScreenFolder, predicted: int, chosen: Collec
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
         axes.stairs(counts, edges, fill=True, color=_BLUE, label=f"{predicted:,} predicted")
-        axes.stairs(of_chosen, edges, fill=True, color=_RED, label=f"{len(chosen)} chosen by {made.acquisition.name}")
+        axes.stairs(of_chosen, edges, fill=True, color=_RED, label=f"{len(chosen)} chosen by {config.acquisition.name}")
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
         axes.set(ylim=(0.7, 1.6 * counts.max()), ylabel="crystals")
-        axes.set_xlabel(f"{made.objective.name.replace('-', ' ')}, mean over the members")
+        axes.set_xlabel(f"{config.objective.name.replace('-', ' ')}, mean over the members")
         figure.legend(loc="outside upper center", ncols=2)
         return save(figure, folder.figures / "objective.png")
 

@@ -81,26 +81,26 @@ class ScreenFolder:
         except Timeout:
             raise ZooError(f"another process is screening in {self.path}; choose another folder with --out") from None
 
-    def begin(self, made: Screen, facts: Mapping[str, Any]) -> None:
+    def begin(self, config: Screen, facts: Mapping[str, Any]) -> None:
         """Write down what the screening is begun with, or see that it goes on with the same.
 
         Args:
-            made: the recipe.
+            config: the recipe.
             facts: what else must stay as it is.
 
         Raises:
             ZooError: something is not the same.
         """
         if not self.provenance.is_file():
-            write_text(self.recipe, made.dump())
+            write_text(self.recipe, config.dump())
             write_json(
                 self.provenance,
-                {**provenance(made.plugins), "recipe": made.content, "facts": dict(facts), "resumed": []},
+                {**provenance(config.plugins), "recipe": config.content, "facts": dict(facts), "resumed": []},
             )
             return
         begun = read_json(self.provenance)
         before = parse(begun["recipe"], str(self.provenance)).content
-        changed = [key for key, value in made.content.items() if key not in _FREE and value != before[key]]
+        changed = [key for key, value in config.content.items() if key not in _FREE and value != before[key]]
         if changed:
             raise ZooError(
                 f"{self.path} was begun with another recipe ({', '.join(changed)} differ): go on with that one, or "
@@ -109,7 +109,7 @@ class ScreenFolder:
         for name, value in facts.items():
             if begun["facts"].get(name) != value:
                 raise ZooError(f"{self.path} was begun with another {name}: choose another folder with --out")
-        now = provenance(made.plugins)
+        now = provenance(config.plugins)
         begun["resumed"].append({key: now[key] for key in ("zoo", "git_commit", "command", "started")})
         write_json(self.provenance, begun)
 

@@ -30,12 +30,12 @@ class NothingLeft(ZooError):
 
 
 def conclude(
-    made: Screen, folder: ScreenFolder, target: TensorTarget, threshold: float | None, speed: Mapping[str, Any]
+    config: Screen, folder: ScreenFolder, target: TensorTarget, threshold: float | None, speed: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write top.csv, top/, figures/ and, last, summary.json; all of it follows from the parts.
 
     Args:
-        made: the recipe.
+        config: the recipe.
         folder: of the screening.
         target: what was predicted.
         threshold: of the novelty; None where the model does not know its training crystals.
@@ -47,7 +47,7 @@ def conclude(
     Raises:
         NothingLeft: no candidate is left.
     """
-    counts, best = _counted(made, folder)
+    counts, best = _counted(config, folder)
     summary: dict[str, Any] = {
         "candidates": counts.total(),
         "predicted": counts["predicted", None],
@@ -66,18 +66,18 @@ def conclude(
     write_rows(folder.table, [{name: row.get(name, "") for name in names} for row in shown])
     _write_crystals(folder, taken)
     folder.figures.mkdir(exist_ok=True)
-    screen_figures.histogram(made, folder, summary["predicted"], best.indices)
+    screen_figures.histogram(config, folder, summary["predicted"], best.indices)
     screen_figures.merit(folder, target, summary["predicted"], best.indices)
     write_json(folder.summary, summary)
     return {**summary, "top": shown}
 
 
-def chosen(made: Screen, folder: ScreenFolder, target: TensorTarget) -> list[dict[str, Any]]:
+def chosen(config: Screen, folder: ScreenFolder, target: TensorTarget) -> list[dict[str, Any]]:
     """The rows of the parts (`zoo.discovery.rows.table_of`) of the best candidates, the best first."""
-    return _chosen(folder, _counted(made, folder)[1].indices, target)
+    return _chosen(folder, _counted(config, folder)[1].indices, target)
 
 
-def facts_of_chosen(made: Screen, folder: ScreenFolder, target: TensorTarget) -> list[dict[str, Any]]:
+def facts_of_chosen(config: Screen, folder: ScreenFolder, target: TensorTarget) -> list[dict[str, Any]]:
     """Describe the best candidates of a finished screening, the best first, ready for JSON.
 
     `key`, `formula`, `structure` (JSON), `properties`, `mean`, `std`, `score`, `predicted` (the tensor), `novel`.
@@ -90,14 +90,14 @@ def facts_of_chosen(made: Screen, folder: ScreenFolder, target: TensorTarget) ->
             "predicted": target.from_independent(torch.tensor([[row[name] for name in columns]]))[0].tolist(),
             "novel": _novel(row, threshold),
         }
-        for row in chosen(made, folder, target)
+        for row in chosen(config, folder, target)
     ]
 
 
-def _counted(made: Screen, folder: ScreenFolder) -> tuple[Counter[tuple[str, str | None]], Top]:
+def _counted(config: Screen, folder: ScreenFolder) -> tuple[Counter[tuple[str, str | None]], Top]:
     """Count how often each status and reason occurs, and collect the best candidates."""
     counts: Counter[tuple[str, str | None]] = Counter()
-    best = Top(made.top)
+    best = Top(config.top)
     for table in folder.tables(("index", "status", "reason", "score", "replaces")):
         rows = table.to_pydict()
         counts.update(zip(rows["status"], rows["reason"], strict=True))

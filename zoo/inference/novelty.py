@@ -77,7 +77,7 @@ def describe_samples(
 
 
 @dataclass(frozen=True)
-class Reference:
+class Novelty:
     """n training crystals.
 
     Attributes:
@@ -101,7 +101,7 @@ class Reference:
         tensors: np.ndarray | None,
         training: np.ndarray,
         validation: np.ndarray,
-    ) -> Reference:
+    ) -> Novelty:
         """From the names and labels of the training crystals, and what `describe_crystals` gives for both parts."""
         scale = training.std(0)
         scale[scale < 1e-6 * max(float(scale.max()), 1e-12)] = np.inf  # a channel that never changes tells nothing
@@ -147,7 +147,7 @@ class Reference:
         (folder / _NAMES).write_text(json.dumps(list(self.names), ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Reference:
+    def load(cls, folder: Path) -> Novelty:
         """From a model folder of format 3 or later.
 
         Raises:

@@ -20,7 +20,7 @@ from zoo.evaluation.calibration import LEVELS
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.graph import CrystalGraph, collate, crystal_graphs, size_sorted
-from zoo.inference.novelty import NEIGHBOURS, Reference, describe_crystals
+from zoo.inference.novelty import NEIGHBOURS, Novelty, describe_crystals
 from zoo.inference.prediction import Prediction, Predictions
 from zoo.model import checkpoint
 from zoo.model.tensor_model import TensorModel
@@ -54,7 +54,7 @@ class Predictor:
         card: checkpoint.Card,
         members: Sequence[TensorModel],
         device: torch.device,
-        reference: Reference | None = None,
+        reference: Novelty | None = None,
         folder: Path | None = None,
         max_atoms: int = MAX_ATOMS,
     ) -> None:
@@ -74,13 +74,14 @@ class Predictor:
             ZooError: as `zoo.model.checkpoint.load`, or the device is not to be had.
         """
         card, members = checkpoint.load(folder)
-        reference = Reference.load(folder) if card.format_version >= 3 else None
+        reference = Novelty.load(folder) if card.format_version >= 3 else None
         return cls(card, members, choose_device(device), reference, folder, max_atoms)
 
     def __repr__(self) -> str:
-        made, count = self.card.recipe, len(self.members)
+        config, count = self.card.recipe, len(self.members)
         which = f"an ensemble of {count}" if count > 1 else "one model"
-        return f"<Predictor {made.name}: {made.encoder.name} + {made.readout.name}, {self.card.target.name}, {which}>"
+        parts = f"{config.encoder.name} + {config.readout.name}"
+        return f"<Predictor {config.name}: {parts}, {self.card.target.name}, {which}>"
 
     @overload
     def predict(self, crystals: CrystalLike, **options: Any) -> Prediction: ...
@@ -163,7 +164,7 @@ class Predictor:
                 counted with it, as is what a GPU has only been told to do.
 
         Returns:
-            Every member's tensor, as in `tensors`, and what `Reference.novelty` describes the crystal by, (D,), where
+            Every member's tensor, as in `tensors`, and what `Novelty.novelty` describes the crystal by, (D,), where
             the model knows its training crystals.
         """
         watch = watch or Stopwatch()
@@ -225,7 +226,7 @@ class Predictor:
     def _forward(
         self, graphs: list[CrystalGraph], watch: Stopwatch
     ) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
-        """Predict one batch: the tensors of all members, and the description of each crystal (`Reference`)."""
+        """Predict one batch: the tensors of all members, and the description of each crystal (`Novelty`)."""
         with watch("graphs"):
             batch = collate(graphs).to(self.device)
         first = self.members[0]

@@ -146,16 +146,16 @@ def load(folder: Path) -> tuple[Card, list[TensorModel]]:
             weights are not those that the model was trained with.
     """
     card = read_card(folder)
-    made = card.recipe
+    config = card.recipe
     for kind in ("encoder", "readout"):
-        if made.plugins[kind] not in plugins.available(kind):
+        if config.plugins[kind] not in plugins.available(kind):
             raise ZooError(
-                f"{folder} needs the {kind} '{made.plugins[kind]}', which is not installed: "
+                f"{folder} needs the {kind} '{config.plugins[kind]}', which is not installed: "
                 f"it was {card.versions.get(kind, 'of an unknown package')}"
             )
     models: list[TensorModel] = []
     for index in range(len(card.members)):
-        member = tensor_model.build(made.encoder, made.readout, card.target)
+        member = tensor_model.build(config.encoder, config.readout, card.target)
         if models and member.frozen:
             member.encoder = models[0].encoder
         _restore(member, folder / _weights(index))
@@ -163,7 +163,7 @@ def load(folder: Path) -> tuple[Card, list[TensorModel]]:
     encoder = models[0].encoder
     if models[0].frozen and encoder.fingerprint() != card.encoder_fingerprint:
         raise ZooError(
-            f"{folder} was trained on other weights of '{made.encoder.name}' than are installed; "
+            f"{folder} was trained on other weights of '{config.encoder.name}' than are installed; "
             f"install {card.versions.get('encoder', 'the version that it was trained with')}"
         )
     return card, models

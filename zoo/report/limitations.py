@@ -2,21 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from zoo.config import plugins
+from zoo.contract.plugin import Encoder
+from zoo.data.crystals import CrystalStore
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
 from zoo.data.tensors import range_of
+from zoo.evaluation.predictions import Predictions
 from zoo.graphs.elements import symbols
-from zoo.report.run_summary import Evidence
+from zoo.model.checkpoint import Card
 
 FEW_BY_ELEMENT = 5  # test crystals, below which a mean error says little
 FEW_BY_SYSTEM = 10
 FEW_IN_ALL = 50
 _SHOWN = 12  # names, of a longer list
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """Data, split and errors of the registered model.
+
+    Attributes:
+        card: of the registered model.
+        crystals: all that the run used.
+        split: part (`train`, `val`, `test`) -> keys, of the registered model.
+        tested: the test part as the registered model answers it.
+        report: data_report.json.
+        encoder: the model's.
+    """
+
+    card: Card
+    crystals: CrystalStore
+    split: Mapping[str, Sequence[str]]
+    tested: Predictions
+    report: Mapping[str, Any]
+    encoder: Encoder
+
+    @cached_property
+    def parts(self) -> dict[str, CrystalStore]:
+        """The three parts of the split."""
+        index = {key: i for i, key in enumerate(self.crystals.keys)}
+        return {
+            part: self.crystals.select([index[key] for key in self.split[part]]) for part in ("train", "val", "test")
+        }
+
+    @cached_property
+    def systems(self) -> dict[str, Counter[str]]:
+        """Part -> how many crystals of each system."""
+        return {part: Counter(crystals.systems()) for part, crystals in self.parts.items()}
+
+    @cached_property
+    def elements(self) -> dict[str, Counter[int]]:
+        """Part -> atomic number -> how many crystals hold it."""
+        found: dict[str, Counter[int]] = {}
+        for part, crystals in self.parts.items():
+            found[part] = Counter()
+            for crystal in crystals:
+                found[part].update(np.unique(crystal.numbers).tolist())
+        return found
+
+    @cached_property
+    def errors(self) -> np.ndarray:
+        """(n,) mean absolute error of the independent components of each test crystal, or labelled atom."""
+        difference = np.abs(self.tested.predicted - self.tested.true).reshape(len(self.tested.keys), -1)
+        errors: np.ndarray = difference[:, list(self.card.target.independent)].mean(axis=1)
+        return errors
+
+    @cached_property
+    def extent(self) -> tuple[float, float]:
+        """Smallest and largest element of the training tensors."""
+        train = self.parts["train"]
+        ends = [(np.nanmin(t), np.nanmax(t)) for t in map(train.tensor, range(len(train))) if not np.isnan(t).all()]
+        return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder's weights are the pretrained ones."""
+        return self.card.encoder_fingerprint is not None
 
 
 @dataclass(frozen=True)
@@ -27,7 +96,7 @@ class Limit:
     text: str
 
 
-def known_limits(known: Evidence) -> list[Limit]:
+def known_limits(known: RunSummary) -> list[Limit]:
     """All that apply, the gravest kinds first."""
     found = (limit(known) for limit in _LIMITS)
     return [limit for limit in found if limit is not None]
@@ -48,11 +117,11 @@ def _number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _unit(known: Evidence) -> str:
+def _unit(known: RunSummary) -> str:
     return "" if known.card.target.unit == "1" else f" {known.card.target.unit}"
 
 
-def _method(known: Evidence) -> Limit | None:
+def _method(known: RunSummary) -> Limit | None:
     violates = plugins.load("readout", known.card.recipe.readout.name).violates
     if not violates:
         return None
@@ -61,21 +130,21 @@ def _method(known: Evidence) -> Limit | None:
     return Limit("The method itself", f"The readout {name} fails checks of the zoo: {reasons}.")
 
 
-def _tried_out(known: Evidence) -> Limit | None:
+def _tried_out(known: RunSummary) -> Limit | None:
     limit, train = known.card.recipe.data.limit, known.card.recipe.split.train
     reasons = [] if limit is None else [f"only the first {limit} crystals of the data set were used (data.limit)"]
     reasons += [] if train is None else [f"the training part was cut (split.train: {train})"]
     return Limit("Trained on a part of the data", f"{' and '.join(reasons).capitalize()}.") if reasons else None
 
 
-def _small_test(known: Evidence) -> Limit | None:
+def _small_test(known: RunSummary) -> Limit | None:
     count = len(known.split["test"])
     if count >= FEW_IN_ALL:
         return None
     return Limit("A small test part", f"All test errors are means over {count} crystals and may be off by much.")
 
 
-def _unseen_elements(known: Evidence) -> Limit:
+def _unseen_elements(known: RunSummary) -> Limit:
     seen = known.card.elements
     last = 94
     unseen = [number for number in range(1, last + 1) if number not in seen]
@@ -87,7 +156,7 @@ def _unseen_elements(known: Evidence) -> Limit:
     return Limit("Elements never seen", text)
 
 
-def _rare_elements(known: Evidence) -> Limit | None:
+def _rare_elements(known: RunSummary) -> Limit | None:
     train, test = known.elements["train"], known.elements["test"]
     untested = [number for number in train if not test[number]]
     few = [number for number in train if 0 < test[number] < FEW_BY_ELEMENT]
@@ -101,7 +170,7 @@ def _rare_elements(known: Evidence) -> Limit | None:
     return Limit("Elements hardly tested", text.strip()) if text else None
 
 
-def _systems(known: Evidence) -> Limit | None:
+def _systems(known: RunSummary) -> Limit | None:
     few = {s: known.systems["test"][s] for s in CRYSTAL_SYSTEMS if known.systems["test"][s] < FEW_BY_SYSTEM}
     if not few:
         return None
@@ -110,7 +179,7 @@ def _systems(known: Evidence) -> Limit | None:
     return Limit("Crystal systems hardly tested", text)
 
 
-def _range(known: Evidence) -> Limit:
+def _range(known: RunSummary) -> Limit:
     low, high = known.extent
     unit, cleaning = _unit(known), range_of(known.card.target, known.card.recipe.data.cleaning)
     text = f"The components of the training tensors lie between {_number(low)} and {_number(high)}{unit}."
@@ -127,7 +196,7 @@ def _range(known: Evidence) -> Limit:
     return Limit("Range of values", text)
 
 
-def _large_tensors(known: Evidence) -> Limit | None:
+def _large_tensors(known: RunSummary) -> Limit | None:
     norms = np.linalg.norm(known.tested.true.reshape(len(known.tested.true), -1), axis=1)
     count = len(norms) // 10
     if count < 5:
@@ -143,7 +212,7 @@ def _large_tensors(known: Evidence) -> Limit | None:
     return Limit("Large tensors are predicted worse", text)
 
 
-def _negligible(known: Evidence) -> Limit | None:
+def _negligible(known: RunSummary) -> Limit | None:
     train, test = (int(known.parts[part].facts["negligible"].sum()) for part in ("train", "test"))
     if not train + test:
         return None
@@ -154,7 +223,7 @@ def _negligible(known: Evidence) -> Limit | None:
     return Limit("Tensors near zero", text)
 
 
-def _large_cells(known: Evidence) -> Limit:
+def _large_cells(known: RunSummary) -> Limit:
     atoms = known.parts["train"].facts["n_atoms"]
     text = (
         f"The largest training cell has {atoms.max()} atoms, half have {int(np.median(atoms))} or fewer. What is "
@@ -164,7 +233,7 @@ def _large_cells(known: Evidence) -> Limit:
     return Limit("Size of the cell", text)
 
 
-def _encoder(known: Evidence) -> Limit:
+def _encoder(known: RunSummary) -> Limit:
     name, cutoff = known.card.recipe.encoder.name, known.encoder.cutoff
     if known.frozen:
         how = "pretrained and frozen"
@@ -179,7 +248,7 @@ def _encoder(known: Evidence) -> Limit:
     return Limit("What the encoder sees", text)
 
 
-def _polymorphs(known: Evidence) -> Limit | None:
+def _polymorphs(known: RunSummary) -> Limit | None:
     trained = set(known.parts["train"].formulas)
     both = sum(formula in trained for formula in known.parts["test"].formulas)
     if not both:
@@ -192,7 +261,7 @@ def _polymorphs(known: Evidence) -> Limit | None:
     return Limit("Polymorphs in training and test", text)
 
 
-def _uncertainty(known: Evidence) -> Limit:
+def _uncertainty(known: RunSummary) -> Limit:
     members, calibration = known.card.members, known.card.metrics.get("calibration")
     if len(members) == 1:
         return Limit("No uncertainty", "One model alone: its answers come without a spread and without intervals.")
@@ -217,7 +286,7 @@ def _uncertainty(known: Evidence) -> Limit:
     return Limit("Uncertainty", text)
 
 
-def _frame(known: Evidence) -> Limit:
+def _frame(known: RunSummary) -> Limit:
     per = "each atom's tensor is" if known.card.target.per_atom else "the tensor is"
     text = (
         f"In answers {per} in the Cartesian frame of the structure that was asked about. A CIF holds lengths and "
@@ -226,7 +295,7 @@ def _frame(known: Evidence) -> Limit:
     return Limit("Frame", text)
 
 
-def _broken(known: Evidence) -> Limit | None:
+def _broken(known: RunSummary) -> Limit | None:
     check = known.report.get("frame")
     if not check:
         why = "tensors of atoms have no such check" if known.card.target.per_atom else "data.frame is null"
@@ -245,7 +314,7 @@ def _broken(known: Evidence) -> Limit | None:
     return Limit("Crystals that break symmetry", text)
 
 
-def _still_learning(known: Evidence) -> Limit | None:
+def _still_learning(known: RunSummary) -> Limit | None:
     content = known.card.metrics
     ends = [
         str(seed)
@@ -258,7 +327,7 @@ def _still_learning(known: Evidence) -> Limit | None:
     return Limit("Training may have been short", text)
 
 
-_LIMITS: tuple[Callable[[Evidence], Limit | None], ...] = (
+_LIMITS: tuple[Callable[[RunSummary], Limit | None], ...] = (
     _method,
     _tried_out,
     _small_test,

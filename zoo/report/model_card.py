@@ -27,10 +27,8 @@ from zoo.data.symmetry import CRYSTAL_SYSTEMS
 from zoo.evaluation import error_table
 from zoo.graphs.elements import symbols
 from zoo.model.checkpoint import Card
-from zoo.report.limitations import known_limits
-from zoo.report.periodic_table import errors_by_element
+from zoo.report.limitations import RunSummary, known_limits
 from zoo.report.plots import words_of
-from zoo.report.run_summary import Evidence
 from zoo.storage.run_folder import RunFolder, read_json, write_text
 
 if TYPE_CHECKING:  # it calls the card
@@ -46,7 +44,6 @@ CAPTIONS = {
     "parity_eigenvalues": "Predicted against true: the eigenvalues, sorted.",
     "parity_moduli": "Predicted against true: bulk and shear modulus (Voigt-Reuss-Hill).",
     "error_by_crystal_system": "Mean absolute error of the components by crystal system.",
-    "errors_by_element": "Mean absolute error of the components of the test crystals that hold an element.",
     "calibration": "Share of test crystals within their intervals against the promised share; grey: chance.",
 }
 """Name of a figure -> what it shows; the order is that of the card."""
@@ -61,7 +58,7 @@ _STAGES = {
 
 
 def write(folder: RunFolder, card: Card, crystals: CrystalStore, encoder: Encoder, tested: Predictions) -> Path:
-    """Write `card.html` into the model folder of a run, and draw its figure `errors_by_element`.
+    """Write `card.html` into the model folder of a run.
 
     Args:
         folder: the run's; its other figures are drawn.
@@ -72,11 +69,9 @@ def write(folder: RunFolder, card: Card, crystals: CrystalStore, encoder: Encode
     """
     seeds = [member.seed for member in card.members]
     split = read_json(folder.seed(seeds[0]).split)
-    known = Evidence(card, crystals, split, tested, read_json(folder.path / "data_report.json"), encoder)
+    known = RunSummary(card, crystals, split, tested, read_json(folder.path / "data_report.json"), encoder)
     one_split = len({read_json(folder.seed(seed).split)["seed"] for seed in card.metrics["seeds"]}) == 1
     by_element = element_errors(card.metrics, one_split)
-    if by_element:
-        errors_by_element(by_element, card.elements, card.target, folder.figures / "errors_by_element.png")
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(resources.files("zoo.report").joinpath("model_card.html").read_text(encoding="utf-8"))
@@ -97,6 +92,7 @@ def write(folder: RunFolder, card: Card, crystals: CrystalStore, encoder: Encode
         recipe_yaml=recipe.dump(card.recipe),
         errors=_errors(card),
         by_element=_element_rows(by_element, known),
+        counted_by_element=bool(by_element),
         one_split=one_split,
         coverage=_coverage(card),
         figures=_figures(folder, seeds),
@@ -107,7 +103,7 @@ def write(folder: RunFolder, card: Card, crystals: CrystalStore, encoder: Encode
     return path
 
 
-def in_short(made: Recipe, content: Mapping[str, Any]) -> str:
+def in_short(config: Recipe, content: Mapping[str, Any]) -> str:
     """One line of Markdown from metrics.json: what the model predicts, by which parts, and how wrong it is."""
     unit = "" if content["unit"] == "1" else f" {content['unit']}"
     entry, how = content["test"]["mae_ten"], "mean ± std over seeds" if len(content["seeds"]) > 1 else "one seed"
@@ -115,7 +111,8 @@ def in_short(made: Recipe, content: Mapping[str, Any]) -> str:
         entry, how = {"mean": content["ensemble_test"]["mae_ten"], "std": None}, "the ensemble"
     baseline = error_table.cell(content["test_mean_baseline"].get("mae_ten"), "mae_ten")
     return (
-        f"**{made.target}** by {made.encoder.name} + {made.readout.name} on {made.dataset.name}. Test error (MAE of "
+        f"**{config.target}** by {config.encoder.name} + {config.readout.name} on {config.dataset.name}. Test error "
+        "(MAE of "
         f"the components, {how}): **{error_table.cell(entry, 'mae_ten')}{unit}**; by the mean: {baseline}{unit}."
     )
 
@@ -141,7 +138,7 @@ def element_errors(content: Mapping[str, Any], one_split: bool) -> dict[str, dic
 
 def _facts(card: Card, origin: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Collect the facts at the head of the card."""
-    target, made, content = card.target, card.recipe, card.metrics
+    target, config, content = card.target, card.recipe, card.metrics
     seeds = ", ".join(str(member.seed) for member in card.members)
     if len(card.members) > 1:
         kind = f"ensemble of {len(card.members)} (seeds {seeds}) trained on one split; it answers with their mean"
@@ -157,7 +154,10 @@ def _facts(card: Card, origin: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("Predicts", f"{target.name}{quantity}: {_shape(target)}"),
         ("Unit", words_of(target.unit)),
-        ("Parts", f"{made.encoder.name} (encoder) + {made.readout.name} (readout), trained on {made.dataset.name}"),
+        (
+            "Parts",
+            f"{config.encoder.name} (encoder) + {config.readout.name} (readout), trained on {config.dataset.name}",
+        ),
         ("Model", kind),
         ("Test error", _headline(card)),
         ("Begun", _when(origin["started"]) + (f", last resumed {resumed[-1]}" if resumed else "")),
@@ -216,7 +216,7 @@ def _coverage(card: Card) -> error_table.Rows | None:
     return error_table.of_coverage(card.metrics["calibration"]) if has else None
 
 
-def _data(known: Evidence) -> dict[str, Any]:
+def _data(known: RunSummary) -> dict[str, Any]:
     """The data set, how many of its crystals were used, what was left out and why."""
     plugin = plugins.load("dataset", known.card.recipe.dataset.name)
     left_out = known.report["left_out"]
@@ -231,14 +231,14 @@ def _data(known: Evidence) -> dict[str, Any]:
     }
 
 
-def _composition(known: Evidence) -> list[tuple[str, list[int]]]:
+def _composition(known: RunSummary) -> list[tuple[str, list[int]]]:
     """Crystal system -> how many crystals of the training, validation and test part."""
     parts = ("train", "val", "test")
     rows = [(system, [known.systems[part][system] for part in parts]) for system in CRYSTAL_SYSTEMS]
     return [*rows, ("all", [len(known.split[part]) for part in parts])]
 
 
-def _element_rows(errors: Mapping[str, Mapping[str, float]], known: Evidence) -> list[tuple[str, int, str, str]]:
+def _element_rows(errors: Mapping[str, Mapping[str, float]], known: RunSummary) -> list[tuple[str, int, str, str]]:
     """Symbol, training crystals, test crystals (of atoms' tensors: atoms), MAE; by atomic number."""
     train = known.elements["train"]
     numbers = {symbol: number for number, symbol in enumerate(symbols(np.arange(1, 119)), 1)}

@@ -23,13 +23,13 @@ class Cell:
         slug: name of its folder.
         labels: axis -> what was chosen.
         values: axis -> the value, None for a named choice.
-        made: its recipe.
+        config: its recipe.
     """
 
     slug: str
     labels: dict[str, str]
     values: dict[str, Any]
-    made: Recipe
+    config: Recipe
 
     @property
     def title(self) -> str:
@@ -65,9 +65,9 @@ def cell(plan: Plan, slug: str, chosen: dict[str, Choice]) -> Cell:
     content = changed(plan.content, list(chosen.values()))
     recipe.put(content, "name", f"{plan.base.name}-{slug}")
     recipe.put(content, "tracking.register_model", False)
-    made = recipe.parse(content, f"sweep cell '{slug}'")
+    config = recipe.parse(content, f"sweep cell '{slug}'")
     labels = {name: choice.label for name, choice in chosen.items()}
-    return Cell(slug, labels, {name: choice.value for name, choice in chosen.items()}, made)
+    return Cell(slug, labels, {name: choice.value for name, choice in chosen.items()}, config)
 
 
 def slug_of(axes: Sequence[Axis], choices: Sequence[Choice]) -> str:

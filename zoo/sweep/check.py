@@ -24,7 +24,7 @@ def check_all(cells: Sequence[Cell]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     for cell in cells:
         try:
-            reason = check(cell.made)
+            reason = check(cell.config)
         except ZooError as error:
             raise ZooError(f"sweep cell '{cell.slug}': {error}{_hint(cell)}") from None
         if reason is not None:
@@ -50,29 +50,29 @@ class Check:
     def __init__(self) -> None:
         self._known: dict[str, str | None] = {}
 
-    def __call__(self, made: Recipe) -> str | None:
+    def __call__(self, config: Recipe) -> str | None:
         """Why it cannot work here (a plugin that is not installed, a missing extra, a pair that does not fit), or None.
 
         Raises:
             ZooError: the recipe is wrong (an unknown setting of a plugin, a bad value, an unknown target).
         """
         try:
-            for kind, name in made.plugins.items():
+            for kind, name in config.plugins.items():
                 plugins.load(kind, name)
         except ZooError as error:
             return str(error)
-        target = runs.target_of(made)
-        plugins.hypers("encoder", made.encoder.name, made.encoder.settings)
-        plugins.hypers("readout", made.readout.name, made.readout.settings)
-        key = json.dumps([made.encoder.model_dump(), made.readout.model_dump(), repr(target)], default=str)
+        target = runs.target_of(config)
+        plugins.hypers("encoder", config.encoder.name, config.encoder.settings)
+        plugins.hypers("readout", config.readout.name, config.readout.settings)
+        key = json.dumps([config.encoder.model_dump(), config.readout.model_dump(), repr(target)], default=str)
         if key not in self._known:
-            self._known[key] = self._built(made, target)
+            self._known[key] = self._built(config, target)
         return self._known[key]
 
     @staticmethod
-    def _built(made: Recipe, target: TensorTarget) -> str | None:
+    def _built(config: Recipe, target: TensorTarget) -> str | None:
         try:
-            models.build(made.encoder, made.readout, target)
+            models.build(config.encoder, config.readout, target)
         except Exception as error:  # a stranger's plugin may raise anything; the cell's failure, not the sweep's
             return one_line(error)
         return None

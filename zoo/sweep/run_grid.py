@@ -45,7 +45,7 @@ def run_grid(
         ZooError: a cell's folder was begun with another recipe; nothing is trained then, and no table written.
     """
     for cell in cells:
-        refuse_another_recipe(cell.made, folder.cell(cell.slug).run)
+        refuse_another_recipe(cell.config, folder.cell(cell.slug).run)
     began = time.time()
     for slug, reason in blocked.items():
         echo(f"cannot    {slug}: {reason}")
@@ -77,7 +77,7 @@ def attempt(
     Raises:
         ZooError: the folder was begun with another recipe, as where a search's journal is lost and its folders are not.
     """
-    refuse_another_recipe(cell.made, place.run)
+    refuse_another_recipe(cell.config, place.run)
     place.begin(cell)
     if blocked is not None:
         place.fail(blocked)

@@ -64,7 +64,7 @@ def outcomes(cells: Iterable[Cell], folder: SweepFolder, compare: Mapping[str, A
         failure = place.failure if content is None else None
         improving = 0
         if content is not None:
-            improving = sum(still_improving(read_history(place.run.seed(seed))) for seed in cell.made.seeds)
+            improving = sum(still_improving(read_history(place.run.seed(seed))) for seed in cell.config.seeds)
         found.append(
             Outcome(cell, place.run, content, failure["reason"] if failure else None, place.seconds, improving)
         )
@@ -144,7 +144,7 @@ def seed_rows(found: Sequence[Outcome]) -> list[dict[str, Any]]:
     """A row a cell, seed and crystal system, of every seed that is done, those of unfinished cells too."""
     table: list[dict[str, Any]] = []
     for one in found:
-        for seed in one.cell.made.seeds:
+        for seed in one.cell.config.seeds:
             place = one.folder.seed(seed)
             if not place.result.is_file():
                 continue

@@ -106,7 +106,7 @@ def send_sweep(plan: Plan, folder: SweepFolder, tracking: Tracking | None = None
 
 def best_of(found: list[table.Outcome]) -> table.Outcome | None:
     """The cell with the lowest validation error; None where targets or datasets differ: such errors do not compare."""
-    if len({(one.cell.made.dataset.name, one.cell.made.target) for one in found}) != 1:
+    if len({(one.cell.config.dataset.name, one.cell.config.target) for one in found}) != 1:
         return None
     done = [one for one in found if one.content is not None]
     return min(done, key=lambda one: one.content["val"][one.metric]["mean"], default=None)  # type: ignore[index]

@@ -10,16 +10,16 @@ from zoo.storage.run_folder import RunFolder, read_history
 from zoo.tracking.session import EpochRow, Session
 
 
-class LiveTracking:
+class EpochLogger:
     """Logs every epoch; a server that does not answer is told of once and does not stop the training.
 
     What is missed is sent when the training has ended, or by `zoo track`.
     """
 
-    def __init__(self, tracking: Tracking, made: Recipe, folder: RunFolder, parent: str | None = None) -> None:
+    def __init__(self, tracking: Tracking, config: Recipe, folder: RunFolder, parent: str | None = None) -> None:
         self._parent = parent
         self._tracking = tracking
-        self._made = made
+        self._made = config
         self._folder = folder
         self._session: Session | None = None
         self._off = False

@@ -56,21 +56,21 @@ def send(folder: RunFolder, tracking: Tracking | None = None, above: str | None 
     Raises:
         ZooError: the run is not finished, or MLflow cannot be reached.
     """
-    made = recipe.read(str(folder.recipe))
-    tracking = tracking or made.tracking
+    config = recipe.read(str(folder.recipe))
+    tracking = tracking or config.tracking
     if not folder.finished:
         raise ZooError(f"{folder.path} is not finished; zoo run --resume {folder.path}")
-    session = Session(tracking, made, folder, above)
+    session = Session(tracking, config, folder, above)
     if "sent" not in session.state:
         content = read_json(folder.metrics)
         with mlflow_errors(session.uri):
-            for seed in made.seeds:
+            for seed in config.seeds:
                 session.log_epochs(seed, read_history(folder.seed(seed)))
                 session.once(f"seed {seed}", lambda seed=seed: _send_seed(session, folder, seed))  # type: ignore[misc]
-            session.once("parent", lambda: _send_parent(session, folder, made, content))
+            session.once("parent", lambda: _send_parent(session, folder, config, content))
             sent = Sent(without_password(session.uri), session.parent)
             if tracking.register_model:
-                sent = _register(session, folder, made, sent)
+                sent = _register(session, folder, config, sent)
         session.state["sent"] = dataclasses.asdict(sent)
         session.set_status("FINISHED")
         session.remember()
@@ -91,9 +91,9 @@ def _send_seed(session: Session, folder: RunFolder, seed: int) -> None:
             session.client.log_artifact(run_id, str(path), place.path.name)
 
 
-def _send_parent(session: Session, folder: RunFolder, made: Recipe, content: dict[str, Any]) -> None:
+def _send_parent(session: Session, folder: RunFolder, config: Recipe, content: dict[str, Any]) -> None:
     origin = read_json(folder.path / "run.json")
-    params = flatten(made.model_dump(mode="json", exclude={"tracking", "description"}))
+    params = flatten(config.model_dump(mode="json", exclude={"tracking", "description"}))
     final = {
         f"{part}_{name}_{kind}": entry[kind]
         for part in ("val", "test")
@@ -105,7 +105,7 @@ def _send_parent(session: Session, folder: RunFolder, made: Recipe, content: dic
     for name, found in content.get("calibration", {}).get("test", {}).items():
         for level, at in found["levels"].items():
             final[f"test_held_by_{100 * float(level):.0f}_interval_{name}"] = at["covered"]
-    tags = {"zoo.version": origin["zoo"], "zoo.target": made.target} | (
+    tags = {"zoo.version": origin["zoo"], "zoo.target": config.target} | (
         {"mlflow.source.git.commit": origin["git_commit"]} if origin["git_commit"] else {}
     )
     session.log(session.parent, params, final, tags)
@@ -136,9 +136,9 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _register(session: Session, folder: RunFolder, made: Recipe, sent: Sent) -> Sent:
+def _register(session: Session, folder: RunFolder, config: Recipe, sent: Sent) -> Sent:
     """Log the model from code, register it, and point the aliases at it."""
-    name = made.registered_name
+    name = config.registered_name
     if "version" not in session.state:
         logger = logging.getLogger("mlflow")
         level = logger.level
@@ -149,7 +149,7 @@ def _register(session: Session, folder: RunFolder, made: Recipe, sent: Sent) -> 
                     name="model",
                     python_model=str(Path(served_model.__file__)),
                     artifacts={"model": str(folder.model)},
-                    pip_requirements=requirements(made),
+                    pip_requirements=requirements(config),
                     **served_model.LOGGED,
                     registered_model_name=name,
                 )
@@ -158,7 +158,7 @@ def _register(session: Session, folder: RunFolder, made: Recipe, sent: Sent) -> 
         session.state["version"] = str(info.registered_model_version)
         session.remember()
     number = session.state["version"]
-    session.client.update_model_version(name, number, _describe(folder, made))
+    session.client.update_model_version(name, number, _describe(folder, config))
     known = session.client.get_registered_model(name).aliases
     # The first version has nobody to be compared with; a later one has to win first (`zoo promote`).
     alias = CHAMPION if str(known.get(CHAMPION, number)) == number else CHALLENGER
@@ -166,18 +166,18 @@ def _register(session: Session, folder: RunFolder, made: Recipe, sent: Sent) -> 
     return dataclasses.replace(sent, model=name, version=number, aliases=[alias])
 
 
-def _describe(folder: RunFolder, made: Recipe) -> str:
+def _describe(folder: RunFolder, config: Recipe) -> str:
     """Describe a version in Markdown: its content, its errors, and where its card lies."""
     card = f"\n\nModel card: `artifacts/model/{model_card.NAME}` of the logged model."
-    short = model_card.in_short(made, read_json(folder.metrics))
+    short = model_card.in_short(config, read_json(folder.metrics))
     return short + (card if (folder.model / model_card.NAME).is_file() else "")
 
 
-def requirements(made: Recipe) -> list[str]:
+def requirements(config: Recipe) -> list[str]:
     """List what a machine that serves the model must install: the zoo, the plugins' distributions, torch."""
     found = [f"crystal-tensor-zoo=={__version__}", f"torch=={version('torch').split('+')[0]}"]
     for kind in ("encoder", "readout"):
-        point = plugins.available(kind)[made.plugins[kind]]
+        point = plugins.available(kind)[config.plugins[kind]]
         extras = plugins.extras_of(point)
         distribution = point.dist
         if distribution is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -65,4 +66,6 @@ def worker_app() -> FastAPI:
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
+    os.kill(os.getpid(), signal.SIGINT)  # in order: a model that is being loaded lies in a temporary folder
+    time.sleep(10)
     os._exit(1)

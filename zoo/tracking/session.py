@@ -26,7 +26,7 @@ class Session:
 
     Args:
         tracking: where to.
-        made: the recipe.
+        config: the recipe.
         folder: the run's.
         above: id of a run that this one is a child of, as a sweep's cells are.
         part: what the recipe's seeds are called, `seed` or `fold`.
@@ -36,11 +36,11 @@ class Session:
     """
 
     def __init__(
-        self, tracking: Tracking, made: Recipe, folder: RunFolder, above: str | None = None, part: str = "seed"
+        self, tracking: Tracking, config: Recipe, folder: RunFolder, above: str | None = None, part: str = "seed"
     ) -> None:
         self.uri = tracking_uri(tracking.uri)
         self._part = part
-        self.made = made
+        self.config = config
         self.folder = folder
         self._servers: dict[str, Any] = read_json(folder.tracked) if folder.tracked.is_file() else {}
         self.state: dict[str, Any] = self._servers.get(without_password(self.uri), {})
@@ -70,12 +70,12 @@ class Session:
         found = self.client.get_experiment_by_name(experiment)
         experiment_id = found.experiment_id if found else self.client.create_experiment(experiment)
         self.state["experiment"] = experiment_id
-        self.state["parent"] = self._create(self.made.name, None)
+        self.state["parent"] = self._create(self.config.name, None)
         self.state["seeds"] = {
             str(seed): self.state["parent"]
-            if len(self.made.seeds) == 1
-            else self._create(f"{self.made.name} {self._part} {seed}", self.state["parent"])
-            for seed in self.made.seeds
+            if len(self.config.seeds) == 1
+            else self._create(f"{self.config.name} {self._part} {seed}", self.state["parent"])
+            for seed in self.config.seeds
         }
         self.remember()
 

@@ -19,7 +19,7 @@ from zoo.graphs.store import GraphStore
 from zoo.model.embedding_store import EmbeddingStore
 from zoo.storage.cache import give_back
 from zoo.training.packing import Packing, shares
-from zoo.training.prefetch import ahead
+from zoo.training.prefetch import prefetch
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Batches:
         self.device = device
         self.seed = seed
         self.epoch = 0
-        self.ahead = device.type == "cuda"
+        self.prefetch = device.type == "cuda"
         self.edges = samples.graphs.n_edges[self.indices]
         self.packing = None if settings.batch_edges is None else Packing(self.edges, settings.batch_edges)
         self.count = max(1, -(-len(indices) // settings.batch_size)) if self.packing is None else len(self.packing)
@@ -167,8 +167,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch | None]:
         loaded: Iterable[Loaded | None] = self._load()
-        if self.ahead:
-            loaded = ahead(part.pinned() if part is not None else None for part in self._load())
+        if self.prefetch:
+            loaded = prefetch(part.pinned() if part is not None else None for part in self._load())
         for part in loaded:
             yield None if part is None else self.samples.batch(part, self.device)
 

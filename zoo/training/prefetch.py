@@ -11,7 +11,7 @@ T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
     """The same items in the same order, up to `depth` of them made by a thread before they are asked for."""
     iterator = iter(items)
     with ThreadPoolExecutor(1, "loader") as thread:

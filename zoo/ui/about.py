@@ -15,12 +15,12 @@ def about(model: str, card: Card) -> Component:
         model: what the page calls it.
         card: of it.
     """
-    made, target = card.recipe, card.target
+    config, target = card.recipe, card.target
     members = f"ensemble of {len(card.members)}" if len(card.members) > 1 else "single model"
     unit = "" if target.unit == "1" else f" {target.unit}"
-    parts = [f"{made.encoder.name} + {made.readout.name}, {target.name}, {members}"]
+    parts = [f"{config.encoder.name} + {config.readout.name}, {target.name}, {members}"]
     training = card.metrics.get("n_train")
-    parts.append(f"trained on {f'{training:,} crystals of ' if training else ''}{made.dataset.name}")
+    parts.append(f"trained on {f'{training:,} crystals of ' if training else ''}{config.dataset.name}")
     error = card.metrics.get("ensemble_test") or card.metrics.get("test") or {}
     mean = error.get("mae_ten")
     mean = mean.get("mean") if isinstance(mean, dict) else mean

@@ -62,19 +62,19 @@ class Evaluation:
             }
 
 
-def training_crystals(made: Recipe, seen: Sequence[str]) -> CrystalStore:
+def training_crystals(config: Recipe, seen: Sequence[str]) -> CrystalStore:
     """The crystals that a model was trained and validated on, from its own dataset.
 
     Raises:
         ZooError: the dataset does not hold them any more.
     """
-    settings = plugins.hypers("dataset", made.dataset.name, made.dataset.settings)
-    dataset: Dataset = plugins.load("dataset", made.dataset.name)(settings)
-    found, _ = read(dataset, dataset.targets()[made.target], "skip")
+    settings = plugins.hypers("dataset", config.dataset.name, config.dataset.settings)
+    dataset: Dataset = plugins.load("dataset", config.dataset.name)(settings)
+    found, _ = read(dataset, dataset.targets()[config.target], "skip")
     index = {key: i for i, key in enumerate(found.keys)}
     missing = [key for key in seen if key not in index]
     if missing:
-        raise ZooError(f"dataset '{made.dataset.name}' no longer holds {missing[0]}, which the model was trained on")
+        raise ZooError(f"dataset '{config.dataset.name}' no longer holds {missing[0]}, which the model was trained on")
     return found.select([index[key] for key in seen])
 
 

@@ -19,7 +19,7 @@ from zoo.data.symmetry import CRYSTAL_SYSTEMS
 from zoo.evaluation import metrics
 from zoo.evaluation.calibration import Calibration
 from zoo.evaluation.predictions import Predictions, once_each, read_predictions, write_predictions
-from zoo.inference.novelty import Reference, describe_samples
+from zoo.inference.novelty import Novelty, describe_samples
 from zoo.model import checkpoint
 from zoo.model.tensor_model import TensorModel
 from zoo.report import model_card, plots
@@ -28,19 +28,19 @@ from zoo.training.batches import Samples
 
 
 def finish(
-    made: Recipe, model: TensorModel, crystals: CrystalStore, samples: Samples, folder: RunFolder
+    config: Recipe, model: TensorModel, crystals: CrystalStore, samples: Samples, folder: RunFolder
 ) -> dict[str, Any]:
     """Write the model folder, the figures and, last, metrics.json, whose content is returned.
 
     Args:
-        made: the recipe.
+        config: the recipe.
         model: its encoder is every member's, where it is frozen.
         crystals, samples: all that the seeds were trained, validated and tested on.
         folder: the run's.
     """
     target = crystals.target
-    results = [read_json(folder.seed(seed).result) for seed in made.seeds]
-    content = collect(made, target.unit, results)
+    results = [read_json(folder.seed(seed).result) for seed in config.seeds]
+    content = collect(config, target.unit, results)
     # Members of different splits have seen each other's test crystals: no ensemble of these, but one of them. Its own
     # validation part may be an easy one, so errors are measured by that of the mean tensor on the same part.
     ensemble = is_ensemble(results)
@@ -54,13 +54,13 @@ def finish(
         coverage = calibration.coverage(test.members, test.mean.true, target)
         content["calibration"] = {"n": calibration.n, "test": coverage}
     card = checkpoint.Card(
-        recipe=made,
+        recipe=config,
         target=target,
         members=tuple(checkpoint.Member(r["seed"], r["split_seed"], r["val"]["all"]["mae_ten"]) for r in chosen),
         elements=tuple(sorted({number for result in chosen for number in result["elements"]})),
         seen=tuple(sorted({key for result in chosen for key in _seen(folder.seed(result["seed"]))})),
         encoder_fingerprint=model.encoder.fingerprint() if model.frozen else None,
-        versions=plugins.versions({kind: made.plugins[kind] for kind in ("encoder", "readout")}),
+        versions=plugins.versions({kind: config.plugins[kind] for kind in ("encoder", "readout")}),
         metrics=content,
         calibration=calibration,
     )
@@ -70,8 +70,8 @@ def finish(
         folder.model / "predictions.csv", {part: answered.mean for part, answered in parts.items()}, target
     )
     encoder = model.encoder if model.frozen else checkpoint.load(folder.model)[1][0].encoder
-    _reference(encoder, crystals, samples, read_json(folder.seed(chosen[0]["seed"]).split)).save(folder.model)
-    draw(made, target, folder)
+    _novelty(encoder, crystals, samples, read_json(folder.seed(chosen[0]["seed"]).split)).save(folder.model)
+    draw(config, target, folder)
     if calibration is not None:
         plots.calibration(content["calibration"]["test"], folder.figures / "calibration.png")
     model_card.write(folder, card, crystals, encoder, parts["test"].mean)
@@ -99,7 +99,7 @@ class Answered:
         return cls(dataclasses.replace(each[0], predicted=members.mean(0)), members)
 
 
-def _reference(encoder: Encoder, crystals: CrystalStore, samples: Samples, split: dict[str, Any]) -> Reference:
+def _novelty(encoder: Encoder, crystals: CrystalStore, samples: Samples, split: dict[str, Any]) -> Novelty:
     """The training part of a split; the validation part says how far is far."""
     index = {key: i for i, key in enumerate(crystals.keys)}
     train, val = ([index[key] for key in split[part]] for part in ("train", "val"))
@@ -111,7 +111,7 @@ def _reference(encoder: Encoder, crystals: CrystalStore, samples: Samples, split
     ]
     tensors = None if samples.per_atom else samples.tensors[train].numpy()
     found = describe_samples(encoder, samples, train + val, device)
-    return Reference.of(names, tensors, found[: len(train)], found[len(train) :])
+    return Novelty.of(names, tensors, found[: len(train)], found[len(train) :])
 
 
 def _relative_error(result: dict[str, Any], crystals: CrystalStore, folder: RunFolder) -> float:
@@ -135,7 +135,7 @@ def is_ensemble(results: Sequence[dict[str, Any]]) -> bool:
     return len(results) > 1 and len({result["split_seed"] for result in results}) == 1
 
 
-def collect(made: Recipe, unit: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def collect(config: Recipe, unit: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The content of metrics.json."""
 
     def size(name: str) -> int | list[int]:
@@ -144,12 +144,12 @@ def collect(made: Recipe, unit: str, results: Sequence[dict[str, Any]]) -> dict[
 
     systems = [system for system in CRYSTAL_SYSTEMS if any(system in result["test"] for result in results)]
     return {
-        "target": made.target,
+        "target": config.target,
         "unit": unit,
         "n_train": size("n_train"),
         "n_val": size("n_val"),
         "n_test": size("n_test"),
-        "seeds": list(made.seeds),
+        "seeds": list(config.seeds),
         "test": metrics.over_seeds([result["test"]["all"] for result in results]),
         "per_crystal_system": {
             system: metrics.over_seeds([result["test"].get(system, {}) for result in results]) for system in systems
@@ -165,12 +165,12 @@ def collect(made: Recipe, unit: str, results: Sequence[dict[str, Any]]) -> dict[
     }
 
 
-def draw(made: Recipe, target: TensorTarget, folder: RunFolder) -> None:
+def draw(config: Recipe, target: TensorTarget, folder: RunFolder) -> None:
     """Draw parity plots and errors by crystal system, each test crystal once, and a learning curve for each seed."""
     folder.figures.mkdir(exist_ok=True)
-    test = once_each([read_predictions(folder.seed(seed).predictions, "test", target) for seed in made.seeds])
+    test = once_each([read_predictions(folder.seed(seed).predictions, "test", target) for seed in config.seeds])
     for plot in plots.plots_of(target):
         plot(test.predicted, test.true, test.systems, target, folder.figures / f"{plot.__name__}.png")
-    for seed in made.seeds:
+    for seed in config.seeds:
         place = folder.figures / f"learning_curve_seed_{seed}.png"
         plots.learning_curve(read_history(folder.seed(seed)), place, target.unit)

@@ -173,10 +173,10 @@ def _matbench() -> Folds:
         for k in task.folds
     ]
 
-    def submit(predictions: Sequence[np.ndarray], made: Recipe, path: Path) -> Path:
+    def submit(predictions: Sequence[np.ndarray], config: Recipe, path: Path) -> Path:
         for number, predicted in zip(task.folds, predictions, strict=True):
-            task.record(number, predicted, params={"recipe": made.name})
-        benchmark.add_metadata({"algorithm": f"zoo: {made.encoder.name} + {made.readout.name}"})
+            task.record(number, predicted, params={"recipe": config.name})
+        benchmark.add_metadata({"algorithm": f"zoo: {config.encoder.name} + {config.readout.name}"})
         benchmark.to_file(str(path))
         return path
 
@@ -187,7 +187,7 @@ def _matbench() -> Folds:
 class _Ready:
     """State that all folds share."""
 
-    made: Recipe
+    config: Recipe
     folds: Folds
     first: models.TensorModel
     samples: Samples
@@ -195,7 +195,7 @@ class _Ready:
 
 
 def run(
-    made: Recipe,
+    config: Recipe,
     folds: Folds,
     folder: RunFolder,
     echo: Callable[[str], None],
@@ -213,13 +213,13 @@ def run(
         ZooError: something that the user can put right.
     """
     with clear_disk_errors(folder.path):
-        seed_everything(made.seeds[0])
-        first = models.build(made.encoder, made.readout, DIELECTRIC["electronic"])
-        device = choose_device(made.device)
-        refuse_precision(made.training.precision, device)
+        seed_everything(config.seeds[0])
+        first = models.build(config.encoder, config.readout, DIELECTRIC["electronic"])
+        device = choose_device(config.device)
+        refuse_precision(config.training.precision, device)
         with only_one(folder):
             _same_as_before(folds, folder)
-            ready = _Ready(made, folds, first, _samples(made, folds, first, device, echo), device)
+            ready = _Ready(config, folds, first, _samples(config, folds, first, device, echo), device)
             for number in range(len(folds.folds)):
                 _train_fold(ready, number, fold_folder(folder, number), on_epoch)
             return _finish(ready, folder)
@@ -246,15 +246,15 @@ def fold_folder(folder: RunFolder, number: int) -> SeedFolder:
 
 
 def _samples(
-    made: Recipe, folds: Folds, first: models.TensorModel, device: torch.device, echo: Callable[[str], None]
+    config: Recipe, folds: Folds, first: models.TensorModel, device: torch.device, echo: Callable[[str], None]
 ) -> Samples:
     crystals, encoder = folds.crystals, first.encoder
     echo(f"data      {folds.name}: {len(crystals.keys):,} refractive indices, {len(folds.folds)} folds")
-    graphs = GraphStore.build(crystals.structures, encoder.cutoff, crystals.keys, backend=made.graph.backend)
+    graphs = GraphStore.build(crystals.structures, encoder.cutoff, crystals.keys, backend=config.graph.backend)
     refuse_unknown_elements(encoder, crystals.keys, graphs)
     embeddings = None
     if first.caches_embeddings:
-        embeddings = EmbeddingStore.build(encoder, graphs, device=device, dtype=made.cache.dtype)
+        embeddings = EmbeddingStore.build(encoder, graphs, device=device, dtype=config.cache.dtype)
         embeddings.precompute(first.readout, encoder, device)
     return Samples(graphs, torch.from_numpy(crystals.indices).float(), encoder, embeddings)
 
@@ -264,13 +264,13 @@ def _train_fold(
 ) -> None:
     if place.result.is_file():
         return
-    made, samples = ready.made, ready.samples
+    config, samples = ready.config, ready.samples
     train_and_val, test = ready.folds.folds[number]
-    seed = made.seeds[0]
-    train, val = train_test_split(train_and_val, test_size=made.split.val, random_state=seed)
+    seed = config.seeds[0]
+    train, val = train_test_split(train_and_val, test_size=config.split.val, random_state=seed)
     place.path.mkdir(parents=True, exist_ok=True)
     seed_everything(seed)
-    model = models.build(made.encoder, made.readout, DIELECTRIC["electronic"])
+    model = models.build(config.encoder, config.readout, DIELECTRIC["electronic"])
     if model.frozen:
         model.encoder = ready.first.encoder
     else:
@@ -280,7 +280,7 @@ def _train_fold(
     model.to(ready.device)
 
     def batches(part: np.ndarray, shuffled: bool = False) -> Batches:
-        return Batches(samples, part.tolist(), made.training, ready.device, seed if shuffled else None)
+        return Batches(samples, part.tolist(), config.training, ready.device, seed if shuffled else None)
 
     def keep(row: EpochRow) -> None:
         append_row(place.history, row)
@@ -291,12 +291,12 @@ def _train_fold(
         model,
         batches(train, shuffled=True),
         batches(val),
-        made.training,
+        config.training,
         seed,
         place.path,
         keep,
         f"fold {number}",
-        made.encoder.learning_rate,
+        config.encoder.learning_rate,
         error_of_index,
     )
     keep_history(place, trainer.epoch)
@@ -329,8 +329,8 @@ def _finish(ready: _Ready, folder: RunFolder) -> dict[str, Any]:
     write_rows(folder.path / "folds.csv", results)
     content: dict[str, Any] = {
         "data": ready.folds.name,
-        "encoder": ready.made.encoder.name,
-        "readout": ready.made.readout.name,
+        "encoder": ready.config.encoder.name,
+        "readout": ready.config.readout.name,
         "folds": results,
     }
     for name in ERRORS:
@@ -338,7 +338,7 @@ def _finish(ready: _Ready, folder: RunFolder) -> dict[str, Any]:
         content[name] = {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1))}
     if ready.folds.submit is not None:
         predictions = [np.array(list(_predicted(place)), dtype=np.float64) for place in places]
-        content["submission"] = ready.folds.submit(predictions, ready.made, folder.path / "results.json.gz").name
+        content["submission"] = ready.folds.submit(predictions, ready.config, folder.path / "results.json.gz").name
     write_json(folder.metrics, content)
     return content
 

@@ -27,20 +27,20 @@ def send_folds(folder: RunFolder, tracking: Tracking | None = None) -> Sent:
     Raises:
         ZooError: it is not finished, or MLflow cannot be reached.
     """
-    made = recipe.read(str(folder.recipe))
-    tracking = tracking or made.tracking
+    config = recipe.read(str(folder.recipe))
+    tracking = tracking or config.tracking
     if not folder.metrics.is_file():
         raise ZooError(f"{folder.path} is not finished; give the same zoo matbench command again, with --out")
     content = read_json(folder.metrics)
     numbers = tuple(fold["fold"] for fold in content["folds"])
-    named = made.model_copy(update={"name": f"{made.name}_matbench", "seeds": numbers})
+    named = config.model_copy(update={"name": f"{config.name}_matbench", "seeds": numbers})
     session = Session(tracking, named, folder, part="fold")
     if "sent" not in session.state:
         with mlflow_errors(session.uri):
             for fold in content["folds"]:
                 session.log_epochs(fold["fold"], read_history(fold_folder(folder, fold["fold"])))
                 session.once(f"fold {fold['fold']}", lambda fold=fold: _send_fold(session, folder, fold))  # type: ignore[misc]
-            session.once("parent", lambda: _send_parent(session, folder, made, content))
+            session.once("parent", lambda: _send_parent(session, folder, config, content))
         session.state["sent"] = dataclasses.asdict(Sent(without_password(session.uri), session.parent))
         session.set_status("FINISHED")
         session.remember()
@@ -55,8 +55,8 @@ def _send_fold(session: Session, folder: RunFolder, fold: dict[str, Any]) -> Non
         session.client.log_artifact(run_id, str(path), place.path.name)
 
 
-def _send_parent(session: Session, folder: RunFolder, made: Recipe, content: dict[str, Any]) -> None:
-    params = flatten(made.model_dump(mode="json", exclude={"tracking", "description"}))
+def _send_parent(session: Session, folder: RunFolder, config: Recipe, content: dict[str, Any]) -> None:
+    params = flatten(config.model_dump(mode="json", exclude={"tracking", "description"}))
     final = {f"test_{name}_{kind}": content[name][kind] for name in ERRORS for kind in ("mean", "std")}
     session.log(session.parent, params, final, {"zoo.version": __version__, "zoo.folds": content["data"]})
     files = (folder.recipe, folder.provenance, folder.metrics, folder.path / "folds.csv")

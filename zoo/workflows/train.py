@@ -58,27 +58,27 @@ class Prepared:
     device: torch.device
 
 
-def target_of(made: Recipe) -> TensorTarget:
+def target_of(config: Recipe) -> TensorTarget:
     """The target that a recipe names, after all that can be checked without data has been checked.
 
     Raises:
         ZooError: an unknown plugin or setting or target, or a pair that cannot work.
     """
-    known = dataset_of(made.dataset).targets()
-    if made.target not in known:
+    known = dataset_of(config.dataset).targets()
+    if config.target not in known:
         raise ZooError(
-            f"dataset '{made.dataset.name}' has no target '{made.target}'.{did_you_mean(made.target, known)}"
+            f"dataset '{config.dataset.name}' has no target '{config.target}'.{did_you_mean(config.target, known)}"
         )
-    return known[made.target]
+    return known[config.target]
 
 
-def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, EpochRow], None] | None = None) -> dict:
+def run(config: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, EpochRow], None] | None = None) -> dict:
     """Train what a recipe describes, or go on where an earlier call in the same folder was stopped.
 
     In several processes (`zoo.runtime.distributed`) all call this alike; the first one writes.
 
     Args:
-        made: the recipe.
+        config: the recipe.
         folder: where everything goes.
         echo: takes the lines that tell what is going on.
         on_epoch: told of every epoch of every seed, (seed, row).
@@ -90,27 +90,27 @@ def run(made: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, Ep
         ZooError: something that the user can put right.
     """
     with clear_disk_errors(folder.path):
-        target = target_of(made)
-        seed_everything(made.seeds[0])
-        first = models.build(made.encoder, made.readout, target)
-        device = choose_device(made.device)
-        refuse_precision(made.training.precision, device)
-        neighbour_backends.choose(made.graph.backend)  # what is missing is said before any data are read
+        target = target_of(config)
+        seed_everything(config.seeds[0])
+        first = models.build(config.encoder, config.readout, target)
+        device = choose_device(config.device)
+        refuse_precision(config.training.precision, device)
+        neighbour_backends.choose(config.graph.backend)  # what is missing is said before any data are read
         with only_one(folder):
             with first_goes_first():
-                refuse_another_recipe(made, folder)
+                refuse_another_recipe(config, folder)
                 if not folder.recipe.is_file():
-                    write_text(folder.recipe, recipe.dump(made))
-                prepared = prepare(made, target, first, device, folder, echo)
+                    write_text(folder.recipe, recipe.dump(config))
+                prepared = prepare(config, target, first, device, folder, echo)
                 remember(prepared, folder)
-            for number, seed in enumerate(made.seeds, 1):
+            for number, seed in enumerate(config.seeds, 1):
                 place = folder.seed(seed)
                 if place.result.is_file():
                     echo(f"seed {seed}  is done already")
                     continue
-                title = f"seed {seed}" if len(made.seeds) == 1 else f"seed {seed} ({number} of {len(made.seeds)})"
+                title = f"seed {seed}" if len(config.seeds) == 1 else f"seed {seed} ({number} of {len(config.seeds)})"
                 train_seed(prepared, first, seed, place, title, on_epoch)
-            content = finish.finish(made, first, prepared.crystals, prepared.samples, folder) if is_first() else {}
+            content = finish.finish(config, first, prepared.crystals, prepared.samples, folder) if is_first() else {}
             wait()
             return content or read_json(folder.metrics)
 
@@ -133,19 +133,19 @@ def only_one(folder: RunFolder) -> Iterator[None]:
         raise ZooError(f"another process is training in {folder.path}; choose another folder with --out") from None
 
 
-def refuse_another_recipe(made: Recipe, folder: RunFolder) -> None:
+def refuse_another_recipe(config: Recipe, folder: RunFolder) -> None:
     """Check that a folder was begun with the same recipe, if at all: what two recipes trained must not be mixed.
 
     Raises:
         ZooError: it was not.
     """
     # Read, not compared as text: one of an earlier zoo lacks the keys that came later, which then have their defaults.
-    if folder.recipe.is_file() and _what_is_trained(recipe.read(str(folder.recipe))) != _what_is_trained(made):
+    if folder.recipe.is_file() and _what_is_trained(recipe.read(str(folder.recipe))) != _what_is_trained(config):
         raise ZooError(f"{folder.path} was begun with another recipe; choose another folder with --out")
 
 
-def _what_is_trained(made: Recipe) -> dict[str, Any]:
-    content = recipe.resolved(made)
+def _what_is_trained(config: Recipe) -> dict[str, Any]:
+    content = recipe.resolved(config)
     recipe.make_path_absolute(content["dataset"])
     # All backends of `graph` find the same edges; `convolution` no longer changes anything.
     without = ("tracking", "description", "graph", "convolution")
@@ -175,16 +175,16 @@ def remember(prepared: Prepared, folder: RunFolder) -> None:
     write_json(folder.provenance, origin)
 
 
-def usable(made: Recipe) -> pipeline.Prepared:
+def usable(config: Recipe) -> pipeline.Prepared:
     """Read the usable part of the recipe's dataset, with the reason for everything that is left out.
 
     Raises:
         ZooError: as `zoo.data.pipeline.prepare`.
     """
-    data = made.data
+    data = config.data
     return pipeline.prepare(
-        dataset_of(made.dataset),
-        made.target,
+        dataset_of(config.dataset),
+        config.target,
         cleaning=data.cleaning,
         deduplicate=data.deduplicate,
         frame=data.frame,
@@ -193,7 +193,7 @@ def usable(made: Recipe) -> pipeline.Prepared:
 
 
 def prepare(
-    made: Recipe,
+    config: Recipe,
     target: TensorTarget,
     model: models.TensorModel,
     device: torch.device,
@@ -201,35 +201,36 @@ def prepare(
     echo: Echo,
 ) -> Prepared:
     """Crystals, graphs and, for a frozen encoder, embeddings, all on disk."""
-    data = made.data
-    ready = usable(made)
+    data = config.data
+    ready = usable(config)
     crystals = ready.crystals.select(range(len(ready.crystals))[: data.limit])
     if is_first():
         write_json(folder.path / "data_report.json", {**ready.report, "limit": data.limit, "used": len(crystals)})
     if len(crystals) < 10:
-        raise ZooError(f"only {len(crystals)} crystals are left of dataset '{made.dataset.name}': too few to split")
+        raise ZooError(f"only {len(crystals)} crystals are left of dataset '{config.dataset.name}': too few to split")
     first = f"; of these the first {len(crystals)}" if len(crystals) < len(ready.crystals) else ""
-    echo(f"data      {made.dataset.name}, {made.target}: {summary(ready.report)}{first}")
+    echo(f"data      {config.dataset.name}, {config.target}: {summary(ready.report)}{first}")
     encoder = model.encoder
-    graphs = GraphStore.build(crystals, encoder.cutoff, crystals.keys, backend=made.graph.backend)
+    graphs = GraphStore.build(crystals, encoder.cutoff, crystals.keys, backend=config.graph.backend)
     echo(f"graphs    {graphs.n_atoms.sum():,} atoms, {graphs.n_edges.sum():,} edges within {encoder.cutoff:g} Å")
     refuse_unknown_elements(encoder, crystals.keys, graphs)
     embeddings = None
     atoms = f"{type(encoder).provides(encoder.hypers).atoms} an atom"
     if model.caches_embeddings:
         encoder.to(device)
-        embeddings = EmbeddingStore.build(encoder, graphs, device=device, dtype=made.cache.dtype)
+        embeddings = EmbeddingStore.build(encoder, graphs, device=device, dtype=config.cache.dtype)
         embeddings.precompute(model.readout, encoder, device)
-        echo(f"encoder   {made.encoder.name}, frozen: {atoms}, cached")
+        echo(f"encoder   {config.encoder.name}, frozen: {atoms}, cached")
     elif model.frozen:
         echo(
-            f"encoder   {made.encoder.name}, frozen: {atoms}; {made.readout.name} differentiates it: nothing is cached"
+            f"encoder   {config.encoder.name}, frozen: {atoms}; {config.readout.name} differentiates it: nothing "
+            "is cached"
         )
     else:
         words = "fine-tuned" if encoder.pretrained else "trained from a random start"
-        echo(f"encoder   {made.encoder.name}, {words}: {atoms}")
+        echo(f"encoder   {config.encoder.name}, {words}: {atoms}")
     samples = Samples(graphs, crystals.tensors(), encoder, embeddings, target.per_atom)
-    return Prepared(made, target, crystals, samples, device)
+    return Prepared(config, target, crystals, samples, device)
 
 
 def train_seed(
@@ -241,17 +242,17 @@ def train_seed(
     on_epoch: Callable[[int, EpochRow], None] | None,
 ) -> None:
     """One model: split, train, predict the test part. A frozen encoder is taken over from the model `first`."""
-    made, crystals, samples, device = prepared.recipe, prepared.crystals, prepared.samples, prepared.device
+    config, crystals, samples, device = prepared.recipe, prepared.crystals, prepared.samples, prepared.device
     place.path.mkdir(parents=True, exist_ok=True)
-    split_seed = seed if made.split.seed is None else made.split.seed
-    split = pipeline.split(crystals.keys, crystals.formulas, made.split, split_seed)
+    split_seed = seed if config.split.seed is None else config.split.seed
+    split = pipeline.split(crystals.keys, crystals.formulas, config.split, split_seed)
     if is_first():
         write_json(place.split, {"seed": split_seed, "train": split.train, "val": split.val, "test": split.test})
     index = {key: i for i, key in enumerate(crystals.keys)}
     parts = {name: [index[key] for key in getattr(split, name)] for name in ("train", "val", "test")}
 
     seed_everything(seed)
-    model = models.build(made.encoder, made.readout, prepared.target)
+    model = models.build(config.encoder, config.readout, prepared.target)
     if model.frozen:
         model.encoder = first.encoder
     known = samples.tensors[samples.rows(parts["train"])]
@@ -262,7 +263,7 @@ def train_seed(
         samples = dataclasses.replace(samples, encoder=model.encoder, embeddings=None)
 
     def batches(part: str, shuffled: bool = False) -> Batches:
-        return Batches(samples, parts[part], made.training, device, seed if shuffled else None)
+        return Batches(samples, parts[part], config.training, device, seed if shuffled else None)
 
     def keep(row: EpochRow) -> None:
         append_row(place.history, row)
@@ -270,7 +271,7 @@ def train_seed(
             on_epoch(seed, row)
 
     train, val = batches("train", shuffled=True), batches("val")
-    trainer = Trainer(model, train, val, made.training, seed, place.path, keep, title, made.encoder.learning_rate)
+    trainer = Trainer(model, train, val, config.training, seed, place.path, keep, title, config.encoder.learning_rate)
     if is_first():
         keep_history(place, trainer.epoch)
     trainer.run()

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from zoo.discovery.rounds.evaluated_candidates import Asked
+from zoo.discovery.rounds.evaluated_candidates import EvaluatedCandidate
 from zoo.discovery.screen_figures import GREY, save
 from zoo.report.plots import STYLE
 
@@ -23,7 +23,7 @@ _OTHERS = ("#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STEPS = [1, 2, 5, 10]
 
 
-def best_so_far(asked: Sequence[Asked], start: float | None) -> np.ndarray:
+def best_so_far(asked: Sequence[EvaluatedCandidate], start: float | None) -> np.ndarray:
     """(calls + 1,) the highest value after 0, 1, 2, ... calls of the oracle; NaN as long as there is none.
 
     A failed call is a call; one whose result somebody is still to bring is none.
@@ -32,13 +32,13 @@ def best_so_far(asked: Sequence[Asked], start: float | None) -> np.ndarray:
     return np.fmax.accumulate(values)
 
 
-def borders_of(asked: Sequence[Asked]) -> list[int]:
+def borders_of(asked: Sequence[EvaluatedCandidate]) -> list[int]:
     """After how many calls a round ended and another one began."""
     rounds = np.array([one.round for one in _called(asked)])
     return [int(place) + 1 for place in np.flatnonzero(np.diff(rounds))]
 
 
-def _called(asked: Sequence[Asked]) -> list[Asked]:
+def _called(asked: Sequence[EvaluatedCandidate]) -> list[EvaluatedCandidate]:
     return sorted((one for one in asked if one.status != "waiting"), key=lambda one: (one.round, one.rank))
 
 
@@ -47,7 +47,7 @@ def progress(
     path: Path,
     ylabel: str,
     start: float | None = None,
-    asked: Sequence[Asked] = (),
+    asked: Sequence[EvaluatedCandidate] = (),
     borders: Sequence[int] = (),
 ) -> Path | None:
     """Highest value so far against calls of the oracle.

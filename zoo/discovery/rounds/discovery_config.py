@@ -83,8 +83,8 @@ class Discovery(Search):
             recipe.make_path_absolute(content.get(section))
         content["name"] = self.name
         content["device"] = self.device
-        made = recipe.parse(content, f"model.recipe: {where}")
-        return made.model_copy(update={"tracking": self.tracking})
+        config = recipe.parse(content, f"model.recipe: {where}")
+        return config.model_copy(update={"tracking": self.tracking})
 
 
 def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Discovery:

@@ -174,28 +174,28 @@ class DiscoveryFolder:
         except Timeout:
             raise ZooError(f"another process is at work in {self.path}; choose another folder with --out") from None
 
-    def begin(self, made: Discovery) -> None:
+    def begin(self, config: Discovery) -> None:
         """Write down what it is begun with, or see that it goes on with the same.
 
         Raises:
             ZooError: something is not the same.
         """
         if not self.provenance.is_file():
-            write_text(self.recipe, made.dump())
-            write_json(self.provenance, {**provenance(made.plugins), "recipe": made.content, "resumed": []})
+            write_text(self.recipe, config.dump())
+            write_json(self.provenance, {**provenance(config.plugins), "recipe": config.content, "resumed": []})
             return
         begun = read_json(self.provenance)
         before = parse(begun["recipe"], str(self.provenance)).content
         changed = [
-            key for key, value in _fixed(made.content).items() if key not in _FREE and value != _fixed(before)[key]
+            key for key, value in _fixed(config.content).items() if key not in _FREE and value != _fixed(before)[key]
         ]
         if changed:
             raise ZooError(
                 f"{self.path} was begun with another recipe ({', '.join(changed)} differ): go on with that one, or "
                 "choose another folder with --out"
             )
-        write_text(self.recipe, made.dump())  # what may change has perhaps changed
-        now = provenance(made.plugins)
+        write_text(self.recipe, config.dump())  # what may change has perhaps changed
+        now = provenance(config.plugins)
         begun["resumed"].append({key: now[key] for key in ("zoo", "git_commit", "command", "started")})
         write_json(self.provenance, begun)
 

@@ -18,7 +18,7 @@ from zoo.storage.run_folder import write_rows
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluatedCandidate:
     """One crystal.
 
     Attributes:
@@ -53,7 +53,7 @@ class Asked:
     properties: Mapping[str, Any] = field(default_factory=dict)
 
 
-def asked_in(place: RoundFolder, target: TensorTarget, objective: Objective) -> list[Asked]:
+def evaluated_in(place: RoundFolder, target: TensorTarget, objective: Objective) -> list[EvaluatedCandidate]:
     """Read the evaluated candidates of one round, the highest score first."""
     calculations = calculations_of(place)
     outcomes = [one.outcome for one in calculations]
@@ -84,9 +84,9 @@ def _asked(
     outcome: Mapping[str, Any] | None,
     tensor: np.ndarray | None,
     value: float,
-) -> Asked:
+) -> EvaluatedCandidate:
     facts, found = one.facts, outcome or {"status": "waiting"}
-    return Asked(
+    return EvaluatedCandidate(
         number,
         rank,
         one.key,
@@ -105,11 +105,11 @@ def _asked(
     )
 
 
-def write_asked(folder: DiscoveryFolder, asked: Sequence[Asked], target: TensorTarget) -> None:
+def write_evaluated(folder: DiscoveryFolder, asked: Sequence[EvaluatedCandidate], target: TensorTarget) -> None:
     """asked.csv: a row a crystal; components that the oracle told, and those that were predicted."""
     columns = component_columns(target)
 
-    def row(one: Asked) -> dict[str, Any]:
+    def row(one: EvaluatedCandidate) -> dict[str, Any]:
         told = {name: "" if one.tensor is None else f"{one.tensor.flat[flat]:.6g}" for name, flat in columns.items()}
         predicted = {f"predicted_{name}": f"{one.predicted.flat[flat]:.6g}" for name, flat in columns.items()}
         return {

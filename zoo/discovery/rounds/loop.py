@@ -22,7 +22,7 @@ from zoo.data.structures import structure_from_dict
 from zoo.discovery import screen_config as sections
 from zoo.discovery import screen_results as screenings
 from zoo.discovery.candidates import source_of
-from zoo.discovery.known_crystals import Taken, identity_of
+from zoo.discovery.known_crystals import KnownOrChosen, identity_of
 from zoo.discovery.rounds import evaluated_candidates as of_asked
 from zoo.discovery.rounds import round_results
 from zoo.discovery.rounds.calculations import Ask, calculations_of, give_up, oracle_of, write_results
@@ -55,13 +55,13 @@ class Loop:
     """One discovery on its way.
 
     Attributes:
-        made: the recipe.
+        config: the recipe.
         folder: where everything goes.
         train: see `Train`.
         echo: takes the lines that tell what is going on.
     """
 
-    made: Discovery
+    config: Discovery
     folder: DiscoveryFolder
     train: Train
     echo: Echo
@@ -70,8 +70,8 @@ class Loop:
     def training(self) -> Recipe:
         """By which the models are trained, as it was when the discovery began."""
         stored = self.folder.training
-        made = recipe.read(str(stored)) if stored.is_file() else self.made.training()
-        return made.model_copy(update={"tracking": self.made.tracking, "device": self.made.device})
+        config = recipe.read(str(stored)) if stored.is_file() else self.config.training()
+        return config.model_copy(update={"tracking": self.config.tracking, "device": self.config.device})
 
     @cached_property
     def target(self) -> TensorTarget:
@@ -81,7 +81,7 @@ class Loop:
     @cached_property
     def objective(self) -> Objective:
         """Return the objective that is maximised."""
-        choice = self.made.objective
+        choice = self.config.objective
         made: Objective = plugins.load("objective", choice.name)(
             plugins.hypers("objective", choice.name, choice.settings)
         )
@@ -93,24 +93,24 @@ class Loop:
         Raises:
             ZooError: something is.
         """
-        made, target = self.made, self.target
+        config, target = self.config, self.target
         if target.per_atom:
             raise ZooError(f"'{target.name}' is one tensor an atom: crystals are searched by one tensor each")
         why = self.objective.cannot_use(target)
         if why is not None:
-            raise ZooError(f"the objective '{made.objective.name}' {why}")
-        acquisition: type[Acquisition] = plugins.load("acquisition", made.acquisition.name)
-        plugins.hypers("acquisition", made.acquisition.name, made.acquisition.settings)
+            raise ZooError(f"the objective '{config.objective.name}' {why}")
+        acquisition: type[Acquisition] = plugins.load("acquisition", config.acquisition.name)
+        plugins.hypers("acquisition", config.acquisition.name, config.acquisition.settings)
         if acquisition.needs_ensemble and len(self.training.seeds) == 1:
-            raise ZooError(f"the acquisition '{made.acquisition.name}' needs an ensemble: set model.members=5")
-        oracle = oracle_of(made.oracle)
-        refuse_other_target(target, oracle.targets(), made.oracle.name)
+            raise ZooError(f"the acquisition '{config.acquisition.name}' needs an ensemble: set model.members=5")
+        oracle = oracle_of(config.oracle)
+        refuse_other_target(target, oracle.targets(), config.oracle.name)
         missing = oracle.missing()
         if missing is not None:
-            raise ZooError(f"the oracle '{made.oracle.name}' cannot be asked: {missing}")
+            raise ZooError(f"the oracle '{config.oracle.name}' cannot be asked: {missing}")
         refuse_unfit(self.training)
         begun = self.folder.round(1).chosen.is_file()  # what has been chosen needs no candidates
-        if not begun and next(source_of(made.candidates).found(), None) is None:
+        if not begun and next(source_of(config.candidates).found(), None) is None:
             raise ZooError("there are no candidates")
 
     @contextmanager
@@ -122,7 +122,7 @@ class Loop:
         """
         self.check()
         with clear_disk_errors(self.folder.path), self.folder.alone():
-            self.folder.begin(self.made)
+            self.folder.begin(self.config)
             if not self.folder.training.is_file():
                 write_text(self.folder.training, recipe.dump(self.training))
             self._refuse_without_best()
@@ -131,7 +131,7 @@ class Loop:
     @cached_property
     def known(self) -> Known:
         """Return the crystals that are known when the first round begins."""
-        return known_at_start(self.made, self.training, self.objective, self.folder)
+        return known_at_start(self.config, self.training, self.objective, self.folder)
 
     def go_on(self, after: Callable[[], None], giving_up: bool = False) -> dict[str, Any]:
         """From where the folder ends to the last round; once it is `begun`.
@@ -156,11 +156,11 @@ class Loop:
         self.echo(f"known     {known.usable:,} crystals with '{self.target.name}'{self._best_words(known.best)}")
         rounds: list[RoundFolder] = folder.finished_rounds
         if rounds:  # it may have been stopped before these were written
-            round_results.write(folder, known, rounds, self.target, self.objective, self.made)
+            round_results.write(folder, known, rounds, self.target, self.objective, self.config)
             after()
-        for number in range(len(rounds) + 1, self.made.rounds + 1):
+        for number in range(len(rounds) + 1, self.config.rounds + 1):
             place = folder.round(number)
-            self.echo(f"round {number}   of {self.made.rounds}")
+            self.echo(f"round {number}   of {self.config.rounds}")
             try:
                 # Only a round that has been waiting is given up, not one that is to begin.
                 self._round(place, known, rounds, giving_up and place.chosen.is_file())
@@ -170,31 +170,31 @@ class Loop:
                 self.echo(f"ended     {error}")
                 break
             rounds.append(place)
-            round_results.write(folder, known, rounds, self.target, self.objective, self.made)
+            round_results.write(folder, known, rounds, self.target, self.objective, self.config)
             self.echo(round_results.line_of(folder, place))
             after()
-        if self.made.model.last and rounds:
+        if self.config.model.last and rounds:
             self._model(folder.round(len(rounds) + 1).model, rounds)  # by which the next round would begin
-        content = round_results.conclude(folder, known, rounds, self.target, self.objective, self.made)
+        content = round_results.conclude(folder, known, rounds, self.target, self.objective, self.config)
         after()
         return content
 
     def _refuse_without_best(self) -> None:
-        choice = self.made.acquisition.name
+        choice = self.config.acquisition.name
         if plugins.load("acquisition", choice).needs_best and self.known.best is None:
             raise ZooError(
-                f"the acquisition '{choice}' needs the highest {self.made.objective.name} so far, which is defined for "
+                f"the acquisition '{choice}' needs the highest {self.config.objective.name} so far, defined for "
                 "none of the crystals that are known: choose another acquisition"
             )
 
     def _best_words(self, best: float | None) -> str:
-        return "" if best is None else f", the highest {self.made.objective.name} among them {best:.4g}"
+        return "" if best is None else f", the highest {self.config.objective.name} among them {best:.4g}"
 
     def _model(self, folder: RunFolder, rounds: Sequence[RoundFolder]) -> None:
         """Models that know what has come in these rounds."""
         made = recipe_after(self.training, self.target, self.folder, rounds)
-        if self.made.model.first is not None and not rounds and not folder.path.exists():
-            take_over(Path(self.made.model.first), made, folder, read_json(self.folder.start)["usable"])
+        if self.config.model.first is not None and not rounds and not folder.path.exists():
+            take_over(Path(self.config.model.first), made, folder, read_json(self.folder.start)["usable"])
         if folder.finished:
             return
         if folder.recipe.is_file():  # the paths in it are of another place, where the discovery was moved
@@ -209,13 +209,13 @@ class Loop:
         open_ones = [one for one in calculations if one.outcome is None]
         if open_ones:
             self.echo(
-                f"oracle    {self.made.oracle.name}: {len(open_ones)} of {len(calculations)} crystals to calculate"
+                f"oracle    {self.config.oracle.name}: {len(open_ones)} of {len(calculations)} crystals to calculate"
             )
             by_key = {one.key: one for one in open_ones}
             place.calculations.mkdir(exist_ok=True)
             asked = each(
-                self.made.workers,
-                Ask(self.made.oracle, self.target.name),
+                self.config.workers,
+                Ask(self.config.oracle, self.target.name),
                 open_ones,
                 name=lambda one: one.key,
                 folder=place.calculations,
@@ -231,17 +231,17 @@ class Loop:
         give_up(waiting)
         write_results(place, calculations)
 
-    def _taken(self, known: Known, before: Sequence[RoundFolder]) -> Taken:
+    def _taken(self, known: Known, before: Sequence[RoundFolder]) -> KnownOrChosen:
         """Collect the known crystals and those that have been evaluated."""
         chosen = [one for place in before for one in calculations_of(place)]
         keys = known.keys | {one.key for one in chosen}
         if not self.training.data.deduplicate:
-            return Taken(keys)
+            return KnownOrChosen(keys)
         again = (
             identity_of(one.key, structure_from_dict(json.loads(one.facts["structure"])), one.facts["properties"])
             for one in chosen
         )
-        return Taken(keys, KnownCrystals([*known.crystals, *again]))
+        return KnownOrChosen(keys, KnownCrystals([*known.crystals, *again]))
 
     def _tell(self, outcome: dict[str, Any] | None, key: str, formula: str) -> None:
         if outcome is None:
@@ -252,11 +252,13 @@ class Loop:
             self.echo(f"done      {key} {formula}, {outcome['seconds']:.0f} s")
 
     def _choose(self, place: RoundFolder, known: Known, before: Sequence[RoundFolder]) -> None:
-        asked = [one for earlier in before for one in of_asked.asked_in(earlier, self.target, self.objective)]
+        asked = [one for earlier in before for one in of_asked.evaluated_in(earlier, self.target, self.objective)]
         best = max((v for v in (known.best, *(one.value for one in asked)) if v is not None and v == v), default=None)
-        shared = self.made.model_dump(include=set(Screen.model_fields) - {"model", "name"})
-        made = Screen(**shared, name=f"{self.made.name}_round_{place.number}", model=str(place.model.path), best=best)
-        if place.screen.recipe.is_file() and sections.read(str(place.screen.recipe)).candidates != made.candidates:
+        shared = self.config.model_dump(include=set(Screen.model_fields) - {"model", "name"})
+        config = Screen(
+            **shared, name=f"{self.config.name}_round_{place.number}", model=str(place.model.path), best=best
+        )
+        if place.screen.recipe.is_file() and sections.read(str(place.screen.recipe)).candidates != config.candidates:
             shutil.rmtree(place.screen.path)  # begun with other candidates, and nothing chosen
-        screen(made, place.screen, self.echo, self._taken(known, before))
-        write_json(place.chosen, screenings.facts_of_chosen(made, place.screen, self.target))
+        screen(config, place.screen, self.echo, self._taken(known, before))
+        write_json(place.chosen, screenings.facts_of_chosen(config, place.screen, self.target))

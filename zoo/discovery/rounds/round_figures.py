@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from zoo.contract.target import TensorTarget
 from zoo.discovery.filters import number
 from zoo.discovery.rounds.curves import best_so_far, borders_of, found, progress, some_of
-from zoo.discovery.rounds.evaluated_candidates import Asked
+from zoo.discovery.rounds.evaluated_candidates import EvaluatedCandidate
 from zoo.discovery.rounds.structure_figures import crystals
 from zoo.discovery.screen_figures import GREY, equal_products, log_where_wide, pareto, save
 from zoo.evaluation.derived import anisotropy as ratios_of
@@ -27,7 +27,9 @@ _BINS = 24
 _POINTS: dict[str, Any] = {"s": 26, "linewidths": 0.5, "edgecolors": "white"}
 
 
-def anisotropy(asked: Sequence[Asked], target: TensorTarget, known: np.ndarray | None, path: Path) -> Path | None:
+def anisotropy(
+    asked: Sequence[EvaluatedCandidate], target: TensorTarget, known: np.ndarray | None, path: Path
+) -> Path | None:
     """λ_max/λ_min of the tensors that the oracle told, round by round, beside that of the crystals known before.
 
     Args:
@@ -93,7 +95,7 @@ def _box(axes: Axes, values: np.ndarray, place: float, colour: Any, width: float
     )  # fmt: skip
 
 
-def parity(asked: Sequence[Asked], path: Path, words: str) -> Path | None:
+def parity(asked: Sequence[EvaluatedCandidate], path: Path, words: str) -> Path | None:
     """The objective as it was predicted, when a crystal was chosen, against that of the oracle's tensor.
 
     Args:
@@ -143,7 +145,9 @@ def _error(x: np.ndarray, y: np.ndarray) -> str:
     return f"MAE {np.abs(x - y).mean():.3g}, n = {len(x)}"
 
 
-def merit(asked: Sequence[Asked], known: np.ndarray | None, path: Path, target: TensorTarget) -> Path | None:
+def merit(
+    asked: Sequence[EvaluatedCandidate], known: np.ndarray | None, path: Path, target: TensorTarget
+) -> Path | None:
     """Polycrystalline constant against band gap of what the oracle told: Pareto front, lines of equal product.
 
     Args:
@@ -193,7 +197,7 @@ def merit(asked: Sequence[Asked], known: np.ndarray | None, path: Path, target: 
         return save(figure, path)
 
 
-def _rounds(asked: Sequence[Asked]) -> list[int]:
+def _rounds(asked: Sequence[EvaluatedCandidate]) -> list[int]:
     return sorted({one.round for one in asked})
 
 

@@ -14,7 +14,7 @@ from zoo.data.structures import structure_from_dict
 from zoo.discovery.rounds import round_figures, structure_figures
 from zoo.discovery.rounds.discovery_config import Discovery
 from zoo.discovery.rounds.discovery_folder import DiscoveryFolder, RoundFolder
-from zoo.discovery.rounds.evaluated_candidates import Asked, asked_in, write_asked
+from zoo.discovery.rounds.evaluated_candidates import EvaluatedCandidate, evaluated_in, write_evaluated
 from zoo.discovery.rounds.start import Known
 from zoo.evaluation import derived
 from zoo.storage.run_folder import read_json, read_rows, write_json, write_rows
@@ -29,14 +29,14 @@ def write(
     rounds: Sequence[RoundFolder],
     target: TensorTarget,
     objective: Objective,
-    made: Discovery,
-) -> list[Asked]:
+    config: Discovery,
+) -> list[EvaluatedCandidate]:
     """asked.csv, rounds.csv and the figures, of the rounds so far; all of it follows from what these have written."""
-    asked = [one for place in rounds for one in asked_in(place, target, objective)]
-    write_asked(folder, asked, target)
+    asked = [one for place in rounds for one in evaluated_in(place, target, objective)]
+    write_evaluated(folder, asked, target)
     if rounds:
         write_rows(folder.table, [_row(place, asked, known) for place in rounds])
-    _draw(folder, known, rounds, asked, target, made)
+    _draw(folder, known, rounds, asked, target, config)
     return asked
 
 
@@ -44,14 +44,14 @@ def _draw(
     folder: DiscoveryFolder,
     known: Known,
     rounds: Sequence[RoundFolder],
-    asked: Sequence[Asked],
+    asked: Sequence[EvaluatedCandidate],
     target: TensorTarget,
-    made: Discovery,
+    config: Discovery,
 ) -> None:
     folder.figures.mkdir(exist_ok=True)
-    words = f"{made.objective.name.replace('-', ' ')} ({target.name})"
+    words = f"{config.objective.name.replace('-', ' ')} ({target.name})"
     # Of what was asked alone: the best that was known before is a line of its own.
-    curves = {made.acquisition.name: [round_figures.best_so_far(asked, None)]}
+    curves = {config.acquisition.name: [round_figures.best_so_far(asked, None)]}
     borders = round_figures.borders_of(asked)
     round_figures.progress(curves, folder.figures / "progress.png", words, known.best, asked, borders)
     round_figures.parity(asked, folder.figures / "parity.png", words)
@@ -74,12 +74,12 @@ def _draw(
         structure_figures.crystals(drawn, folder.figures / "best.png")
 
 
-def _best(asked: Sequence[Asked]) -> list[Asked]:
+def _best(asked: Sequence[EvaluatedCandidate]) -> list[EvaluatedCandidate]:
     """The few of the highest value, the highest first."""
     return sorted((one for one in asked if not np.isnan(one.value)), key=lambda one: -one.value)[:_BEST]
 
 
-def _row(place: RoundFolder, asked: Sequence[Asked], known: Known) -> dict[str, Any]:
+def _row(place: RoundFolder, asked: Sequence[EvaluatedCandidate], known: Known) -> dict[str, Any]:
     """One round: what was known, what was asked, what came, how well it had been predicted."""
     here = [one for one in asked if one.round == place.number]
     values = np.array([one.value for one in here])
@@ -122,14 +122,14 @@ def conclude(
     rounds: Sequence[RoundFolder],
     target: TensorTarget,
     objective: Objective,
-    made: Discovery,
+    config: Discovery,
 ) -> dict[str, Any]:
     """Tables and pictures once more and, last, summary.json.
 
     Returns:
         The content of summary.json.
     """
-    asked = write(folder, known, rounds, target, objective, made)
+    asked = write(folder, known, rounds, target, objective, config)
     content = {
         "rounds": len(rounds),
         "asked": len(asked),

@@ -48,7 +48,7 @@ class Known:
     crystals: tuple[Identity, ...] = ()
 
 
-def known_at_start(made: Discovery, training: Recipe, objective: Objective, folder: DiscoveryFolder) -> Known:
+def known_at_start(config: Discovery, training: Recipe, objective: Objective, folder: DiscoveryFolder) -> Known:
     """Read the known part of the dataset of the models' recipe, without what is to be hidden; once, then from a file.
 
     Raises:
@@ -60,9 +60,9 @@ def known_at_start(made: Discovery, training: Recipe, objective: Objective, fold
         crystals = ready.crystals
         usable = crystals.keys[: data.limit]
         labelled = {*crystals.keys, *(one.key for one in ready.left_out if one.stage not in ("read", "target"))}
-        if made.start.share is not None:
-            count = round(made.start.share * len(usable))
-            drawn = np.random.default_rng(made.start.seed).permutation(len(usable))[:count]
+        if config.start.share is not None:
+            count = round(config.start.share * len(usable))
+            drawn = np.random.default_rng(config.start.seed).permutation(len(usable))[:count]
             usable = sorted(usable[i] for i in drawn)
             labelled = set(usable)
         write_json(folder.start_keys, sorted(usable))

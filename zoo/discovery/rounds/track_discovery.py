@@ -35,22 +35,22 @@ class SentDiscovery:
         return f"{self.uri}, run {self.run_id}, {self.rounds} rounds below it{model}"
 
 
-def send_discovery(made: Discovery, folder: DiscoveryFolder) -> SentDiscovery:
+def send_discovery(config: Discovery, folder: DiscoveryFolder) -> SentDiscovery:
     """Send the rounds that are finished, and what there is of the whole; what was sent before is not sent twice.
 
     Raises:
         ZooError: MLflow cannot be reached.
     """
-    tracking = made.tracking
+    tracking = config.tracking
     uri = tracking_uri(tracking.uri)
     with mlflow_errors(uri):
         runs = _Runs(MlflowClient(tracking_uri=uri), without_password(uri), folder)
-        parent = runs.opened("parent", tracking.experiment, made.name, None)
+        parent = runs.opened("parent", tracking.experiment, config.name, None)
         rounds = folder.finished_rounds[: len(read_rows(folder.table))]  # a stop may fall between the two
         for place in rounds:
-            _send_round(runs, tracking, made, place, parent)
+            _send_round(runs, tracking, config, place, parent)
         known = runs.client.get_run(parent).data.params
-        for name, value in flatten(made.model_dump(mode="json", exclude={"tracking", "description"})).items():
+        for name, value in flatten(config.model_dump(mode="json", exclude={"tracking", "description"})).items():
             if name not in known:
                 runs.client.log_param(parent, name, str(value)[:6000])
         if rounds:
@@ -72,24 +72,24 @@ def send_discovery(made: Discovery, folder: DiscoveryFolder) -> SentDiscovery:
     return SentDiscovery(without_password(uri), parent, len(rounds), model)
 
 
-def stopped(made: Discovery, folder: DiscoveryFolder, status: str) -> None:
+def stopped(config: Discovery, folder: DiscoveryFolder, status: str) -> None:
     """It ended before its time: FAILED or KILLED. The next round that is sent sets it running again.
 
     Raises:
         ZooError: MLflow cannot be reached.
     """
-    uri = tracking_uri(made.tracking.uri)
+    uri = tracking_uri(config.tracking.uri)
     if without_password(uri) not in read_json(folder.tracked):
         return
     with mlflow_errors(uri):
         _Runs(MlflowClient(tracking_uri=uri), without_password(uri), folder).end("parent", status)
 
 
-def _send_round(runs: _Runs, tracking: Tracking, made: Discovery, place: RoundFolder, parent: str) -> None:
+def _send_round(runs: _Runs, tracking: Tracking, config: Discovery, place: RoundFolder, parent: str) -> None:
     name = f"round {place.number}"
     if name in runs.done:
         return
-    run_id = runs.opened(name, tracking.experiment, f"{made.name} {name}", parent)
+    run_id = runs.opened(name, tracking.experiment, f"{config.name} {name}", parent)
     send(place.model, tracking.model_copy(update={"register_model": False}), run_id)
     row = read_rows(runs.folder.table)[place.number - 1]
     for key, value in row.items():
@@ -159,7 +159,7 @@ def track(path: Path, uri: str | None) -> SentDiscovery:
     Raises:
         ZooError: it is no discovery's folder, or MLflow cannot be reached.
     """
-    made = read(str(DiscoveryFolder.existing(path).recipe))
+    config = read(str(DiscoveryFolder.existing(path).recipe))
     if uri is not None:
-        made = made.model_copy(update={"tracking": made.tracking.model_copy(update={"uri": uri})})
-    return send_discovery(made, DiscoveryFolder(path))
+        config = config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": uri})})
+    return send_discovery(config, DiscoveryFolder(path))

@@ -15,12 +15,12 @@ from zoo.storage.run_folder import RunFolder, read_json
 _FREE = {"dataset", "name", "tracking", "description", "device", "graph", "convolution"}
 
 
-def take_over(earlier: Path, made: Recipe, folder: RunFolder, usable: Sequence[str]) -> None:
+def take_over(earlier: Path, config: Recipe, folder: RunFolder, usable: Sequence[str]) -> None:
     """Copy a finished run, whole or not at all.
 
     Args:
         earlier: the run's folder.
-        made: by which the first models would be trained.
+        config: by which the first models would be trained.
         folder: where they are wanted.
         usable: keys of the crystals that they would be trained, validated and tested on.
 
@@ -30,11 +30,11 @@ def take_over(earlier: Path, made: Recipe, folder: RunFolder, usable: Sequence[s
     run = RunFolder.existing(earlier)
     if not run.finished:
         raise ZooError(f"model.first: {earlier} is not finished: zoo run --resume {earlier}")
-    mine, theirs = made.model_dump(exclude=_FREE), recipe.read(str(run.recipe)).model_dump(exclude=_FREE)
+    mine, theirs = config.model_dump(exclude=_FREE), recipe.read(str(run.recipe)).model_dump(exclude=_FREE)
     differ = [key for key, value in mine.items() if value != theirs[key]]
     if differ:
         raise ZooError(f"model.first: {earlier} was trained by another recipe ({', '.join(differ)} differ)")
-    split = read_json(run.seed(made.seeds[0]).split)
+    split = read_json(run.seed(config.seeds[0]).split)
     if {*split["train"], *split["val"], *split["test"]} != set(usable):
         raise ZooError(f"model.first: {earlier} was trained on other crystals than those that are known at the start")
     partial = folder.path.with_name(f"{folder.path.name}.partial")

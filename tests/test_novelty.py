@@ -15,7 +15,7 @@ from zoo.config import plugins
 from zoo.contract.features import Features
 from zoo.errors import ZooError
 from zoo.graphs.graph import collate, crystal_graph
-from zoo.inference.novelty import NEIGHBOURS, Reference, describe_crystals
+from zoo.inference.novelty import NEIGHBOURS, Novelty, describe_crystals
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal
 
 WURTZITE = Structure.from_spacegroup(
@@ -45,12 +45,12 @@ def test_the_channels_are_scalars_and_norms() -> None:
     torch.testing.assert_close(found, torch.tensor([[2.0, -1.0, 3.0, 3.0]]))  # a pseudoscalar's sign is the hand's
 
 
-def reference(n: int = 200) -> tuple[Reference, np.ndarray]:
+def reference(n: int = 200) -> tuple[Novelty, np.ndarray]:
     random = np.random.default_rng(0)
     training = random.normal(size=(n, 6)).astype(np.float32) * [1, 10, 100, 1, 1, 0]
     validation = random.normal(size=(100, 6)).astype(np.float32) * [1, 10, 100, 1, 1, 0]
     names = [{"key": str(i), "formula": "X", "crystal_system": "cubic"} for i in range(n)]
-    return Reference.of(names, np.zeros((n, 3, 3), np.float32), training, validation), validation
+    return Novelty.of(names, np.zeros((n, 3, 3), np.float32), training, validation), validation
 
 
 def test_the_threshold_leaves_one_in_a_hundred() -> None:
@@ -64,7 +64,7 @@ def test_the_threshold_leaves_one_in_a_hundred() -> None:
 def test_it_is_kept_and_damage_is_told(tmp_path: Path) -> None:
     found, validation = reference()
     found.save(tmp_path)
-    again = Reference.load(tmp_path)
+    again = Novelty.load(tmp_path)
     assert again.novelty(validation[0]) == pytest.approx(found.novelty(validation[0]), rel=1e-5)
     assert [n["key"] for n in again.nearest(validation[0], 3)] == [n["key"] for n in found.nearest(validation[0], 3)]
     assert found.novelty(validation[0]) == pytest.approx(
@@ -73,10 +73,10 @@ def test_it_is_kept_and_damage_is_told(tmp_path: Path) -> None:
     for wrong in ("[]", "{", json.dumps([1] * 200)):
         (tmp_path / "reference.json").write_text(wrong)
         with pytest.raises(ZooError, match="damaged"):
-            Reference.load(tmp_path)
+            Novelty.load(tmp_path)
     (tmp_path / "reference.safetensors").write_bytes(b"x" * 50)
     with pytest.raises(ZooError, match="damaged"):
-        Reference.load(tmp_path)
+        Novelty.load(tmp_path)
     (tmp_path / "reference.safetensors").unlink()
     with pytest.raises(ZooError, match=r"reference.safetensors is missing"):
-        Reference.load(tmp_path)
+        Novelty.load(tmp_path)
