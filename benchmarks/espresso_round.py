@@ -94,19 +94,19 @@ def report(folder: DiscoveryFolder, records: dict[str, Record]) -> None:
         n_atoms = len(Structure.from_dict(json.loads(one.facts["structure"])))
         minutes = sum(cpu_minutes(one.folder / f"{stage}.out") for stage in ("relax", "scf", "ph"))
         for name in ("electronic", "ionic", "total"):
-            told = np.array(outcome["tensors"][name])
+            calculated = np.array(outcome["tensors"][name])
             table = records[one.key].targets[name] if one.key in records else None
-            off = None if table is None else np.linalg.norm(told - table) / np.linalg.norm(table)
-            said = np.array(one.facts["predicted"]) if name == "total" else None
+            off = None if table is None else np.linalg.norm(calculated - table) / np.linalg.norm(table)
+            predicted = np.array(one.facts["predicted"]) if name == "total" else None
             row = {
                 "key": one.key,
                 "formula": one.facts["formula"],
                 "atoms": n_atoms,
                 "tensor": name,
-                "oracle": values_of(told),
+                "oracle": values_of(calculated),
                 "dataset": values_of(table),
                 "off": "" if off is None else f"{off:.4f}",
-                "predicted": values_of(said),
+                "predicted": values_of(predicted),
                 "cpu_minutes": f"{minutes:.1f}" if name == "total" else "",
             }
             rows.append(row)

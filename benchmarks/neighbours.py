@@ -47,10 +47,10 @@ def main(options: Options) -> Section:
         fast = measured(options, lists(write_lists(folder / "all", {"all": structures}), "all", FAST))
         slow = measured(options, lists(write_lists(folder / "some", {"some": structures[:100]}), "some", SLOW))
         sizes = SIZES[: 2 if options.quick else None]
-        made = {f"{n:,} {shape}": random_crystals(n, shape) for n in sizes for shape in SHAPES}
-        write_lists(folder / "made", made)
+        random = {f"{n:,} {shape}": random_crystals(n, shape) for n in sizes for shape in SHAPES}
+        write_lists(folder / "random", random)
         # All in one measurement: a library's passes over the files share a process.
-        cases = [case for order in made for case in lists(folder / "made", order, BY_SIZE, f"{order}: ")]
+        cases = [case for order in random for case in lists(folder / "random", order, BY_SIZE, f"{order}: ")]
         by_size = measured(options, cases)
         write_files(folder, structures, cifs=10 if options.quick else 100)
         from_json, from_cif = reading(options, folder, "json"), reading(options, folder, "cif")
@@ -63,7 +63,7 @@ def main(options: Options) -> Section:
         ),
         Goal("From JSON to batches: time / that of sevenn", from_json.ratio("zoo", "sevenn"), at_most=1),
     ]
-    text = body(fast, slow, by_size, list(made), from_json, from_cif)
+    text = body(fast, slow, by_size, list(random), from_json, from_cif)
     return Section("Neighbour lists", text, goals, [fast, slow, by_size, from_json, from_cif])
 
 
@@ -108,16 +108,19 @@ def write_files(folder: Path, structures: Sequence[Structure], cifs: int) -> Non
         structure.to(filename=str(folder / "cif" / f"{i:04d}.cif"))
 
 
-def table(found: Measured, against: str, said: str = "") -> str:
-    """Milliseconds a crystal; `said` is what of a case's `about` has a column of its own."""
-    lines = [f"| | ms a crystal | quartiles | time / {against} |{f' {said} |' if said else ''}", "|---|---|---|---|"]
-    lines[1] += "---|" if said else ""
+def table(found: Measured, against: str, column: str = "") -> str:
+    """Milliseconds a crystal; `column` is what of a case's `about` has a column of its own."""
+    lines = [
+        f"| | ms a crystal | quartiles | time / {against} |{f' {column} |' if column else ''}",
+        "|---|---|---|---|",
+    ]
+    lines[1] += "---|" if column else ""
     for name, p in found.passes.items():
         low, high = (1e3 * seconds / p.about["items"] for seconds in p.quartiles)
         ratio = found.ratio(name, against)
         row = f"| {name} | {1e3 * p.median / p.about['items']:.3f} | {low:.3f} – {high:.3f} | {ratio:.3g} |"
-        lines.append(row + (f" {p.about[said]:,} |" if said else ""))
-    lines += [f"| {name} | failed: {why} | | |{' |' if said else ''}" for name, why in found.failed.items()]
+        lines.append(row + (f" {p.about[column]:,} |" if column else ""))
+    lines += [f"| {name} | failed: {why} | | |{' |' if column else ''}" for name, why in found.failed.items()]
     return "\n".join(lines)
 
 

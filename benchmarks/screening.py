@@ -82,7 +82,7 @@ def main(options: Options) -> Section:
 
 def measured(folder: Path, count: int, threads: int) -> dict[str, Any]:
     """Peaks in MB, candidates a second, and the share of each part of the work."""
-    candidates = made(folder, count)
+    candidates = parquet_file(folder, count)
     arguments = ["model=model", f"candidates={{path: {candidates.name}}}", "device=cpu", "--out", f"screen-{count}"]
     with start_zoo(folder, threads, "screen", "screen_total", *arguments) as process:
         peaks = MemoryMonitor(process)
@@ -129,7 +129,7 @@ def speed(folder: Path, threads: int, arguments: list[str]) -> float:
     return CHUNK * (len(written) - 1) / (written[-1] - written[0])
 
 
-def made(folder: Path, count: int) -> Path:
+def parquet_file(folder: Path, count: int) -> Path:
     """A Parquet file of so many crystals, with a band gap each."""
     frames, path = folder / f"{count}.extxyz", folder / f"{count}.parquet"
     with frames.open("w", encoding="utf-8") as file:

@@ -217,7 +217,7 @@ def test_other_errors_pass():
 
 def test_a_file_in_the_place_of_the_cache(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ZooError, match=r"cannot write in .*file.*ZOO_CACHE"), building(tmp_path / "file" / "entry"):
+    with pytest.raises(ZooError, match=r"file.*ZOO_CACHE"), building(tmp_path / "file" / "entry"):
         pass
 
 

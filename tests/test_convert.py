@@ -110,14 +110,14 @@ class TestReader:
             path = tmp_path / "by_hand.pt"
             with zipfile.ZipFile(path, "w") as archive:
                 archive.writestr("archive/data.pkl", line)
-            with pytest.raises(ZooError, match="no pickled module but an object of"):
+            with pytest.raises(ZooError, match="an object of"):
                 read_pickled_module(path)
 
     @pytest.mark.parametrize(
         ("content", "complaint"),
         [
-            (b"not a zip", "damaged, or not written by torch.save"),
-            (pickle.dumps({"a": 1}), "damaged, or not written by torch.save"),
+            (b"not a zip", "torch.save"),
+            (pickle.dumps({"a": 1}), "torch.save"),
         ],
     )
     def test_other_files(self, tmp_path: Path, content: bytes, complaint: str) -> None:
@@ -225,7 +225,7 @@ class TestCommand:
         path = save(Block(), tmp_path / "block.pt")
         with pytest.raises(ZooError) as caught:
             convert_command.main(["own", str(path), "--sha256", checksum(path)], standalone_mode=False)
-        assert str(caught.value) == f"{path} is no own file that can be converted ({reason})"
+        assert str(caught.value) == f"{path} no own file ({reason})"
 
     def test_tensors_that_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """safetensors refuses two names of one tensor."""
@@ -239,7 +239,7 @@ class TestCommand:
         monkeypatch.setattr(plugins, "load", lambda kind, name: Encoder)
         path = save(Block(), tmp_path / "block.pt")
         arguments = ["own", str(path), "--sha256", checksum(path), "--out", str(tmp_path / "a.safetensors")]
-        with pytest.raises(ZooError, match="is no own file that can be converted"):
+        with pytest.raises(ZooError, match="no own file"):
             convert_command.main(arguments, standalone_mode=False)
         assert not (tmp_path / "a.safetensors").exists()
 

@@ -254,7 +254,7 @@ def test_an_unusable_call_is_one_line_and_leaves_nothing(folder: Path) -> None:
     refused(zoo(*call, "--set", "layer=9", cwd=folder), "layer is a number from 1 to 5")
     refused(zoo(*call, "--set", "layer", cwd=folder), "write key=value")
     refused(zoo(*call, "--set", "layer=1", "--set", "layer=2", cwd=folder), "given twice")
-    refused(zoo("embed", "run", "NaCl.cif", "--set", "layer=3", cwd=folder), "--set is for an encoder by its name")
+    refused(zoo("embed", "run", "NaCl.cif", "--set", "layer=3", cwd=folder), "--set", "run")
     refused(zoo("embed", "run", cwd=folder), "FILE...")
     refused(zoo("embed", "run", "gone.cif", cwd=folder), "gone.cif: no such file")
     refused(zoo("embed", "run", "NaCl.cif", "--out", "x.csv", cwd=folder), "must end in .parquet or .npz")

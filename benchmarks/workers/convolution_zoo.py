@@ -61,10 +61,10 @@ class ByE3nn:
         messages = self.product(x[edges.src], edges.harmonics, self.network(edges.radial))
         return messages.new_zeros(len(x), messages.shape[1]).index_add(0, edges.dst, messages)
 
-    def sums(self, made: Tensor) -> list[Tensor]:
+    def sums(self, messages: Tensor) -> list[Tensor]:
         """Return the sums in the form of `convolve`."""
         parts: list[list[Tensor]] = [[] for _ in range(1 + max(into for *_, into in self.shapes))]
-        columns = made.split([size * channels for size, channels, _ in self.shapes], dim=1)
+        columns = messages.split([size * channels for size, channels, _ in self.shapes], dim=1)
         for part, (size, channels, into) in zip(columns, self.shapes, strict=True):
             parts[into].append(part.view(-1, channels, size).transpose(1, 2))
         return [torch.cat(part, dim=2) for part in parts]
@@ -105,7 +105,7 @@ def run_zoo(call: Call) -> list[Tensor]:
 def run(call: Call) -> Tensor:
     if side == "e3nn":
         return run_e3nn(call)
-    return torch.cat([made.flatten(1) for made in run_zoo(call)], dim=1)
+    return torch.cat([messages.flatten(1) for messages in run_zoo(call)], dim=1)
 
 
 passes = passes_of("layer", network, run, calls)

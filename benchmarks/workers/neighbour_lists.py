@@ -22,8 +22,8 @@ folder, cutoff, library = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
 
 
 def read(path: Path) -> Crystals:
-    made = json.loads(path.read_text())
-    return [(np.array(c["positions"]), np.array(c["cell"]), np.array(c["numbers"])) for c in made]
+    crystals = json.loads(path.read_text())
+    return [(np.array(c["positions"]), np.array(c["cell"]), np.array(c["numbers"])) for c in crystals]
 
 
 def zoo(crystals: Crystals, backend: str = "auto") -> Search:

@@ -23,8 +23,8 @@ def zoo() -> tuple[Callable, Callable, Callable]:
 
     def batches(structures: Iterable[Any]) -> int:
         graphs = list(crystal_graphs(structures, cutoff))
-        made = [collate(graphs[i : i + BATCH]) for i in range(0, len(graphs), BATCH)]
-        return sum(len(batch.src) for batch in made)
+        collated = [collate(graphs[i : i + BATCH]) for i in range(0, len(graphs), BATCH)]
+        return sum(len(batch.src) for batch in collated)
 
     return structure_from_dict, structure_from_file, batches
 
@@ -47,8 +47,8 @@ def pymatgen() -> tuple[Callable, Callable, Callable]:
 
     def batches(structures: Iterable[Structure]) -> int:
         graphs = [graph(structure) for structure in structures]
-        made = [Batch.from_data_list(graphs[i : i + BATCH]) for i in range(0, len(graphs), BATCH)]
-        return sum(batch.edge_index.shape[1] for batch in made)
+        collated = [Batch.from_data_list(graphs[i : i + BATCH]) for i in range(0, len(graphs), BATCH)]
+        return sum(batch.edge_index.shape[1] for batch in collated)
 
     return Structure.from_dict, Structure.from_file, batches
 
@@ -65,9 +65,9 @@ def sevenn() -> tuple[Callable, Callable, Callable]:
 
     def batches(atoms: Iterable[Any]) -> int:
         graphs = [AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(a, cutoff)) for a in atoms]
-        collated = Collater(graphs)
-        made = [collated(graphs[i : i + BATCH]) for i in range(0, len(graphs), BATCH)]
-        return sum(batch[KEY.EDGE_IDX].shape[1] for batch in made)
+        collate = Collater(graphs)
+        collated = [collate(graphs[i : i + BATCH]) for i in range(0, len(graphs), BATCH)]
+        return sum(batch[KEY.EDGE_IDX].shape[1] for batch in collated)
 
     return lambda entry: AseAtomsAdaptor.get_atoms(Structure.from_dict(entry)), ase.io.read, batches
 

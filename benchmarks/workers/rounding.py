@@ -29,10 +29,10 @@ from zoo.workflows.train import target_of
 CPU = torch.device("cpu")
 Round = Callable[[torch.dtype], AbstractContextManager[None]]
 
-made = recipe.read("nequip_dtnet_total")
-target = target_of(made)
+config = recipe.read("nequip_dtnet_total")
+target = target_of(config)
 torch.manual_seed(0)
-model = models.build(made.encoder, made.readout, target)
+model = models.build(config.encoder, config.readout, target)
 dataset = plugins.load("dataset", "petousis2017")(plugins.hypers("dataset", "petousis2017", {}))
 records = [r for r in dataset.records() if isinstance(r, Record) and abs(r.targets["total"]).max() < 100]
 records = [records[i] for i in np.random.default_rng(0).permutation(len(records))[:64]]

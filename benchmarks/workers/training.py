@@ -26,7 +26,7 @@ from zoo.workflows.train import run
 count = int(sys.argv[1])
 second = os.environ.get("RANK") == "1"
 overrides = sys.argv[3:-1] if second else sys.argv[3:]
-made = recipe.read(sys.argv[2], (*overrides, "training.max_epochs=100000", "tracking.enabled=false", "device=cpu"))
+config = recipe.read(sys.argv[2], (*overrides, "training.max_epochs=100000", "tracking.enabled=false", "device=cpu"))
 
 
 def train(folder: Path, go: threading.Semaphore, done: threading.Semaphore) -> None:
@@ -38,7 +38,7 @@ def train(folder: Path, go: threading.Semaphore, done: threading.Semaphore) -> N
 
     try:
         with joined("cpu"):
-            run(made, RunFolder(folder), lambda line: None, on_epoch)
+            run(config, RunFolder(folder), lambda line: None, on_epoch)
     except BaseException:
         traceback.print_exc()
         os._exit(1)  # nobody waits any longer for what will not come
@@ -95,7 +95,7 @@ def main() -> None:
             here = own.user + own.system - before[1].user - before[1].system
             return {"cpu": here + seconds_of(follower) - before[0], "loading": loading[0]}
 
-        split = read_json(RunFolder(folder).seed(made.seeds[0]).split)
+        split = read_json(RunFolder(folder).seed(config.seeds[0]).split)
         serve(epoch, {"items": len(split["train"])})
         if follower is not None:
             follower.kill()

@@ -99,7 +99,7 @@ def test_a_bad_record_is_skipped_and_listed():
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
-        (np.eye(2), r"'total' must be of shape \(3, 3\), it is \(2, 2\)"),
+        (np.eye(2), r"'total'.* \(3, 3\).* \(2, 2\)"),
         (np.diag([1, np.nan, 1]), "'total' holds NaN"),
     ],
 )
@@ -159,12 +159,12 @@ def test_tensors_of_atoms_pass_without_frame_check():
 def test_nothing_left_says_where_it_went():
     with pytest.raises(ZooError, match=r"'total' is left \(clean: 1; the first: a"):
         prepared(record("a", total=1e3 * np.eye(3)), cleaning=Cleaning())
-    with pytest.raises(ZooError, match="the dataset is empty"):
+    with pytest.raises(ZooError, match="empty"):
         prepared()
 
 
 def test_unknown_target_names_the_nearest():
-    with pytest.raises(ZooError, match=r"no target 'totl'\. Did you mean 'total'"):
+    with pytest.raises(ZooError, match=r"'totl'.* 'total'"):
         prepared(target="totl")
 
 

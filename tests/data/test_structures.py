@@ -61,10 +61,10 @@ CIF = "data_x\n_cell_length_a 3\n_cell_length_b 3\n_cell_length_c 3\n_cell_angle
 @pytest.mark.parametrize(
     ("name", "text", "line"),
     [
-        ("a.cif", "garbage", "cannot be read as a crystal structure"),
-        ("a.cif", "", "cannot be read as a crystal structure"),
-        ("a.cif", CIF, "cannot be read as a crystal structure"),
-        ("POSCAR", "one line", "cannot be read as a crystal structure"),
+        ("a.cif", "garbage", "cannot be read"),
+        ("a.cif", "", "cannot be read"),
+        ("a.cif", CIF, "cannot be read"),
+        ("POSCAR", "one line", "cannot be read"),
         ("a.json", "{}", "neither a CIF"),
     ],
 )
@@ -100,14 +100,14 @@ def test_two_crystals_in_one_cif_are_refused(quartz, tmp_path):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (lambda c: c.pop("lattice"), "no dict of a pymatgen Structure"),
-        (lambda c: c.update(lattice=3), "no dict of a pymatgen Structure"),
-        (lambda c: c.update(sites=[]), "needs a 3×3 lattice"),
-        (lambda c: c["lattice"].update(matrix=[[1, 0, 0], [0, 1, 0]]), "needs a 3×3 lattice"),
+        (lambda c: c.pop("lattice"), "no dict"),
+        (lambda c: c.update(lattice=3), "no dict"),
+        (lambda c: c.update(sites=[]), "3×3 lattice"),
+        (lambda c: c["lattice"].update(matrix=[[1, 0, 0], [0, 1, 0]]), "3×3 lattice"),
         (lambda c: c["lattice"].update(matrix=[[1, 0, 0], [0, 1, 0], [1, 1, 0]]), "span no volume"),
-        (lambda c: c["lattice"].update(pbc=[True, True, False]), "not periodic in all three directions"),
+        (lambda c: c["lattice"].update(pbc=[True, True, False]), "not periodic"),
         (lambda c: c["sites"][0].update(abc=[0, 0, float("nan")]), "NaN"),
-        (lambda c: c["sites"][0].update(species=[{"element": "Xx", "occu": 1}]), "'Xx' is no chemical element"),
+        (lambda c: c["sites"][0].update(species=[{"element": "Xx", "occu": 1}]), "'Xx'"),
     ],
 )
 def test_broken_dicts_are_refused(change, line, quartz):

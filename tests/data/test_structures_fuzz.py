@@ -188,11 +188,11 @@ def cell(symmetry: str, count: int) -> str:
 @pytest.mark.parametrize(
     ("symmetry", "count", "words"),
     [
-        ("", 10_000, "10,000 atoms in the cell, at most 200"),
-        ("_symmetry_Int_Tables_number 225", 2, "384 atoms in the cell, at most 200"),
-        ("_symmetry_Int_Tables_number 225", 100, "19,200 images of its 100 sites"),
+        ("", 10_000, "10,000 atoms.* 200"),
+        ("_symmetry_Int_Tables_number 225", 2, "384 atoms.* 200"),
+        ("_symmetry_Int_Tables_number 225", 100, "19,200 images.* 100 sites"),
         ("loop_\n_symmetry_equiv_pos_as_xyz\n" + "'x,y,z'\n" * 193, 1, "193 symmetry operations"),
-        ("_symmetry_space_group_name_H-M 'Q 9 9'", 1, "space group is not known"),
+        ("_symmetry_space_group_name_H-M 'Q 9 9'", 1, "space group"),
         ("_space_group_magn.number_BNS 1.1\n_space_group_magn.name_BNS P1", 1, "magnetic space group"),
     ],
 )

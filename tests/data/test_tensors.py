@@ -49,14 +49,14 @@ def test_zero_is_a_tensor():
 @pytest.mark.parametrize(
     ("value", "line"),
     [
-        ([[1, 2], [3, 4]], "'total' must be 3×3, it is 2×2"),
-        (5.0, "'total' must be 3×3, it is one number"),
-        ([1, 2, 3, 4, 5, 6], "'total' must be 3×3, it is 6"),
-        ([[1, 0, 0], [0, 1], [0, 0, 1]], "'total' is no 3×3 array of numbers"),
-        ("high", "'total' is no 3×3 array of numbers"),
-        ([[1, 0, 0], [0, float("nan"), 0], [0, 0, 1]], "'total' holds NaN or infinite numbers"),
-        ([[1, 0, 0], [0, None, 0], [0, 0, 1]], "'total' holds NaN or infinite numbers"),
-        ([[1, 5, 0], [0, 1, 0], [0, 0, 1]], r"'total' breaks its index symmetry ij=ji \(67% of its norm\)"),
+        ([[1, 2], [3, 4]], "'total' must be 3×3.* 2×2"),
+        (5.0, "'total' must be 3×3.* one number"),
+        ([1, 2, 3, 4, 5, 6], "'total' must be 3×3.* 6"),
+        ([[1, 0, 0], [0, 1], [0, 0, 1]], "'total' .*3×3"),
+        ("high", "'total' .*3×3"),
+        ([[1, 0, 0], [0, float("nan"), 0], [0, 0, 1]], "'total' .*NaN"),
+        ([[1, 0, 0], [0, None, 0], [0, 0, 1]], "'total' .*NaN"),
+        ([[1, 5, 0], [0, 1, 0], [0, 0, 1]], r"'total' .*ij=ji \(67%"),
     ],
 )
 def test_what_is_no_tensor_is_refused(value, line):

@@ -19,6 +19,8 @@ from zoo.data.petousis2017 import Petousis2017
 from zoo.storage.run_folder import RunFolder, read_history, read_json
 from zoo.workflows.train import run
 
+pytestmark = pytest.mark.extended
+
 PAIR = Path(__file__).with_name("pair.py")
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "gpus_and_processes.md"
 SMALL = {
