@@ -192,12 +192,14 @@ def test_a_tensor_that_is_not_3x3_is_named(trained: Path) -> None:
     refused(zoo("run", "small.yaml", dataset, "--out", "tensor", cwd=trained), "bad", "3×3")
 
 
+@pytest.mark.extended
 def test_a_missing_extra_names_the_install(trained: Path) -> None:
     hide = "import sys; sys.modules['sevenn'] = None"
     arguments = ("run", "small.yaml", "encoder={name: sevennet}", "--out", "extra")
     refused(in_process_of_its_own(hide, *arguments, cwd=trained), 'pip install "crystal-tensor-zoo[sevennet]"')
 
 
+@pytest.mark.extended
 def test_a_full_disk_is_told_and_named(trained: Path) -> None:
     """A limit on the size of files stands in for a disk that is full: both fail within a write."""
     limit = (
@@ -244,6 +246,7 @@ def test_a_recipe_can_be_copied_and_run(trained: Path) -> None:
     assert "dtnet_total" in zoo("recipes", cwd=trained).stdout
 
 
+@pytest.mark.extended
 def test_ctrl_c_says_how_to_go_on(trained: Path) -> None:
     """In the third epoch the user interrupts; the resumed run ends as any other."""
     interrupted = (

@@ -166,6 +166,7 @@ def run(code, *arguments):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.extended
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
     killed = run("build(Killed(), Path(sys.argv[1]))", tmp_path)
     _, errors = killed.communicate(timeout=120)
@@ -183,6 +184,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
         np.testing.assert_array_equal(store.bonds(index), expected.bonds(index))
 
 
+@pytest.mark.extended
 def test_two_processes_at_once(tmp_path):
     code = "encoder = Pretrained(); store = build(encoder, Path(sys.argv[1])); print(encoder.crystals, store.key)"
     both = [run(code, tmp_path) for _ in range(2)]

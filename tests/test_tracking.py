@@ -19,6 +19,8 @@ from zoo.errors import ZooError
 from zoo.storage.run_folder import RunFolder, read_json
 from zoo.tracking.connect import without_password
 
+pytestmark = pytest.mark.extended
+
 
 @pytest.fixture
 def client(trained: Path) -> MlflowClient:

@@ -78,6 +78,7 @@ def test_a_kill_changes_nothing(small: dict, tmp_path, average: float | None) ->
 
 
 @pytest.mark.parametrize("name", ["last.pt", "best.pt"])
+@pytest.mark.extended
 def test_a_kill_in_the_midst_of_a_checkpoint_changes_nothing(
     small: dict, tmp_path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

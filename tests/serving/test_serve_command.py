@@ -39,6 +39,7 @@ def test_what_cannot_be_served_is_told_in_one_line(registry: Path, monkeypatch: 
     refused(zoo("serve", "small-total", cwd=registry), "MLflow at http://127.0.0.1")
 
 
+@pytest.mark.extended
 def test_a_run_folder_is_served_within_its_limits_until_it_is_told_to_stop(
     trained: Path, tmp_path: Path, salt: dict[str, Any]
 ) -> None:

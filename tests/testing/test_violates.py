@@ -30,6 +30,7 @@ class TestWrong(ConformanceTests):
 """
 
 
+@pytest.mark.extended
 def test_expected_failures_are_strict(tmp_path: Path) -> None:
     """A check that passes is a failure, and so is an error that is not the check's."""
     (tmp_path / "test_it.py").write_text(FILE)
