@@ -19,7 +19,7 @@ from zoo.graphs.graph import crystal_graph
 from zoo.storage.run_folder import RunFolder, read_json, read_rows
 from zoo.tracking.connect import using
 from zoo.tracking.fetch import model_folder_of
-from zoo.training.trainer import mae_of_components
+from zoo.training.mean_error import mae_of_components
 
 SMALL = {
     "encoder": {"name": "nequip", "cutoff": 3.5, "layers": 1, "channels": 8},

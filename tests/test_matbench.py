@@ -37,7 +37,7 @@ def test_the_index_of_a_tensor() -> None:
 
 def test_the_error_is_that_of_the_index_and_can_be_learned_from_below_one() -> None:
     tensors = isotropic(4.0, 0.3).requires_grad_()
-    error = matbench.error_of_index(tensors, torch.tensor([1.5, 1.2]))
+    error = matbench.index_errors(tensors, torch.tensor([1.5, 1.2])).mean()
     assert error.item() == pytest.approx((0.5 + 0.2) / 2)
     error.backward()
     slopes = tensors.grad.diagonal(dim1=1, dim2=2)

@@ -15,8 +15,7 @@ from zoo.data.petousis2017 import Petousis2017
 from zoo.errors import ZooError
 from zoo.model.tensor_model import Normaliser
 from zoo.storage.run_folder import RunFolder, read_history, read_json
-from zoo.training import trainer
-from zoo.training.trainer import predict_all
+from zoo.training.mean_error import MeanError, component_errors, mae_of_components
 from zoo.workflows.train import run, target_of
 
 
@@ -163,11 +162,7 @@ def test_a_loss_of_nan_is_told_with_the_fix(small: dict, tmp_path) -> None:
 def test_a_validation_error_of_nan_is_refused(small: dict, tmp_path, monkeypatch) -> None:
     """Nothing compares as better than NaN: the first epoch would stay the best one without a word."""
 
-    def diverged(model, batches):
-        predicted, true = predict_all(model, batches)
-        return np.full_like(predicted, np.nan), true
-
-    monkeypatch.setattr("zoo.training.trainer.predict_all", diverged)
+    monkeypatch.setattr("zoo.training.mean_error.MeanError.compute", lambda self: float("nan"))
     with pytest.raises(ZooError, match=r"became nan in epoch 1; .* training\.learning_rate"):
         train(small, tmp_path / "run")
     assert not (tmp_path / "run" / "seed_0" / "best.pt").exists()
@@ -232,10 +227,21 @@ def test_a_normaliser_of_isotropic_tensors_divides_by_nothing() -> None:
     assert torch.isfinite(normaliser(torch.eye(3)[None])).all()
 
 
+@pytest.mark.parametrize("sizes", [[7], [1, 4, 2], [3, 0, 4]])
+def test_the_validation_error_counts_components_in_batches_of_any_size(sizes: list[int]) -> None:
+    target, generator = TensorTarget("total"), torch.Generator().manual_seed(0)
+    predicted, true = (torch.randn(7, 3, 3, generator=generator) for _ in range(2))
+    metric = MeanError(lambda p, t: component_errors(p, t, target), torch.device("cpu"))
+    for parts in zip(predicted.split(sizes), true.split(sizes), strict=True):
+        metric.update(parts)
+    metric.update((None, None))  # a process without a batch takes part
+    assert metric.compute() == pytest.approx(mae_of_components(predicted, true, target).item(), rel=1e-7)
+
+
 def test_mae_of_components_counts_six() -> None:
     true = torch.zeros(1, 3, 3)
     predicted = torch.tensor([[[1.0, 2, 0], [2, 0, 0], [0, 0, 0]]])
-    assert trainer.mae_of_components(predicted, true, TensorTarget("total")).item() == pytest.approx(3 / 6)
+    assert mae_of_components(predicted, true, TensorTarget("total")).item() == pytest.approx(3 / 6)
 
 
 def test_an_extensive_target_is_not_shifted() -> None:

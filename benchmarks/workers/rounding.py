@@ -22,8 +22,8 @@ from zoo.contract.batch import CrystalBatch
 from zoo.contract.plugin import Record
 from zoo.graphs.graph import collate, crystal_graph
 from zoo.model import tensor_model as models
+from zoo.training.mean_error import mae_of_components
 from zoo.training.precision import DTYPES, Precision, dense_maps, rounded
-from zoo.training.trainer import mae_of_components
 from zoo.workflows.train import target_of
 
 CPU = torch.device("cpu")

@@ -84,7 +84,7 @@ def test_what_it_prints_and_draws(found: Path) -> None:
     off = np.mean([abs(float(row["value"]) - float(row["predicted"])) for row in asked(found)[:4]])
     assert float(rows[0]["mae_predicted"]) == pytest.approx(off, rel=1e-3)
     names = {path.name for path in (found / "figures").glob("*.png")}
-    assert names == {"progress.png", "anisotropy.png", "parity.png", "figure_of_merit.png", "best.png"}
+    assert names == {"progress.png", "parity.png", "best.png"}
 
 
 def parent_of(folder: Path, uri: str) -> Run:

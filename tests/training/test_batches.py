@@ -13,7 +13,7 @@ from zoo.contract.target import TensorTarget
 from zoo.graphs.store import GraphStore
 from zoo.model import tensor_model as models
 from zoo.training.batches import Batches, Samples
-from zoo.training.trainer import mae_of_components
+from zoo.training.mean_error import mae_of_components
 
 CPU = torch.device("cpu")
 COUNT = 7

@@ -16,8 +16,8 @@ from zoo.contract.target import TensorTarget
 from zoo.graphs.graph import collate, crystal_graph
 from zoo.model import tensor_model as models
 from zoo.storage.run_folder import RunFolder, read_history
+from zoo.training.mean_error import mae_of_components
 from zoo.training.precision import DTYPES, Precision, dense_maps
-from zoo.training.trainer import mae_of_components
 from zoo.workflows.train import run
 
 CPU = torch.device("cpu")

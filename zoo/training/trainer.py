@@ -20,17 +20,16 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from zoo.config.recipe import Training
-from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
 from zoo.model.tensor_model import TensorModel
 from zoo.runtime.devices import one_thread
 from zoo.runtime.distributed import is_first, sum_over_processes, wait
 from zoo.training.batches import Batch, Batches
 from zoo.training.gradients import sum_of_gradients
+from zoo.training.mean_error import ErrorsOf, MeanError, component_errors, mean_or_zero
 from zoo.training.precision import Precision
 
 EpochRow = dict[str, float]
-ErrorOf = Callable[[Tensor, Tensor], Tensor]
 
 
 def seed_everything(seed: int) -> None:
@@ -38,21 +37,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # for plugins that still use numpy's global generator
     torch.manual_seed(seed)
-
-
-def mae_of_components(predicted: Tensor, true: Tensor, target: TensorTarget) -> Tensor:
-    """MAE_ten: mean over crystals and independent components of |Δ|, in the unit of the target.
-
-    Per atom it is the mean over the labelled atoms; without any, zero.
-    """
-    chosen = list(target.independent)
-    predicted, true = predicted.flatten(1)[:, chosen], true.flatten(1)[:, chosen]
-    if target.per_atom:
-        labelled = ~true.isnan().any(dim=1)
-        if not labelled.any():
-            return 0 * predicted.sum()
-        predicted, true = predicted[labelled], true[labelled]
-    return (predicted - true).abs().mean()
 
 
 def predict_all(model: TensorModel, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
@@ -123,11 +107,11 @@ class Trainer:
         on_epoch: Callable[[EpochRow], None],
         title: str = "training",
         encoder_learning_rate: float | None = None,
-        error: ErrorOf | None = None,
+        errors_of: ErrorsOf | None = None,
     ) -> None:
-        """`error`: of predicted and true tensors, trained on and validated by; default: `mae_of_components`."""
+        """`errors_of`: absolute errors, whose mean is trained on and validated by; default: `component_errors`."""
         self.model = model
-        self.error = error or (lambda predicted, true: mae_of_components(predicted, true, model.target))
+        self.errors_of = errors_of or (lambda predicted, true: component_errors(predicted, true, model.target))
         self.val = val
         self.settings = settings
         self.folder = folder
@@ -147,6 +131,9 @@ class Trainer:
             decay = 1 - settings.weight_average
             self.average = AveragedModel(self.learned, multi_avg_fn=get_ema_multi_avg_fn(decay))
         self.engine = Engine(self._step)
+        self.evaluator = Engine(self._predict)
+        self.evaluator.logger.setLevel(logging.CRITICAL)
+        MeanError(self.errors_of, train.device).attach(self.evaluator, "error")
         # An error is told once, by whoever called.
         self.engine.logger.setLevel(logging.CRITICAL)
         self.train = train
@@ -164,7 +151,8 @@ class Trainer:
         scaler = self.precision.scaler
         with self.precision():
             if batch is not None:
-                loss = batch.weight * self.error(self.model(batch.crystals, batch.embedding), batch.tensors)
+                errors = self.errors_of(self.model(batch.crystals, batch.embedding), batch.tensors)
+                loss = batch.weight * mean_or_zero(errors)
             scaled = scaler.scale(loss)
             if batch is not None:
                 scaled.backward()
@@ -176,6 +164,13 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.learned)
         return total
+
+    def _predict(self, engine: Engine, batch: Batch | None) -> tuple[Tensor | None, Tensor | None]:
+        """Predicted and true tensors of a batch."""
+        if batch is None:
+            return None, None
+        with nullcontext() if self.model.readout.needs_grad else torch.no_grad():
+            return self.model(batch.crystals, batch.embedding), batch.tensors
 
     def _attach(self, on_epoch: Callable[[EpochRow], None], title: str) -> None:
         engine, settings = self.engine, self.settings
@@ -199,8 +194,8 @@ class Trainer:
             rate = self.optimizer.param_groups[0]["lr"]
             self.scheduler.step()
             with self._averaged():
-                predicted, true = predict_all(self.model, self.val)
-            error = self.error(torch.from_numpy(predicted), torch.from_numpy(true)).item()
+                self.model.eval()
+                error = self.evaluator.run(self.val).metrics["error"]
             if not math.isfinite(error):  # it would compare with nothing: best.pt would stay at this epoch for ever
                 raise ZooError(
                     f"the validation error became {error} in epoch {engine.state.epoch}; lower training.learning_rate"

@@ -88,8 +88,8 @@ def refractive_index(tensors: Tensor) -> Tensor:
     return constant.clamp_min(1.0).sqrt()
 
 
-def error_of_index(tensors: Tensor, indices: Tensor) -> Tensor:
-    """Mean of |n - sqrt(max(tr ε∞ / 3, 1))|; below 1 the trace keeps the slope that it has at 1, so as not to be stuck.
+def index_errors(tensors: Tensor, indices: Tensor) -> Tensor:
+    """Errors |n - sqrt(max(tr ε∞ / 3, 1))|, (n,); below 1 the trace keeps the slope that it has at 1, not to be stuck.
 
     Args:
         tensors: (n, 3, 3), predicted ε∞.
@@ -99,7 +99,7 @@ def error_of_index(tensors: Tensor, indices: Tensor) -> Tensor:
     below = 0.5 * (constant.clamp_max(1.0) - 1.0)
     index = refractive_index(tensors)
     # Its value is the clamped one; the second term, zero in value, gives the slope.
-    return (index + below - below.detach() - indices).abs().mean()
+    return (index + below - below.detach() - indices).abs()
 
 
 def open_folds(source: Source, limit: int | None = None, echo: Callable[[str], None] = lambda line: None) -> Folds:
@@ -297,7 +297,7 @@ def _train_fold(
         keep,
         f"fold {number}",
         config.encoder.learning_rate,
-        error_of_index,
+        index_errors,
     )
     keep_history(place, trainer.epoch)
     trainer.run()

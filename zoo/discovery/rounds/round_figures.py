@@ -1,98 +1,166 @@
-"""Figures of a discovery: the results of each round, and the figures of the modules beside this one."""
+"""Figures of a discovery: its progress, predicted against calculated values, and the best crystals."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.visualize.plot import plot_atoms
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
+from pymatgen.util.string import unicodeify
 
-from zoo.contract.target import TensorTarget
-from zoo.discovery.filters import number
-from zoo.discovery.rounds.curves import best_so_far, borders_of, found, progress, some_of
 from zoo.discovery.rounds.evaluated_candidates import EvaluatedCandidate
-from zoo.discovery.rounds.structure_figures import crystals
-from zoo.discovery.screen_figures import GREY, equal_products, log_where_wide, pareto, save
-from zoo.evaluation.derived import anisotropy as ratios_of
-from zoo.evaluation.derived import is_symmetric_matrix, least, polycrystalline
-from zoo.report.plots import STYLE, words_of
+from zoo.discovery.screen_figures import GREY, log_where_wide, save
+from zoo.report.plots import STYLE
 
-__all__ = ["anisotropy", "best_so_far", "borders_of", "crystals", "found", "merit", "parity", "progress"]
-
-_BINS = 24
+MOST = 9
+"""Crystals that are drawn."""
 _POINTS: dict[str, Any] = {"s": 26, "linewidths": 0.5, "edgecolors": "white"}
+# Okabe and Ito, Color Universal Design (2008): an acquisition has the same colour in all pictures.
+COLOURS = {"ucb": "#0072B2", "greedy": "#D55E00", "expected-improvement": "#009E73", "random": GREY}
+_OTHERS = ("#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_STEPS = [1, 2, 5, 10]
 
 
-def anisotropy(
-    asked: Sequence[EvaluatedCandidate], target: TensorTarget, known: np.ndarray | None, path: Path
+def best_so_far(asked: Sequence[EvaluatedCandidate], start: float | None) -> np.ndarray:
+    """(calls + 1,) the highest value after 0, 1, 2, ... calls of the oracle; NaN as long as there is none.
+
+    A failed call is a call; one whose result somebody is still to bring is none.
+    """
+    values = np.array([np.nan if start is None else start, *(one.value for one in _called(asked))])
+    return np.fmax.accumulate(values)
+
+
+def borders_of(asked: Sequence[EvaluatedCandidate]) -> list[int]:
+    """After how many calls a round ended and another one began."""
+    rounds = np.array([one.round for one in _called(asked)])
+    return [int(place) + 1 for place in np.flatnonzero(np.diff(rounds))]
+
+
+def _called(asked: Sequence[EvaluatedCandidate]) -> list[EvaluatedCandidate]:
+    return sorted((one for one in asked if one.status != "waiting"), key=lambda one: (one.round, one.rank))
+
+
+def progress(
+    curves: Mapping[str, Sequence[np.ndarray]],
+    path: Path,
+    ylabel: str,
+    start: float | None = None,
+    asked: Sequence[EvaluatedCandidate] = (),
+    borders: Sequence[int] = (),
 ) -> Path | None:
-    """λ_max/λ_min of the tensors that the oracle told, round by round, beside that of the crystals known before.
+    """Highest value so far against calls of the oracle.
 
     Args:
-        asked: all so far.
-        target: what the oracle tells.
-        known: (n,) ratios of what was known at the start; NaN where one is not defined.
+        curves: acquisition -> of each of its runs (calls + 1,) as `best_so_far` makes it. Of several runs mean and
+            standard deviation, as far as all of them have come.
         path: of the PNG file.
+        ylabel: the objective in words, with its unit.
+        start: the highest value that was known before the first call.
+        asked: of a single run, to draw each result as a point.
+        borders: calls after which a round ended.
 
     Returns:
-        The path; None where the tensors have no eigenvalues, or no ratio is defined.
+        The path; None where no run has a value.
     """
-    if not is_symmetric_matrix(target):
-        return None
-    tensors = {r: [one.tensor for one in asked if one.round == r and one.tensor is not None] for r in _rounds(asked)}
-    told = {r: ratios_of(np.stack(some), least(target)) if some else np.empty(0) for r, some in tensors.items()}
-    groups = {r: ratios[np.isfinite(ratios)] for r, ratios in told.items()}
-    before = np.empty(0) if known is None else known[np.isfinite(known)]
-    if not any(map(len, groups.values())):
-        return None
-    every = np.concatenate([before, *groups.values()])
     with rc_context(STYLE):
-        figure = Figure(figsize=(float(np.clip(2.4 + 0.8 * len(groups), 4.8, 12)), 4.2), layout="constrained")
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
-        log_where_wide(axes, "y", every.min(), every.max())
-        names, places = [], []
-        if len(before):
-            _sideways(axes, before, axes.get_yscale() == "log")
-            names, places = [f"known at\nthe start\n({len(before):,})"], [0.0]
-        for (r, ratios), colour in zip(groups.items(), _colours(groups).values(), strict=True):
-            _box(axes, ratios, r, colour)
-            aside = r + np.random.default_rng(r).uniform(-0.22, 0.22, len(ratios))
-            axes.scatter(aside, ratios, color=colour, alpha=0.85, zorder=3, **_POINTS)
-            names.append(f"{r}\n({len(ratios)})")
-            places.append(r)
-        axes.set_xticks(places, names)
-        axes.set_xlim(-0.7 if len(before) else min(groups) - 0.7, max(groups) + 0.7)
-        if axes.get_yscale() == "log":
-            axes.set_ylim(0.93, 1.2 * every.max())  # there is no ratio below 1
-        axes.set_xlabel("round (number of crystals)")
-        axes.set_ylabel(rf"$\lambda_{{\max}}/\lambda_{{\min}}$ of the {target.name} tensor")
-        missing = sum(map(len, told.values())) - sum(map(len, groups.values()))
-        without = rf"; not shown: {missing} with $\lambda_{{\min}} \leq {least(target):g}$" if missing else ""
-        axes.set_title(f"boxes: median and quartiles{without}", fontsize=8, color=GREY)
-        axes.grid(visible=False, axis="x")
+        if not _curves(axes, curves):
+            return None
+        _calls(axes, ylabel, borders)
+        values = np.array([one.value for one in _called(asked)])
+        if len(values):
+            calls = np.arange(1, len(values) + 1)
+            axes.scatter(calls, values, s=12, color="#999999", linewidths=0, zorder=1.8, label="result of a call")
+            lost = calls[np.isnan(values)]
+            if len(lost):
+                foot: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "zorder": 3}
+                axes.plot(lost, np.zeros(len(lost)), "x", color="black", markersize=4, label="no result", **foot)
+        if start is not None:
+            axes.axhline(start, color="black", linewidth=0.9, linestyle=":", zorder=1.9, label="best at the start")
+        _legend(figure, curves)
         return save(figure, path)
 
 
-def _sideways(axes: Axes, values: np.ndarray, logarithmic: bool) -> None:
-    """A histogram on both sides of x = 0: a density would reach below the ratio 1 that so many crystals have."""
-    spaced = np.geomspace if logarithmic else np.linspace
-    counts, edges = np.histogram(values, spaced(values.min(), max(values.max(), values.min() + 1e-3), _BINS + 1))
-    width = np.where(counts, np.maximum(0.42 * counts / counts.max(), 0.02), 0)  # a single one shows
-    for side in (1, -1):
-        axes.stairs(side * width, edges, orientation="horizontal", fill=True, color="#cfcfcf", zorder=1.5)
-    _box(axes, values, 0, "#555555", width=0.16)
+def found(curves: Mapping[str, Sequence[np.ndarray]], path: Path, k: int, borders: Sequence[int] = ()) -> Path | None:
+    """Draw how many of the k best crystals were evaluated, by oracle calls; arguments as `progress`."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        axes = figure.subplots()
+        if not _curves(axes, curves):
+            return None
+        _calls(axes, f"found of the {k} best crystals", borders)
+        axes.axhline(k, color="black", linewidth=0.9, linestyle=":", zorder=1.9, label=f"all {k}")
+        axes.set_ylim(0, 1.04 * k)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=_STEPS))
+        _legend(figure, curves)
+        return save(figure, path)
 
 
-def _box(axes: Axes, values: np.ndarray, place: float, colour: Any, width: float = 0.6) -> None:
-    line = {"color": colour, "linewidth": 1.1}
-    axes.boxplot(
-        values, positions=[place], widths=width, showfliers=False, manage_ticks=False, zorder=2,
-        boxprops=line, whiskerprops=line, capprops=line, medianprops=line | {"linewidth": 2.2},
-    )  # fmt: skip
+def _curves(axes: Axes, curves: Mapping[str, Sequence[np.ndarray]]) -> bool:
+    """A step at every call that found something; whether there is anything to see."""
+    others = itertools.cycle(_OTHERS)
+    shown = False
+    for order, (name, runs) in enumerate(curves.items()):
+        colour = COLOURS.get(name) or next(others)
+        if not runs:
+            continue
+        together = np.stack([run[: min(map(len, runs))] for run in runs]).astype(np.float64)
+        mean, calls = together.mean(axis=0), np.arange(together.shape[1])
+        shown |= len(calls) > 1 and bool(np.isfinite(mean).any())
+        width = max(2.1 - 0.25 * order, 1.2)  # of those that coincide the lower one still shows
+        line: dict[str, Any] = {"drawstyle": "steps-post", "color": colour}
+        axes.plot(
+            calls, mean, **line, linewidth=width, marker="o", markersize=4, markevery=[-1], zorder=2.5, label=name
+        )
+        if len(runs) > 1:
+            off = together.std(axis=0, ddof=1)
+            axes.fill_between(calls, mean - off, mean + off, step="post", color=colour, alpha=0.13, linewidth=0)
+            for edge in (mean - off, mean + off):
+                axes.plot(calls, edge, **line, linewidth=0.5, alpha=0.6)
+    return shown
+
+
+def _calls(axes: Axes, ylabel: str, borders: Sequence[int]) -> None:
+    """The axes of curves; rounds have their numbers above."""
+    longest = max(np.size(line.get_xdata()) for line in axes.lines) - 1
+    axes.set(xlim=(0, max(1.0, 1.02 * longest)), xlabel="calls of the oracle", ylabel=ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=_STEPS))
+    axes.grid(visible=False, axis="x")
+    ends = [0, *(border for border in borders if border < longest), longest]
+    above: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "fontsize": 7, "color": GREY, "va": "bottom"}
+    rounds = range(1, len(ends)) if borders else range(0)
+    for r in rounds:
+        if r > 1:
+            axes.axvline(ends[r - 1], color="#bbbbbb", linewidth=0.8, zorder=1)
+        else:
+            axes.annotate("round  ", (0, 1.01), **above, ha="right")
+        if r in some_of(rounds, 12):
+            axes.annotate(str(r), ((ends[r - 1] + ends[r]) / 2, 1.01), **above, ha="center")
+
+
+def _legend(figure: Figure, curves: Mapping[str, Sequence[np.ndarray]]) -> None:
+    counts = sorted({len(runs) for runs in curves.values() if runs})
+    several = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+    title = f"mean and standard deviation of {several} runs" if counts[-1] > 1 else None
+    entries = len(figure.axes[0].get_legend_handles_labels()[0])
+    figure.legend(loc="outside upper center", ncols=entries if entries <= 4 else 3, title=title)
+
+
+def some_of(rounds: Collection[int], most: int) -> set[int]:
+    """Select at most so many rounds to be labelled one by one, the first and the last among them."""
+    ordered = sorted(rounds)
+    return {ordered[i] for i in np.linspace(0, len(ordered) - 1, min(most, len(ordered))).round().astype(int)}
 
 
 def parity(asked: Sequence[EvaluatedCandidate], path: Path, words: str) -> Path | None:
@@ -145,63 +213,43 @@ def _error(x: np.ndarray, y: np.ndarray) -> str:
     return f"MAE {np.abs(x - y).mean():.3g}, n = {len(x)}"
 
 
-def merit(
-    asked: Sequence[EvaluatedCandidate], known: np.ndarray | None, path: Path, target: TensorTarget
-) -> Path | None:
-    """Polycrystalline constant against band gap of what the oracle told: Pareto front, lines of equal product.
-
-    Args:
-        asked: all so far.
-        known: (n, 2) band gap (eV) and constant of what was known at the start; NaN where one is not known.
-        path: of the PNG file.
-        target: what the oracle tells.
-
-    Returns:
-        The path; None where no gap is known, or the tensor has no trace.
-    """
-    if not is_symmetric_matrix(target):
-        return None
-    of_round, points = [], []
-    for one in asked:
-        gap = number(one.properties, "band_gap")
-        if one.tensor is not None and gap is not None:
-            of_round.append(one.round)
-            points.append((gap, float(polycrystalline(one.tensor[None])[0])))
-    if not points:
-        return None
-    new = np.array(points)
-    before = np.empty((0, 2)) if known is None else known[np.isfinite(known).all(axis=1)]
-    front = pareto(np.concatenate([before, new]))
-    with rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
-        axes = figure.subplots()
-        if len(before):
-            words = f"known at the start ({len(before):,})"
-            axes.scatter(before[:, 0], before[:, 1], s=9, color="#bbbbbb", linewidths=0, label=words)
-            axes.step(
-                *pareto(before).T, where="pre", color=GREY, linewidth=1, linestyle="--", label="front at the start"
-            )
-        axes.step(*front.T, where="pre", color="black", linewidth=1, label="Pareto front")
-        colours = _colours(set(of_round))
-        named = some_of(colours, 8)
-        for r, colour in colours.items():
-            here = new[np.array(of_round) == r]
-            label = f"round {r} ({len(here)})" if r in named else None
-            axes.scatter(here[:, 0], here[:, 1], color=colour, zorder=3, label=label, **_POINTS)
-        lowest = min(new[:, 1].min(), before[:, 1].min(initial=np.inf))
-        log_where_wide(axes, "y", lowest, front[:, 1].max())
-        equal_products(axes, front)
-        axes.set_xlabel("band gap (eV)")
-        axes.set_ylabel(f"polycrystalline constant, {target.name} ({words_of(target.unit)})")
-        figure.legend(loc="outside upper center", ncols=3)
-        return save(figure, path)
-
-
-def _rounds(asked: Sequence[EvaluatedCandidate]) -> list[int]:
-    return sorted({one.round for one in asked})
-
-
 def _colours(rounds: Collection[int]) -> dict[int, Any]:
     """From dark, the first, to light."""
     ordered = sorted(rounds)
     return dict(zip(ordered, colormaps["viridis"](np.linspace(0.05, 0.85, len(ordered))), strict=True))
+
+
+def crystals(best: Sequence[tuple[str, Structure]], path: Path) -> Path | None:
+    """Draw the conventional cells of the best crystals, up to nine, by ASE.
+
+    Args:
+        best: titles and ordered structures; a reduced formula in the title gets its subscripts.
+        path: of the PNG file.
+
+    Returns:
+        The path; None where there are none.
+    """
+    shown = best[:MOST]
+    if not shown:
+        return None
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(2.6 * columns, 2.9 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in panels:
+            axes.axis("off")
+        for axes, (title, structure) in zip(panels, shown, strict=False):
+            atoms = AseAtomsAdaptor.get_atoms(_conventional(structure), msonable=False)
+            plot_atoms(atoms, axes, rotation="-80x,-20y,0z", radii=0.4, show_unit_cell=2)
+            formula = structure.composition.reduced_formula
+            axes.set_title(title.replace(formula, unicodeify(formula), 1), fontsize=9, parse_math=False)
+        return save(figure, path)
+
+
+def _conventional(structure: Structure) -> Structure:
+    """Return the conventional standard cell; the cell as it is where no symmetry is found."""
+    try:
+        return SpacegroupAnalyzer(structure).get_conventional_standard_structure()
+    except SymmetryUndeterminedError:
+        return structure

@@ -11,12 +11,11 @@ import numpy as np
 from zoo.contract.discovery import Objective
 from zoo.contract.target import TensorTarget
 from zoo.data.structures import structure_from_dict
-from zoo.discovery.rounds import round_figures, structure_figures
+from zoo.discovery.rounds import round_figures
 from zoo.discovery.rounds.discovery_config import Discovery
 from zoo.discovery.rounds.discovery_folder import DiscoveryFolder, RoundFolder
 from zoo.discovery.rounds.evaluated_candidates import EvaluatedCandidate, evaluated_in, write_evaluated
 from zoo.discovery.rounds.start import Known
-from zoo.evaluation import derived
 from zoo.storage.run_folder import read_json, read_rows, write_json, write_rows
 from zoo.sweep.run_grid import primary
 
@@ -55,15 +54,6 @@ def _draw(
     borders = round_figures.borders_of(asked)
     round_figures.progress(curves, folder.figures / "progress.png", words, known.best, asked, borders)
     round_figures.parity(asked, folder.figures / "parity.png", words)
-    points = ratios = None
-    before = read_json(folder.start)
-    if derived.is_symmetric_matrix(target) and before["tensors"]:
-        tensors = np.array(before["tensors"], dtype=np.float64)
-        gaps = np.array(before["band_gaps"], dtype=np.float64)  # null becomes NaN
-        points = np.stack([gaps, derived.polycrystalline(tensors)], axis=1)
-        ratios = derived.anisotropy(tensors, derived.least(target))
-    round_figures.anisotropy(asked, target, ratios, folder.figures / "anisotropy.png")
-    round_figures.merit(asked, points, folder.figures / "figure_of_merit.png", target)
     best = _best(asked)
     if best:
         structures = {facts["key"]: facts["structure"] for place in rounds for facts in read_json(place.chosen)}
@@ -71,7 +61,7 @@ def _draw(
             (f"{one.formula}, {one.value:.3g}\n{one.key}", structure_from_dict(json.loads(structures[one.key])))
             for one in best
         ]
-        structure_figures.crystals(drawn, folder.figures / "best.png")
+        round_figures.crystals(drawn, folder.figures / "best.png")
 
 
 def _best(asked: Sequence[EvaluatedCandidate]) -> list[EvaluatedCandidate]:

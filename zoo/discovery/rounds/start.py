@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +26,6 @@ from zoo.errors import ZooError
 from zoo.storage.run_folder import read_json, write_json
 from zoo.workflows import train as runs
 
-DRAWN = 5_000  # known crystals that pictures show, at most
 _AT_ONCE = 1_000  # tensors whose objective is computed together
 
 
@@ -67,9 +65,9 @@ def known_at_start(config: Discovery, training: Recipe, objective: Objective, fo
             labelled = set(usable)
         write_json(folder.start_keys, sorted(usable))
         others = sorted(labelled - set(usable))
-        found = _look(training, objective, frozenset(usable))
+        best = _highest(training, objective, frozenset(usable))
         identities = [dataclasses.astuple(one) for one in _identities(training, crystals, labelled)]
-        write_json(folder.start, {**found, "usable": sorted(usable), "others": others, "identities": identities})
+        write_json(folder.start, {"best": best, "usable": sorted(usable), "others": others, "identities": identities})
     content = read_json(folder.start)
     keys, known_crystals = content["usable"] + content["others"], (Identity(*one) for one in content["identities"])
     return Known(frozenset(keys), len(content["usable"]), content["best"], tuple(known_crystals))
@@ -89,22 +87,19 @@ def _identities(training: Recipe, crystals: CrystalStore, keys: Set[str]) -> Ite
             yield Identity.of(record)
 
 
-def _look(training: Recipe, objective: Objective, keys: frozenset[str]) -> dict[str, Any]:
-    """Return the highest value of the objective among some crystals, and tensors and band gaps to be drawn."""
+def _highest(training: Recipe, objective: Objective, keys: frozenset[str]) -> float | None:
+    """Return the highest value of the objective among some crystals; None where it is not defined for any."""
     records = (
         record
         for record in dataset_of(training.dataset).records()
         if not isinstance(record, BadRecord) and record.key in keys
     )
-    highest, every = -np.inf, math.ceil(len(keys) / DRAWN)
-    shown: list[tuple[list[Any], float | None]] = []
+    highest = -np.inf
     while some := list(itertools.islice(records, _AT_ONCE)):
         tensors = np.stack([np.asarray(record.targets[training.target], dtype=np.float64) for record in some])
         values = objective_of(objective, tensors, [record.properties for record in some])
         highest = max(highest, np.nanmax(values, initial=-np.inf))
-        shown += [(tensors[i].tolist(), number(some[i].properties, "band_gap")) for i in range(0, len(some), every)]
-    best = float(highest) if np.isfinite(highest) else None
-    return {"best": best, "tensors": [tensor for tensor, _ in shown], "band_gaps": [gap for _, gap in shown]}
+    return float(highest) if np.isfinite(highest) else None
 
 
 def objective_of(

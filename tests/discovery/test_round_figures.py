@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,22 +19,17 @@ from matplotlib.patches import Circle
 from matplotlib.text import Text
 from pymatgen.core import Lattice, Structure
 
-from zoo.contract.target import TensorTarget
 from zoo.data.petousis2017 import Petousis2017
-from zoo.data.tensors import DIELECTRIC
-from zoo.discovery.rounds import curves, round_figures, structure_figures
+from zoo.discovery.rounds import round_figures
 from zoo.discovery.rounds.evaluated_candidates import EvaluatedCandidate
-from zoo.discovery.screen_figures import pareto
-from zoo.evaluation.derived import anisotropy, polycrystalline
+from zoo.evaluation.derived import polycrystalline
 
 pytestmark = pytest.mark.extended
 
-TOTAL = DIELECTRIC["total"]
 WORDS = "polycrystalline constant (dimensionless)"
 RECORDS = list(Petousis2017(Petousis2017.Hypers()).records())
 TENSORS = np.stack([record.targets["total"] for record in RECORDS])
 VALUES = polycrystalline(TENSORS)
-GAPS = np.array([record.properties["band_gap"] for record in RECORDS])
 KNOWN = slice(0, 400)
 
 
@@ -43,14 +37,13 @@ KNOWN = slice(0, 400)
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are saved."""
     figures: list[Figure] = []
-    real = curves.save
+    real = round_figures.save
 
     def save(figure: Figure, path: Path) -> Path:
         figures.append(figure)
         return real(figure, path)
 
-    for module in (curves, round_figures, structure_figures):
-        monkeypatch.setattr(module, "save", save)
+    monkeypatch.setattr(round_figures, "save", save)
     return figures
 
 
@@ -123,8 +116,7 @@ def assert_readable(figure: Figure) -> None:
 def test_pictures_of_real_labels_are_readable(rounds: int, drawn: list[Figure], tmp_path: Path) -> None:
     some, settings = asked(rounds), dict(matplotlib.rcParams)
     start = float(VALUES[KNOWN].max())
-    known = np.stack([GAPS[KNOWN], VALUES[KNOWN]], axis=1)
-    runs = {name: [round_figures.best_so_far(some, start)] * 3 for name in (*curves.COLOURS, "a stranger's")}
+    runs = {name: [round_figures.best_so_far(some, start)] * 3 for name in (*round_figures.COLOURS, "a stranger's")}
     counts = {name: [np.arange(len(each)) / 20 for each in some_runs] for name, some_runs in runs.items()}
     borders = round_figures.borders_of(some)
     best = [
@@ -134,13 +126,11 @@ def test_pictures_of_real_labels_are_readable(rounds: int, drawn: list[Figure], 
         round_figures.progress({"ucb": runs["ucb"][:1]}, tmp_path / "0.png", WORDS, start, some, borders),
         round_figures.progress(runs, tmp_path / "1.png", WORDS, start, borders=borders),
         round_figures.found(counts, tmp_path / "2.png", 20, borders),
-        round_figures.anisotropy(some, TOTAL, anisotropy(TENSORS[KNOWN], 0.1), tmp_path / "3.png"),
-        round_figures.parity(some, tmp_path / "4.png", WORDS),
-        round_figures.merit(some, known, tmp_path / "5.png", TOTAL),
-        round_figures.crystals(best, tmp_path / "6.png"),
+        round_figures.parity(some, tmp_path / "3.png", WORDS),
+        round_figures.crystals(best, tmp_path / "4.png"),
     ]  # fmt: skip
-    assert paths == [tmp_path / f"{i}.png" for i in range(7)]
-    assert len(drawn) == 7
+    assert paths == [tmp_path / f"{i}.png" for i in range(5)]
+    assert len(drawn) == 5
     for figure, path in zip(drawn, paths, strict=True):
         assert_readable(figure)
         assert path is not None and imread(path)[..., :3].std() > 0.05
@@ -194,23 +184,23 @@ def test_progress_of_several_runs_is_their_mean_as_far_as_all_have_come(drawn: l
     lines = {line.get_label(): line for line in axes.lines}
     np.testing.assert_allclose(lines["ucb"].get_ydata(), [np.nan, 2, 3])
     np.testing.assert_allclose(lines["mine"].get_ydata(), runs[1])
-    assert lines["mine"].get_color() not in curves.COLOURS.values()
+    assert lines["mine"].get_color() not in round_figures.COLOURS.values()
     (band,) = axes.collections
     low, high = band.get_datalim(axes.transData).intervaly
     assert (low, high) == (pytest.approx(1.0), pytest.approx(4.0))  # 2 ± 1 and 3 ± 1
-    assert to_hex(band.get_facecolor()[0]) == curves.COLOURS["ucb"].lower()
+    assert to_hex(band.get_facecolor()[0]) == round_figures.COLOURS["ucb"].lower()
     assert drawn[0].legends[0].get_title().get_text() == "mean and standard deviation of 1 to 3 runs"
     assert not [line for line in axes.lines if line.get_linestyle() == ":"]  # no start is given
 
 
 def test_acquisitions_have_their_colours_in_any_order(drawn: list[Figure], tmp_path: Path) -> None:
-    names = [*curves.COLOURS, "one", "other"]
+    names = [*round_figures.COLOURS, "one", "other"]
     for order in (names, names[::-1]):
         round_figures.progress({name: [np.arange(3.0)] for name in order}, tmp_path / "p.png", WORDS)
     first, second = ({line.get_label(): line.get_color() for line in figure.axes[0].lines} for figure in drawn)
     assert len({first[name] for name in names}) == 6
-    assert all(first[name] == second[name] == colour for name, colour in curves.COLOURS.items())
-    assert curves.COLOURS["random"] == "#777777"
+    assert all(first[name] == second[name] == colour for name, colour in round_figures.COLOURS.items())
+    assert round_figures.COLOURS["random"] == "#777777"
 
 
 @pytest.mark.parametrize("runs", [{}, {"ucb": []}, {"ucb": [np.array([3.0])]}, {"ucb": [np.full(4, np.nan)]}])
@@ -233,51 +223,6 @@ def test_found_of_the_best(drawn: list[Figure], tmp_path: Path) -> None:
     assert axes.get_ylim() == (0, pytest.approx(8.32))
     assert axes.get_ylabel() == "found of the 8 best crystals"
     assert "all 8" in legend_of(drawn[0])
-
-
-def test_anisotropy_by_round(drawn: list[Figure], tmp_path: Path) -> None:
-    some, known = asked(3), anisotropy(TENSORS[KNOWN], 0.1)
-    round_figures.anisotropy(some, TOTAL, np.append(known, np.nan), tmp_path / "p.png")
-    (axes,) = drawn[0].axes
-    for place, points in zip((1, 2, 3), axes.collections, strict=True):
-        tensors = np.stack([each.tensor for each in some if each.round == place and each.tensor is not None])
-        np.testing.assert_allclose(points.get_offsets()[:, 1], anisotropy(tensors, 0.1))
-        assert (np.abs(points.get_offsets()[:, 0] - place) < 0.3).all()
-    medians = [line.get_ydata()[0] for line in axes.lines if line.get_linewidth() == 2.2]
-    assert medians[0] == pytest.approx(np.median(known))
-    assert [label.get_text() for label in axes.get_xticklabels()] == [
-        "known at\nthe start\n(400)",
-        "1\n(17)",
-        "2\n(17)",
-        "3\n(17)",
-    ]
-    assert axes.get_yscale() == "log" and axes.get_ylim()[0] < 1 and axes.get_ylim()[1] > np.nanmax(known)
-    assert axes.get_ylabel() == r"$\lambda_{\max}/\lambda_{\min}$ of the total tensor"
-    counts = sum(np.diff(bars.get_path().get_extents().intervalx)[0] > 0 for bars in axes.patches)
-    assert counts == 2  # the grey ones of what was known, to both sides
-
-
-def test_anisotropy_where_it_is_not_defined(drawn: list[Figure], tmp_path: Path) -> None:
-    """Negative and vanishing eigenvalues, rounds in which all failed, a single crystal."""
-    some = [
-        one(2.0, tensor=np.diag([-1.0, 1, 4])),
-        one(2.0, rank=2, tensor=np.diag([0.05, 1, 4])),
-        one(2.0, rank=3, tensor=np.diag([2.0, 2, 3])),
-        one(number=2),
-    ]
-    assert round_figures.anisotropy(some, TOTAL, None, tmp_path / "p.png") == tmp_path / "p.png"
-    (axes,) = drawn[0].axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1\n(1)", "2\n(0)"]
-    assert axes.collections[0].get_offsets()[:, 1].tolist() == [1.5]
-    assert r"not shown: 2 with $\lambda_{\min} \leq 0.1$" in axes.get_title()
-    assert axes.get_yscale() == "linear"
-    round_figures.anisotropy([one(2.0)], TOTAL, np.ones(30), tmp_path / "p.png")  # all are cubic
-    assert_readable(drawn[1])
-    missing = tmp_path / "none.png"
-    for nothing in ([], some[3:], some[:2]):
-        assert round_figures.anisotropy(nothing, TOTAL, np.ones(3), missing) is None
-    assert round_figures.anisotropy(some, TensorTarget("born", "ij"), None, missing) is None
-    assert not missing.exists()
 
 
 def test_parity(drawn: list[Figure], tmp_path: Path) -> None:
@@ -319,89 +264,19 @@ def test_parity_of_the_smallest(drawn: list[Figure], tmp_path: Path) -> None:
     assert round_figures.parity([one(), replace(one(2.0), value=math.nan)], tmp_path / "none.png", WORDS) is None
 
 
-def test_merit(drawn: list[Figure], tmp_path: Path) -> None:
-    some = asked(2)
-    known = np.stack([GAPS[KNOWN], VALUES[KNOWN]], axis=1)
-    round_figures.merit(some, np.append(known, [[np.nan, 5.0]], axis=0), tmp_path / "p.png", TOTAL)
-    (axes,) = drawn[0].axes
-    new = np.array([(e.properties["band_gap"], e.value) for e in some if e.status == "done"])
-    np.testing.assert_allclose(points_of(drawn[0], "known at the start (400)"), known)
-    both = [points_of(drawn[0], f"round {number} (17)") for number in (1, 2)]
-    np.testing.assert_allclose(np.concatenate(both), new)
-    lines = {line.get_label(): line.get_xydata() for line in axes.lines}
-    np.testing.assert_allclose(lines["front at the start"], pareto(known))
-    np.testing.assert_allclose(lines["Pareto front"], pareto(np.concatenate([known, new])))
-    assert (
-        axes.get_yscale() == "log"
-        and axes.get_xlim()[0] == 0
-        and axes.get_xlim()[1] > lines["Pareto front"][:, 0].max()
-    )
-    assert axes.get_ylabel() == "polycrystalline constant, total (dimensionless)"
-    products = [float(text.get_text().removesuffix(" eV")) for text in axes.texts]
-    for product in products:
-        assert any(np.allclose(line.prod(axis=1), product) for line in lines.values())
-    assert products
-
-
-def test_merit_of_the_smallest(drawn: list[Figure], tmp_path: Path) -> None:
-    """One crystal; a negative constant; gaps that are not known."""
-    unknown: Sequence[dict] = ({}, {"band_gap": None}, {"band_gap": math.nan}, {"band_gap": "wide"})
-    rest = [one(5.0, rank=2 + i, properties=properties) for i, properties in enumerate(unknown)]
-    round_figures.merit([one(4.0, properties={"band_gap": 2.0}), *rest], None, tmp_path / "p.png", TOTAL)
-    round_figures.merit([one(-4.0, properties={"band_gap": 0.0})], np.full((3, 2), np.nan), tmp_path / "p.png", TOTAL)
-    for figure, point in zip(drawn, ([2.0, 4.0], [0.0, -4.0]), strict=True):
-        assert points_of(figure, "round 1 (1)").tolist() == [point]
-        assert figure.axes[0].get_yscale() == "linear"
-        assert legend_of(figure) == ["Pareto front", "round 1 (1)"]
-        assert_readable(figure)
-    assert round_figures.merit(rest, None, tmp_path / "none.png", TOTAL) is None
-    assert round_figures.merit([one()], np.ones((3, 2)), tmp_path / "none.png", TOTAL) is None
-    assert round_figures.merit([one(4.0)], None, tmp_path / "none.png", TensorTarget("born", "ij")) is None
-
-
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
 PEROVSKITE = Structure.from_spacegroup(
     "Pm-3m", Lattice.cubic(4.0), ["Ba", "Ti", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]]
 )
 
 
-def test_cells_are_conventional_and_whole() -> None:
-    cell = structure_figures.conventional(SALT.get_primitive_structure())
-    assert len(cell) == 8
-    atoms = structure_figures.whole(cell)
-    assert set(atoms.symbols) == {"Na", "Cl"} and len(atoms) == 27
-    shifted = cell.copy()
-    shifted.translate_sites(range(8), [1.0 - 1e-9, -1.0, 1e-9])  # just below a face, and a cell away
-    assert len(structure_figures.whole(shifted)) == 27
-    placed = {tuple(np.round(place, 3) + 0.0) for place in atoms.cell.scaled_positions(atoms.positions)}
-    assert placed == set(itertools.product((0.0, 0.5, 1.0), repeat=3))
-
-
-def test_bonds_are_those_of_a_textbook() -> None:
-    atoms = structure_figures.whole(PEROVSKITE)
-    pairs = {tuple(sorted((atoms.symbols[i], atoms.symbols[j]))) for i, j in structure_figures.bonds(atoms)}
-    assert pairs == {("O", "Ti")} and len(list(structure_figures.bonds(atoms))) == 6  # the octahedron
-    copper = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.61), ["Cu"], [[0, 0, 0]])
-    assert list(structure_figures.bonds(structure_figures.whole(copper)))
-
-
 def test_crystals(drawn: list[Figure], tmp_path: Path) -> None:
-    best = [("BaTiO3, 30\nkey_$1$", PEROVSKITE), ("salt\nno $", SALT)]
+    best = [("BaTiO3, 30\nkey_$1$", PEROVSKITE), ("salt\nno $", SALT.get_primitive_structure())]
     round_figures.crystals(best, tmp_path / "p.png")
     first, second = drawn[0].axes
     assert first.get_title() == "BaTiO₃, 30\nkey_$1$" and second.get_title() == "salt\nno $"
-    for axes, atoms in ((first, 15), (second, 27)):
-        balls = [patch for patch in axes.patches if isinstance(patch, Circle) and patch.get_edgecolor()[3] > 0.9]
-        assert len([ball for ball in balls if ball.get_linewidth() == 0.5]) == atoms
-        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-        for ball in balls:
-            (x, y), radius = ball.center, ball.radius
-            assert left <= x - radius and x + radius <= right and bottom <= y - radius and y + radius <= top
-        assert axes.get_aspect() == 1.0
-    assert [text.get_text() for text in first.get_legend().get_texts()] == ["O", "Ti", "Ba"]
-    edges = [line for line in first.lines if line.get_linewidth() == 0.8]
-    depths = [line.get_zorder() for line in edges]
-    assert len(edges) > 12 * 8 and np.ptp(depths) > 4  # behind the atoms and before them
+    for axes, atoms in ((first, 5), (second, 8)):  # conventional cells
+        assert len([patch for patch in axes.patches if isinstance(patch, Circle)]) == atoms
 
 
 @pytest.mark.parametrize(("count", "grid"), [(1, (1, 1)), (2, (1, 2)), (4, (2, 3)), (12, (3, 3))])
