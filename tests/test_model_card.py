@@ -154,8 +154,14 @@ def test_its_errors_are_those_of_metrics_json(page: Page, trained: Path) -> None
     index = content["seeds"].index(kept)
     error = f"{content['test']['mae_ten']['each'][index]:.3f}"
     assert shown[f"this model (seed {kept})"][column["mae_ten"]] == error
-    facts = dict(page.tables[0])
-    assert facts["Test error"].startswith(error) and f"seed {kept}" in facts["Model"]
+    # It is compared with the mean of its own training tensors on its own test part, not with that of all seeds.
+    own, baselines = dict(page.tables[0])["Test error"], content["test_mean_baseline"]["mae_ten"]
+    baseline = f"{baselines['each'][index]:.3f}"
+    assert baseline != f"{baselines['mean']:.3f}"
+    assert own.startswith(error) and baseline in own and f"{baselines['mean']:.3f}" not in own
+    assert shown[f"predicting the mean (seed {kept})"][column["mae_ten"]] == baseline
+    assert f"seed {kept}" in dict(page.tables[0])["Model"]
+    assert "each test crystal once" in page.text
 
 
 def test_its_elements_are_those_of_the_seeds_test_parts(page: Page, trained: Path) -> None:

@@ -180,34 +180,43 @@ def _shape(target: TensorTarget) -> str:
 
 
 def _headline(card: Card) -> str:
-    _, found = _registered(card)
-    index = card.metrics["seeds"].index(card.members[0].seed)
-    baseline = {"mean": card.metrics["test_mean_baseline"]["mae_ten"]["each"][index], "std": None}
     unit = "" if card.target.unit == "1" else f" {card.target.unit}"
-    said = error_table.cell({"mean": found["mae_ten"], "std": None}, "mae_ten")
-    return (
-        f"{said}{unit} mean absolute error of the components, of this model; predicting the mean of the training "
-        f"tensors gives {error_table.cell(baseline, 'mae_ten')}{unit}"
+    error, baseline = (
+        error_table.cell({"mean": errors["mae_ten"], "std": None}, "mae_ten")
+        for errors in (_registered(card)[1], _of_seed(card, "test_mean_baseline"))
     )
+    return (
+        f"{error}{unit} mean absolute error of the components, of this model; predicting the mean of its training "
+        f"tensors gives {baseline}{unit} on the same crystals"
+    )
+
+
+def _of_seed(card: Card, part: str) -> dict[str, float | None]:
+    """Errors of the first member's seed, or of its baseline (`test_mean_baseline`); members share their test part."""
+    index = card.metrics["seeds"].index(card.members[0].seed)
+    return {name: entry["each"][index] for name, entry in card.metrics[part].items()}
 
 
 def _registered(card: Card) -> tuple[str, Mapping[str, float | None]]:
     """Return the name of this folder's model in the table, and its test errors."""
     if "ensemble_test" in card.metrics:
         return "ensemble", card.metrics["ensemble_test"]
-    seed = card.members[0].seed
-    index = card.metrics["seeds"].index(seed)
-    return f"this model (seed {seed})", {name: entry["each"][index] for name, entry in card.metrics["test"].items()}
+    return f"this model (seed {card.members[0].seed})", _of_seed(card, "test")
 
 
 def _errors(card: Card) -> error_table.Rows:
-    """The table of `zoo run`; where the seeds have splits of their own, with a row for the one that is kept."""
+    """Build the table of `zoo run`; one of several seeds with splits of their own has a row, and so has its baseline.
+
+    The baseline over all seeds is that of other test crystals, so the error of one seed says nothing beside it.
+    """
     table = error_table.of_errors(card.metrics)
     if "ensemble_test" in card.metrics or len(card.metrics["seeds"]) == 1:
         return table
     columns = [name for name in error_table.COLUMNS if name in card.metrics["test"]]
+    name = f"predicting the mean (seed {card.members[0].seed})"
     own = error_table.one_model(*_registered(card), columns)
-    return error_table.Rows(table.title, table.header, (*table.rows[:-1], own, table.rows[-1]))
+    baseline = error_table.one_model(name, _of_seed(card, "test_mean_baseline"), columns)
+    return error_table.Rows(table.title, table.header, (*table.rows, own, baseline))
 
 
 def _coverage(card: Card) -> error_table.Rows | None:
