@@ -17,14 +17,14 @@ def stand_in(cell: Cell, folder: RunFolder, on_epoch: Any) -> dict[str, Any]:
     with (folder.path.parents[1] / "trained.log").open("a") as log:
         log.write(f"{cell.slug}\n")
     time.sleep(0.05)
-    error = cell.config.training.learning_rate
-    for seed in cell.config.seeds:
+    error = cell.recipe.training.learning_rate
+    for seed in cell.recipe.seeds:
         place = folder.seed(seed)
         write_json(place.split, {"seed": seed, "train": ["a"], "val": ["b"], "test": [f"t{seed}"]})
         for epoch in (1, 2):
             append_row(place.history, {"epoch": epoch, "train_loss": 1.0, "val_mae_ten": error + 1 / epoch, "lr": 0.1})
             on_epoch(seed, {"epoch": epoch})
-    write(folder, cell.config.seeds, [error + 0.1 * seed for seed in cell.config.seeds])
+    write(folder, cell.recipe.seeds, [error + 0.1 * seed for seed in cell.recipe.seeds])
     return yaml.safe_load(folder.metrics.read_text())
 
 

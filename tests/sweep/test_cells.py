@@ -17,12 +17,12 @@ from zoo.sweep.check import check_all
 
 def test_a_cell_for_each_combination_the_first_axis_slowest(plan_of) -> None:
     cells = expand(plan_of({"grid": {"target": ["total", "ionic"], "training.batch_size": [8, 16]}}))
-    chosen = [(cell.config.target, cell.config.training.batch_size) for cell in cells]
+    chosen = [(cell.recipe.target, cell.recipe.training.batch_size) for cell in cells]
     assert chosen == [("total", 8), ("total", 16), ("ionic", 8), ("ionic", 16)]
     assert [cell.slug for cell in cells][:2] == ["total-batch_size-8", "total-batch_size-16"]
-    assert cells[0].config.name == "small-total-batch_size-8"
-    assert not any(cell.config.tracking.register_model for cell in cells)
-    assert cells[0].config.training.learning_rate == 0.01, "what no axis sets stays as it is"
+    assert cells[0].recipe.name == "small-total-batch_size-8"
+    assert not any(cell.recipe.tracking.register_model for cell in cells)
+    assert cells[0].recipe.training.learning_rate == 0.01, "what no axis sets stays as it is"
 
 
 def test_a_plugin_given_whole_leaves_no_setting_of_another_behind(plan_of) -> None:
@@ -32,7 +32,7 @@ def test_a_plugin_given_whole_leaves_no_setting_of_another_behind(plan_of) -> No
         "as it is": {},
         "deeper": {"encoder": {"layers": 2}},
     }
-    ours, theirs, same, deeper = (cell.config for cell in expand(plan_of({"grid": {"model": model}})))
+    ours, theirs, same, deeper = (cell.recipe for cell in expand(plan_of({"grid": {"model": model}})))
     assert ours.encoder.settings == {}
     assert (ours.readout.settings, ours.training.learning_rate) == ({"width": 8, "blocks": 1}, 0.5)
     assert ours.training.batch_size == 16, "a section that is no plugin's is changed, not replaced"
@@ -43,7 +43,7 @@ def test_a_plugin_given_whole_leaves_no_setting_of_another_behind(plan_of) -> No
 
 def test_a_list_of_whole_sections_does_the_same(plan_of) -> None:
     cells = expand(plan_of({"grid": {"encoder": [{"name": "nequip"}, {"name": "sevennet", "layer": [1, 2]}]}}))
-    assert [cell.config.encoder.settings for cell in cells] == [{}, {"layer": [1, 2]}]
+    assert [cell.recipe.encoder.settings for cell in cells] == [{}, {"layer": [1, 2]}]
     assert [cell.slug for cell in cells] == ["nequip", "sevennet-layer-1-2"]
 
 
@@ -64,13 +64,13 @@ def test_axes_on_the_command_line(plan_of, small: dict, tmp_path: Path) -> None:
     )
     cells = expand(plan_of({"grid": grid}, *changes))
     assert [cell.slug for cell in cells] == ["b-batch_size-4", "b-batch_size-8"]
-    assert {(cell.config.training.max_epochs, cell.config.training.gradient_clip) for cell in cells} == {(7, 1.0)}
+    assert {(cell.recipe.training.max_epochs, cell.recipe.training.gradient_clip) for cell in cells} == {(7, 1.0)}
     plain = tmp_path / "plain.yaml"
     plain.write_text(yaml.safe_dump(small, sort_keys=False))
     assert isinstance(sweep_config.read(str(plain)), recipe.Recipe)
-    config = sweep_config.read(str(plain), ("sweep.grid.readout.width=[4, 8]",))
-    assert isinstance(config, sweep_config.Plan)
-    assert [cell.config.readout.settings["width"] for cell in expand(config)] == [4, 8]
+    made = sweep_config.read(str(plain), ("sweep.grid.readout.width=[4, 8]",))
+    assert isinstance(made, sweep_config.Plan)
+    assert [cell.recipe.readout.settings["width"] for cell in expand(made)] == [4, 8]
 
 
 def test_the_plan_reads_back(plan_of, tmp_path: Path) -> None:
@@ -86,9 +86,9 @@ def test_a_path_of_the_data_becomes_absolute(plan_of, tmp_path: Path, monkeypatc
     (tmp_path / "mine.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
     for grid in ({"dataset": [{"name": "file", "path": "mine.json"}]}, {"dataset.path": ["mine.json"]}):
-        assert expand(plan_of({"grid": grid}))[0].config.dataset.settings["path"] == str(tmp_path / "mine.json")
+        assert expand(plan_of({"grid": grid}))[0].recipe.dataset.settings["path"] == str(tmp_path / "mine.json")
     named = {"data": {"mine": {"dataset": {"name": "file", "path": "mine.json"}}}}
-    assert expand(plan_of({"grid": named}))[0].config.dataset.settings["path"] == str(tmp_path / "mine.json")
+    assert expand(plan_of({"grid": named}))[0].recipe.dataset.settings["path"] == str(tmp_path / "mine.json")
 
 
 @pytest.mark.parametrize("sweep", [{"grid": [1, 2]}, {"optuna": 3}, {"grid": {1: [2]}}])
@@ -166,15 +166,3 @@ def test_the_shipped_sweeps_expand_and_are_listed(tmp_path: Path) -> None:
     }  # fmt: skip
     shown = zoo("recipes", cwd=tmp_path).stdout
     assert "sweep of 15 cells" in " ".join(shown.split())
-
-
-def test_a_missing_optuna_names_the_extra(plan_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    from zoo.sweep.study import Search
-    from zoo.sweep.sweep_folder import SweepFolder
-
-    plan = plan_of({"optuna": {"search": {"training.learning_rate": {"low": 1e-4, "high": 1e-2}}}})
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ZooError, match=r'pip install "crystal-tensor-zoo\[optuna\]"'):
-        Search(plan, SweepFolder(tmp_path / "out"))

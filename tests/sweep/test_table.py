@@ -6,14 +6,17 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from filelock import FileLock, Timeout
+from matplotlib.figure import Figure
 from stand_in import stand_in, write
 
 from zoo.cli.sweep_command import write_results
 from zoo.storage.run_folder import write_json
 from zoo.sweep import figure, table
 from zoo.sweep.cells import expand
+from zoo.sweep.study import Grid
 from zoo.sweep.sweep_folder import SweepFolder
 from zoo.sweep.track_sweep import best_of
 
@@ -31,7 +34,7 @@ def compared(plan_of, tmp_path: Path):
         place.path.mkdir(parents=True)
         place.begin(cell)
         stand_in(cell, place.run, lambda seed, row: None)
-        write(place.run, cell.config.seeds, errors)
+        write(place.run, cell.recipe.seeds, errors)
     return plan, folder
 
 
@@ -57,8 +60,8 @@ def test_cells_that_were_tested_on_other_crystals_are_not_compared(compared) -> 
 def test_the_csv_files_hold_every_number(compared, tmp_path: Path) -> None:
     plan, folder = compared
     found = table.outcomes(expand(plan), folder, plan.sweep.compare)
-    table.write_csv(folder.table, table.rows(found))
-    table.write_csv(folder.seeds, table.seed_rows(found))
+    table.write_csv(folder.table, table.cell_frame(found))
+    table.write_csv(folder.seeds, table.seed_frame(found))
     rows = list(csv.DictReader(folder.table.open()))
     assert [(row["readout.name"], row["crystal_system"]) for row in rows] == [
         ("dtnet", "all"), ("dtnet", "cubic"), ("dtnet-simple", "all"), ("dtnet-simple", "cubic"),
@@ -98,18 +101,18 @@ def test_what_still_improves(errors: list[float], improving: bool) -> None:
 def test_a_figure_shows_every_cell(plan_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: dict) -> None:
     plan, folder = plan_of({"grid": grid}, seeds=[0, 1]), SweepFolder(tmp_path / "out")
     drawn = []
-    monkeypatch.setattr(figure, "_save", lambda made, path: drawn.append(made))
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, format: drawn.append(self))
     for k, cell in enumerate(expand(plan)):
         folder.cell(cell.slug).begin(cell)
         stand_in(cell, folder.cell(cell.slug).run, lambda seed, row: None)
         write(folder.cell(cell.slug).run, (0, 1), [1.0 + k, 1.5 + k])
-    figure.draw(table.outcomes(expand(plan), folder), plan.axes, folder.figure)
+    figure.draw_grid(table.outcomes(expand(plan), folder), plan.axes, folder.figure)
     means = sorted(
         float(value)
         for axes in drawn[0].axes
         for line in axes.get_lines()
-        if line.get_marker() == "o" and line.get_markersize() == 6
-        for value in np.atleast_1d(line.get_ydata() if "split.train" in grid else line.get_xdata())
+        if line.get_marker() in figure.MARKERS and line.get_markersize() == 6
+        for value in np.atleast_1d(line.get_ydata())
     )
     assert means == pytest.approx([1.25 + k for k in range(len(expand(plan)))])
     assert [axes.get_title() for axes in drawn[0].axes] == grid["target"]
@@ -120,12 +123,12 @@ def test_a_number_is_told_with_its_key(plan_of, tmp_path: Path, monkeypatch: pyt
     plan, folder = plan_of({"grid": {"readout.width": [8, 16], "target": ["total"]}}), SweepFolder(tmp_path / "out")
     cells, drawn = expand(plan), []
     assert [cell.title for cell in cells] == ["readout.width 8, total", "readout.width 16, total"]
-    monkeypatch.setattr(figure, "_save", lambda made, path: drawn.append(made))
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, format: drawn.append(self))
     for cell in cells:
         folder.cell(cell.slug).begin(cell)
         stand_in(cell, folder.cell(cell.slug).run, lambda seed, row: None)
-    figure.draw(table.outcomes(cells, folder), plan.axes, folder.figure)
-    assert drawn[0].axes[0].get_ylabel() == "readout.width"
+    figure.draw_grid(table.outcomes(cells, folder), plan.axes, folder.figure)
+    assert drawn[0].axes[0].get_xlabel() == "readout.width"
 
 
 def test_the_best_cell_is_one_of_the_same_target(compared, plan_of) -> None:
@@ -150,10 +153,10 @@ def test_results_are_read_by_who_may_write_the_table(compared, monkeypatch: pyte
         return read(*arguments)
 
     monkeypatch.setattr(table, "outcomes", watched)
-    write_results(plan, folder, None)
+    write_results(Grid(plan, folder))
     assert free == [False]
 
 
 def test_a_markdown_table_lines_up() -> None:
-    lines = table.pipes(["a", "bb"], [["x|y", "1"], ["z", "10.5"]], 1).splitlines()
+    lines = table.markdown_table(pd.DataFrame({"a": ["x|y", "z"], "bb": ["1", "10.5"]}), 1).splitlines()
     assert lines == ["| a    |   bb |", "| ---- | ---: |", "| x\\|y |    1 |", "| z    | 10.5 |"]

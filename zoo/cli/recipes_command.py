@@ -51,4 +51,4 @@ def recipes_command(name: str | None) -> None:
 
 def _names(cells: list[Cell], kind: str, base: Recipe) -> str:
     """Return the distinct encoders or readouts of all cells."""
-    return ", ".join(dict.fromkeys(cell.config.plugins[kind] for cell in cells) or [base.plugins[kind]])
+    return ", ".join(dict.fromkeys(cell.recipe.plugins[kind] for cell in cells) or [base.plugins[kind]])

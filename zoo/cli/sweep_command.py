@@ -1,4 +1,4 @@
-"""Output of `zoo run` for a sweep."""
+"""The part of `zoo run` that trains a sweep and prints its table."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from zoo.cli import report
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.storage.run_folder import RunFolder, write_text
 from zoo.sweep import figure, table
-from zoo.sweep.cells import Cell, expand
-from zoo.sweep.check import check_all
-from zoo.sweep.run_grid import EpochHook, run_grid
-from zoo.sweep.study import Search
+from zoo.sweep.cells import Cell
+from zoo.sweep.search import study_of
+from zoo.sweep.study import EpochHook, Study
 from zoo.sweep.sweep_config import Plan
 from zoo.sweep.sweep_folder import SweepFolder
 
@@ -27,39 +26,24 @@ def run_and_show(plan: Plan, folder: SweepFolder) -> None:
             results are in the folder.
     """
     begin = time.monotonic()
-    sweep = plan.sweep
-    search: Search | None = None
-    cells: list[Cell] = []
-    blocked: dict[str, str] = {}
     with clear_disk_errors(folder.path):
-        if sweep.optuna is not None:
-            search = Search(plan, folder)
-            what = f"{sweep.optuna.trials} trials for the lowest validation error"
-        else:
-            cells = expand(plan)
-            blocked = check_all(cells)
-            what = f"{len(cells)} cells, " + " × ".join(f"{len(one.choices)} {one.name}" for one in plan.axes)
+        study = study_of(plan, folder)
+        study.check()
         with folder.alone():
-            if not folder.plan.is_file():
-                write_text(folder.plan, plan.dump())
+            if not folder.recipe.is_file():
+                write_text(folder.recipe, plan.dump())
+        axes = " × ".join(f"{len(axis.choices)} {axis.name}" for axis in plan.axes)
+        what = f"{study.size}, {axes}" if axes else f"{study.size} for the lowest validation error"
         seeds = f"seed {plan.base.seeds[0]}" if len(plan.base.seeds) == 1 else f"{len(plan.base.seeds)} seeds each"
         click.echo(f"{plan.base.name}: {what}, {seeds}; everything goes to {folder.path}")
         click.echo(f"another process joins in with: zoo run --resume {folder.path}")
-        train = Trainer(plan, folder)
-
-        def after() -> None:
-            write_results(plan, folder, search)
-
         try:
-            if search is not None:
-                search.run(train, after, click.echo)
-            else:
-                run_grid(cells, blocked, folder, train, after, click.echo)
+            study.run(CellTrainer(plan, folder), lambda: write_results(study), click.echo)
         except KeyboardInterrupt:
-            after()
+            write_results(study)
             click.echo(f"\nstopped; go on with: zoo run --resume {folder.path}", err=True)
             raise
-    _show(plan, folder, search, time.monotonic() - begin)
+    _show(study, time.monotonic() - begin)
     if plan.base.tracking.enabled:
         from zoo.sweep.track_sweep import send_sweep
 
@@ -69,11 +53,11 @@ def run_and_show(plan: Plan, folder: SweepFolder) -> None:
             raise ZooError(f"{error}; nothing is lost, send it later: zoo track {folder.path}") from error
 
 
-class Trainer:
-    """Trains one cell as `zoo run` would, with less to read."""
+class CellTrainer:
+    """Trains one cell as `zoo run` does; lines that all cells have in common are printed once."""
 
     def __init__(self, plan: Plan, folder: SweepFolder) -> None:
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
         self._parent: str | None = None
         if plan.base.tracking.enabled:
             from zoo.sweep.track_sweep import open_parent
@@ -82,65 +66,56 @@ class Trainer:
                 self._parent = open_parent(plan, folder)
             except ZooError as error:
                 click.echo(f"warning: {error}; the sweep goes on, its results stay in {folder.path}", err=True)
-        self._live = self._parent is not None
 
     def __call__(self, cell: Cell, folder: RunFolder, on_epoch: EpochHook) -> dict[str, Any]:
-        """Train one cell, with the signature of `zoo.sweep.run_grid.Train`."""
-        live = report.epoch_logger(cell.config, folder, self._parent) if self._live else None
-        return report.train(cell.config, folder, self._say, live, on_epoch)
+        """Train a cell in its folder, and return the content of its metrics.json."""
+        live = report.epoch_logger(cell.recipe, folder, self._parent) if self._parent is not None else None
+        return report.train(cell.recipe, folder, self._echo, live, on_epoch)
 
-    def _say(self, line: str) -> None:
-        """Print a line once, though all cells have it in common."""
-        if line not in self._said:
-            self._said.add(line)
+    def _echo(self, line: str) -> None:
+        if line not in self._printed:
+            self._printed.add(line)
             click.echo(line)
 
 
-def cells_of(plan: Plan, search: Search | None) -> list[Cell]:
-    """The cells there are by now."""
-    return search.cells() if search is not None else expand(plan)
-
-
-def write_results(plan: Plan, folder: SweepFolder, search: Search | None) -> None:
-    """Tables and figure of what is there by now."""
-    axes = search.axes if search is not None else plan.axes
-    with folder.alone():  # read in here too: else the slower of two processes leaves the other's last cell out
-        found = table.outcomes(cells_of(plan, search), folder, plan.sweep.compare)
-        if not any(one.content for one in found):
+def write_results(study: Study) -> None:
+    """Write tables and figure of the cells that are done."""
+    plan, folder = study.plan, study.folder
+    with folder.alone():  # read under the lock, too: else the slower of two processes leaves the other's last cell out
+        results = table.outcomes(study.cells(), folder, plan.sweep.compare)
+        if not any(result.content for result in results):
             return
-        table.write_csv(folder.table, table.rows(found))
-        table.write_csv(folder.seeds, table.seed_rows(found))
-        write_text(folder.markdown, _document(plan, found))
-        figure.draw(found, axes, folder.figure, search=search is not None)
-
-
-def _document(plan: Plan, found: list[table.Outcome]) -> str:
-    parts = [f"# {plan.base.name}", "", plan.base.description, "", how_to_read(plan), ""]
-    parts += [table.markdown(found, plan.sweep.compare), "By crystal system:", "", table.by_system(found)]
-    return "\n".join(parts)
+        table.write_csv(folder.table, table.cell_frame(results))
+        table.write_csv(folder.seeds, table.seed_frame(results))
+        parts = [f"# {plan.base.name}", "", plan.base.description, "", how_to_read(plan), ""]
+        parts += [table.markdown(results, plan.sweep.compare), "By crystal system:", "", table.by_system(results)]
+        write_text(folder.markdown, "\n".join(parts))
+        draw = figure.draw_grid if plan.sweep.optuna is None else figure.draw_search
+        draw(results, study.axes, folder.figure)
 
 
 def how_to_read(plan: Plan) -> str:
-    """Explain the numbers of the table in one sentence."""
+    """Explain the numbers of the table in one line."""
     seeds = ", ".join(map(str, plan.base.seeds))
     over = f"seed {seeds}" if len(plan.base.seeds) == 1 else f"mean ± standard deviation over seeds {seeds}"
     difference = "; the difference is taken seed by seed, on the same split" if plan.sweep.compare else ""
     return f"Errors on the test part, {over}{difference}. At most {plan.base.training.max_epochs} epochs."
 
 
-def _show(plan: Plan, folder: SweepFolder, search: Search | None, seconds: float) -> None:
-    found = table.outcomes(cells_of(plan, search), folder, plan.sweep.compare)
+def _show(study: Study, seconds: float) -> None:
+    plan, folder = study.plan, study.folder
+    results = table.outcomes(study.cells(), folder, plan.sweep.compare)
     click.echo(f"\n{how_to_read(plan)}\n")
-    click.echo(table.markdown(found, plan.sweep.compare))
-    failed = [one for one in found if one.status == "failed"]
-    if search is not None and search.best is not None:
-        click.echo(f"best      {search.best}")
+    click.echo(table.markdown(results, plan.sweep.compare))
+    failed = [result for result in results if result.status == "failed"]
+    if study.best is not None:
+        click.echo(f"best      {study.best}")
     click.echo(f"took      {seconds:.0f} s")
-    if not any(one.content for one in found):
+    if not any(result.content for result in results):
         reason = failed[0].reason if failed else "none is finished"
         raise ZooError(f"no cell of the sweep worked; the first: {reason}; try again: zoo run --resume {folder.path}")
     click.echo(f"table     {folder.table}, {folder.seeds.name}, {folder.markdown.name}")
     click.echo(f"figure    {folder.figure}")
     if failed:
-        again = "" if search is not None else f"; try them again: zoo run --resume {folder.path}"
-        click.echo(f"failed    {len(failed)} of {len(found)} cells, the reasons are below the table{again}")
+        again = "" if plan.sweep.optuna is not None else f"; try them again: zoo run --resume {folder.path}"
+        click.echo(f"failed    {len(failed)} of {len(results)} cells, the reasons are below the table{again}")

@@ -106,6 +106,11 @@ def over_seeds(metrics: Sequence[Mapping[str, float | None]]) -> dict[str, dict[
     return out
 
 
+def primary(content: Mapping[str, Any]) -> str:
+    """Name of the metric that ranks models, from the content of metrics.json: MAE_ten, else the first error in it."""
+    return "mae_ten" if "mae_ten" in content["test"] else next(name for name in content["test"] if name != "n")
+
+
 def mean_baseline(train: np.ndarray, test: np.ndarray, target: TensorTarget) -> dict[str, float | None]:
     """`tensor_metrics` of predicting for every test crystal the mean of the training tensors, (n, *shape) each.
 

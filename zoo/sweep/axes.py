@@ -1,4 +1,4 @@
-"""Axes of a sweep, and how one choice on an axis changes a recipe."""
+"""The axes of a sweep, and the recipe that results from one choice on each of them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Choice:
     """One value of an axis.
 
     Attributes:
-        label: in tables and in the names of folders.
-        value: where the axis is a list of values.
-        sets: dotted keys of the recipe and what they become.
+        label: text in tables and in the names of folders.
+        value: the value where the axis is a list of values, None for a named choice.
+        sets: dotted keys of the recipe and their new values.
     """
 
     label: str
@@ -36,12 +36,12 @@ class Axis:
 
     @property
     def numeric(self) -> bool:
-        """Whether it can be the axis of a plot."""
+        """True if every choice is a number, so that the axis can be the abscissa of a plot."""
         return all(isinstance(c.value, int | float) and not isinstance(c.value, bool) for c in self.choices)
 
 
-def axis(name: str, content: Any) -> Axis:
-    """An axis from what the recipe says.
+def parse_axis(name: str, content: Any) -> Axis:
+    """Read an axis of the recipe.
 
     Raises:
         ZooError: neither a list of values nor named choices that map keys to values; two choices look the same.
@@ -69,7 +69,7 @@ def axis(name: str, content: Any) -> Axis:
 
 
 def label(value: Any) -> str:
-    """A value in a few characters: `0.001`, `true`, `1+2+3`, `sevennet layer=4`."""
+    """Write a value in a few characters: `0.001`, `true`, `1+2+3`, `sevennet layer=4`."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -83,10 +83,10 @@ def label(value: Any) -> str:
 
 
 def refuse_conflicts(axes: Sequence[Axis]) -> None:
-    """Axes change the recipe in their order; none may undo what an earlier one did.
+    """Check that no axis overwrites a key that an earlier axis has set; axes change the recipe in their order.
 
     Raises:
-        ZooError: one does.
+        ZooError: an axis does.
     """
     for earlier, later in itertools.combinations(axes, 2):
         before = {key for choice in earlier.choices for key in choice.sets}
@@ -100,7 +100,7 @@ def refuse_conflicts(axes: Sequence[Axis]) -> None:
 
 
 def changed(content: dict[str, Any], choices: Sequence[Choice]) -> dict[str, Any]:
-    """A recipe's content with the choices made.
+    """Return a copy of a recipe's content with the keys of all choices set.
 
     Raises:
         ZooError: a key leads through a value.
@@ -113,8 +113,11 @@ def changed(content: dict[str, Any], choices: Sequence[Choice]) -> dict[str, Any
 
 
 def _flatten(key: str, value: Any) -> dict[str, Any]:
-    """Dotted keys and values. A plugin that is named is a value: it takes the whole section's place, so that no setting
-    of the plugin that was there before reaches it. What a plugin's own settings hold is a value too."""
+    """Turn a nested section into dotted keys.
+
+    A section that names a plugin stays one value: it replaces the whole section, so that no setting of the plugin that
+    was there before reaches the new one. The content of a plugin's setting stays one value, too.
+    """
     top, _, rest = key.partition(".")
     if not isinstance(value, dict) or (top in PLUGIN_SECTIONS and (rest or "name" in value)):
         return {key: value}

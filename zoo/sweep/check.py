@@ -1,4 +1,4 @@
-"""Checks of a sweep's cells before anything is trained."""
+"""Check the cells of a sweep before anything is trained."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from collections.abc import Sequence
 
 from zoo.config import plugins
 from zoo.config.recipe import Recipe
-from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
-from zoo.model import tensor_model as models
+from zoo.model import tensor_model
 from zoo.sweep.cells import Cell, one_line
 from zoo.workflows import train as runs
 
 
 def check_all(cells: Sequence[Cell]) -> dict[str, str]:
-    """Slug -> why a cell cannot work here, of those that cannot.
+    """Return slug -> reason for every cell that cannot work on this machine.
 
     Raises:
         ZooError: a recipe is wrong, or no cell can work.
     """
-    check = Check()
+    built: dict[str, str | None] = {}
     reasons: dict[str, str] = {}
     for cell in cells:
         try:
-            reason = check(cell.config)
+            reason = _obstacle(cell.recipe, built)
         except ZooError as error:
             raise ZooError(f"sweep cell '{cell.slug}': {error}{_hint(cell)}") from None
         if reason is not None:
@@ -35,44 +34,34 @@ def check_all(cells: Sequence[Cell]) -> dict[str, str]:
 
 
 def _hint(cell: Cell) -> str:
-    named = [
-        name.removesuffix(".name") for name in cell.labels if name in ("dataset.name", "encoder.name", "readout.name")
-    ]
-    if not named:
+    sections = [name.removesuffix(".name") for name in ("dataset.name", "encoder.name", "readout.name")]
+    section = next((section for section in sections if f"{section}.name" in cell.labels), None)
+    if section is None:
         return ""
-    section = named[0]
     return f" (an axis '{section}' of whole sections, [{{name: ...}}, ...], leaves the base recipe's settings behind)"
 
 
-class Check:
-    """Whether a recipe can work, as far as that can be known without data; remembers what it has built."""
+def _obstacle(recipe: Recipe, built: dict[str, str | None]) -> str | None:
+    """The reason why a recipe cannot work: a plugin or an extra is not installed, or a pair does not fit; else None.
 
-    def __init__(self) -> None:
-        self._known: dict[str, str | None] = {}
+    `built` remembers the pairs of encoder and readout that were built before.
 
-    def __call__(self, config: Recipe) -> str | None:
-        """Why it cannot work here (a plugin that is not installed, a missing extra, a pair that does not fit), or None.
-
-        Raises:
-            ZooError: the recipe is wrong (an unknown setting of a plugin, a bad value, an unknown target).
-        """
+    Raises:
+        ZooError: the recipe is wrong (an unknown setting of a plugin, a bad value, an unknown target).
+    """
+    try:
+        for kind, name in recipe.plugins.items():
+            plugins.load(kind, name)
+    except ZooError as error:
+        return str(error)
+    target = runs.target_of(recipe)
+    plugins.hypers("encoder", recipe.encoder.name, recipe.encoder.settings)
+    plugins.hypers("readout", recipe.readout.name, recipe.readout.settings)
+    key = json.dumps([recipe.encoder.model_dump(), recipe.readout.model_dump(), repr(target)], default=str)
+    if key not in built:
         try:
-            for kind, name in config.plugins.items():
-                plugins.load(kind, name)
-        except ZooError as error:
-            return str(error)
-        target = runs.target_of(config)
-        plugins.hypers("encoder", config.encoder.name, config.encoder.settings)
-        plugins.hypers("readout", config.readout.name, config.readout.settings)
-        key = json.dumps([config.encoder.model_dump(), config.readout.model_dump(), repr(target)], default=str)
-        if key not in self._known:
-            self._known[key] = self._built(config, target)
-        return self._known[key]
-
-    @staticmethod
-    def _built(config: Recipe, target: TensorTarget) -> str | None:
-        try:
-            models.build(config.encoder, config.readout, target)
-        except Exception as error:  # a stranger's plugin may raise anything; the cell's failure, not the sweep's
-            return one_line(error)
-        return None
+            tensor_model.build(recipe.encoder, recipe.readout, target)
+            built[key] = None
+        except Exception as error:  # a third-party plugin may raise anything; the cell fails, not the sweep
+            built[key] = one_line(error)
+    return built[key]

@@ -1,4 +1,4 @@
-"""The figure of a sweep: errors of its cells, or the objective of its trials."""
+"""The figure of a sweep."""
 
 from __future__ import annotations
 
@@ -8,156 +8,113 @@ from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.axes import Axes
+from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from zoo.report.plots import STYLE
 from zoo.sweep.axes import Axis
-from zoo.sweep.table import Outcome
+from zoo.sweep.table import TITLES, Outcome
 
-# Okabe and Ito, Color Universal Design (2008), less yellow and black.
+# Okabe and Ito, Color Universal Design (2008), without yellow and black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_GREY = "#777777"
+MARKERS = "osD^vP"
 
 
-def draw(found: Sequence[Outcome], axes: Sequence[Axis], path: Path, search: bool = False) -> Path:
-    """Draw the finished cells of a sweep as a PNG.
+def draw_grid(results: Sequence[Outcome], axes: Sequence[Axis], path: Path) -> None:
+    """Draw the test errors of the finished cells of a grid as PNG: a panel for each target.
 
-    A grid has a panel for each target. Over a numeric axis with more than two values the means are lines with their
-    standard deviations; otherwise each cell is a point with its standard deviation, and each seed a dot. A search
-    shows the objective by trial, and over each of the searched keys.
+    The abscissa is the first numeric axis with more than two values, else the first axis. Each combination of the other
+    axes has a colour: mean over the seeds, with the standard deviation as error bar and each seed as a dot.
     """
-    done = [one for one in found if one.content is not None]
+    done = [result for result in results if result.content is not None]
+    targets = list(dict.fromkeys(result.cell.recipe.target for result in done))
+    others = [axis for axis in axes if axis.name != "target"] or list(axes)
+    x_axis = next((axis for axis in others if axis.numeric and len(axis.choices) > 2), others[0])
+    labels = [choice.label for choice in x_axis.choices]
+    numeric = x_axis.numeric and len(labels) > 2
+    values = [float(choice.value) for choice in x_axis.choices] if numeric else list(range(len(labels)))
+    groups: dict[str, list[Outcome]] = {}
+    for result in done:
+        names = [axis.name for axis in others if axis is not x_axis]
+        groups.setdefault(", ".join(map(result.cell.describe, names)), []).append(result)
     with rc_context(STYLE):
-        figure = _search(done, axes) if search else _grid(done, axes)
-        return _save(figure, path)
-
-
-def _grid(done: Sequence[Outcome], axes: Sequence[Axis]) -> Figure:
-    targets = list(dict.fromkeys(one.cell.config.target for one in done))
-    rest = [axis for axis in axes if axis.name != "target"]
-    numeric = next((axis for axis in rest if axis.numeric and len(axis.choices) > 2), None)
-    others = [axis for axis in rest if axis is not numeric][0 if numeric else 1 :]
-    groups = list(dict.fromkeys(_group(one, others) for one in done))
-    rows = list(dict.fromkeys(_row(one, rest) for one in done))
-    height = 4.3 if numeric else max(2.6, 1.6 + len(rows) * (0.28 + 0.3 * len(groups)))
-    figure = Figure(figsize=(1.4 + 3.6 * len(targets), height), layout="constrained")
-    panels = figure.subplots(1, len(targets), squeeze=False, sharey=numeric is None)[0]
-    for panel, target in zip(panels, targets, strict=True):
-        members = [one for one in done if one.cell.config.target == target]
-        for k, group in enumerate(groups):
-            some = [one for one in members if _group(one, others) == group]
-            if numeric is not None:
-                x = [float(one.cell.values[numeric.name]) for one in some]
-                _points(panel, some, x, COLOURS[k % len(COLOURS)], group, across=True)
-            else:
-                y = [rows.index(_row(one, rest)) + 0.7 * ((k + 0.5) / len(groups) - 0.5) for one in some]
-                _points(panel, some, y, COLOURS[k % len(COLOURS)], group, across=False)
-        _finish(panel, members, numeric, rows)
-        panel.set_title(target)
-    if numeric is None and rest and not all(c.value is None or isinstance(c.value, str) for c in rest[0].choices):
-        panels[0].set_ylabel(rest[0].name)
-    handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
-    handles.pop("", None)
-    if handles:
-        figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=min(4, len(handles)))
-    return figure
-
-
-def _points(panel: Axes, some: Sequence[Outcome], at: Sequence[float], colour: str, label: str, across: bool) -> None:
-    """Draw means with standard deviations, and the single seeds; `across`: errors upwards, else to the right."""
-    order = np.argsort(at)
-    place = np.array(at)[order]
-    entries = [_entry(some[i]) for i in order]
-    mean = np.array([entry["mean"] for entry in entries])
-    spread = np.array([entry["std"] or 0.0 for entry in entries])
-    style: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 6, "capsize": 3, "linewidth": 1.4}
-    if across:
-        panel.errorbar(place, mean, yerr=spread, label=label, **style)
-    else:
-        panel.errorbar(mean, place, xerr=spread, label=label, linestyle="", **style)
-    for where, entry in zip(place, entries, strict=True):
-        each = [value for value in entry["each"] if value is not None]
-        line = ([where] * len(each), each) if across else (each, [where + 0.09] * len(each))
-        panel.plot(*line, "o", color=colour, markersize=3, alpha=0.5, markeredgewidth=0)
-
-
-def _finish(panel: Axes, members: Sequence[Outcome], numeric: Axis | None, rows: Sequence[str]) -> None:
-    """Label the axes, and draw the error of predicting the mean, which the cells of a panel have in common."""
-    title = f"test {members[0].metric}"
-    means = [
-        one.content["test_mean_baseline"].get(one.metric, {"mean": None})["mean"] for one in members if one.content
-    ]
-    known = [mean for mean in means if mean is not None]
-    style: dict[str, Any] = {"color": _GREY, "linestyle": "--", "linewidth": 1, "label": "predicting the mean"}
-    if numeric is not None:
-        values = [float(choice.value) for choice in numeric.choices]
-        panel.set(xlabel=numeric.name, ylabel=title)
-        if known:
-            panel.axhline(float(np.median(known)), **style)
-        if min(values) > 0 and max(values) >= 20 * min(values):
-            panel.set_xscale("log")
-            panel.set_yscale("log")
-        return
-    panel.set(xlabel=title, yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.45, -0.55))
-    if known:
-        panel.axvline(float(np.median(known)), **style)
-    panel.set_xlim(left=0)
-    panel.grid(visible=False, axis="y")
-
-
-def _search(done: Sequence[Outcome], axes: Sequence[Axis]) -> Figure:
-    """Draw the objective of each trial with the best so far, then the objective over each searched key."""
-    keys = list(axes)[:7]
-    columns = min(4, 1 + len(keys))
-    lines = -(-(1 + len(keys)) // columns)
-    figure = Figure(figsize=(0.6 + 3.1 * columns, 0.5 + 2.9 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
-    number = np.array([int(one.cell.slug.rpartition("-")[2]) for one in done])
-    objective = np.array([one.content["val"][one.metric]["mean"] for one in done if one.content])
-    order = np.argsort(number)
-    best = np.minimum.accumulate(objective[order])
-    panels[0].step(number[order], best, where="post", color=_GREY, linewidth=1.2, label="best so far")
-    panels[0].set(xlabel="trial")
-    panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
-    panels[0].legend(loc="upper right")
-    positions = [number.astype(float)]
-    for panel, key in zip(panels[1:], keys, strict=False):
-        names = list(dict.fromkeys(one.cell.labels[key.name] for one in done))
-        if key.numeric:
-            positions.append(np.array([one.cell.values[key.name] for one in done], dtype=float))
-            if positions[-1].min() > 0 and positions[-1].max() >= 20 * positions[-1].min():
+        width = max(3.6, 0.9 + 0.12 * len(labels) * (4 + len(groups)))
+        figure = Figure(figsize=(0.6 + width * len(targets), 4.2), layout="constrained")
+        for panel, target in zip(figure.subplots(1, len(targets), squeeze=False)[0], targets, strict=True):
+            for k, (group, members) in enumerate(groups.items()):
+                shift = 0.0 if numeric else 0.7 * ((k + 0.5) / len(groups) - 0.5)
+                shown = [result for result in members if result.cell.recipe.target == target]
+                shown.sort(key=lambda result: values[labels.index(result.cell.labels[x_axis.name])])
+                x = [values[labels.index(result.cell.labels[x_axis.name])] + shift for result in shown]
+                _points(panel, x, shown, k, group, "-" if numeric else "")
+            _baseline(panel, [result for result in done if result.cell.recipe.target == target])
+            metric = next(result.metric for result in done if result.cell.recipe.target == target)
+            panel.set(title=target, xlabel=x_axis.name, ylabel=f"test {TITLES.get(metric, metric)}")
+            crowded = not numeric and max(map(len, labels)) * len(labels) > 9 * width
+            if numeric and _spans_decade(values):
                 panel.set_xscale("log")
-        else:
-            positions.append(np.array([names.index(one.cell.labels[key.name]) for one in done], dtype=float))
-            panel.set_xticks(range(len(names)), names)
-        panel.set(xlabel=key.name)
-    for panel, x in zip(panels, positions, strict=False):
-        panel.scatter(x, objective, c=number, cmap="viridis", s=26, zorder=3)
-        i = int(objective.argmin())
-        panel.plot(x[i], objective[i], "o", markersize=11, markerfacecolor="none", color="#D55E00", zorder=4)
-    for k, panel in enumerate(panels):
-        panel.set_visible(k <= len(keys))
-        if k % columns == 0:
-            panel.set_ylabel(f"validation {done[0].metric}")
-    return figure
+                panel.xaxis.set_minor_formatter(NullFormatter())
+            if not numeric or len(labels) <= 10:
+                panel.set_xticks(values, labels, rotation=30 if crowded else 0, ha="right" if crowded else "center")
+            if not numeric:
+                panel.set_xlim(-0.6, len(labels) - 0.4)
+            panel.set_ylim(bottom=0)
+        handles, names = figure.axes[0].get_legend_handles_labels()
+        if names:
+            figure.legend(handles, names, loc="outside upper center", ncols=min(4, len(names)))
+        figure.savefig(path, format="png")
 
 
-def _entry(one: Outcome) -> dict[str, Any]:
-    assert one.content is not None
-    entry: dict[str, Any] = one.content["test"][one.metric]
-    return entry
+def draw_search(results: Sequence[Outcome], axes: Sequence[Axis], path: Path) -> None:
+    """Draw the objective of the finished trials as PNG, against the trial's number and against each searched key."""
+    done = [result for result in results if result.content is not None]
+    errors = np.array([result.content["val"][result.metric]["mean"] for result in done if result.content])
+    trials = np.array([int(result.cell.slug.rpartition("-")[2]) for result in done])
+    with rc_context(STYLE):
+        figure = Figure(figsize=(0.6 + 2.8 * (1 + len(axes)), 3.2), layout="constrained")
+        panels = figure.subplots(1, 1 + len(axes), squeeze=False, sharey=True)[0]
+        for panel, axis in zip(panels, [None, *axes], strict=True):
+            x: list[Any] = list(trials)
+            if axis is not None:
+                x = [(r.cell.values if axis.numeric else r.cell.labels)[axis.name] for r in done]
+            points = panel.scatter(x, errors, c=trials, cmap="viridis", s=26, zorder=3)
+            panel.scatter(
+                [x[errors.argmin()]], [errors.min()], s=110, facecolors="none", edgecolors=COLOURS[1], zorder=4
+            )
+            panel.set_xlabel("trial" if axis is None else axis.name)
+            if axis is not None and axis.numeric and _spans_decade(x):
+                panel.set_xscale("log")
+        panels[0].step(trials, np.minimum.accumulate(errors), where="post", color="#777777", label="best so far")
+        panels[0].set_ylabel(f"validation {TITLES.get(done[0].metric, done[0].metric)}")
+        panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.legend(loc="outside upper left")
+        figure.colorbar(points, ax=list(panels), label="trial", aspect=40, pad=0.01)
+        figure.savefig(path, format="png")
 
 
-def _row(one: Outcome, rest: Sequence[Axis]) -> str:
-    return one.cell.labels[rest[0].name] if rest else ""
+def _points(panel: Panel, x: Sequence[float], results: Sequence[Outcome], k: int, group: str, line: str) -> None:
+    entries = [result.content["test"][result.metric] for result in results if result.content]
+    style: Any = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+    spread = [entry["std"] or 0.0 for entry in entries]
+    panel.errorbar(
+        x, [entry["mean"] for entry in entries], yerr=spread if any(spread) else None, capsize=3, markersize=6,
+        linestyle=line, linewidth=1.3, label=group, **style,
+    )  # fmt: skip
+    for at, entry in zip(x, entries, strict=True):
+        each = [value for value in entry["each"] if value is not None]
+        panel.plot([at] * len(each), each, linestyle="", markersize=2.5, alpha=0.45, **style)
 
 
-def _group(one: Outcome, axes: Sequence[Axis]) -> str:
-    return ", ".join(one.cell.says(axis.name) for axis in axes)
+def _baseline(panel: Panel, results: Sequence[Outcome]) -> None:
+    """Draw the error of predicting the mean; cells of one panel share it unless their training sets differ much."""
+    means = [r.content["test_mean_baseline"].get(r.metric, {"mean": None})["mean"] for r in results if r.content]
+    known = [mean for mean in means if mean is not None]
+    if known:
+        panel.axhline(
+            float(np.median(known)), color="#777777", linestyle="--", linewidth=1, label="predicting the mean"
+        )
 
 
-def _save(figure: Figure, path: Path) -> Path:
-    figure.savefig(path, format="png")
-    return path
+def _spans_decade(values: Sequence[float]) -> bool:
+    return min(values) > 0 and max(values) >= 10 * min(values)

@@ -1,213 +1,344 @@
-"""A search by Optuna in place of a grid; several processes, folders or machines may share the study."""
+"""A sweep as an Optuna study: the queue of its cells, which several processes share, and the result of each."""
 
 from __future__ import annotations
 
+import gc
 import json
-import shlex
-import uuid
-from collections.abc import Callable, Iterator
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import PurePath
+from functools import cached_property
 from typing import Any
 
-import yaml
+import optuna
+import torch
+from filelock import FileLock
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
 
 from zoo.errors import ZooError
+from zoo.evaluation.metrics import primary
 from zoo.storage.cache import content_key
-from zoo.storage.run_folder import write_text
-from zoo.sweep.axes import Axis, Choice, axis, label
-from zoo.sweep.cells import Cell, cell, file_name
+from zoo.storage.run_folder import RunFolder, read_json
+from zoo.sweep.axes import Axis
+from zoo.sweep.cells import Cell, expand, one_line
 from zoo.sweep.check import check_all
-from zoo.sweep.run_grid import Echo, Train, attempt, primary
-from zoo.sweep.sweep_config import Choices, Optuna, Plan, Range
+from zoo.sweep.sweep_config import Plan
 from zoo.sweep.sweep_folder import CellFolder, SweepFolder
+from zoo.workflows.train import refuse_another_recipe
 
-OWNER = "zoo_sweep"  # attribute of a trial: which sweep folder trains it
-QUESTION = "zoo_question"  # attribute of a study: key of what its trials vary, and how
+CELL = "zoo_cell"
+"""User attribute of a grid's trial: slug of the cell."""
+
+Echo = Callable[[str], None]
+EpochHook = Callable[[int, dict[str, float]], None]
+Train = Callable[[Cell, RunFolder, EpochHook], dict[str, Any]]
+"""Trains a cell in its folder and calls the hook after every epoch: (cell, folder, on_epoch) -> metrics.json."""
 
 
-class Search:
-    """The study of a plan.
+class Study(ABC):
+    """The Optuna study of a sweep. A grid and a search differ in the trial that comes next.
 
-    Raises:
-        ZooError: Optuna is missing, the storage cannot be opened, a range is empty; the study was begun with another
-            recipe or search space.
+    Attributes:
+        space: axis -> distribution of its values.
+        blocked: slug -> reason for every cell that cannot work on this machine; `check` fills it.
     """
 
+    space: dict[str, BaseDistribution]
+
     def __init__(self, plan: Plan, folder: SweepFolder) -> None:
-        if plan.sweep.optuna is None:
-            raise ValueError("the plan has no search")
-        try:
-            import optuna
-        except ImportError:
-            raise ZooError('a search needs Optuna: pip install "crystal-tensor-zoo[optuna]"') from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._optuna = optuna
         self.plan, self.folder = plan, folder
-        self.settings: Optuna = plan.sweep.optuna
-        self.named = {key: axis(key, at.choices) for key, at in self.settings.search.items() if isinstance(at, Choices)}
-        self.space = {key: self._distribution(key, at) for key, at in self.settings.search.items()}
-        check_all(list(self._corners()))
-        with folder.alone():
-            self.owner = self._owner()
-            self.study = self._open()
-            self._refuse_another_question()
+        self.blocked: dict[str, str] = {}
 
-    def _distribution(self, key: str, at: Range | Choices) -> Any:
-        kinds = self._optuna.distributions
-        if isinstance(at, Choices):
-            return kinds.CategoricalDistribution([choice.label for choice in self.named[key].choices])
-        whole = isinstance(at.low, int) and isinstance(at.high, int) and (at.step is None or isinstance(at.step, int))
-        try:
-            if whole:
-                return kinds.IntDistribution(at.low, at.high, log=at.log, step=at.step or 1)
-            return kinds.FloatDistribution(at.low, at.high, log=at.log, step=at.step)
-        except ValueError as error:
-            raise ZooError(f"sweep.optuna.search '{key}': {error}") from None
+    @abstractmethod
+    def check(self) -> None:
+        """Check the recipes of the cells before anything is written.
 
-    def _owner(self) -> str:
-        place = self.folder.path / "owner.txt"
-        if not place.is_file():
-            write_text(place, uuid.uuid4().hex)
-        return place.read_text(encoding="utf-8").strip()
-
-    def _open(self) -> Any:
-        storage: Any = self.settings.storage
-        if storage is None:
-            from optuna.storages import JournalStorage
-            from optuna.storages.journal import JournalFileBackend
-
-            # Unlike SQLite made for several processes.
-            storage = JournalStorage(JournalFileBackend(str(self.folder.path / "study.journal")))
-        try:
-            return self._optuna.create_study(
-                study_name=self.settings.study or self.plan.base.name,
-                storage=storage,
-                direction="minimize",
-                load_if_exists=True,
-            )
-        except Exception as error:  # of the database's driver
-            reason = (str(error).splitlines() or [""])[0]
-            raise ZooError(f"the study cannot be opened at {storage} ({type(error).__name__}: {reason})") from None
-
-    def _refuse_another_question(self) -> None:
-        """A study is found by its name alone; objectives of two recipes must not be ranked together."""
-        content = self.plan.content
-        for key in ("name", "description", "device", "graph", "cache", "tracking"):  # may differ between sharers
-            del content[key]
-        if isinstance(content["dataset"].get("path"), str):  # the same file may lie elsewhere on another machine
-            content["dataset"]["path"] = PurePath(content["dataset"]["path"]).name
-        space = {key: self._optuna.distributions.distribution_to_json(at) for key, at in self.space.items()}
-        named = {key: [(choice.label, choice.sets) for choice in one.choices] for key, one in self.named.items()}
-        mine = content_key(json.dumps([content, space, named], sort_keys=True, default=str))
-        known = self.study.user_attrs.get(QUESTION)
-        if known is None:
-            self.study.set_user_attr(QUESTION, mine)
-        elif known != mine:
-            raise ZooError(
-                f"the study '{self.study.study_name}' was begun with another recipe or search space; "
-                "choose another one with sweep.optuna.study=NAME, or another folder with --out"
-            )
-
-    def _choice(self, key: str, value: Any) -> Choice:
-        if key in self.named:
-            return next(choice for choice in self.named[key].choices if choice.label == value)
-        return Choice(f"{value:.4g}" if isinstance(value, float) else label(value), value, {key: value})
-
-    def _corners(self) -> Iterator[Cell]:
-        """Recipes with each end of a range and each choice once: a wrong key or value shows before the first trial."""
-        first = {key: self._options(key)[0] for key in self.space}
-        for key in self.space:
-            for option in self._options(key):
-                yield cell(self.plan, file_name(f"{key} {option.label}"), {**first, key: option})
-
-    def _options(self, key: str) -> list[Choice]:
-        if key in self.named:
-            return list(self.named[key].choices)
-        return [self._choice(key, self.space[key].low), self._choice(key, self.space[key].high)]
-
-    def cell(self, trial: Any) -> Cell:
-        """The cell of a trial."""
-        return cell(self.plan, slug(trial), {key: self._choice(key, trial.params[key]) for key in self.space})
-
-    def cells(self) -> list[Cell]:
-        """List the cells of this folder, in the order of the trials."""
-        return [self.cell(trial) for trial in self.study.get_trials(deepcopy=False) if self._ours(trial)]
+        Raises:
+            ZooError: a recipe is wrong, or no cell can work.
+        """
 
     @property
-    def axes(self) -> tuple[Axis, ...]:
-        """Return the searched axes with the values that were tried, for the table and the figure."""
-        tried = [trial for trial in self.study.get_trials(deepcopy=False) if self._ours(trial)]
-        return tuple(Axis(key, tuple(self._choice(key, trial.params[key]) for trial in tried)) for key in self.space)
+    @abstractmethod
+    def size(self) -> str:
+        """Number of cells or trials, in words."""
 
-    def _ours(self, trial: Any) -> bool:
-        return trial.user_attrs.get(OWNER) == self.owner and set(self.space) <= set(trial.params)
-
-    def next(self, stack: ExitStack) -> tuple[Any, CellFolder] | None:
-        """A trial and its folder, claimed until the stack closes; None when there are as many as were asked for.
-
-        First one of this folder that a stopped process has left, then a new one.
-        """
-        running = self._optuna.trial.TrialState.RUNNING
-        with self.folder.alone():
-            trials = self.study.get_trials(deepcopy=False)
-            for trial in trials:
-                if trial.state == running and self._ours(trial):
-                    place = self.folder.cell(slug(trial))
-                    if stack.enter_context(place.claimed()):
-                        return trial, place
-            # A process that died between asking and signing leaves a trial that nobody trains.
-            if sum(trial.state != running or OWNER in trial.user_attrs for trial in trials) >= self.settings.trials:
-                return None
-            # New numbers for each trial, the same whether the search was stopped before it or not.
-            seed = (self.settings.seed * 1_000_003 + len(trials)) % 2**31
-            samplers = self._optuna.samplers
-            tpe = self.settings.sampler == "tpe"
-            self.study.sampler = samplers.TPESampler(seed=seed) if tpe else samplers.RandomSampler(seed=seed)
-            asked = self.study.ask(fixed_distributions=self.space)
-            asked.set_user_attr(OWNER, self.owner)
-            place = self.folder.cell(slug(asked))
-            stack.enter_context(place.claimed())
-            return asked, place
-
-    def run(self, train: Train, after: Callable[[], None], echo: Echo) -> None:
-        """Trials until there are as many as were asked for, those of other processes and failed ones counted."""
-        while True:
-            with ExitStack() as stack:
-                claimed = self.next(stack)
-                if claimed is None:
-                    break
-                trial, place = claimed
-                made = self.cell(trial)
-                title = f"trial {trial.number + 1} of {self.settings.trials}: " + ", ".join(
-                    f"{key} {text}" for key, text in made.labels.items()
-                )
-                content = attempt(made, place, train, None, title, echo)
-                if content is None:
-                    self.study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
-                else:
-                    self.study.tell(trial.number, content["val"][primary(content)]["mean"])
-            after()
-        after()
+    @property
+    @abstractmethod
+    def axes(self) -> Sequence[Axis]:
+        """The axes with the values that occur."""
 
     @property
     def best(self) -> str | None:
-        """The best trial of the study in one line, as overrides that make its recipe; None before the first is done."""
-        try:
-            trial = self.study.best_trial
-        except ValueError:
+        """The best trial of a search in one line; None for a grid."""
+        return None
+
+    @abstractmethod
+    def cells(self) -> list[Cell]:
+        """The cells of this folder, trained or not."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Prepare the queue; called at the start of every process, with the folder's lock held."""
+
+    @abstractmethod
+    def next(self, claims: ExitStack) -> tuple[FrozenTrial, Cell] | None:
+        """Start the next trial and claim its cell until `claims` closes; None if nothing is left to do.
+
+        Called with the folder's lock held.
+        """
+
+    @abstractmethod
+    def ours(self, trial: FrozenTrial) -> bool:
+        """True if a process of this folder trains the trial."""
+
+    @abstractmethod
+    def title(self, cell: Cell) -> str:
+        """One line about a cell that is about to be trained."""
+
+    @cached_property
+    def study(self) -> optuna.Study:
+        """The study, made by the first process that asks for it."""
+        return open_study(self.plan.base.name, self.folder)
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All trials so far, without copies."""
+        return self.study.get_trials(deepcopy=False)
+
+    def run(self, train: Train, after: Callable[[], None], echo: Echo) -> None:
+        """Train cells until none is left that no other process trains; a cell that fails does not stop the others.
+
+        Args:
+            train: trains a cell.
+            after: called after each cell, for the table.
+            echo: prints a line.
+
+        Raises:
+            ZooError: a cell's folder was begun with another recipe.
+        """
+        with self.folder.alone():
+            self.start()
+        for slug, reason in self.blocked.items():
+            echo(f"cannot    {slug}: {reason}")
+        while True:
+            with ExitStack() as claims:
+                with self.folder.alone():
+                    claimed = self.next(claims)
+                if claimed is None:
+                    break
+                trial, cell = claimed
+                metrics = self._attempt(cell, train, echo)
+                if metrics is None:
+                    self.study.tell(trial.number, state=TrialState.FAIL)
+                else:
+                    self.study.tell(trial.number, objective(metrics))
+            after()
+        after()
+        elsewhere = sum(trial.state == TrialState.RUNNING and self.ours(trial) for trial in self.trials)
+        if elsewhere:
+            echo(f"{elsewhere} of {self.size} are trained by other processes, which will add them to the table")
+
+    def _attempt(self, cell: Cell, train: Train, echo: Echo) -> dict[str, Any] | None:
+        """Train one cell; None, and the reason in its folder, if that fails. Ctrl-C is no failure.
+
+        Raises:
+            ZooError: the folder was begun with another recipe, as when the journal is lost and the folders are not.
+        """
+        place = self.folder.cell(cell.slug)
+        refuse_another_recipe(cell.recipe, place.run)
+        place.begin(cell)
+        if cell.slug in self.blocked:
+            place.fail(ZooError(self.blocked[cell.slug]))
             return None
-        sets = [pair for key in self.space for pair in self._choice(key, trial.params[key]).sets.items()]
-        overrides = " ".join(shlex.quote(f"{key}={_yaml(value)}") for key, value in sets)
-        return f"trial {trial.number + 1}, objective {trial.value:.4g}: {overrides}"
+        begin = time.monotonic()
+        try:
+            echo(self.title(cell))
+            if place.run.finished:  # its process was killed before it could tell the study
+                metrics: dict[str, Any] | None = read_json(place.run.metrics)
+            else:
+                metrics = train(cell, place.run, EpochTimer(place))
+        except Exception as error:  # hours of work on other cells must not be lost with this one
+            place.fail(error)
+            echo(f"failed    {one_line(error)}")
+            metrics = None
+        else:
+            place.failed.unlink(missing_ok=True)
+            assert metrics is not None
+            echo(f"done      {_result(metrics)}, {time.monotonic() - begin:.0f} s")
+        gc.collect()  # memory of a large model is free for the next cell
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return metrics
 
 
-def _yaml(value: Any) -> str:
-    """A value in full, in one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1_000_000)
-    return text.removesuffix("\n").removesuffix("\n...")
+class Grid(Study):
+    """The study of a grid: a trial for each cell, enqueued once, and once more by each process that finds it failed.
+
+    The parameters of a trial are the values of the axes as JSON texts, as Optuna's categories must be texts or numbers.
+    Results are read from the cells' folders, so that folders of sweeps from before there was a study are continued.
+    """
+
+    def __init__(self, plan: Plan, folder: SweepFolder) -> None:
+        super().__init__(plan, folder)
+        self._cells = {cell.slug: cell for cell in expand(plan)}
+        self.space = {
+            axis.name: CategoricalDistribution(list(dict.fromkeys(_text(c, axis.name) for c in self._cells.values())))
+            for axis in plan.axes
+        }
+
+    @cached_property
+    def study(self) -> optuna.Study:
+        """The study of exactly this grid: Optuna allows no new value of a parameter within one study."""
+        key = content_key(json.dumps([[name, _choices(at)] for name, at in self.space.items()]))
+        return open_study(f"{self.plan.base.name} {key[:12]}", self.folder)
+
+    def check(self) -> None:
+        """Check every cell.
+
+        Raises:
+            ZooError: a recipe is wrong, or no cell can work.
+        """
+        self.blocked = check_all(self.cells())
+
+    @property
+    def size(self) -> str:
+        """Number of cells."""
+        return f"{len(self._cells)} cells"
+
+    @property
+    def axes(self) -> Sequence[Axis]:
+        """The grid's axes in the recipe's order."""
+        return self.plan.axes
+
+    def cells(self) -> list[Cell]:
+        """A cell for each combination."""
+        return list(self._cells.values())
+
+    def ours(self, trial: FrozenTrial) -> bool:
+        """True: the journal belongs to the folder."""
+        return True
+
+    def title(self, cell: Cell) -> str:
+        """Number and choices of a cell."""
+        return f"cell {list(self._cells).index(cell.slug) + 1} of {len(self._cells)}: {cell.title}"
+
+    def start(self) -> None:
+        """Enqueue the cells that have no trial yet or have failed, and add the results of an earlier sweep.
+
+        Raises:
+            ZooError: a cell's folder was begun with another recipe; nothing is enqueued then.
+        """
+        for cell in self.cells():
+            refuse_another_recipe(cell.recipe, self.folder.cell(cell.slug).run)
+        last = {trial.user_attrs[CELL]: trial.state for trial in self.trials}
+        for cell in self.cells():
+            state, run = last.get(cell.slug), self.folder.cell(cell.slug).run
+            if state in (TrialState.WAITING, TrialState.RUNNING) or (state == TrialState.COMPLETE and run.finished):
+                continue
+            if run.finished:
+                value, params = objective(read_json(run.metrics)), _params(cell)
+                trial = optuna.create_trial(
+                    value=value, params=params, distributions=self.space, user_attrs={CELL: cell.slug}
+                )
+                self.study.add_trial(trial)
+            else:
+                self._enqueue(cell)
+
+    def next(self, claims: ExitStack) -> tuple[FrozenTrial, Cell] | None:
+        """Fail the trials whose processes are gone and enqueue their cells again; then start the first in the queue."""
+        for trial in self.trials:
+            if trial.state == TrialState.RUNNING:
+                cell = self._cells[trial.user_attrs[CELL]]
+                with self.folder.cell(cell.slug).claimed() as free:
+                    if free:
+                        self._enqueue(cell)
+                        self.study.tell(trial.number, state=TrialState.FAIL)
+        # `ask` without a queue would invent a trial; nobody else empties it while the folder's lock is held.
+        while any(trial.state == TrialState.WAITING for trial in self.trials):
+            number = self.study.ask(self.space).number
+            trial = self.trials[number]
+            cell = self._cells[trial.user_attrs[CELL]]
+            if claims.enter_context(self.folder.cell(cell.slug).claimed()):
+                return trial, cell
+        return None
+
+    def _enqueue(self, cell: Cell) -> None:
+        """Add a trial of the cell to the queue, unless one waits there."""
+        waiting = [trial.user_attrs[CELL] for trial in self.trials if trial.state == TrialState.WAITING]
+        if cell.slug not in waiting:
+            self.study.enqueue_trial(_params(cell), user_attrs={CELL: cell.slug})
 
 
-def slug(trial: Any) -> str:
-    """`trial-001`, counted from one."""
-    return f"trial-{trial.number + 1:03d}"
+class EpochTimer:
+    """Adds up the seconds of a cell's epochs, without the graphs and cached embeddings that cells share."""
+
+    def __init__(self, place: CellFolder) -> None:
+        self._place = place
+        self._last: dict[int, float] = {}
+
+    def __call__(self, seed: int, row: dict[str, float]) -> None:
+        """Count the epoch that has just ended."""
+        now = time.time()
+        # A seed's training begins by writing its split.
+        begin = self._last.get(seed) or self._place.run.seed(seed).split.stat().st_mtime
+        self._place.spend(max(0.0, now - begin))
+        self._last[seed] = now
+
+
+def open_study(name: str, folder: SweepFolder, storage: str | None = None) -> optuna.Study:
+    """Open a study, or make it: in a database, or in the journal file of the folder.
+
+    Raises:
+        ZooError: the storage cannot be opened.
+    """
+    try:
+        if storage is None:
+            # A lock of the operating system: one that a killed process held is free at once.
+            lock: Any = FileLock(folder.path / ".journal.lock")
+            folder.path.mkdir(parents=True, exist_ok=True)
+            journal = JournalStorage(JournalFileBackend(str(folder.journal), lock_obj=lock))
+        return optuna.create_study(
+            study_name=name, storage=storage or journal, direction="minimize", load_if_exists=True
+        )
+    except Exception as error:  # the database's driver may raise anything
+        reason = (str(error).splitlines() or [""])[0]
+        place = storage or folder.journal
+        raise ZooError(f"the study cannot be opened at {place} ({type(error).__name__}: {reason})") from None
+
+
+def objective(metrics: dict[str, Any]) -> float:
+    """The validation error that a study minimises: mean of the primary metric over the seeds; inf if undefined."""
+    value = metrics["val"][primary(metrics)]["mean"]
+    return float(value) if value is not None and math.isfinite(value) else math.inf
+
+
+def _result(metrics: dict[str, Any]) -> str:
+    name = primary(metrics)
+
+    def words(part: str) -> str:
+        entry = metrics[part][name]
+        spread = f" ± {entry['std']:.3f}" if entry["std"] is not None else ""
+        return f"{entry['mean']:.3f}{spread}"
+
+    return f"{name} {words('test')} on test, {words('val')} on validation"
+
+
+def _params(cell: Cell) -> dict[str, str]:
+    return {name: _text(cell, name) for name in cell.labels}
+
+
+def _text(cell: Cell, name: str) -> str:
+    """A choice as a JSON text: its value or, of a named choice and of null, its label."""
+    value = cell.values[name]
+    return json.dumps(cell.labels[name] if value is None else value, default=str, ensure_ascii=False)
+
+
+def _choices(distribution: BaseDistribution) -> list[Any]:
+    assert isinstance(distribution, CategoricalDistribution)
+    return list(distribution.choices)

@@ -12,98 +12,105 @@ from pydantic import Field, PositiveInt, ValidationError
 from zoo.config import recipe
 from zoo.config.recipe import Recipe, Section, put
 from zoo.errors import ZooError, did_you_mean, explain_validation
-from zoo.sweep.axes import Axis, axis, label, refuse_conflicts
+from zoo.sweep.axes import Axis, label, parse_axis, refuse_conflicts
 
 
 class Range(Section):
-    """Numbers that Optuna may choose from; whole ones where both ends are whole."""
+    """A range of numbers that Optuna chooses from; integers if both ends are integers."""
 
     low: int | float
-    """Smallest."""
+    """Smallest value."""
     high: int | float
-    """Largest."""
+    """Largest value."""
     log: bool = False
-    """Even on a logarithmic scale."""
+    """Sample uniformly on a logarithmic scale."""
     step: int | float | None = None
-    """Only low, low + step, ..."""
+    """Distance of the allowed values: low, low + step, ...; null: all values."""
 
 
 class Choices(Section):
-    """Values that Optuna may choose from."""
+    """A set of values that Optuna chooses from."""
 
     choices: Any
-    """A list of values, or named choices that set several keys each, as in a grid."""
+    """List of values, or named choices that set several keys each, as in a grid."""
 
 
 class Optuna(Section):
-    """A search by Optuna for the lowest objective: validation MAE_ten, mean over the seeds."""
+    """A search by Optuna for the lowest validation MAE_ten (for other tensors the first error), mean over the seeds."""
 
     search: dict[str, Range | Choices] = Field(min_length=1)
-    """Dotted key of the recipe -> where to search."""
+    """Search space: dotted key of the recipe -> range or choices."""
     trials: PositiveInt = 20
-    """Trials of the study, those of all processes together."""
+    """Number of trials of the study, all processes together."""
     sampler: Literal["tpe", "random"] = "tpe"
-    """tpe: tree-structured Parzen estimator; random: to compare with."""
+    """Sampler: tpe (tree-structured Parzen estimator) or random (a baseline)."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of the sampler."""
     storage: str | None = None
-    """null: a journal file in the sweep's folder; a database URL shares the study with other folders and machines."""
+    """Storage of the study; null: a journal file in the sweep's folder; folders and machines share a database URL."""
     study: str | None = None
     """Name of the study; null: the recipe's name."""
 
 
 class Sweep(Section):
-    """Either `grid` or `optuna`."""
+    """The `sweep` section of a recipe: either `grid` or `optuna`."""
 
     grid: dict[str, Any] | None = None
-    """Axis -> list of values of that key, or named choices that set several keys each. A cell for each combination."""
+    """Axis -> list of values of that key, or named choices that set several keys each; each combination is a cell."""
     compare: dict[str, Any] | None = None
-    """Axis -> the value that the other cells of this axis are compared with, seed by seed."""
+    """Baseline: axis -> the value that the other cells of this axis are compared with, seed by seed."""
     optuna: Optuna | None = None
-    """A search in place of a grid."""
+    """Search in place of a grid."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe and how it is varied."""
+    """A recipe together with its sweep section."""
 
     base: Recipe
     sweep: Sweep
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """Return the axes of the grid, in the recipe's order."""
-        return tuple(axis(name, content) for name, content in (self.sweep.grid or {}).items())
+        """The grid's axes in the recipe's order; none for a search."""
+        return tuple(parse_axis(name, content) for name, content in (self.sweep.grid or {}).items())
+
+    @property
+    def varied(self) -> dict[str, Any]:
+        """Axis -> labels of a grid, or range or choices of a search."""
+        if self.sweep.optuna is not None:
+            return {key: at.model_dump() for key, at in self.sweep.optuna.search.items()}
+        return {axis.name: ", ".join(choice.label for choice in axis.choices) for axis in self.axes}
 
     @property
     def content(self) -> dict[str, Any]:
-        """The resolved base recipe: what a cell's choices change."""
+        """Content of the resolved base recipe, which a cell's choices change."""
         return recipe.resolved(self.base)
 
     def dump(self) -> str:
-        """The resolved recipe, sweep section included, as YAML."""
+        """Write the resolved recipe with its sweep section as YAML."""
         content = {**self.content, "sweep": self.sweep.model_dump(mode="json", exclude_none=True)}
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe | Plan:
-    """A recipe, or a plan where it has a `sweep` section.
+    """Read a recipe, or a plan if it has a `sweep` section.
 
     `sweep.grid.KEY=[...]` on the command line adds or replaces an axis, `=null` takes it away.
 
     Raises:
-        ZooError: as `zoo.config.recipe.read`; a sweep section that makes no sense.
+        ZooError: the recipe or its sweep section is wrong.
     """
-    ours = tuple(override for override in overrides if override.startswith("sweep."))
-    content, where = recipe.read_content(name_or_path, tuple(o for o in overrides if o not in ours))
-    if "sweep" not in content and not ours:
+    of_sweep = tuple(override for override in overrides if override.startswith("sweep."))
+    content, where = recipe.read_content(name_or_path, tuple(o for o in overrides if o not in of_sweep))
+    if "sweep" not in content and not of_sweep:
         return recipe.parse(content, where)
     sweep = content.pop("sweep", None) or {}
     if not isinstance(sweep, dict):
         raise ZooError(f"{where}: 'sweep' must be a section with 'grid' or 'optuna'")
     if not all(isinstance(key, str) for key in sweep):
         raise ZooError(f"{where}: every key of 'sweep' must be a text")
-    for override in ours:
+    for override in of_sweep:
         _override(sweep, *recipe.parse_override(override.removeprefix("sweep.")))
     _make_paths_absolute(sweep.get("grid"))
     _make_storage_absolute(sweep.get("optuna"))
@@ -118,23 +125,25 @@ def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe | Plan:
 
 
 def _override(sweep: dict[str, Any], dotted: str, value: Any) -> None:
-    """The keys of axes hold dots themselves: the longest axis that is there is meant, else a new one."""
-    for place in ("grid", "optuna.search"):
-        if not dotted.startswith(f"{place}."):
+    """Set a dotted key of the sweep section. Keys of axes hold dots themselves: the longest known axis is meant."""
+    for section in ("grid", "optuna.search"):
+        if not dotted.startswith(f"{section}."):
             continue
         axes = sweep
-        for part in place.split("."):
+        for part in section.split("."):
             axes[part] = {} if axes.get(part) is None else axes[part]
             axes = axes[part]
             if not isinstance(axes, dict) or not all(isinstance(name, str) for name in axes):
-                raise ZooError(f"'sweep.{place}' must map keys of the recipe to values, so that '{dotted}' can be set")
-        key = dotted.removeprefix(f"{place}.")
+                raise ZooError(
+                    f"'sweep.{section}' must map keys of the recipe to values, so that '{dotted}' can be set"
+                )
+        key = dotted.removeprefix(f"{section}.")
         known = max((name for name in axes if key == name or key.startswith(f"{name}.")), key=len, default=key)
         if key != known:
             inner = axes[known]
             name, _, rest = key.removeprefix(f"{known}.").partition(".")
             if not isinstance(inner, dict):
-                raise ZooError(f"sweep axis '{known}' is a list: give it whole, 'sweep.{place}.{known}=[...]'")
+                raise ZooError(f"sweep axis '{known}' is a list: give it whole, 'sweep.{section}.{known}=[...]'")
             if value is None:
                 inner.pop(name, None)
             elif rest:
@@ -163,7 +172,7 @@ def _make_paths_absolute(grid: Any) -> None:
 
 
 def _make_storage_absolute(optuna: Any) -> None:
-    """`sqlite:///mine.db` is a file of this folder; resumed from another one, it must be the same study."""
+    """Make the path of an SQLite file absolute, so that a sweep resumed in another folder finds the same study."""
     storage = optuna.get("storage") if isinstance(optuna, dict) else None
     if isinstance(storage, str) and storage.startswith("sqlite"):
         driver, _, path = storage.partition(":///")
@@ -185,7 +194,7 @@ def _check(plan: Plan, where: str) -> None:
                 "leave it to the database's own means (PGPASSWORD or .pgpass, .my.cnf)"
             )
         return
-    axes = {one.name: one for one in plan.axes}
+    axes = {axis.name: axis for axis in plan.axes}
     if not axes:
         raise ZooError(f"{where}: 'sweep.grid' has no axes")
     refuse_conflicts(plan.axes)

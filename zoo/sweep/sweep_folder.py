@@ -1,4 +1,4 @@
-"""The folder of a sweep, and which process works on which of its cells."""
+"""The folder of a sweep, and the locks by which processes share its cells."""
 
 from __future__ import annotations
 
@@ -20,62 +20,62 @@ from zoo.sweep.cells import Cell, one_line
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """Names of what is in a sweep's folder.
+    """Names of the files in a sweep's folder.
 
     sweep.yaml      the resolved recipe with its sweep section
-    cells/SLUG/     a run folder each; cell.json says what was chosen, failed.json why it failed
-    table.csv       a row a cell and crystal system: mean and standard deviation over the seeds
-    seeds.csv       a row a cell, seed and crystal system
-    table.md        the same for people
-    figure.png      and as a picture
-    study.journal   Optuna's study, where no database holds it
-    mlflow.json     the sweep's own MLflow run
+    study.journal   the Optuna study, unless a database holds it
+    cells/SLUG/     a run folder for each cell; cell.json holds the choices, failed.json the reason of a failure
+    table.csv       a row for each cell and crystal system: mean and standard deviation over the seeds
+    seeds.csv       a row for each cell, seed and crystal system
+    table.md        the table in Markdown
+    figure.png      the figure
+    mlflow.json     id of the sweep's own MLflow run, by tracking URI
     """
 
     path: Path
 
-    @classmethod
-    def existing(cls, path: Path) -> SweepFolder | None:
-        """The folder of an earlier sweep, None where it is none."""
-        return cls(path) if (path / "sweep.yaml").is_file() else None
-
     @property
-    def plan(self) -> Path:
-        """The resolved recipe."""
+    def recipe(self) -> Path:
+        """The resolved recipe with its sweep section."""
         return self.path / "sweep.yaml"
 
     @property
+    def journal(self) -> Path:
+        """The journal of the Optuna study."""
+        return self.path / "study.journal"
+
+    @property
     def table(self) -> Path:
-        """CSV, a row a cell and crystal system."""
+        """CSV with a row for each cell and crystal system."""
         return self.path / "table.csv"
 
     @property
     def seeds(self) -> Path:
-        """CSV, a row a cell, seed and crystal system."""
+        """CSV with a row for each cell, seed and crystal system."""
         return self.path / "seeds.csv"
 
     @property
     def markdown(self) -> Path:
-        """The table for people."""
+        """The table in Markdown."""
         return self.path / "table.md"
 
     @property
     def figure(self) -> Path:
-        """The picture."""
+        """The figure, PNG."""
         return self.path / "figure.png"
 
     @property
     def tracked(self) -> Path:
-        """Run of the sweep in MLflow."""
+        """JSON: tracking URI -> id of the sweep's MLflow run."""
         return self.path / "mlflow.json"
 
     def cell(self, slug: str) -> CellFolder:
-        """The part of one cell."""
+        """The folder of one cell."""
         return CellFolder(self.path / "cells" / slug)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """One process at a time: for what all of them write. Nobody holds it for long."""
+        """Hold the lock of the files that all processes write. Nobody holds it for long."""
         self.path.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path / ".lock"):
             yield
@@ -83,28 +83,31 @@ class SweepFolder:
 
 @dataclass(frozen=True)
 class CellFolder:
-    """Files of a cell beside those of its run."""
+    """The run folder of a cell, with the files that a sweep adds to it."""
 
     path: Path
 
     @property
     def run(self) -> RunFolder:
-        """The cell is an ordinary run: `zoo predict` and `zoo evaluate` take it."""
+        """The ordinary run folder: `zoo predict` and `zoo evaluate` take it."""
         return RunFolder(self.path)
 
     @property
     def facts(self) -> Path:
-        """Choices of the cell, and the seconds spent on training so far."""
+        """JSON: labels of the choices, and the seconds spent on training so far."""
         return self.path / "cell.json"
 
     @property
     def failed(self) -> Path:
-        """Why the last attempt failed; not there if it did not."""
+        """JSON: reason of the last attempt's failure; missing if it did not fail."""
         return self.path / "failed.json"
 
     @contextmanager
     def claimed(self) -> Iterator[bool]:
-        """Whether this process has the cell for itself; False where another one is at work on it."""
+        """Hold the cell's lock if it is free: True; False while another process trains the cell.
+
+        The operating system frees the lock when its process ends, however it ends.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".claim")
         try:
@@ -118,37 +121,28 @@ class CellFolder:
             lock.release()
 
     def begin(self, cell: Cell) -> None:
-        """Write down what was chosen, at the first attempt."""
+        """Write down the choices, at the first attempt."""
         if not self.facts.is_file():
             write_json(self.facts, {"labels": cell.labels, "seconds": 0.0})
 
     def spend(self, seconds: float) -> None:
-        """Add to the time that was spent on training."""
+        """Add to the seconds spent on training."""
         facts = read_json(self.facts)
         write_json(self.facts, {**facts, "seconds": facts["seconds"] + seconds})
 
     @property
     def seconds(self) -> float | None:
-        """Spent on training, over all attempts."""
+        """Seconds spent on training, over all attempts; None before the first."""
         return float(read_json(self.facts)["seconds"]) if self.facts.is_file() else None
 
-    def fail(self, reason: str, error: BaseException | None = None) -> None:
-        """Write down why an attempt failed; for a programmer, where in the code it did."""
-        content: dict[str, Any] = {"reason": reason, "time": datetime.now(UTC).isoformat(), "at": time.time()}
-        if error is not None and not isinstance(error, ZooError):
+    def fail(self, error: BaseException) -> None:
+        """Write down why an attempt failed, with the traceback unless the error is one of the user's."""
+        content: dict[str, Any] = {"reason": one_line(error), "time": datetime.now(UTC).isoformat(), "at": time.time()}
+        if not isinstance(error, ZooError):
             content["traceback"] = "".join(traceback.format_exception(error))
         write_json(self.failed, content)
 
-    def fail_with(self, error: BaseException) -> None:
-        """The same for an exception."""
-        self.fail(one_line(error), error)
-
     @property
     def failure(self) -> dict[str, Any] | None:
-        """Why the last attempt failed."""
+        """Content of `failed.json`; None if the last attempt did not fail."""
         return read_json(self.failed) if self.failed.is_file() else None
-
-    def failed_since(self, begin: float) -> bool:
-        """Whether another process has tried and failed meanwhile."""
-        failure = self.failure
-        return failure is not None and bool(failure["at"] >= begin)

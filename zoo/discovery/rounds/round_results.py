@@ -16,8 +16,8 @@ from zoo.discovery.rounds.discovery_config import Discovery
 from zoo.discovery.rounds.discovery_folder import DiscoveryFolder, RoundFolder
 from zoo.discovery.rounds.evaluated_candidates import EvaluatedCandidate, evaluated_in, write_evaluated
 from zoo.discovery.rounds.start import Known
+from zoo.evaluation.metrics import primary
 from zoo.storage.run_folder import read_json, read_rows, write_json, write_rows
-from zoo.sweep.run_grid import primary
 
 _BEST = 9  # crystals that are drawn
 
