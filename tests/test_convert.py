@@ -225,7 +225,7 @@ class TestCommand:
         path = save(Block(), tmp_path / "block.pt")
         with pytest.raises(ZooError) as caught:
             convert_command.main(["own", str(path), "--sha256", checksum(path)], standalone_mode=False)
-        assert str(caught.value) == f"{path} no own file ({reason})"
+        assert str(path) in str(caught.value) and f"({reason})" in str(caught.value)
 
     def test_tensors_that_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """safetensors refuses two names of one tensor."""

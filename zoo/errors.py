@@ -49,7 +49,7 @@ def explain_validation(error: ValidationError, model: type[BaseModel], where: st
     return f"{where}: {subject}{message}, got {got!r}"
 
 
-_TYPE = re.compile(r"int|str|float|bool|(tuple|list|dict|constrained-\w+)\[.*\]")
+_TYPE = re.compile(r"int|str|float|bool|literal\[.*\]|(tuple|list|dict|constrained-\w+|function-\w+)\[.*\]")
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:

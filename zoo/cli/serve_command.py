@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -89,14 +90,20 @@ def _serve(folder: Path, limits: Limits, host: str, port: int, workers: int) -> 
     """Answer until a signal ends it: one process by itself, several with one that watches over them."""
     import uvicorn
 
-    from zoo.tracking.server import SETTINGS, scoring_app
+    from zoo.tracking.scoring_app import SETTINGS, scoring_app
 
     how: dict[str, Any] = {"host": host, "port": port, "log_level": "warning", "timeout_graceful_shutdown": PATIENCE}
     if workers == 1:
-        uvicorn.run(scoring_app(folder, limits), **how)
+        app = scoring_app(folder, limits)
+        # The command line collects garbage rarely, as most of it is short. Failed requests leave cycles that hold whole
+        # bodies: they are to be collected soon, without a look at all that stays.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(700, 10, 10)
+        uvicorn.run(app, **how)
         return
     os.environ[SETTINGS] = json.dumps({"folder": str(folder.absolute()), "limits": asdict(limits)})
-    uvicorn.run("zoo.tracking.server:worker_app", factory=True, workers=workers, **how)
+    uvicorn.run("zoo.tracking.scoring_app:worker_app", factory=True, workers=workers, **how)
 
 
 def _configured() -> dict[str, Any]:
