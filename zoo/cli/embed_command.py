@@ -1,4 +1,4 @@
-"""`zoo embed`."""
+"""The command `zoo embed`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 def embed_command(
     encoder: str, files: tuple[str, ...], settings: tuple[str, ...], out: Path, bonds: bool, device: str
 ) -> None:
-    """Equivariant features of atoms and crystals, for use outside of the zoo.
+    """Compute equivariant features of atoms and crystals, for use outside of the zoo.
 
     ENCODER is a pretrained encoder by its name (zoo list), or a trained model, whose encoder it then is: a run folder,
     a registered name, an MLflow URI. FILE is a CIF or VASP file, or a JSON, extxyz or CSV of many crystals. Scalars
     (n, C), vectors (n, 3, C), symmetric traceless tensors (n, 3, 3, C) and what other irreps there are come apart, for
     each atom and, as the mean over its atoms, for each crystal. Of an ensemble whose encoders were trained the first
-    member's is taken.
+    member's is used.
 
     OUT.parquet has a row an atom, OUT.crystals.parquet a row a crystal; an .npz has both. What irreps, axes and units
     they have, and the encoder's fingerprint, is in the file, as the JSON text `zoo` of Parquet's metadata or
@@ -58,28 +58,28 @@ def embed_command(
     tables = places(out, bonds)
     where = choose_device(device)
     source = trained_encoder(encoder, settings)
-    made = source.encoder.to(where)
-    provides = made.provides(made.hypers)
+    model = source.encoder.to(where)
+    provides = model.provides(model.hypers)
     if bonds and provides.bonds is None:
         raise ZooError(
             f"the encoder {source.description['encoder']['name']} makes no features of bonds: leave out --bonds"
         )
-    said = description(provides, bonds, source.description)
+    metadata = description(provides, bonds, source.description)
     total = count_if_single(files)
     with (
         tqdm(total=total, desc="embedding", unit=" crystals", disable=None, leave=False) as bar,
-        FeaturesFile(out, tables, said) as file,
+        FeaturesFile(out, tables, metadata) as file,
     ):
-        done = write_features(file, made, crystals_in(files), bonds, bar.update)
+        done = write_features(file, model, crystals_in(files), bonds, bar.update)
         if not done.crystals:
-            report_refused(done.refused, done.asked, "features", "crystals")
-    _show(said, tables, done)
-    report_refused(done.refused, done.asked, "features", "crystals")
+            report_refused(done.refused, done.total, "features", "crystals")
+    _show(metadata, tables, done)
+    report_refused(done.refused, done.total, "features", "crystals")
 
 
-def _show(said: Mapping[str, Any], tables: Mapping[str, Path], done: Written) -> None:
+def _show(metadata: Mapping[str, Any], tables: Mapping[str, Path], done: Written) -> None:
     """Print which files were written, and what they hold."""
-    model, encoder = said["model"], said["encoder"]
+    model, encoder = metadata["model"], metadata["encoder"]
     whose = ""
     if model is not None:
         which = f", the first of {model['members']} members" if model["trained"] and model["members"] > 1 else ""
@@ -87,7 +87,7 @@ def _show(said: Mapping[str, Any], tables: Mapping[str, Path], done: Written) ->
     click.echo(f"encoder   {encoder['name']}{whose}")
     counts = {"atoms": done.atoms, "crystals": done.crystals, "bonds": done.bonds}
     for name, path in tables.items():
-        columns = said["tables"][name]["columns"]
+        columns = metadata["tables"][name]["columns"]
         shapes = [
             f"{key} {'×'.join(map(str, column['shape']))}" for key, column in columns.items() if "irreps" in column
         ]

@@ -1,4 +1,4 @@
-"""`zoo evaluate`."""
+"""The command `zoo evaluate`."""
 
 from __future__ import annotations
 

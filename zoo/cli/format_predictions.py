@@ -28,7 +28,7 @@ COLUMNS = ("eigenvalues", "polycrystalline", "anisotropy", "bulk_modulus", "shea
 
 
 def rows_of(answer: dict[str, Any], target: TensorTarget) -> Iterator[dict[str, Any]]:
-    """One row a tensor: the independent components, then what follows from them."""
+    """Yield one row per tensor: the independent components, then the scalars derived from them."""
     tensors = np.array(answer["tensor"])
     start = {key: answer[key] for key in ("file", "formula", "crystal_system")}
     eigenvalues = {f"eigenvalue_{k}": value for k, value in enumerate(answer.get("eigenvalues", ()), 1)}
@@ -89,7 +89,7 @@ def _layout(target: TensorTarget) -> str:
 
 
 def _matrix(tensor: np.ndarray, target: TensorTarget) -> str:
-    """A tensor as lines of numbers."""
+    """Write a tensor as lines of numbers."""
     if target.rank > 2 and not is_stiffness(target):
         return "\n".join(f"{name} {tensor.flat[index]:10.4g}" for name, index in component_names(target))
     lines = to_voigt(tensor) if is_stiffness(target) else np.atleast_2d(tensor)
@@ -117,15 +117,15 @@ def _about_intervals(coverage: float, keys: list[str], card: Card) -> str:
         at = measured.get(key, {}).get("levels", {}).get(str(coverage))
         if at is not None:
             held.append(f"{100 * at['covered']:.0f} % ({key.replace('_', ' ')})")
-    said = f"; on the test crystals they held {', '.join(held)}" if held else ""
+    held_words = f"; on the test crystals they held {', '.join(held)}" if held else ""
     return (
         f"in brackets: intervals meant to hold the true value of {100 * coverage:.0f} % of crystals, calibrated on the "
-        f"validation crystals that also chose the members' epochs{said}"
+        f"validation crystals that also chose the members' epochs{held_words}"
     )
 
 
 def _neighbour(near: dict[str, Any]) -> str:
-    """`mp-149 Si, cubic, at 0.12, trace/3 13.1`."""
+    """Write a training crystal in one line: `mp-149 Si, cubic, at 0.12, its tr/3 13.1`."""
     words = f"{near['key']} {near['formula']}, {near['crystal_system']}, at {near['distance']:.2f}"
     if near["tensor"] is None or np.ndim(near["tensor"]) != 2:
         return words

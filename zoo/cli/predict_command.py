@@ -1,4 +1,4 @@
-"""`zoo predict`."""
+"""The command `zoo predict`."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ _SECOND = np.array([0, 1, 2, 2, 2, 1])
 _VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 """Voigt's index of the pair (i, j)."""
 _MANDEL = np.sqrt([1, 1, 1, 2, 2, 2])
-"""With these factors the 6×6 matrix is isometric to the tensor: its inverse is the compliance, its eigenvalues are
+"""Factors that make the 6×6 matrix isometric to the tensor: its inverse is the compliance, its eigenvalues are
 those of the tensor as a map of symmetric strains."""
 
 

@@ -1,4 +1,4 @@
-"""From the spread of an ensemble to intervals that hold the truth as often as they say: split conformal prediction.
+"""Calibrated intervals from the spread of an ensemble, by split conformal prediction.
 
 For a number y of a crystal, with ŷ that of the ensemble's mean tensor and σ its standard deviation over the members,
 the score is |y - ŷ| / (σ + floor). Of n validation crystals the ⌈(n + 1)·level⌉-th smallest score q makes the interval
@@ -21,7 +21,7 @@ from zoo.evaluation import derived
 
 LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95)
 TENSOR = "tensor"
-"""The score of a whole tensor: the Frobenius norm of the error over that of the spread, free of the frame."""
+"""Name of the score of a whole tensor: the Frobenius norm of the error over that of the spread, free of the frame."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +38,25 @@ class Scale:
     quantiles: Mapping[float, float]
 
     def half_width(self, spread: np.ndarray, level: float) -> np.ndarray | None:
-        """Shape of `spread`; None where there is no quantile of that level."""
+        """Return half-widths in the shape of `spread`; None where there is no quantile of that level."""
         return self.quantiles[level] * (spread + self.floor) if level in self.quantiles else None
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The scales of all quantities of a target, and on how many crystals they were found."""
+    """Scales of all quantities of a target, and the number n of crystals that they were fitted to."""
 
     n: int
     scales: Mapping[str, Scale]
 
     @classmethod
     def fit(cls, members: np.ndarray, true: np.ndarray, target: TensorTarget) -> Calibration:
-        """From what the members say of the validation part.
+        """Fit the scales to predictions for the validation part.
 
         Args:
-            members: (members, n, *target.shape), two members at least.
-            true: (n, *target.shape).
-            target: which tensor; where there is one an atom, n counts atoms.
+            members: predictions of two members at least, (members, n, *target.shape).
+            true: true tensors, (n, *target.shape).
+            target: the tensor that is predicted; if it is one tensor per atom, n counts atoms.
         """
         scales: dict[str, Scale] = {}
         for name, of in quantities(target).items():
@@ -113,7 +113,7 @@ class Calibration:
         return found, radius
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Return plain JSON values."""
         scales = {
             name: {"floor": scale.floor, "quantiles": {str(k): v for k, v in scale.quantiles.items()}}
             for name, scale in self.scales.items()
@@ -122,10 +122,10 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], target: TensorTarget) -> Calibration:
-        """The inverse of `as_dict`.
+        """Restore a calibration from `as_dict`.
 
         Raises:
-            KeyError, TypeError, ValueError, AttributeError: it is no such thing, or not of this target.
+            KeyError, TypeError, ValueError, AttributeError: the content is no calibration, or that of another target.
         """
         unknown = content["scales"].keys() - quantities(target).keys()
         if unknown:
@@ -152,16 +152,16 @@ class Quantity:
     back: Callable[[np.ndarray], np.ndarray] = lambda values: values
 
     def ends(self, centre: np.ndarray, half: np.ndarray) -> np.ndarray:
-        """(n, k, 2) low and high end of the number itself; centre and half-width (n, k)."""
+        """Return the ends of intervals in the quantity itself, (n, k, 2), from centre and half-width, (n, k)."""
         return self.back(np.stack([centre - half, centre + half], axis=-1))
 
     def centre_and_spread(self, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n, k) of the mean tensor and the standard deviation of (members, n, *shape): (n, k), of a whole (n, 1)."""
+        """Return values (n, k) of the mean tensor and spread over (members, n, *shape): (n, k), for a whole (n, 1)."""
         spread = np.stack([self.values(member) for member in members]).std(0, ddof=1)
         return self.values(members.mean(0)), self._norm(spread)
 
     def measure(self, members: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(m, k) centre, spread and error of the m crystals for which it is defined, in truth and for every member."""
+        """Return centre, spread and error, (m, k), of the m crystals with a value for the truth and every member."""
         centre, spread = self.centre_and_spread(members)
         error = self._norm(np.abs(self.values(true) - centre))
         defined = np.isfinite(spread + error).all(axis=1)
@@ -187,7 +187,7 @@ def quantities(target: TensorTarget) -> dict[str, Quantity]:
 
 
 def _exp(logarithm: np.ndarray) -> np.ndarray:
-    """Ends at e^±20: of so wide an interval all that is left to say is that it is wide, in a number that JSON has."""
+    """Exponentiate, clipped at e^±20: wider intervals mean nothing, and infinity is no JSON number."""
     return np.exp(np.clip(logarithm, -20, 20))
 
 

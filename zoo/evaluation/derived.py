@@ -1,4 +1,4 @@
-"""Numbers that follow from one tensor: what the users of a property ask for. Float64 numpy.
+"""Scalars and axes derived from one tensor, such as eigenvalues and moduli; float64 numpy.
 
 Which ones there are is the target's: a symmetric tensor of rank 2 has eigenvalues, an electronic dielectric tensor a
 refractive index, an elastic stiffness the moduli of a polycrystal.
@@ -15,16 +15,18 @@ from zoo.contract.target import TensorTarget
 from zoo.data.elasticity import moduli, to_voigt
 
 NEAR_ZERO = 0.1
-"""A dielectric tensor whose Frobenius norm is no larger has no meaningful relative error, and one whose smallest
-eigenvalue is no larger no meaningful anisotropy ratio: 25 % of it is 0.025, less than the DFPT of the tables is
-converged to. Electronic and total tensors have at least the vacuum's 1; ionic ones vanish with the Born charges. Other
-quantities, in other units, are held against zero."""
+"""Threshold below which a dielectric tensor counts as zero.
+
+A tensor whose Frobenius norm is no larger has no meaningful relative error, and one whose smallest eigenvalue is no
+larger no meaningful anisotropy ratio: 25 % of it is 0.025, less than the DFPT of the tables is converged to. Electronic
+and total tensors have at least the vacuum's 1; ionic ones vanish with the Born charges. Other quantities, in other
+units, are compared with zero."""
 
 _SAME_EIGENVALUE = 1e-4
-"""Relative to the largest: eigenvalues that differ by less share their axes. Float32 models are good to 1e-5."""
+"""Relative difference below which eigenvalues share their axes; predictions in float32 are good to 1e-5."""
 
 Scalar = Callable[[np.ndarray], np.ndarray]
-"""(n, *target.shape) -> (n,), NaN where it is not defined."""
+"""Function from tensors (n, *target.shape) to scalars (n,), NaN where the scalar is not defined."""
 
 
 def is_symmetric_matrix(target: TensorTarget) -> bool:
@@ -38,12 +40,12 @@ def is_stiffness(target: TensorTarget) -> bool:
 
 
 def least(target: TensorTarget) -> float:
-    """Norms and eigenvalues up to it are taken for zero."""
+    """Return the threshold up to which norms and eigenvalues count as zero."""
     return NEAR_ZERO if "dielectric" in target.quantity else 0.0
 
 
 def scalars(target: TensorTarget) -> dict[str, Scalar]:
-    """The numbers that may be undefined for a tensor of this kind, by name."""
+    """Return the scalars of a target by name; each may be undefined for some tensors."""
     found: dict[str, Scalar] = {}
     if is_symmetric_matrix(target):
         found["anisotropy"] = lambda tensors: anisotropy(tensors, least(target))
@@ -81,24 +83,24 @@ def describe(tensor: np.ndarray, target: TensorTarget) -> dict[str, Any]:
 
 
 def polycrystalline(tensors: np.ndarray) -> np.ndarray:
-    """(n, 3, 3) -> (n,) tr/3, the constant of a polycrystal without texture."""
+    """Return tr/3 of (n, 3, 3) tensors, (n,): the constant of a polycrystal without texture."""
     return np.trace(tensors, axis1=1, axis2=2) / 3
 
 
 def anisotropy(tensors: np.ndarray, least: float) -> np.ndarray:
-    """(n, 3, 3) -> (n,) λ_max/λ_min, NaN where λ_min is not above `least`."""
+    """Return λ_max/λ_min of (n, 3, 3) tensors, (n,): NaN where λ_min is not above `least`."""
     smallest, _, largest = np.linalg.eigvalsh(tensors).T
     return np.divide(largest, smallest, out=np.full(len(smallest), np.nan), where=smallest > least)
 
 
 def refractive_index(tensors: np.ndarray) -> np.ndarray:
-    """(n, 3, 3) -> (n,) sqrt(tr/3), NaN where the trace is not positive."""
+    """Return sqrt(tr/3) of (n, 3, 3) tensors, (n,): NaN where the trace is not positive."""
     square = polycrystalline(tensors)
     return np.sqrt(square, out=np.full(len(square), np.nan), where=square > 0)
 
 
 def principal_axes(tensor: np.ndarray) -> np.ndarray:
-    """(3, 3): rows are unit eigenvectors of a symmetric tensor, eigenvalues ascending; always the same choice.
+    """Return the unit eigenvectors of a symmetric tensor as rows, (3, 3), eigenvalues ascending, in a unique choice.
 
     Right-handed; the first component above 0.1 of the first axis and of the second (of the optic axis, where two
     eigenvalues coincide) is positive. Where two coincide, one of their axes lies in the plane of that optic axis and x
@@ -121,12 +123,12 @@ def principal_axes(tensor: np.ndarray) -> np.ndarray:
 
 
 def _positive(axis: np.ndarray) -> np.ndarray:
-    """The axis or its opposite; a threshold, since the largest component is often one of two equal ones."""
+    """Return the axis or its opposite: the first component above a threshold, as the largest may not be unique."""
     return axis * np.sign(axis[np.abs(axis) > 0.1][0])
 
 
 def _perpendicular(axis: np.ndarray) -> np.ndarray:
-    """The unit vector perpendicular to a unit axis that is nearest x, or y where the axis is near x."""
+    """Return the unit vector perpendicular to a unit axis that is nearest x, or y where the axis is near x."""
     near = np.eye(3)[0 if abs(axis[0]) < 0.9 else 1]
     across = near - (near @ axis) * axis
     return across / np.linalg.norm(across)

@@ -1,4 +1,4 @@
-"""The tables of errors and of coverage as rows of text: what `zoo run` prints and the model card shows."""
+"""Tables of errors and of coverage as rows of text, for `zoo run` and the model card."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Rows:
-    """A table.
+    """A table as text.
 
     Attributes:
-        title: what stands above it.
+        title: line above the table.
         header: names of the columns; the first column, of names, has none.
         rows: as many cells as `header` has.
     """
@@ -36,7 +36,7 @@ class Rows:
 
 
 def cell(entry: Mapping[str, Any] | None, name: str) -> str:
-    """An entry of `zoo.evaluation.metrics.over_seeds`, of the metric `name`: mean ± standard deviation."""
+    """Format an entry of `zoo.evaluation.metrics.over_seeds` for the metric `name`: mean ± standard deviation."""
     if entry is None or entry["mean"] is None:
         return "–"
     scale, digits, unit = (100, 0, " %") if name.startswith("within") else (1, 3, "")
@@ -45,7 +45,7 @@ def cell(entry: Mapping[str, Any] | None, name: str) -> str:
 
 
 def of_errors(content: Mapping[str, Any]) -> Rows:
-    """metrics.json: all, each crystal system, the ensemble, and last what predicting the mean would give."""
+    """Tabulate the content of metrics.json: all crystals, each crystal system, the ensemble, and the mean predictor."""
     seeds = ", ".join(map(str, content["seeds"]))
     over = f"seed {seeds}" if len(content["seeds"]) == 1 else f"mean ± std over seeds {seeds}"
     unit = "" if content["unit"] == "1" else f" in {content['unit']}"
@@ -62,7 +62,7 @@ def of_errors(content: Mapping[str, Any]) -> Rows:
 
 
 def one_model(name: str, errors: Mapping[str, float | None], columns: list[str]) -> tuple[str, ...]:
-    """The row of one model, whose metrics have no spread."""
+    """Return the row of one model, whose metrics have no spread."""
     return (name, "", *[cell({"mean": errors.get(column), "std": None}, column) for column in columns])
 
 

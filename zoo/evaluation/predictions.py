@@ -37,7 +37,7 @@ class Predictions:
 
     @classmethod
     def of(cls, crystals: CrystalStore, predicted: np.ndarray, true: np.ndarray) -> Predictions:
-        """From what a model says of some crystals; `predicted` and `true` (n, *shape), per atom (all atoms, *shape)."""
+        """Collect tensors (n, *shape), per atom (all atoms, *shape), leaving out atoms without a label."""
         keys, systems = crystals.keys, crystals.systems()
         if not crystals.target.per_atom:
             return cls(keys, systems, predicted, true)
@@ -48,16 +48,16 @@ class Predictions:
         return cls([k for k, _ in kept], [s for _, s in kept], predicted[labelled], true[labelled])
 
     def errors(self, target: TensorTarget) -> dict[str, dict[str, float | None]]:
-        """`zoo.evaluation.metrics.summarise`: of all, and by crystal system."""
+        """Return the errors of all and by crystal system (`zoo.evaluation.metrics.summarise`)."""
         return metrics.summarise(self.predicted, self.true, self.systems, target)
 
     def undefined(self, target: TensorTarget) -> dict[str, list[str]]:
-        """Keys of the crystals that have no anisotropy ratio, no relative error, ..."""
+        """Return the keys of the crystals without an anisotropy ratio, a relative error and so on, by metric."""
         return metrics.undefined(self.predicted, self.true, self.keys, target)
 
 
 def once_each(parts: Sequence[Predictions]) -> Predictions:
-    """Every crystal of several seeds' test parts once, with the mean of what these seeds predict for it.
+    """Join the test parts of several seeds: every crystal once, with the mean of their predictions.
 
     Where the seeds share a split this is the ensemble on its test part; otherwise a crystal that several seeds tested
     would count several times in a figure, and error bars over crystals would be too short.
@@ -78,7 +78,7 @@ def once_each(parts: Sequence[Predictions]) -> Predictions:
 
 
 def errors_by_element(tested: Predictions, crystals: CrystalStore) -> dict[str, dict[str, float]]:
-    """Symbol -> `n` and `mae_ten` of the crystals that hold the element or, of one tensor an atom, of its atoms."""
+    """Return `n` and `mae_ten` of the crystals that hold an element (of tensors per atom: of its atoms), by symbol."""
     target, index = crystals.target, {key: i for i, key in enumerate(crystals.keys)}
     difference = np.abs(tested.predicted - tested.true).reshape(len(tested.keys), -1)
     groups: dict[str, list[float]] = {}
@@ -91,12 +91,12 @@ def errors_by_element(tested: Predictions, crystals: CrystalStore) -> dict[str, 
 
 
 def component_names(target: TensorTarget) -> list[tuple[str, int]]:
-    """The independent components as `xx`, `xy`, ... with their flat index."""
+    """Name the independent components `xx`, `xy`, ... and return them with their flat index."""
     return [("".join("xyz"[d] for d in np.unravel_index(index, target.shape)), index) for index in target.independent]
 
 
 def write_predictions(path: Path, parts: dict[str, Predictions], target: TensorTarget) -> None:
-    """All parts in one CSV: key, part, crystal system, independent components true and predicted."""
+    """Write all parts to one CSV: key, part, crystal system, independent components true and predicted."""
     names = component_names(target)
 
     def rows() -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""From crystals to rows of features, some thousand atoms at a time."""
+"""Computation of the rows of feature files from crystals, some thousand atoms at a time."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Written:
     refused: list[str] = field(default_factory=list)
 
     @property
-    def asked(self) -> int:
-        """Crystals in all."""
+    def total(self) -> int:
+        """Number of crystals that were to be processed."""
         return self.crystals + len(self.refused)
 
 
@@ -48,12 +48,12 @@ def write_features(
     bonds: bool,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Written:
-    """Features of all crystals, in their order, while only some thousand atoms are in memory.
+    """Write the features of all crystals in their order, with only some thousand atoms in memory.
 
     Args:
-        file: what to write into.
+        file: the open files.
         encoder: in eval mode.
-        crystals: those that cannot be read, or that the encoder refuses, are left out and named.
+        crystals: crystals in the order of the rows; unreadable or refused ones are left out and named.
         bonds: also of the bonds.
         progress: called with the number of crystals that have just been done.
 
@@ -96,7 +96,7 @@ class _Row:
 
 
 def _together(crystals: Iterable[NamedCrystal]) -> Iterator[list[NamedCrystal]]:
-    """In their order, of some thousand atoms."""
+    """Group crystals in their order into chunks of some thousand atoms."""
     chunk: list[NamedCrystal] = []
     atoms = 0
     for crystal in crystals:
@@ -161,5 +161,5 @@ def _joined(features: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarra
 
 
 def edge_vectors(graph: CrystalGraph) -> np.ndarray:
-    """(E, 3) Å, from dst to the image of src."""
+    """Return the vectors from dst to the image of src, (E, 3) in Å."""
     return graph.positions[graph.src] - graph.positions[graph.dst] + graph.shift @ graph.cell

@@ -34,7 +34,7 @@ class Block:
 
     @property
     def name(self) -> str:
-        """`scalars` (0e), `vectors` (1o), `tensors` (2e); of any other irrep, the irrep."""
+        """Name of the block: `scalars` (0e), `vectors` (1o), `tensors` (2e), otherwise the irrep."""
         return CARTESIAN.get(str(self.irrep), str(self.irrep))
 
     @property
@@ -53,7 +53,7 @@ class Block:
         return ("channel", "component")
 
     def of(self, features: Features) -> np.ndarray:
-        """(n, *shape)."""
+        """Return the values of this block for n atoms, (n, *shape)."""
         if self.name in CARTESIAN.values():
             values: torch.Tensor = getattr(features, self.name)()
         else:
@@ -62,7 +62,7 @@ class Block:
 
 
 def blocks_of(irreps: o3.Irreps) -> tuple[Block, ...]:
-    """Scalars, vectors, tensors, then the other irreps in order of appearance; those that are there alone."""
+    """Split irreps into blocks: scalars, vectors, tensors, then the other irreps in order of appearance."""
     count: dict[str, int] = dict.fromkeys(CARTESIAN, 0)
     for mul, irrep in irreps:
         count[str(irrep)] = count.get(str(irrep), 0) + mul
@@ -76,7 +76,7 @@ class CrystalFeatures:
     Attributes:
         atoms: (n, *shape) each.
         crystal: (*shape) each, the mean over the atoms: as equivariant as these, and the same for a supercell.
-        bonds: (E, *shape) each, in the order of the graph's edges; None where they are not asked for.
+        bonds: (E, *shape) each, in the order of the graph's edges; None where they were not requested.
     """
 
     atoms: Mapping[str, np.ndarray]
@@ -91,12 +91,12 @@ def embed(
     bonds: bool = False,
     progress: Callable[[int], object] = lambda done: None,
 ) -> list[CrystalFeatures | ZooError]:
-    """Features of crystals, in their order; in the place of one that has none, why.
+    """Compute the features of crystals, in their order; a crystal without features has an error in its place.
 
     Args:
         encoder: in eval mode; the crystals go where it is.
-        names: what the crystals are called in errors.
-        graphs: of the encoder's cutoff; small ones go through it together.
+        names: names of the crystals in errors.
+        graphs: graphs within the encoder's cutoff; small ones go through it together.
         bonds: also of the bonds, which the encoder must provide.
         progress: called with the number of crystals that have just been done.
     """
@@ -137,7 +137,7 @@ def _forward(encoder: Encoder, graphs: Sequence[CrystalGraph], bonds: bool) -> l
 
 
 def _split(features: Features, counts: Sequence[int]) -> list[dict[str, np.ndarray]]:
-    """Blocks of each crystal, so many rows each."""
+    """Split features into the blocks of each crystal; `counts` holds the rows of each."""
     ends = np.cumsum(counts)[:-1]
     parts = {block.name: np.split(block.of(features), ends) for block in blocks_of(features.irreps)}
     return [{name: arrays[i] for name, arrays in parts.items()} for i in range(len(counts))]

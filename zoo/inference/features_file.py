@@ -59,7 +59,7 @@ COLUMNS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def places(out: Path, bonds: bool) -> dict[str, Path]:
-    """The file of each table: x.parquet, x.crystals.parquet and, with bonds, x.bonds.parquet; of npz always the same.
+    """Return the file of each table: x.parquet, x.crystals.parquet and, with bonds, x.bonds.parquet; one file for npz.
 
     Raises:
         ZooError: another suffix, no such folder, or a file of that name is there.
@@ -78,13 +78,13 @@ def places(out: Path, bonds: bool) -> dict[str, Path]:
     return tables
 
 
-def description(provides: Provides, bonds: bool, said: Mapping[str, Any]) -> dict[str, Any]:
+def description(provides: Provides, bonds: bool, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Describe the content of a file beside its tables, in plain JSON values.
 
     Args:
         provides: irreps of the features.
         bonds: whether there are bonds.
-        said: of the encoder and where its weights come from.
+        metadata: description of the encoder and the origin of its weights.
     """
     irreps = {"atoms": provides.atoms, "crystals": provides.atoms}
     if bonds and provides.bonds is not None:
@@ -105,7 +105,7 @@ def description(provides: Provides, bonds: bool, said: Mapping[str, Any]) -> dic
     return {
         "format": FORMAT,
         "zoo": __version__,
-        **said,
+        **metadata,
         "frame": "Cartesian axes of each file's lattice vectors; of a CIF: c along z, a in the xz plane",
         "conventions": "vectors (1o) turn and reflect as positions do, tensors (2e) are symmetric and traceless; "
         "components of other irreps are in e3nn's order",
@@ -120,11 +120,11 @@ class FeaturesFile:
         ZooError: no space, or no permission.
     """
 
-    def __init__(self, out: Path, tables: Mapping[str, Path], said: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path, tables: Mapping[str, Path], metadata: Mapping[str, Any]) -> None:
         self._npz = out.suffix.lower() == ".npz"
         self._folder = out.absolute().parent
         self._partial = {path: path.with_name(f"{path.name}.partial") for path in tables.values()}
-        self._metadata = json.dumps(said, ensure_ascii=False)
+        self._metadata = json.dumps(metadata, ensure_ascii=False)
         self._files: dict[str, BinaryIO] = {}
         self._tables = tables
         self._stack = ExitStack()
@@ -145,7 +145,7 @@ class FeaturesFile:
         return self
 
     def write(self, tables: Mapping[str, Table]) -> None:
-        """Add rows; to a Parquet file one row group, of npz they are kept in memory."""
+        """Add rows, in Parquet as one row group; for npz they are kept in memory."""
         with clear_disk_errors(self._folder):
             for name, columns in tables.items():
                 if self._npz:
@@ -203,7 +203,7 @@ class FeaturesFile:
 
 
 def _arrow(values: np.ndarray | list[str]) -> Any:
-    """(n,) as it is, (n, ...) as an array of fixed shape a row: readers that do not know it see a flat list."""
+    """Convert to Arrow: (n,) as it is, (n, ...) as fixed-shape tensors, which other readers see as flat lists."""
     import pyarrow as pa
 
     if isinstance(values, list) or values.ndim == 1:

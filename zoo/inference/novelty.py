@@ -1,4 +1,4 @@
-"""The training crystals of a model, as far as an answer needs them: which are nearest, and is anything near at all?
+"""Novelty of a crystal: its distance to the training crystals of a model, and the nearest of them.
 
 A crystal is described by what its encoder sees of it, free of frame, origin and cell: the mean over its atoms of the
 scalar features and of the norms of the others. Each channel is divided by its standard deviation over the training
@@ -35,7 +35,7 @@ _ARRAYS, _NAMES = "reference.safetensors", "reference.json"
 
 
 def describe_crystals(atoms: Features, crystal: Tensor, n_crystals: int) -> Tensor:
-    """(B, D): the mean over the atoms of each crystal of the scalars (0e) and of the norms of all other channels.
+    """Average over the atoms of each crystal the scalars (0e) and the norms of all other channels: (B, D).
 
     Args:
         atoms: features of N atoms.
@@ -57,7 +57,7 @@ def describe_crystals(atoms: Features, crystal: Tensor, n_crystals: int) -> Tens
 def describe_samples(
     encoder: Encoder, samples: Samples, indices: Sequence[int], device: torch.device, edges_per_batch: int = 16_000
 ) -> np.ndarray:
-    """(n, D) of the crystals `indices`: from the cached embeddings where there are some, else by `encoder`."""
+    """Describe the crystals `indices`, (n, D), from cached embeddings where there are some, else by `encoder`."""
     if samples.embeddings is None:
         encoder.to(device).eval()
     found: list[Tensor] = [torch.empty(0)] * len(indices)
@@ -78,14 +78,14 @@ def describe_samples(
 
 @dataclass(frozen=True)
 class Novelty:
-    """n training crystals.
+    """Descriptors of n training crystals, and the distance beyond which a crystal is unlike them.
 
     Attributes:
-        names: of each `key`, `formula`, `crystal_system`.
-        tensors: (n, *target.shape), what they are labelled with; None where there is one tensor an atom.
-        descriptors: (n, D) float32, in units of `scale`.
-        scale: (D,) standard deviation of each channel of `describe_crystals`.
-        threshold: of the distance, see `novelty`.
+        names: `key`, `formula` and `crystal_system` of each training crystal.
+        tensors: their labels, (n, *target.shape); None where there is one tensor per atom.
+        descriptors: descriptors in units of `scale`, (n, D) float32.
+        scale: standard deviation of each channel of `describe_crystals`, (D,).
+        threshold: distance that 99 % of the validation crystals are within, see `novelty`.
     """
 
     names: Sequence[Mapping[str, str]]
@@ -102,7 +102,7 @@ class Novelty:
         training: np.ndarray,
         validation: np.ndarray,
     ) -> Novelty:
-        """From the names and labels of the training crystals, and what `describe_crystals` gives for both parts."""
+        """Scale the training crystals' descriptors (`describe_crystals`); validation crystals set the threshold."""
         scale = training.std(0)
         scale[scale < 1e-6 * max(float(scale.max()), 1e-12)] = np.inf  # a channel that never changes tells nothing
         found = cls(names, tensors, training / scale, scale, np.inf)
@@ -111,22 +111,22 @@ class Novelty:
 
     @cached_property
     def largest(self) -> float | None:
-        """‖T‖_F of the largest training tensor."""
+        """Frobenius norm of the largest training tensor."""
         if self.tensors is None:
             return None
         return float(np.linalg.norm(self.tensors.reshape(len(self.tensors), -1), axis=1).max())
 
     def distances(self, descriptor: np.ndarray) -> np.ndarray:
-        """(n,) from a crystal, (D,) as `describe_crystals` gives it, to each training crystal."""
+        """Return the distances from a crystal, (D,) as `describe_crystals` gives it, to the training crystals, (n,)."""
         return np.sqrt(np.square(self.descriptors - descriptor / self.scale).mean(axis=1))
 
     def novelty(self, descriptor: np.ndarray) -> float:
-        """Mean distance to the `NEIGHBOURS` nearest training crystals."""
+        """Return the mean distance to the `NEIGHBOURS` nearest training crystals."""
         count = min(NEIGHBOURS, len(self.descriptors))
         return float(np.partition(self.distances(descriptor), count - 1)[:count].mean())
 
     def nearest(self, descriptor: np.ndarray, count: int) -> tuple[dict[str, Any], ...]:
-        """The nearest training crystals: key, formula, crystal system, distance, tensor; nearest first."""
+        """Return the nearest training crystals: key, formula, crystal system, distance, tensor; nearest first."""
         distances = self.distances(descriptor)
         return tuple(
             {
@@ -138,7 +138,7 @@ class Novelty:
         )
 
     def save(self, folder: Path) -> None:
-        """Two files in a model folder: numbers as safetensors, names as JSON."""
+        """Write two files into a model folder: numbers as safetensors, names as JSON."""
         arrays = {"descriptors": self.descriptors, "scale": self.scale, "threshold": np.array([self.threshold])}
         if self.tensors is not None:
             arrays["tensors"] = self.tensors
@@ -148,7 +148,7 @@ class Novelty:
 
     @classmethod
     def load(cls, folder: Path) -> Novelty:
-        """From a model folder of format 3 or later.
+        """Load from a model folder of format 3 or later.
 
         Raises:
             ZooError: the files are missing or damaged.

@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     import pandas
 
 NUMBERS = ("polycrystalline", "anisotropy", "refractive_index", "bulk_modulus", "shear_modulus")
-"""The single numbers that follow from a tensor, of those kinds that have them (`zoo.evaluation.derived.describe`)."""
+"""Scalars derived from a tensor, of those kinds that have them (`zoo.evaluation.derived.describe`)."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one crystal. What a tensor of its kind does not have is None.
+    """Prediction for one crystal. Properties that a tensor of its kind does not have are None.
 
     Attributes:
         formula: reduced.
-        crystal_system: of the structure, by spglib.
-        target: which tensor, and its unit.
-        tensor: (*target.shape), or per atom (n_atoms, *target.shape), in the Cartesian frame of the structure that was
-            asked about.
-        warnings: what speaks against trusting it.
-        derived: what follows from one tensor a crystal: eigenvalues, axes, ... (see `zoo.evaluation.derived.describe`).
+        crystal_system: crystal system of the structure, by spglib.
+        target: the tensor that is predicted, and its unit.
+        tensor: (*target.shape), or per atom (n_atoms, *target.shape), in the Cartesian frame of the given
+            structure.
+        warnings: reasons not to trust the prediction.
+        derived: scalars and axes of one tensor per crystal (see `zoo.evaluation.derived.describe`).
         spread: shape of `tensor`, standard deviation over the members of an ensemble; None for a single model.
-        polycrystalline_spread: that of tr/3, likewise.
+        polycrystalline_spread: standard deviation of tr/3 over the members, likewise.
         coverage: share of crystals like those of the validation part whose true value shall be within an interval, of
             each number for itself; what share of the test part was, is in `card.metrics["calibration"]`. None where the
             model has no calibrated uncertainty.
@@ -40,7 +40,7 @@ class Prediction:
         tensor_radius: ‖true - tensor‖_F is no larger, at the same coverage.
         novelty: `distance` to the nearest training crystals and the `threshold` that 99 % of the validation part are
             within (see `zoo.inference.novelty`); None where the model does not know its training crystals.
-        nearest: the nearest training crystals, as many as were asked for.
+        nearest: the nearest training crystals, as many as requested.
     """
 
     formula: str
@@ -59,49 +59,49 @@ class Prediction:
 
     @property
     def eigenvalues(self) -> np.ndarray | None:
-        """(3,), ascending."""
+        """Eigenvalues, ascending, (3,)."""
         return self._array("eigenvalues")
 
     @property
     def axes(self) -> np.ndarray | None:
-        """(3, 3): the rows are the unit vectors that belong to the eigenvalues, in the frame of the tensor."""
+        """Principal axes in the tensor's frame, (3, 3): rows are unit eigenvectors in the order of `eigenvalues`."""
         return self._array("axes")
 
     @property
     def voigt(self) -> np.ndarray | None:
-        """(6, 6), of an elastic stiffness."""
+        """Voigt matrix of an elastic stiffness, (6, 6)."""
         return self._array("voigt")
 
     @property
     def polycrystalline(self) -> float | None:
-        """tr/3: the constant of a polycrystal without texture."""
+        """Constant of a polycrystal without texture: tr/3."""
         return self.derived.get("polycrystalline")
 
     @property
     def anisotropy(self) -> float | None:
-        """λ_max/λ_min; None where λ_min is near zero or negative."""
+        """Ratio of eigenvalues λ_max/λ_min; None where λ_min is near zero or negative."""
         return self.derived.get("anisotropy")
 
     @property
     def refractive_index(self) -> float | None:
-        """sqrt(tr/3) of an electronic dielectric tensor; None where the trace is not positive."""
+        """Refractive index sqrt(tr/3) of an electronic dielectric tensor; None where the trace is not positive."""
         return self.derived.get("refractive_index")
 
     @property
     def bulk_modulus(self) -> float | None:
-        """Voigt-Reuss-Hill, of an elastic stiffness; None where it is not positive definite."""
+        """Bulk modulus (Voigt-Reuss-Hill) of an elastic stiffness; None where it is not positive definite."""
         return self.derived.get("bulk_modulus")
 
     @property
     def shear_modulus(self) -> float | None:
-        """Voigt-Reuss-Hill, likewise."""
+        """Shear modulus (Voigt-Reuss-Hill) of an elastic stiffness; None where it is not positive definite."""
         return self.derived.get("shear_modulus")
 
     def _array(self, name: str) -> np.ndarray | None:
         return np.array(self.derived[name]) if name in self.derived else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON: what `zoo predict --format json` prints and a server answers."""
+        """Return plain JSON values: the output of `zoo predict --format json` and of a server."""
         content: dict[str, Any] = {
             "formula": self.formula,
             "crystal_system": self.crystal_system,
@@ -119,7 +119,7 @@ class Prediction:
         return {**content, "warnings": list(self.warnings)}
 
     def row(self) -> dict[str, Any]:
-        """One line of a table: the numbers, and the tensor as a whole."""
+        """Return one row of a table: the scalars, and the tensor as a whole."""
         numbers: dict[str, Any] = {}
         for name in NUMBERS:
             if name in self.derived:
@@ -146,7 +146,7 @@ class Prediction:
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
     def _repr_html_(self) -> str:
-        """For notebooks: the tensor as a matrix, the numbers below it."""
+        """Render for notebooks: the tensor as a matrix, the scalars below it."""
         parts = [f"<b>{escape(self.formula)}</b> ({self.crystal_system}): {escape(self.title)}"]
         if self.tensor.ndim == 2:
             rows = "".join(
@@ -167,13 +167,13 @@ class Prediction:
 
     @property
     def title(self) -> str:
-        """`total dielectric tensor`, with the unit where there is one."""
+        """Name of the tensor, such as `total dielectric tensor`, with the unit where there is one."""
         kind = "dielectric tensor" if "dielectric" in self.target.quantity else "tensor"
         unit = "" if self.target.unit == "1" else f", {self.target.unit}"
         return f"{self.target.name} {kind}{unit}"
 
     def _numbers(self) -> dict[str, str]:
-        """For people: `8.24 (90 %: 6.90 to 9.58)`."""
+        """Format the scalars with their intervals: `8.24 (90 %: 6.90 to 9.58)`."""
         share = "" if self.coverage is None else f"{100 * self.coverage:.0f} %: "
         shown = {}
         if "eigenvalues" in self.derived:
@@ -190,7 +190,7 @@ class Prediction:
 
 
 class Predictions(list[Prediction]):
-    """Answers for several crystals: a list that a notebook shows as a table.
+    """Predictions for several crystals: a list that a notebook shows as a table.
 
     Attributes:
         names: paths of those that came from files, None for the others.
@@ -199,7 +199,7 @@ class Predictions(list[Prediction]):
     names: Sequence[str | None] = ()
 
     def dataframe(self) -> pandas.DataFrame:
-        """A row a crystal; with the column `file` where some came from files."""
+        """Return a frame with one row per crystal, and the column `file` where some came from files."""
         import pandas
 
         rows = [answer.row() for answer in self]
@@ -214,7 +214,7 @@ class Predictions(list[Prediction]):
 
 
 def by_file(names: Sequence[str], answers: Sequence[Prediction | ZooError]) -> list[dict[str, Any]]:
-    """Return what `zoo predict --format json` prints: an answer a file or, instead, the error."""
+    """Return the output of `zoo predict --format json`: for each file the prediction or the error."""
     return [
         {"file": name, "error": str(answer).removeprefix(f"{name}: ")}
         if isinstance(answer, ZooError)

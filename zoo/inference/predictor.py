@@ -1,4 +1,4 @@
-"""Ask a trained model about crystals."""
+"""Prediction of tensors for crystals by a trained model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ AT_ONCE = 256  # crystals in memory as graphs
 MAX_ATOMS = 10_000  # of one crystal
 MOST_NEIGHBOURS = 100
 BEYOND = 10
-"""Times the largest training tensor: no answer that large was ever learned."""
+"""Factor by which a prediction may exceed the largest training tensor before it is warned of."""
 
 
 Given = TypeVar("Given")
@@ -40,10 +40,10 @@ Found = TypeVar("Found")
 
 
 class Predictor:
-    """A trained model, or an ensemble, that answers in the frame of the question.
+    """A trained model or ensemble that predicts tensors in the Cartesian frame of each given structure.
 
     Attributes:
-        card: what is known of the model (see `zoo.model.checkpoint.Card`).
+        card: recipe, target, metrics and provenance of the model (see `zoo.model.checkpoint.Card`).
         reference: its training crystals; None for a model of format 2 or before.
         folder: where it was loaded from.
         max_atoms: crystals with more are refused.
@@ -68,10 +68,10 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu", max_atoms: int = MAX_ATOMS) -> Predictor:
-        """From a model folder.
+        """Load a model folder.
 
         Raises:
-            ZooError: as `zoo.model.checkpoint.load`, or the device is not to be had.
+            ZooError: as `zoo.model.checkpoint.load`, or the device is not available here.
         """
         card, members = checkpoint.load(folder)
         reference = Novelty.load(folder) if card.format_version >= 3 else None
@@ -90,21 +90,21 @@ class Predictor:
     def predict(self, crystals: Iterable[CrystalLike], **options: Any) -> Predictions: ...
 
     def predict(self, crystals: CrystalLike | Iterable[CrystalLike], **options: Any) -> Prediction | Predictions:
-        """One answer for one crystal, a list of answers, in their order, for several.
+        """Predict one crystal, or several as a list in their order.
 
         Args:
             crystals: pymatgen Structures, ASE Atoms, or paths of CIF or VASP files.
-            options: as `predict_each`.
+            options: see `predict_each`.
 
         Raises:
             ZooError: the first crystal that cannot be answered; `predict_each` answers the others.
         """
         if is_one(crystals):
             return self.predict([crystals], **options)[0]  # type: ignore[list-item]
-        asked: list[CrystalLike] = list(crystals)  # type: ignore[arg-type]
+        requested: list[CrystalLike] = list(crystals)  # type: ignore[arg-type]
         answers = Predictions()
-        answers.names = [str(crystal) if isinstance(crystal, str | Path) else None for crystal in asked]
-        for answer in self.predict_each(asked, **options):
+        answers.names = [str(crystal) if isinstance(crystal, str | Path) else None for crystal in requested]
+        for answer in self.predict_each(requested, **options):
             if isinstance(answer, ZooError):
                 raise answer
             answers.append(answer)
@@ -119,30 +119,31 @@ class Predictor:
         neighbours: int = 0,
         progress: bool = False,
     ) -> list[Prediction | ZooError]:
-        """For each crystal the answer or, in its place, the error that says why there is none.
+        """Predict each crystal; one that cannot be predicted has an error in its place.
 
         Args:
-            crystals: as for `predict`; what is asked of one does not change the answer for another.
-            symprec: project each tensor on the point group that spglib finds within so many Å; None: as predicted.
-            coverage: of the intervals, one of `zoo.evaluation.calibration.LEVELS`.
-            neighbours: how many of the nearest training crystals to name.
+            crystals: see `predict`; the prediction for one does not depend on the others.
+            symprec: tolerance in Å within which spglib finds the point group that each tensor is projected on; None for
+                no projection.
+            coverage: coverage of the intervals, one of `zoo.evaluation.calibration.LEVELS`.
+            neighbours: number of nearest training crystals to return.
             progress: draw a bar.
 
         Raises:
             ZooError: an option that makes no sense for this model.
         """
         self._refuse_options(symprec, coverage, neighbours)
-        asked = list(crystals)
+        requested = list(crystals)
         answers: list[Prediction | ZooError] = []
-        with tqdm(total=len(asked), desc="predicting", unit=" crystals", disable=None if progress else True) as bar:
-            for start in range(0, len(asked), AT_ONCE):
-                part = asked[start : start + AT_ONCE]
+        with tqdm(total=len(requested), desc="predicting", unit=" crystals", disable=None if progress else True) as bar:
+            for start in range(0, len(requested), AT_ONCE):
+                part = requested[start : start + AT_ONCE]
                 answers += self._answer_together(part, symprec, coverage, neighbours)
                 bar.update(len(part))
         return answers
 
     def tensors(self, structures: Sequence[Structure]) -> list[np.ndarray]:
-        """For each structure every member's tensor, (members, *target.shape), per atom (members, n_atoms, *shape).
+        """Return all members' tensors of each structure, (members, *target.shape), per atom (members, n_atoms, *shape).
 
         Raises:
             ZooError: the first crystal that cannot be answered.
@@ -156,7 +157,7 @@ class Predictor:
     def ask(
         self, structures: Sequence[Structure], watch: Stopwatch | None = None
     ) -> list[tuple[np.ndarray, np.ndarray | None] | ZooError]:
-        """For each structure what all that is said of it follows from, or the error that says why there is nothing.
+        """Compute the members' tensors and the descriptor of each structure, or the error that prevented it.
 
         Args:
             structures: some hundred at most: their graphs are in memory at once.
@@ -172,15 +173,15 @@ class Predictor:
         with watch("graphs"):
             found: list[Any] = [_or_error(self._checked, structure) for structure in structures]
             good = [i for i, crystal in enumerate(found) if not isinstance(crystal, ZooError)]
-            made = crystal_graphs((found[i] for i in good), self.members[0].encoder.cutoff)
-            graphs = dict(zip(good, made, strict=True))
+            built = crystal_graphs((found[i] for i in good), self.members[0].encoder.cutoff)
+            graphs = dict(zip(good, built, strict=True))
             for i in good:
                 if shortest_edge(graphs[i]) < CLOSEST:
                     found[i] = ZooError(too_close(names[i]))
                     del graphs[i]
-        asked = list(graphs)
+        indices = list(graphs)
         for chosen in size_sorted([len(graph.src) for graph in graphs.values()], EDGES_PER_BATCH):
-            chosen = [asked[k] for k in chosen]
+            chosen = [indices[k] for k in chosen]
             answers = zip(chosen, *self._forward([graphs[i] for i in chosen], watch), strict=True)
             for i, tensors, descriptor in answers:
                 finite = np.isfinite(tensors).all()
@@ -314,7 +315,7 @@ class Predictor:
 
 
 def shortest_edge(graph: CrystalGraph) -> float:
-    """Å; infinite where no two atoms are within the cutoff."""
+    """Return the length of the shortest edge in Å; infinite where no two atoms are within the cutoff."""
     vectors = graph.positions[graph.src] - graph.positions[graph.dst] + graph.shift @ graph.cell
     return float(np.linalg.norm(vectors, axis=1).min(initial=np.inf))
 

@@ -1,4 +1,4 @@
-"""A trained model on disk: `model.json` and one safetensors file a member. Nothing in it is code or pickled.
+"""Model folders: `model.json` and one safetensors file per member. Nothing in them is code or pickled.
 
 A single model is an ensemble of one. The weights of a frozen encoder are not in it: they come with the encoder's
 own package, and the fingerprint kept here says whether they are still the same.
@@ -28,7 +28,9 @@ from zoo.model import tensor_model
 from zoo.model.tensor_model import TensorModel
 
 FORMAT_VERSION = 3
-"""2: encoder.trainable and encoder.learning_rate in the recipe, per_atom targets. 3: calibration; the training crystals
+"""Version of the format that `save` writes.
+
+2: encoder.trainable and encoder.learning_rate in the recipe, per_atom targets. 3: calibration; the training crystals
 (`zoo.inference.novelty`) and predictions.csv beside the weights."""
 
 
@@ -37,8 +39,8 @@ class Member:
     """One trained model of a folder.
 
     Attributes:
-        seed: of its initialisation and the order of its batches.
-        split_seed: of the split that it was trained on.
+        seed: seed of its initialisation and of the order of its batches.
+        split_seed: seed of the split that it was trained on.
         val_mae_ten: its lowest validation error.
     """
 
@@ -53,15 +55,15 @@ class Card:
 
     Attributes:
         recipe: the resolved recipe.
-        target: what is predicted.
+        target: the tensor that is predicted.
         members: one for each weights file.
         elements: atomic numbers that occur in the training part.
         seen: keys of the crystals that training and validation saw, of all members.
-        encoder_fingerprint: of a frozen encoder, else None.
+        encoder_fingerprint: fingerprint of a frozen encoder, else None.
         versions: kind of plugin -> name and distribution; and the zoo's own version.
         metrics: `metrics.json` of the run, as far as it was known.
-        calibration: of an ensemble's spread, else None.
-        format_version: that it was read with.
+        calibration: calibration of an ensemble's spread, else None.
+        format_version: version of the format of the folder.
     """
 
     recipe: Recipe
@@ -99,7 +101,7 @@ def save(folder: Path, card: Card, weights: Sequence[Mapping[str, Tensor]]) -> N
 
 
 def read_card(folder: Path) -> Card:
-    """The card of a model folder.
+    """Read the card of a model folder.
 
     Raises:
         ZooError: there is none, or a newer version of the zoo wrote it.
@@ -139,7 +141,7 @@ def read_card(folder: Path) -> Card:
 
 
 def load(folder: Path) -> tuple[Card, list[TensorModel]]:
-    """The card and its members, in eval mode, sharing one frozen encoder.
+    """Load the card and its members, in eval mode, sharing one frozen encoder.
 
     Raises:
         ZooError: as `read_card`; a plugin that is not installed; weights that do not fit; a frozen encoder whose

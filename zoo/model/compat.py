@@ -11,7 +11,7 @@ from zoo.model import tensor_model
 
 
 def pairs(formula: str = "ij=ji") -> list[dict[str, Any]]:
-    """Every pair of installed plugins, with default hyperparameters: {encoder, readout, works, reason, caveat}.
+    """List every pair of installed plugins with default hyperparameters: {encoder, readout, works, reason, caveat}.
 
     The reason is that of a pair that does not work; a caveat, what one that does is known to get wrong.
 
@@ -37,7 +37,7 @@ def pairs(formula: str = "ij=ji") -> list[dict[str, Any]]:
 
 
 def _why_not(encoder: str, readout: str, target: TensorTarget) -> str | None:
-    """The pair does not fit or, where it does, what has to be installed for it."""
+    """Say why a pair does not fit or, where it does, what has to be installed for it; None if nothing is missing."""
     try:
         hypers = plugins.hypers("encoder", encoder, {})
         return tensor_model.mismatch(encoder, hypers, readout, target) or plugins.load("encoder", encoder).missing(

@@ -59,7 +59,7 @@ class EmbeddingStore:
         dtype: Dtype = "float32",
         edges_per_batch: int = EDGES_PER_BATCH,
     ) -> EmbeddingStore:
-        """The embeddings of all crystals of `graphs`, from `cache` where they are there.
+        """Compute the embeddings of all crystals of `graphs`, or take them from `cache`.
 
         A run that was killed goes on after the last crystal that it wrote.
 
@@ -68,8 +68,8 @@ class EmbeddingStore:
             graphs: built with the encoder's cutoff or a larger one.
             cache: default: `cache_root()`.
             device: where to compute.
-            dtype: of the files. float16 halves them and is outside the zoo's claims of accuracy: expect 2e-4.
-            edges_per_batch: how much goes through the encoder at once; a larger crystal goes alone.
+            dtype: precision of the files. float16 halves them and is outside the zoo's claims of accuracy: expect 2e-4.
+            edges_per_batch: number of edges that go through the encoder at once; a larger crystal goes alone.
 
         Raises:
             ZooError: the encoder lacks an element, a feature is not finite (crystals are named), or the disk is full.
@@ -91,15 +91,15 @@ class EmbeddingStore:
         return len(self.graphs)
 
     def atoms(self, index: int) -> np.ndarray:
-        """(n_atoms[index], irreps.dim), in the dtype of the files: a view, nothing is copied."""
+        """Return the atom features of a crystal, (n_atoms[index], irreps.dim), as a view in the dtype of the files."""
         return self._atoms[index]
 
     def bonds(self, index: int) -> np.ndarray | None:
-        """(n_edges[index], irreps.dim), or None where the encoder has none or makes them from the geometry."""
+        """Return stored bond features, (n_edges[index], irreps.dim), or None where the encoder has none to store."""
         return self._bonds[index] if self._bonds is not None else None
 
     def precompute(self, readout: Readout, encoder: Encoder, device: torch.device | str = "cpu") -> None:
-        """From now on `collate` gives what `readout` makes of the bonds before its first parameter, if it does.
+        """Let `collate` return the precomputed part of `readout` (see `Readout.precompute`) from now on, if it has one.
 
         `encoder` is on `device`.
         """
@@ -113,9 +113,9 @@ class EmbeddingStore:
         self._precomputed = Precomputed.build(readout, embed, pieces)
 
     def collate(self, indices: Sequence[int], batch: CrystalBatch, encoder: Encoder) -> Embedding:
-        """The embedding of a batch of the crystals `indices`, in this order, as the encoder would give it.
+        """Return the embedding of a batch of the crystals `indices`, in this order, as the encoder would compute it.
 
-        On the device and in the dtype of the batch; bonds that follow from the geometry are made anew.
+        On the device and in the dtype of the batch; bonds that follow from the geometry are computed again.
         """
         return self.complete(self.read(indices), batch, encoder)
 
@@ -146,7 +146,7 @@ class EmbeddingStore:
 
 
 class _Rows:
-    """The rows of each crystal in a mapped array whose crystals are in the order in which they were computed."""
+    """Access by crystal to the rows of a mapped array that is in the order of computation."""
 
     def __init__(self, path: Path, counts: np.ndarray, order: np.ndarray) -> None:
         self._array = open_array(path)
@@ -163,12 +163,12 @@ def _stored_bonds(encoder: Encoder) -> bool:
 
 
 def _order(graphs: GraphStore) -> np.ndarray:
-    """Crystals of alike size together, the largest first: what does not fit in memory fails at once."""
+    """Order crystals by size, the largest first, so that one that does not fit in memory fails at once."""
     return np.argsort(-graphs.n_edges, kind="stable")
 
 
 def _batches(order: np.ndarray, n_edges: np.ndarray, edges_per_batch: int) -> list[np.ndarray]:
-    """`order` in pieces of at most `edges_per_batch` edges, or of one crystal."""
+    """Cut `order` into pieces of at most `edges_per_batch` edges, or of one crystal."""
     pieces, start, edges = [], 0, 0
     for end, index in enumerate(order):
         if end > start and edges + n_edges[index] > edges_per_batch:
@@ -214,7 +214,7 @@ def _compute(
 
 
 def _finite(values: torch.Tensor, dtype: Dtype, piece: np.ndarray, counts: np.ndarray, keys: list[str]) -> np.ndarray:
-    """(n, dim) of the crystals `piece` in the dtype of the files."""
+    """Return the features of the crystals `piece` in the dtype of the files, (n, dim), refusing infinity and NaN."""
     rows = values.cpu().numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an overflow is named below

@@ -77,10 +77,10 @@ def _write(folder: Path, readout: Readout, embed: Embed, pieces: Sequence[np.nda
         for piece in pieces:
             embedding, batch = embed(piece)
             with torch.no_grad():
-                made = readout.precompute(embedding, batch)
-            if made is None:
+                computed = readout.precompute(embedding, batch)
+            if computed is None:
                 return None
-            for name, rows in made.items():
+            for name, rows in computed.items():
                 values = rows.values.cpu().numpy()
                 if name not in files:
                     files[name] = ArrayWriter(folder / f"{name}.npy", values.dtype.str, values.shape[1:])

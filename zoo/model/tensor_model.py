@@ -1,4 +1,4 @@
-"""Encoder + readout + normaliser: a model that answers in physical units."""
+"""The model: encoder, readout and normaliser, which together predict in physical units."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zoo.errors import ZooError
 
 
 class Normaliser(nn.Module):
-    """From a readout's numbers of order one to physical units, without breaking equivariance.
+    """Equivariant affine map from a readout's numbers of order one to physical units.
 
     In the irreps of the target: one scale for each of them (for an elasticity's 2x0e+2x2e+1x4e five), and a shift of
     the invariant ones (0e) alone. An element-wise mean and scale would depend on the frame. A tensor that grows with
@@ -50,19 +50,19 @@ class Normaliser(nn.Module):
             self.scale[where] = rms.to(self.scale) if rms > 1e-8 else 1.0
 
     def forward(self, raw: Tensor) -> Tensor:
-        """(n, *target.shape) -> (n, *target.shape)."""
+        """Map (n, *target.shape) to physical units, in the same shape."""
         return self.target.from_irreps(self.target.to_irreps(raw) * self.scale + self.shift)
 
 
 class TensorModel(nn.Module):
-    """A crystal tensor from a batch of crystals.
+    """Module that predicts a tensor for each crystal, or atom, of a batch.
 
     Attributes:
         frozen: the encoder takes no gradient, and stays in eval mode whatever the mode of the model.
     """
 
     def __init__(self, encoder: Encoder, readout: Readout, target: TensorTarget, frozen: bool | None = None) -> None:
-        """`frozen`: None freezes a pretrained encoder and no other."""
+        """Assemble the parts; `frozen` None freezes a pretrained encoder and no other."""
         super().__init__()
         self.encoder = encoder
         self.readout = readout
@@ -75,7 +75,7 @@ class TensorModel(nn.Module):
 
     @property
     def caches_embeddings(self) -> bool:
-        """The encoder's output is the same in every epoch, so it is computed once."""
+        """Whether the output of the encoder is the same in every epoch, so that it is computed once."""
         return self.frozen and not self.readout.needs_grad
 
     def train(self, mode: bool = True) -> TensorModel:
@@ -86,7 +86,7 @@ class TensorModel(nn.Module):
         return self
 
     def learned(self) -> nn.ModuleDict:
-        """The parts with state of their own: all but a frozen encoder, whose fingerprint is kept instead."""
+        """Return the parts with learned state: all but a frozen encoder, whose fingerprint is kept instead."""
         parts: dict[str, nn.Module] = {"readout": self.readout, "normaliser": self.normaliser}
         if not self.frozen:
             parts["encoder"] = self.encoder
@@ -98,7 +98,7 @@ class TensorModel(nn.Module):
             self.normaliser.fit(tensors)
 
     def forward(self, batch: CrystalBatch, embedding: Embedding | None = None) -> Tensor:
-        """(B, *target.shape), per atom (N, *target.shape), in physical units.
+        """Predict (B, *target.shape), per atom (N, *target.shape), in physical units.
 
         `embedding` where it is at hand already (from the cache).
         """
@@ -110,14 +110,14 @@ class TensorModel(nn.Module):
 
 
 def mismatch(encoder: str, encoder_hypers: Any, readout: str, target: TensorTarget) -> str | None:
-    """Why a pair cannot work, or None; needs neither weights nor data."""
+    """Say why a pair cannot work, or None; this needs neither weights nor data."""
     reader = plugins.load("readout", readout)
     given = plugins.load("encoder", encoder).provides(encoder_hypers)
     return reader.unmet(given, target)
 
 
 def build(encoder: EncoderChoice, readout: Plugin, target: TensorTarget) -> TensorModel:
-    """An untrained model from what a recipe says of its plugins.
+    """Build an untrained model from the plugins of a recipe.
 
     Raises:
         ZooError: an unknown plugin or setting, a missing extra, a pair that cannot work, or an encoder that starts at
@@ -136,6 +136,6 @@ def build(encoder: EncoderChoice, readout: Plugin, target: TensorTarget) -> Tens
     kind = plugins.load("encoder", encoder.name)
     if encoder.trainable is False and not kind.pretrained:
         raise ZooError(f"encoder '{encoder.name}' starts at random and must learn: take out encoder.trainable: false")
-    made = kind(encoder_hypers)
-    head = plugins.load("readout", readout.name)(readout_hypers, kind.provides(encoder_hypers), made.cutoff, target)
-    return TensorModel(made, head, target, frozen=kind.pretrained and not encoder.trainable)
+    built = kind(encoder_hypers)
+    head = plugins.load("readout", readout.name)(readout_hypers, kind.provides(encoder_hypers), built.cutoff, target)
+    return TensorModel(built, head, target, frozen=kind.pretrained and not encoder.trainable)

@@ -63,10 +63,10 @@ STYLE: Any = {
 def parity_components(
     predicted: np.ndarray, true: np.ndarray, systems: Sequence[str], target: TensorTarget, path: Path
 ) -> Path:
-    """The independent components of (n, *target.shape) tensors.
+    """Draw predicted against true independent components of (n, *target.shape) tensors.
 
-    Of symmetric matrices the diagonal ones left, the off-diagonal ones right. Here and below: `systems` are the crystal
-    systems of the n, `target` gives their name, unit and index symmetry.
+    Symmetric matrices have a panel for diagonal and one for off-diagonal components. Here and below:
+    `systems` are the crystal systems of the n, `target` gives their name, unit and index symmetry.
     """
     if not is_symmetric_matrix(target):
         chosen = list(target.independent)
@@ -87,7 +87,7 @@ def parity_components(
 def parity_polycrystalline(
     predicted: np.ndarray, true: np.ndarray, systems: Sequence[str], target: TensorTarget, path: Path
 ) -> Path:
-    """The polycrystalline constant tr/3 of (n, 3, 3) tensors."""
+    """Draw predicted against true polycrystalline constants tr/3 of (n, 3, 3) tensors."""
     x, y = (np.trace(tensors, axis1=1, axis2=2)[:, None] / 3 for tensors in (true, predicted))
     return _parity([_Panel("Polycrystalline constant", r"\mathrm{poly}", x, y)], true, systems, target, path)
 
@@ -95,7 +95,7 @@ def parity_polycrystalline(
 def parity_eigenvalues(
     predicted: np.ndarray, true: np.ndarray, systems: Sequence[str], target: TensorTarget, path: Path
 ) -> Path:
-    """The sorted eigenvalues of (n, 3, 3) symmetric tensors, one panel each."""
+    """Draw predicted against true eigenvalues of (n, 3, 3) symmetric tensors, sorted, one panel each."""
     x, y = np.linalg.eigvalsh(true), np.linalg.eigvalsh(predicted)
     panels = [
         _Panel(f"{which} eigenvalue", str(k + 1), x[:, [k]], y[:, [k]])
@@ -144,7 +144,7 @@ def error_by_crystal_system(
 def parity_moduli(
     predicted: np.ndarray, true: np.ndarray, systems: Sequence[str], target: TensorTarget, path: Path
 ) -> Path:
-    """Bulk and shear modulus (Voigt-Reuss-Hill) of (n, 3, 3, 3, 3) stiffnesses, of those that have them."""
+    """Draw predicted against true bulk and shear moduli (Voigt-Reuss-Hill) of stable (n, 3, 3, 3, 3) stiffnesses."""
     x, y = moduli(true), moduli(predicted)
     defined = np.isfinite(np.stack([*x.values(), *y.values()])).all(axis=0)
     panels = [
@@ -190,7 +190,7 @@ def calibration(coverage: Mapping[str, Mapping[str, Any]], path: Path) -> Path:
 
 
 def learning_curve(history: Sequence[Mapping[str, float]], path: Path, unit: str = "1") -> Path:
-    """Error against epoch, from rows of `epoch`, `train_loss`, `val_mae_ten` (both in `unit`) and `lr`."""
+    """Draw errors against the epoch, from rows of `epoch`, `train_loss`, `val_mae_ten` (both in `unit`) and `lr`."""
     epoch, train, val, rate = (
         np.array([row[column] for row in history]) for column in ("epoch", "train_loss", "val_mae_ten", "lr")
     )
@@ -230,9 +230,15 @@ def learning_curve(history: Sequence[Mapping[str, float]], path: Path, unit: str
 
 @dataclass(frozen=True)
 class _Panel:
-    """x true and y predicted, (n, k) numbers of n crystals; `linear`, see `_symlog`.
+    """One panel of a parity plot.
 
-    `symbol` is the target's where it is empty; `index` stands below it.
+    Attributes:
+        title: first line of the title.
+        index: subscript of the symbol on the axes.
+        x: true numbers of n crystals, (n, k).
+        y: predicted ones, (n, k).
+        linear: half-width of the linear part of the axes (see `_symlog`), in units of the typical size.
+        symbol: symbol on the axes; the target's where it is empty.
     """
 
     title: str
@@ -276,7 +282,7 @@ def _parity(
 
 
 def _symlog(axes: Axes, values: np.ndarray, linear: float) -> None:
-    """Equal square axes, linear from -linear to linear, logarithmic beyond, with no kink between.
+    """Scale both axes alike: linear from -linear to linear, logarithmic beyond, with no kink between.
 
     Dielectric constants reach 100 while half of them are below 10; predictions may be negative, ionic ones zero.
     """
@@ -314,7 +320,7 @@ def _symlog(axes: Axes, values: np.ndarray, linear: float) -> None:
 
 
 def _power_of_ten(sizes: np.ndarray) -> float:
-    """The largest that nine tenths of the positive numbers exceed, 1 if there are none."""
+    """Return the largest power of ten that nine tenths of the positive numbers exceed; 1 if there are none."""
     positive = sizes[sizes > 0]
     return float(10 ** np.floor(np.log10(np.percentile(positive, 10)))) if positive.size else 1.0
 
@@ -324,7 +330,7 @@ def _symbol(target: TensorTarget) -> str:
 
 
 def words_of(unit: str) -> str:
-    """A unit for people: `1` is "dimensionless"."""
+    """Write a unit in words: `1` is "dimensionless"."""
     return "dimensionless" if unit == "1" else unit
 
 

@@ -1,4 +1,4 @@
-"""A trained model against labelled crystals of another source."""
+"""Evaluation of a trained model on labelled crystals of another source."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Evaluation:
     Attributes:
         target: which tensor.
         errors: "all" and each crystal system -> metric -> value.
-        mean_baseline: the same for predicting the mean of the training tensors.
+        mean_baseline: errors, likewise, of predicting the mean of the training tensors.
         tested: predicted and true tensors.
         formulas: reduced, by the key of the crystal.
         left_out: key, stage and reason of every record that was not tested.
@@ -49,7 +49,7 @@ class Evaluation:
     left_out: list[dict[str, str]]
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """One a crystal or labelled atom: key, formula, crystal system, true and predicted components, error."""
+        """Yield a row per crystal or labelled atom: key, formula, crystal system, components, error."""
         names, tested = component_names(self.target), self.tested
         for key, system, t, p in zip(tested.keys, tested.systems, tested.true, tested.predicted, strict=True):
             yield {
@@ -63,7 +63,7 @@ class Evaluation:
 
 
 def training_crystals(config: Recipe, seen: Sequence[str]) -> CrystalStore:
-    """The crystals that a model was trained and validated on, from its own dataset.
+    """Return the crystals that a model was trained and validated on, from its own dataset.
 
     Raises:
         ZooError: the dataset does not hold them any more.
@@ -79,7 +79,7 @@ def training_crystals(config: Recipe, seen: Sequence[str]) -> CrystalStore:
 
 
 def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None) -> Evaluation:
-    """Errors on a dataset's crystals, cleaned and deduplicated as the model's own data, less those it has seen.
+    """Compute errors on the crystals of a dataset, prepared like the model's own data, less those it has seen.
 
     Args:
         predictor: the model.
@@ -138,7 +138,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None)
 
 
 def _predict(predictor: Predictor, crystals: CrystalStore) -> np.ndarray:
-    """(n, *shape), per atom (all atoms, *shape): the mean over the members."""
+    """Predict with the mean over the members: (n, *shape), per atom (all atoms, *shape)."""
     predicted = []
     with tqdm(total=len(crystals), desc="predicting", unit=" crystals", disable=None, leave=False) as bar:
         for start in range(0, len(crystals), CHUNK):

@@ -1,4 +1,4 @@
-"""From the seeds' predictions to errors, figures and the model folder."""
+"""Last stage of a run: errors, figures, model card and model folder from the predictions of all seeds."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def finish(
 
 @dataclass(frozen=True)
 class Answered:
-    """One part of a split, as the registered model answers it.
+    """Predictions of the registered model for one part of its split.
 
     Attributes:
-        mean: over the members.
-        members: (members, n, *target.shape).
+        mean: mean over the members.
+        members: tensor of every member, (members, n, *target.shape).
     """
 
     mean: Predictions
@@ -93,14 +93,14 @@ class Answered:
 
     @classmethod
     def read(cls, places: Sequence[SeedFolder], part: str, target: TensorTarget) -> Answered:
-        """From what each member has written."""
+        """Read the predictions that each member has written."""
         each = [read_predictions(place.predictions, part, target) for place in places]
         members = np.stack([one.predicted for one in each])
         return cls(dataclasses.replace(each[0], predicted=members.mean(0)), members)
 
 
 def _novelty(encoder: Encoder, crystals: CrystalStore, samples: Samples, split: dict[str, Any]) -> Novelty:
-    """The training part of a split; the validation part says how far is far."""
+    """Describe the training crystals of a split; the validation crystals set the threshold of the distance."""
     index = {key: i for i, key in enumerate(crystals.keys)}
     train, val = ([index[key] for key in split[part]] for part in ("train", "val"))
     device = torch.device("cpu") if samples.embeddings is not None else next(encoder.parameters()).device
@@ -115,7 +115,7 @@ def _novelty(encoder: Encoder, crystals: CrystalStore, samples: Samples, split: 
 
 
 def _relative_error(result: dict[str, Any], crystals: CrystalStore, folder: RunFolder) -> float:
-    """Validation error of a seed divided by that of predicting the mean of its training tensors."""
+    """Return the validation error of a seed divided by that of predicting the mean of its training tensors."""
     place, target = folder.seed(result["seed"]), crystals.target
     keys = set(read_json(place.split)["train"])
     train = crystals.select([i for i, key in enumerate(crystals.keys) if key in keys]).tensors().numpy()
@@ -131,12 +131,12 @@ def _seen(place: SeedFolder) -> list[str]:
 
 
 def is_ensemble(results: Sequence[dict[str, Any]]) -> bool:
-    """Several members that were trained on one split."""
+    """Whether there are several members, all trained on one split."""
     return len(results) > 1 and len({result["split_seed"] for result in results}) == 1
 
 
 def collect(config: Recipe, unit: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The content of metrics.json."""
+    """Collect the content of metrics.json from the results of all seeds."""
 
     def size(name: str) -> int | list[int]:
         sizes = [result[name] for result in results]
