@@ -191,7 +191,7 @@ def test_a_full_disk_tells_how_to_go_on(found: Path, tmp_path: Path, monkeypatch
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("zoo.discovery.rounds.loop.results.write", full)
+    monkeypatch.setattr("zoo.discovery.rounds.loop.round_results.write", full)
     result = zoo("discover", "--resume", "out", "rounds=3", "tracking.enabled=false", cwd=tmp_path)
     refused(result, "no space left", "go on with: zoo discover --resume out")
 
