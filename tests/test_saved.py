@@ -78,6 +78,7 @@ def test_a_registered_model_answers(saved: Path) -> None:
     assert_answers(json.loads(done.stdout), saved)
 
 
+@pytest.mark.extended
 def test_the_logged_code_of_a_registered_model_is_served(saved: Path) -> None:
     """Plain `mlflow models serve` runs the code of then, whose imports are of the old layout."""
     port = free_port()
@@ -98,6 +99,7 @@ def test_a_killed_run_goes_on(saved: Path) -> None:
     assert read_json(folder.metrics)["seeds"] == [0, 1]
 
 
+@pytest.mark.extended
 def test_sweeps_go_on(saved: Path) -> None:
     done = zoo("run", "--resume", "sweep_killed", cwd=saved)
     assert done.returncode == 0, done.stderr
@@ -109,6 +111,7 @@ def test_sweeps_go_on(saved: Path) -> None:
     assert len([row for row in rows(saved / "optuna" / "table.csv") if row["crystal_system"] == "all"]) == 3
 
 
+@pytest.mark.extended
 def test_a_killed_screening_goes_on_to_the_same_end(saved: Path) -> None:
     done = zoo("screen", "--resume", "screen_killed", cwd=saved)
     assert done.returncode == 0, done.stderr
@@ -117,6 +120,7 @@ def test_a_killed_screening_goes_on_to_the_same_end(saved: Path) -> None:
     np.testing.assert_allclose([float(r["score"]) for r in found], [float(r["score"]) for r in whole], rtol=1e-4)
 
 
+@pytest.mark.extended
 def test_a_killed_discovery_goes_on(saved: Path) -> None:
     done = zoo("discover", "--resume", "discover_killed", cwd=saved)
     assert done.returncode == 0, done.stderr
@@ -137,6 +141,7 @@ def test_embedding_files_are_what_they_were(saved: Path) -> None:
     assert pyarrow.parquet.read_table(saved / "features.parquet").num_rows > 0
 
 
+@pytest.mark.extended
 def test_runs_of_then_can_be_sent(saved: Path) -> None:
     for name in ("run", "sweep", "discover"):
         done = zoo("track", name, "--uri", f"sqlite:///{saved}/other.db", cwd=saved)

@@ -69,6 +69,7 @@ def test_a_run_folder_is_served_within_its_limits_until_it_is_told_to_stop(
         assert "Traceback" not in said
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_kill_leaves_no_process_and_no_copied_folder(trained: Path, tmp_path: Path, workers: int) -> None:
     port = free_port()
