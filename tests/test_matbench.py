@@ -106,6 +106,8 @@ def test_it_is_in_mlflow(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert child.data.metrics["test_mae"] == content["folds"][3]["mae"]
     assert [point.step for point in client.get_metric_history(child.info.run_id, "train_loss")] == [1, 2]
     count = len(client.search_runs([parent.info.experiment_id]))
+    assert client.get_metric_history(child.info.run_id, "val_mae_n"), "the error of an index is not called MAE_ten"
+    assert not client.get_metric_history(child.info.run_id, "val_mae_ten")
     again = zoo("track", "run", cwd=done)
     assert (
         again.returncode == 0 and state["parent"] in again.stdout and state["parent"] in (done / "stdout").read_text()

@@ -38,13 +38,19 @@ def send_folds(folder: RunFolder, tracking: Tracking | None = None) -> Sent:
     if "sent" not in session.state:
         with mlflow_errors(session.uri):
             for fold in content["folds"]:
-                session.log_epochs(fold["fold"], read_history(fold_folder(folder, fold["fold"])))
+                session.log_epochs(fold["fold"], _epochs(folder, fold["fold"]))
                 session.once(f"fold {fold['fold']}", lambda fold=fold: _send_fold(session, folder, fold))  # type: ignore[misc]
             session.once("parent", lambda: _send_parent(session, folder, config, content))
         session.state["sent"] = dataclasses.asdict(Sent(without_password(session.uri), session.parent))
         session.set_status("FINISHED")
         session.remember()
     return Sent(**session.state["sent"])
+
+
+def _epochs(folder: RunFolder, number: int) -> list[dict[str, float]]:
+    """The epochs of a fold. Their validation error is that of the refractive index, whatever the column is called."""
+    rows = read_history(fold_folder(folder, number))
+    return [{"val_mae_n" if name == "val_mae_ten" else name: value for name, value in row.items()} for row in rows]
 
 
 def _send_fold(session: Session, folder: RunFolder, fold: dict[str, Any]) -> None:
