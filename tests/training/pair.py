@@ -6,8 +6,11 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 import yaml
 
 from zoo.config import recipe
@@ -20,6 +23,24 @@ from zoo.workflows.train import run
 def train(folder: Path, name: str, on_epoch=None) -> dict:
     config = recipe.parse(yaml.safe_load((folder / f"{name}.yaml").read_text()), name)
     return run(config, RunFolder(folder / "two" / name), lambda line: None, on_epoch)
+
+
+@contextmanager
+def recorded_gradients(path: Path) -> Iterator[None]:
+    """Write the gradients of the first three steps, before they are clipped, into a file."""
+    steps: list[list[torch.Tensor | None]] = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def recording(parameters: list[torch.Tensor], norm: float) -> torch.Tensor:
+        steps.append([None if p.grad is None else p.grad.clone() for p in parameters])
+        return clip(parameters, norm)
+
+    torch.nn.utils.clip_grad_norm_ = recording
+    try:
+        yield
+    finally:
+        torch.nn.utils.clip_grad_norm_ = clip
+    torch.save(steps[:3], path)
 
 
 def written_below(folder: Path) -> list[str]:
@@ -46,7 +67,10 @@ def main(folder: Path) -> None:
     rank = os.environ["RANK"]
     written = written_below(folder / "two")
     with joined("cpu"):
-        answers = {name: train(folder, name) for name in ("whole", "edges", "begun_by_one")}
+        answers = {"begun_by_one": train(folder, "begun_by_one")}
+        for name in ("whole", "edges"):
+            with recorded_gradients(folder / f"gradients_{name}_{rank}.pt"):
+                answers[name] = train(folder, name)
         diverged = ""
         try:
             train(folder, "diverges")

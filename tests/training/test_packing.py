@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.training.packing import Packing, shares
+from zoo.training.packing import Packing, partition
 
 SIZES = np.random.default_rng(0).lognormal(5, 0.8, size=300).astype(np.int64)
 
@@ -49,7 +49,7 @@ def test_chance_decides_who_is_with_whom(budget: int) -> None:
 
 @given(some_sizes, st.integers(1, 5))
 def test_shares_are_whole_and_balanced(sizes: np.ndarray, count: int) -> None:
-    parts = shares(sizes, count)
+    parts = partition(sizes, count)
     assert len(parts) == count
     assert sorted(i for part in parts for i in part) == list(range(len(sizes)))
     loads = [np.maximum(sizes[part], 1).sum() for part in parts]

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from cli import refused, zoo
+from pair import recorded_gradients
 from test_readme import blocks
 
 from zoo.config import recipe
@@ -73,7 +74,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         content["dataset"]["path"] = str(folder / "crystals.json")
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
     for name in ("whole", "edges"):
-        train(folder / "one", name)
+        with recorded_gradients(folder / f"gradients_{name}.pt"):
+            train(folder / "one", name)
     with pytest.raises(Killed):
         train(folder / "two", "begun_by_one", kill_at_two)
     (line,) = [shlex.split(block) for block in blocks(GUIDE.read_text()) if block.startswith("torchrun")]
@@ -93,7 +95,7 @@ def same(folder: Path, one: str, two: str) -> None:
     assert len(a) == len(b) > 1
     for before, after in zip(a, b, strict=True):
         assert after == pytest.approx(before, rel=1e-4)
-    content = [read_json(RunFolder(folder / path).metrics) for path in (one, two)]
+    content = [read_json(RunFolder(folder / path).result) for path in (one, two)]
     for part in ("val", "test"):
         for name in ("mae_ten", "frobenius"):
             assert content[1][part][name]["mean"] == pytest.approx(content[0][part][name]["mean"], rel=1e-3), name
@@ -103,6 +105,20 @@ def same(folder: Path, one: str, two: str) -> None:
 def test_two_processes_train_what_one_trains(folder: Path, name: str) -> None:
     same(folder, f"one/{name}", f"two/{name}")
     assert told(folder, 0)["metrics"] == told(folder, 1)["metrics"], "what the last one did, all know"
+
+
+@pytest.mark.parametrize("name", ["whole", "edges"])
+def test_gradients_of_uneven_shares_are_those_of_one_process(folder: Path, name: str) -> None:
+    """Batches of five crystals in shares of two and three; batches by edges, of which a process may have none."""
+    one = torch.load(folder / f"gradients_{name}.pt", weights_only=True)
+    for rank in (0, 1):
+        steps = torch.load(folder / f"gradients_{name}_{rank}.pt", weights_only=True)
+        assert len(steps) == len(one) == 3
+        # Later steps start from weights that differ by rounding already.
+        for ours, theirs in zip(steps[0], one[0], strict=True):
+            assert (ours is None) == (theirs is None)
+            if ours is not None:
+                assert (ours - theirs).norm() <= 1e-6 * max(float(theirs.norm()), 1e-3)
 
 
 def test_two_processes_go_on_where_one_was_killed(folder: Path) -> None:

@@ -65,7 +65,7 @@ def joined(device: str) -> Iterator[None]:
         torch.cuda.set_device(chosen)
     if "SLURM_JOB_ID" in os.environ:  # Ignite takes SLURM's number for the local one; torchrun's is meant
         os.environ["SLURM_LOCALID"] = os.environ["LOCAL_RANK"]
-    with _told():
+    with lost_processes():
         dist.init_process_group("nccl" if own_gpu else "gloo", timeout=STEP, **_meeting())
         _patient = dist.new_group(backend="gloo", timeout=PREPARATION)
     yield
@@ -82,11 +82,17 @@ def _meeting() -> dict[str, Any]:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Turn failures of the communication between processes into one line."""
+def lost_processes() -> Iterator[None]:
+    """Turn failures of the communication between processes into one line.
+
+    Raises:
+        LeftAlone: another process has ended, or does not answer.
+    """
     try:
         yield
     except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
+            raise
         minutes = round(STEP.total_seconds() / 60)
         raise LeftAlone(
             f"another process of this run has ended, or has not answered for {minutes} minutes, and so this one ends; "
@@ -97,7 +103,7 @@ def _told() -> Iterator[None]:
 def sum_over_processes(tensor: Tensor) -> Tensor:
     """The sum of a tensor, in place, the same to the last bit in all processes."""
     if idist.get_world_size() > 1:
-        with _told():
+        with lost_processes():
             dist.all_reduce(tensor)
     return tensor
 
@@ -105,7 +111,7 @@ def sum_over_processes(tensor: Tensor) -> Tensor:
 def wait() -> None:
     """For all others, however long they take."""
     if idist.get_world_size() > 1:
-        with _told():
+        with lost_processes():
             dist.barrier(group=_patient)
 
 
@@ -115,7 +121,7 @@ def from_first(make: Callable[[], str]) -> str:
     if idist.get_world_size() == 1:
         return text
     wait()
-    with _told():
+    with lost_processes():
         return str(idist.broadcast(text, safe_mode=True))
 
 

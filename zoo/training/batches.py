@@ -18,7 +18,7 @@ from zoo.graphs.graph import collate
 from zoo.graphs.store import GraphStore
 from zoo.model.embedding_store import EmbeddingStore
 from zoo.storage.cache import give_back
-from zoo.training.packing import Packing, shares
+from zoo.training.packing import Packing, partition
 from zoo.training.prefetch import prefetch
 
 
@@ -122,7 +122,7 @@ class Batches:
     edges; None comes where there are fewer crystals than processes.
 
     Attributes:
-        ahead: load the next batches while one is computed. On a GPU, which leaves the processor idle; on a CPU the
+        prefetch: load the next batches while one is computed. On a GPU, which leaves the processor idle; on a CPU the
             thread would take its time from the model's.
     """
 
@@ -175,7 +175,7 @@ class Batches:
     def _load(self) -> Iterator[Loaded | None]:
         rank, world = idist.get_rank(), idist.get_world_size()
         for whole in self.plan():
-            mine = whole if world == 1 else whole[np.sort(shares(self.edges[whole], world)[rank])]
+            mine = whole if world == 1 else whole[np.sort(partition(self.edges[whole], world)[rank])]
             yield self._share(mine, whole) if len(mine) else None
 
     def _share(self, mine: np.ndarray, whole: np.ndarray) -> Loaded:

@@ -23,10 +23,10 @@ from zoo.config.recipe import Training
 from zoo.errors import ZooError
 from zoo.model.tensor_model import TensorModel
 from zoo.runtime.devices import one_thread
-from zoo.runtime.distributed import is_first, sum_over_processes, wait
+from zoo.runtime.distributed import is_first, lost_processes, sum_over_processes, wait
+from zoo.training.batch_loss import BatchLoss, data_parallel
 from zoo.training.batches import Batch, Batches
-from zoo.training.gradients import sum_of_gradients
-from zoo.training.mean_error import ErrorsOf, MeanError, component_errors, mean_or_zero
+from zoo.training.mean_error import ErrorsOf, MeanError, component_errors
 from zoo.training.precision import Precision
 
 EpochRow = dict[str, float]
@@ -126,6 +126,7 @@ class Trainer:
         )
         self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=settings.max_epochs)
         self.precision = Precision(settings.precision, model, train.device)
+        self.loss_of = data_parallel(BatchLoss(model, self.errors_of))
         self.average = None
         if settings.weight_average is not None:
             decay = 1 - settings.weight_average
@@ -147,16 +148,12 @@ class Trainer:
         if not self.model.training:  # goes through all modules of the encoder, too
             self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = torch.zeros((), device=self.train.device)
         scaler = self.precision.scaler
-        with self.precision():
-            if batch is not None:
-                errors = self.errors_of(self.model(batch.crystals, batch.embedding), batch.tensors)
-                loss = batch.weight * mean_or_zero(errors)
-            scaled = scaler.scale(loss)
-            if batch is not None:
-                scaled.backward()
-        total = sum_of_gradients(self.parameters, loss.detach())
+        with self.precision(), lost_processes():
+            loss = self.loss_of(batch)
+            # DistributedDataParallel takes the mean of the processes' gradients: the sum is meant.
+            scaler.scale(loss * idist.get_world_size()).backward()
+        total = sum_over_processes(loss.detach().clone()).item()
         scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
         scaler.step(self.optimizer)
