@@ -128,7 +128,7 @@ def objective_named(choice: Mapping[str, Any]) -> Objective:
 def discover(out: Path, repeat: int, task: str, acquisition: str, rounds: int) -> None:
     """One cell, from where it was."""
     folder = DiscoveryFolder(out / f"repeat_{repeat}" / task / acquisition)
-    if folder.summary.is_file():
+    if folder.finished:
         return
     first = out / f"repeat_{repeat}" / "first"
     begun = folder.recipe.is_file()
@@ -154,7 +154,7 @@ def cells(out: Path) -> Iterator[tuple[int, str, str, list[dict[str, str]], dict
         for task in TASKS:
             for acquisition in ACQUISITIONS:
                 folder = DiscoveryFolder(out / f"repeat_{repeat}" / task / acquisition)
-                if folder.summary.is_file():
+                if folder.finished:
                     yield repeat, task, acquisition, read_rows(folder.asked), truth(out, repeat, task)
 
 

@@ -80,7 +80,7 @@ def per_atom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestOneTensorAnAtom:
     def test_unlabelled_atoms_are_not_counted(self, per_atom: Path) -> None:
         folder = RunFolder(per_atom / "run")
-        content, split = read_json(folder.metrics), read_json(folder.seed(0).split)
+        content, split = read_json(folder.result), read_json(folder.seed(0).split)
         atoms = {r.key: len(r.structure) for r in Petousis2017(Petousis2017.Hypers()).records()}
         assert content["test"]["n"]["mean"] == sum(atoms[key] - 1 for key in split["test"])
         rows = read_rows(folder.seed(0).predictions)
@@ -181,7 +181,7 @@ def elastic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestElasticity:
     def test_metrics_and_figures_are_those_of_stiffnesses(self, elastic: Path) -> None:
         folder = RunFolder(elastic / "run")
-        content = read_json(folder.metrics)
+        content = read_json(folder.result)
         assert content["unit"] == "GPa"
         names = {"mae_bulk_modulus", "mae_shear_modulus", "frobenius_0e", "frobenius_2e", "frobenius_4e"}
         assert names <= set(content["test"]) and names <= set(content["test_mean_baseline"])

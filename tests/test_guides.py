@@ -67,7 +67,7 @@ def test_the_guide_from_beginning_to_end(folder: Path) -> None:
             arguments = arguments[:5]
         result = zoo(*arguments, cwd=folder)
         assert result.returncode == 0, f"zoo {' '.join(arguments)}: {result.stderr}"
-    content = read_json(RunFolder(folder / "runs" / "mine").metrics)
+    content = read_json(RunFolder(folder / "runs" / "mine").result)
     assert content["target"] == "total" and content["test"]["mae_anisotropy"]["mean"] is not None
 
 
@@ -115,12 +115,12 @@ def test_one_run_in_two_processes_and_on_with_it_in_one(folder: Path) -> None:
     begun = zoo(*begin[1:], *TINY, cwd=folder)
     assert begun.returncode == 0, begun.stderr
     run = RunFolder(folder / go_on[-1])
-    before = read_json(run.metrics)
-    for path in (run.metrics, run.seed(0).result):
+    before = read_json(run.result)
+    for path in (run.result, run.seed(0).result):
         path.unlink()
     resumed = zoo(*go_on[1:], cwd=folder)
     assert resumed.returncode == 0, resumed.stderr
-    assert read_json(run.metrics)["test"]["mae_ten"]["mean"] == pytest.approx(
+    assert read_json(run.result)["test"]["mae_ten"]["mean"] == pytest.approx(
         before["test"]["mae_ten"]["mean"], rel=1e-4
     )
 

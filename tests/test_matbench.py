@@ -95,23 +95,24 @@ def test_it_is_in_mlflow(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = MlflowClient(tracking_uri=f"sqlite:///{done}/mlflow.db")
     content = read_json(done / "run" / "metrics.json")
     (state,) = read_json(done / "run" / "mlflow.json").values()
-    parent = client.get_run(state["parent"])
+    runs = state["runs"]
+    parent = client.get_run(runs["parent"])
     assert parent.info.run_name == "best_electronic_matbench" and parent.info.status == "FINISHED"
     assert parent.data.metrics["test_mae_mean"] == content["mae"]["mean"]
     assert parent.data.params["encoder.name"] == "nequip" and parent.data.tags["zoo.folds"] == "petousis2017"
-    assert "metrics.json" in {file.path for file in client.list_artifacts(state["parent"])}
-    assert sorted(state["seeds"]) == ["0", "1", "2", "3", "4"]
-    child = client.get_run(state["seeds"]["3"])
+    assert "metrics.json" in {file.path for file in client.list_artifacts(runs["parent"])}
+    assert sorted(runs) == ["parent", "seed 0", "seed 1", "seed 2", "seed 3", "seed 4"]
+    child = client.get_run(runs["seed 3"])
     assert child.info.run_name == "best_electronic_matbench fold 3"
     assert child.data.metrics["test_mae"] == content["folds"][3]["mae"]
     assert [point.step for point in client.get_metric_history(child.info.run_id, "train_loss")] == [1, 2]
     count = len(client.search_runs([parent.info.experiment_id]))
     assert client.get_metric_history(child.info.run_id, "val_mae_n"), "the error of an index is not called MAE_ten"
     assert not client.get_metric_history(child.info.run_id, "val_mae_ten")
+    assert "val_mae_n" in (done / "run/fold_3/history.csv").read_text().splitlines()[0].split(",")
     again = zoo("track", "run", cwd=done)
-    assert (
-        again.returncode == 0 and state["parent"] in again.stdout and state["parent"] in (done / "stdout").read_text()
-    )
+    assert again.returncode == 0
+    assert runs["parent"] in again.stdout and runs["parent"] in (done / "stdout").read_text()
     assert len(client.search_runs([parent.info.experiment_id])) == count == 6
 
 

@@ -96,7 +96,7 @@ def test_a_killed_run_goes_on(saved: Path) -> None:
     assert done.returncode == 0, done.stderr
     history = read_history(folder.seed(1))
     assert len(history) == 60 and history[:4] == before[:4]
-    assert read_json(folder.metrics)["seeds"] == [0, 1]
+    assert read_json(folder.result)["seeds"] == [0, 1]
 
 
 @pytest.mark.extended

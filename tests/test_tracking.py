@@ -29,7 +29,8 @@ def client(trained: Path) -> MlflowClient:
 
 def runs_of(client: MlflowClient, trained: Path):
     state = next(iter(read_json(RunFolder(trained / "run").tracked).values()))
-    return client.get_run(state["parent"]), [client.get_run(run_id) for run_id in state["seeds"].values()]
+    runs = state["runs"]
+    return client.get_run(runs["parent"]), [client.get_run(runs[name]) for name in ("seed 0", "seed 1")]
 
 
 def test_the_parent_holds_the_recipe_the_versions_and_the_result(client: MlflowClient, trained: Path) -> None:
@@ -95,9 +96,9 @@ def test_a_second_version_is_the_challenger_and_the_champion_stays(trained: Path
 
 def test_what_a_server_missed_is_sent_later(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server fails for one epoch: the next one brings both, and the retried sending doubles nothing."""
-    from zoo.tracking.session import Session
+    from zoo.tracking.seed_runs import SeedRuns
 
-    log, calls = Session.log_epochs, []
+    log, calls = SeedRuns.log_epochs, []
 
     def failing(self, seed, rows):
         calls.append(seed)
@@ -105,13 +106,13 @@ def test_what_a_server_missed_is_sent_later(trained: Path, monkeypatch: pytest.M
             raise ZooError("down")
         log(self, seed, rows)
 
-    monkeypatch.setattr(Session, "log_epochs", failing)
+    monkeypatch.setattr(SeedRuns, "log_epochs", failing)
     result = zoo("run", "small.yaml", "name=missed", "training.max_epochs=3", "--out", "missed", cwd=trained)
     assert result.returncode == 0, result.stderr
     assert "warning: down" in result.stderr
     state = next(iter(read_json(RunFolder(trained / "missed").tracked).values()))
     client = MlflowClient(tracking_uri=f"sqlite:///{trained / 'mlflow.db'}")
-    history = client.get_metric_history(state["parent"], "val_mae_ten")
+    history = client.get_metric_history(state["runs"]["parent"], "val_mae_ten")
     assert [point.step for point in sorted(history, key=lambda p: p.step)] == [1, 2, 3]
 
 
@@ -129,6 +130,28 @@ def test_a_sending_that_failed_midway_goes_on(trained: Path, monkeypatch: pytest
     assert "models:/midway/1 (champion)" in again.stdout
     client = MlflowClient(tracking_uri=f"sqlite:///{trained / 'mlflow.db'}")
     assert len(client.search_model_versions("name='midway'")) == 1
+
+
+def test_a_run_killed_before_it_was_registered_is_registered_by_its_resumption(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result is there, the runs say RUNNING; the resumption sends the rest, and a further one has nothing to do."""
+    from zoo.tracking import send
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    register = send._register
+    monkeypatch.setattr(send, "_register", killed)
+    assert zoo("run", "small.yaml", "name=cut", "training.max_epochs=1", "--out", "cut", cwd=trained).returncode == 130
+    monkeypatch.setattr(send, "_register", register)
+    client = MlflowClient(tracking_uri=f"sqlite:///{trained / 'mlflow.db'}")
+    (state,) = read_json(RunFolder(trained / "cut").tracked).values()
+    assert client.get_run(state["runs"]["parent"]).info.status == "RUNNING"
+    again = zoo("run", "--resume", "cut", cwd=trained)
+    assert again.returncode == 0 and "models:/cut/1 (champion)" in again.stdout
+    assert client.get_run(state["runs"]["parent"]).info.status == "FINISHED"
+    refused(zoo("run", "--resume", "cut", cwd=trained), "cut is finished")
 
 
 def test_a_database_that_cannot_be_made_does_not_stop_the_training(trained: Path) -> None:
@@ -156,7 +179,7 @@ def test_a_single_seed_is_a_single_run(trained: Path) -> None:
     result = zoo("run", "small.yaml", "name=single", "training.max_epochs=1", "--out", "single", cwd=trained)
     assert result.returncode == 0, result.stderr
     state = next(iter(read_json(RunFolder(trained / "single").tracked).values()))
-    assert state["seeds"] == {"0": state["parent"]}
+    assert list(state["runs"]) == ["parent"]
 
 
 def test_the_uri_of_the_environment_is_used(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

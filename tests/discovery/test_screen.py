@@ -453,7 +453,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "nothing left": (["mine.yaml", "filters.max_atoms=1"], ["of 40 candidates none is left", "max_atoms 40"]),
     "not a text": (["odd.yaml"], ["every key of a recipe must be a text"]),
     "out and resume": (["--resume", "x", "--out", "y"], ["leave out --out"]),
-    "no such screening": (["--resume", "empty"], ["no folder of a screening"]),
+    "no such screening": (["--resume", "empty"], ["no screening folder", "screen.yaml"]),
     "not empty": (["mine.yaml", "--out", "full"], ["full is not empty", "zoo screen --resume full"]),
     "one member": (["mine.yaml", "model=single"], ["'ucb' needs an ensemble", "seeds=", "acquisition.name=greedy"]),
     "of atoms": (["mine.yaml", "model=atoms"], ["one tensor an atom"]),

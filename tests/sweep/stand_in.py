@@ -25,7 +25,7 @@ def stand_in(cell: Cell, folder: RunFolder, on_epoch: Any) -> dict[str, Any]:
             append_row(place.history, {"epoch": epoch, "train_loss": 1.0, "val_mae_ten": error + 1 / epoch, "lr": 0.1})
             on_epoch(seed, {"epoch": epoch})
     write(folder, cell.recipe.seeds, [error + 0.1 * seed for seed in cell.recipe.seeds])
-    return yaml.safe_load(folder.metrics.read_text())
+    return yaml.safe_load(folder.result.read_text())
 
 
 def write(folder: RunFolder, seeds: Any, errors: list[float]) -> None:
@@ -40,4 +40,4 @@ def write(folder: RunFolder, seeds: Any, errors: list[float]) -> None:
         one = {"all": {"n": 4, "mae_ten": error}, "cubic": {"n": 4, "mae_ten": error}}
         result = {"seed": seed, "split_seed": seed, "n_train": 1, "epochs": 2, "best_epoch": 2, "test": one, "val": one}
         write_json(folder.seed(seed).result, result)
-    write_json(folder.metrics, content)
+    write_json(folder.result, content)

@@ -105,7 +105,7 @@ def with_recipe(cell: Cell, run: Any, on_epoch: Any) -> dict:
 def test_cells_of_another_recipe_are_not_mixed_with_new_ones(plan_of, tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "out")
     run_it(plan_of(GRID), folder, with_recipe)
-    folder.cell("learning_rate-0.6").run.metrics.unlink()
+    folder.cell("learning_rate-0.6").run.result.unlink()
     before = trained(folder)
     with pytest.raises(ZooError, match=r"learning_rate-0\.1 was begun with another recipe"):
         run_it(plan_of(GRID, "training.max_epochs=99"), folder, with_recipe)

@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.cli.long_work import (
+    new_folder,
+    recipe_and_overrides,
+    removed_if_refused,
+    require_recipe_or_resume,
+    send_and_show,
+    stopped_by_ctrl_c,
+)
+
 if TYPE_CHECKING:
     from zoo.discovery.rounds.discovery_config import Discovery
     from zoo.discovery.rounds.discovery_folder import DiscoveryFolder
@@ -35,28 +44,27 @@ def discover_command(
     zoo discover --resume runs/greedy
     zoo discover --resume runs/greedy rounds=5
     """
-    from zoo.cli.run_command import new_folder, of_folder, unless_refused
     from zoo.discovery.rounds import discovery_config
     from zoo.discovery.rounds.discovery_folder import DiscoveryFolder
     from zoo.errors import ZooError
 
     if resume is not None and out is not None:
         raise ZooError("--resume goes on in its own folder: leave out --out")
+    require_recipe_or_resume("discover", "backtest_total", recipe, resume)
     if give_up and resume is None:
         raise ZooError("--give-up goes with --resume: there is nothing to give up yet")
     if resume is not None:
         folder = DiscoveryFolder.existing(resume)
-        recipe, overrides = of_folder(recipe, overrides)
+        recipe, overrides = recipe_and_overrides(recipe, overrides)
         config = discovery_config.read(recipe or str(folder.recipe), overrides)
-        if folder.summary.is_file() and len(folder.finished_rounds) >= config.rounds:
+        if folder.finished and len(folder.finished_rounds) >= config.rounds:
             raise ZooError(f"{resume} is finished: {folder.asked} holds what was found; for more rounds say rounds=N")
         _discover_and_show(config, folder, give_up)
         return
-    if recipe is None:
-        raise ZooError("say which recipe: zoo discover backtest_total (zoo recipes lists them)")
+    assert recipe is not None
     config = discovery_config.read(recipe, overrides)
     path = new_folder(config.name, out, "discover")
-    with unless_refused(path):
+    with removed_if_refused(path):
         _discover_and_show(config, DiscoveryFolder(path), give_up)
 
 
@@ -72,49 +80,42 @@ def _discover_and_show(config: Discovery, folder: DiscoveryFolder, giving_up: bo
     again = f"zoo discover --resume {folder.path}"
     with loop.begun():
         try:
-            found = loop.go_on(lambda: _track(config, folder), giving_up)
+            with stopped_by_ctrl_c(folder, again):
+                found = loop.go_on(lambda: _send_so_far(config, folder), giving_up)
         except Waiting as waiting:
             click.echo(f"\n{waiting}\nwhen these are done: {again}")
             click.echo(f"to close the round without them: {again} --give-up")
             return
         except KeyboardInterrupt:
-            click.echo(f"\nstopped; go on with: {again}", err=True)
-            _tell_of_the_stop(config, folder, "KILLED")
+            _tell_of_stop(config, folder, "KILLED")
             raise
         except ZooError as error:
-            _tell_of_the_stop(config, folder, "FAILED")
+            _tell_of_stop(config, folder, "FAILED")
             if isinstance(error, NothingLeft):  # nor would there be a second time
                 raise
             raise ZooError(f"{error}; what is done is kept, go on with: {again}") from error
     _show(found, config, folder)
 
 
-def _track(config: Discovery, folder: DiscoveryFolder) -> None:
-    """A server that does not answer stops nothing."""
+def _send_so_far(config: Discovery, folder: DiscoveryFolder) -> None:
+    """Send what there is to MLflow; a server that does not answer stops nothing."""
     from zoo.errors import ZooError
 
-    if not config.tracking.enabled:
-        return
-    from zoo.discovery.rounds.track_discovery import send_discovery
-
     try:
-        sent = send_discovery(config, folder)
+        send_and_show(folder, config.tracking)
     except ZooError as error:
-        click.echo(f"warning: {error}; nothing is lost, send it later: zoo track {folder.path}", err=True)
-    else:
-        if folder.summary.is_file():
-            click.echo(f"mlflow    {sent.line}")
+        click.echo(f"warning: {error}", err=True)
 
 
-def _tell_of_the_stop(config: Discovery, folder: DiscoveryFolder, status: str) -> None:
-    """A server that does not answer is not spoken of: something else has to be put right."""
+def _tell_of_stop(config: Discovery, folder: DiscoveryFolder, status: str) -> None:
+    """Tell MLflow, if it hears: something else has to be put right."""
     from zoo.errors import ZooError
 
     if config.tracking.enabled and folder.tracked.is_file():
-        from zoo.discovery.rounds.track_discovery import stopped
+        from zoo.discovery.rounds.track_discovery import tell_of_stop
 
         with suppress(ZooError):
-            stopped(config, folder, status)
+            tell_of_stop(folder, config.tracking, status)
 
 
 def _show(found: dict[str, Any], config: Discovery, folder: DiscoveryFolder) -> None:

@@ -7,6 +7,8 @@ from typing import Literal
 
 import click
 
+from zoo.cli.long_work import send_and_show, stopped_by_ctrl_c
+
 
 @click.command("matbench")
 @click.argument("recipe", default="best_electronic")
@@ -61,12 +63,9 @@ def matbench_command(
             errors = f"train {row['train_loss']:.3f}, validation {row['val_mae_ten']:.3f}"
             click.echo(f"fold {fold}    epoch {number} of {last}: {errors}")
 
-    try:
+    again = " ".join(["zoo matbench", recipe, *overrides, f"--data {source} --out {folder.path}"])
+    with stopped_by_ctrl_c(folder, again):
         content = matbench.run(chosen, folds, folder, click.echo, on_epoch)
-    except KeyboardInterrupt:
-        again = " ".join(["zoo matbench", recipe, *overrides, f"--data {source} --out {folder.path}"])
-        click.echo(f"\nstopped; go on with: {again}", err=True)
-        raise
     table = Table(title=f"refractive index, folds of {content['data']}", title_justify="left", box=None)
     for column in ("fold", "train", "test", "MAE", "RMSE", "largest", "MAE of the mean"):
         table.add_column(column, justify="right")
@@ -82,10 +81,4 @@ def matbench_command(
         click.echo(f"for the leaderboard: {folder.path / content['submission']}")
     else:
         click.echo("These are not Matbench's crystals: the numbers do not compare with its leaderboard.")
-    if chosen.tracking.enabled:
-        from zoo.workflows.track_matbench import send_folds
-
-        try:
-            click.echo(f"mlflow    {send_folds(folder, chosen.tracking).line}")
-        except ZooError as error:
-            raise ZooError(f"{error}; nothing is lost, send it later: zoo track {folder.path}") from error
+    send_and_show(folder, chosen.tracking)

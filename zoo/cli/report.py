@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from zoo.cli.long_work import send_and_show, stopped_by_ctrl_c
 from zoo.cli.terminal import console
 from zoo.config.recipe import Recipe
-from zoo.errors import ZooError
 from zoo.evaluation import error_table
 from zoo.evaluation.error_table import COLUMNS, cell
 from zoo.storage.run_folder import RunFolder
@@ -34,25 +34,14 @@ def run_and_show(config: Recipe, folder: RunFolder) -> None:
     begin = time.monotonic()
     click.echo(f"{config.name}: {config.encoder.name} + {config.readout.name}, everything goes to {folder.path}")
     live = epoch_logger(config, folder) if config.tracking.enabled else None
-    try:
+    with stopped_by_ctrl_c(folder, f"zoo run --resume {folder.path}"):
         content = train(config, folder, click.echo, live)
-    except KeyboardInterrupt:
-        if folder.recipe.is_file():
-            click.echo(f"\nstopped; go on with: zoo run --resume {folder.path}", err=True)
-        raise
     console().print(table_of_errors(content))
     if "calibration" in content:
         console().print(table_of_coverage(content["calibration"]))
     click.echo(f"took      {time.monotonic() - begin:.0f} s")
     click.echo(f"figures   {folder.figures}")
-    if config.tracking.enabled:
-        from zoo.tracking.send import send
-
-        try:
-            sent = send(folder, config.tracking)
-        except ZooError as error:
-            raise ZooError(f"{error}; nothing is lost, send it later: zoo track {folder.path}") from error
-        click.echo(f"mlflow    {sent.line}")
+    send_and_show(folder, config.tracking)
     click.echo(f"\nnext: zoo predict {folder.path} YOUR.cif")
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from zoo.cli.long_work import new_folder, removed_if_refused, require_recipe_or_resume, send_and_show, was_sent
 from zoo.cli.main import main
+from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from zoo.config.recipe import Recipe
+    from zoo.config.recipe import Recipe, Tracking
+    from zoo.storage.run_folder import RunFolder
     from zoo.sweep.sweep_config import Plan
 
 
@@ -40,16 +41,19 @@ def run_command(
     zoo run ablation_layers
     zoo run dtnet_total 'sweep.grid.readout.width=[32,64,128]'
     """
-    from zoo.errors import ZooError
+    from zoo.config.recipe import Recipe
     from zoo.runtime.devices import device_named
     from zoo.runtime.distributed import from_first, joined, launch, started
+    from zoo.storage.run_folder import RunFolder
     from zoo.sweep.sweep_config import Plan
 
     if resume is not None and (recipe is not None or overrides or out is not None):
         raise ZooError("--resume takes the recipe from the run folder: give nothing else")
-    if recipe is None and resume is None:
-        raise ZooError("say which recipe: zoo run dtnet_total (zoo recipes lists them)")
+    require_recipe_or_resume("run", "dtnet_total", recipe, resume)
     chosen = what_to_run(recipe, overrides, resume)
+    if resume is not None and isinstance(chosen, Recipe) and RunFolder(resume).finished:
+        _send_finished(RunFolder(resume), chosen.tracking)
+        return
     several = started() if processes is None else processes
     if isinstance(chosen, Plan) and several > 1:
         raise ZooError("a sweep trains each cell in one process; a second terminal takes its share: zoo run --resume")
@@ -64,13 +68,13 @@ def run_command(
         from zoo.cli import sweep_command
         from zoo.sweep.sweep_folder import SweepFolder
 
-        path = where_to(chosen.base.name, out, resume)
-        with unless_refused(path):
+        path = resume or new_folder(chosen.base.name, out, "run")
+        with removed_if_refused(path):
             sweep_command.run_and_show(chosen, SweepFolder(path))
     else:
         with joined(chosen.device):
-            path = Path(from_first(lambda: str(where_to(chosen.name, out, resume))))
-            with unless_refused(path):
+            path = Path(from_first(lambda: str(resume or new_folder(chosen.name, out, "run"))))
+            with removed_if_refused(path):
                 train_and_show(chosen, path)
 
 
@@ -92,54 +96,16 @@ def what_to_run(recipe: str | None, overrides: tuple[str, ...], resume: Path | N
     return recipes.read(str(RunFolder.existing(resume).recipe))
 
 
-def where_to(name: str, out: Path | None, resume: Path | None) -> Path:
-    """Return the folder of the run.
+def _send_finished(folder: RunFolder, tracking: Tracking) -> None:
+    """Send a finished run to MLflow, where a stop came between its end and that of its sending.
 
     Raises:
-        ZooError: `resume` is finished, or `out` is not empty.
+        ZooError: there is nothing left to do, or MLflow cannot be reached.
     """
-    from zoo.errors import ZooError
-    from zoo.storage.run_folder import RunFolder
-
-    if resume is not None:
-        if RunFolder(resume).finished and not (resume / "sweep.yaml").is_file():
-            raise ZooError(f"{resume} is finished; zoo predict {resume} FILE predicts with its model")
-        return resume
-    return new_folder(name, out)
-
-
-def new_folder(name: str, out: Path | None, command: str = "run") -> Path:
-    """Return `out` or, if it is None, a new folder under runs/.
-
-    Raises:
-        ZooError: `out` is not empty.
-    """
-    from zoo.errors import ZooError
-    from zoo.storage.run_folder import RunFolder
-
-    if out is None:
-        return RunFolder.new(name).path
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ZooError(f"{out} is not empty; choose another folder, or go on with it: zoo {command} --resume {out}")
-    return out
-
-
-def of_folder(recipe: str | None, overrides: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """Separate recipe and overrides of a resumed search: an argument with `=` in place of the recipe is an override."""
-    return (None, (recipe, *overrides)) if recipe is not None and "=" in recipe else (recipe, overrides)
-
-
-@contextmanager
-def unless_refused(path: Path) -> Iterator[None]:
-    """Remove the new folder again if the recipe is refused before anything is written into it."""
-    from zoo.errors import ZooError
-
-    try:
-        yield
-    except ZooError:
-        with suppress(OSError):  # there is something in it
-            path.rmdir()
-        raise
+    if not tracking.enabled or was_sent(folder, tracking):
+        raise ZooError(f"{folder.path} is finished; zoo predict {folder.path} FILE predicts with its model")
+    click.echo(f"{folder.path} is finished; what MLflow lacks of it is sent")
+    send_and_show(folder, tracking)
 
 
 def train_and_show(recipe: Recipe, path: Path) -> None:

@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.cli.long_work import (
+    new_folder,
+    recipe_and_overrides,
+    removed_if_refused,
+    require_recipe_or_resume,
+    stopped_by_ctrl_c,
+)
+
 if TYPE_CHECKING:
     from zoo.discovery.screen_config import Screen
     from zoo.discovery.screen_folder import ScreenFolder
@@ -31,28 +39,24 @@ def screen_command(recipe: str | None, overrides: tuple[str, ...], out: Path | N
     zoo screen --resume runs/anisotropic
     zoo screen --resume runs/anisotropic workers.kind=ray workers.count=4
     """
-    from zoo.cli.run_command import new_folder, of_folder, unless_refused
     from zoo.discovery import screen_config
     from zoo.discovery.screen_folder import ScreenFolder
     from zoo.errors import ZooError
 
     if resume is not None and out is not None:
         raise ZooError("--resume goes on in its own folder: leave out --out")
-    if recipe is None and resume is None:
-        raise ZooError("say which recipe: zoo screen screen_total (zoo recipes lists them)")
+    require_recipe_or_resume("screen", "screen_total", recipe, resume)
     if resume is None:
         assert recipe is not None
         config = screen_config.read(recipe, overrides)
         path = new_folder(config.name, out, "screen")
-        with unless_refused(path):
+        with removed_if_refused(path):
             _screen_and_show(config, ScreenFolder(path))
         return
-    folder = ScreenFolder(resume)
-    if not folder.recipe.is_file():
-        raise ZooError(f"{resume} is no folder of a screening: it holds no screen.yaml")
-    if folder.summary.is_file():
+    folder = ScreenFolder.existing(resume)
+    if folder.finished:
         raise ZooError(f"{resume} is finished: {folder.table} holds what was chosen")
-    recipe, overrides = of_folder(recipe, overrides)
+    recipe, overrides = recipe_and_overrides(recipe, overrides)
     _screen_and_show(screen_config.read(recipe or str(folder.recipe), overrides), folder)
 
 
@@ -64,13 +68,8 @@ def _screen_and_show(config: Screen, folder: ScreenFolder) -> None:
         raise ZooError(f"workers.count={config.workers.count}: several models predict with workers.kind=ray only")
     chosen = f"the top {config.top} by {config.acquisition.name} for {config.objective.name}"
     click.echo(f"{config.name}: {chosen}; everything goes to {folder.path}")
-    try:
+    with stopped_by_ctrl_c(folder, f"zoo screen --resume {folder.path}"):
         found = screen(config, folder, click.echo)
-    except KeyboardInterrupt:
-        if not folder.recipe.is_file():
-            raise  # nothing has begun
-        click.echo(f"\nstopped; go on with: zoo screen --resume {folder.path}", err=True)
-        raise
     _show(found, config, folder)
 
 

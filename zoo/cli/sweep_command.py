@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from zoo.cli import report
+from zoo.cli.long_work import send_and_show, stopped_by_ctrl_c
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.storage.run_folder import RunFolder, write_text
 from zoo.sweep import figure, table
@@ -29,7 +30,7 @@ def run_and_show(plan: Plan, folder: SweepFolder) -> None:
     with clear_disk_errors(folder.path):
         study = study_of(plan, folder)
         study.check()
-        with folder.alone():
+        with folder.locked():
             if not folder.recipe.is_file():
                 write_text(folder.recipe, plan.dump())
         axes = " × ".join(f"{len(axis.choices)} {axis.name}" for axis in plan.axes)
@@ -37,20 +38,14 @@ def run_and_show(plan: Plan, folder: SweepFolder) -> None:
         seeds = f"seed {plan.base.seeds[0]}" if len(plan.base.seeds) == 1 else f"{len(plan.base.seeds)} seeds each"
         click.echo(f"{plan.base.name}: {what}, {seeds}; everything goes to {folder.path}")
         click.echo(f"another process joins in with: zoo run --resume {folder.path}")
-        try:
-            study.run(CellTrainer(plan, folder), lambda: write_results(study), click.echo)
-        except KeyboardInterrupt:
-            write_results(study)
-            click.echo(f"\nstopped; go on with: zoo run --resume {folder.path}", err=True)
-            raise
+        with stopped_by_ctrl_c(folder, f"zoo run --resume {folder.path}"):
+            try:
+                study.run(CellTrainer(plan, folder), lambda: write_results(study), click.echo)
+            except KeyboardInterrupt:
+                write_results(study)
+                raise
     _show(study, time.monotonic() - begin)
-    if plan.base.tracking.enabled:
-        from zoo.sweep.track_sweep import send_sweep
-
-        try:
-            click.echo(f"mlflow    {send_sweep(plan, folder).line}")
-        except ZooError as error:
-            raise ZooError(f"{error}; nothing is lost, send it later: zoo track {folder.path}") from error
+    send_and_show(folder, plan.base.tracking)
 
 
 class CellTrainer:
@@ -63,7 +58,7 @@ class CellTrainer:
             from zoo.sweep.track_sweep import open_parent
 
             try:
-                self._parent = open_parent(plan, folder)
+                self._parent = open_parent(plan.base.name, folder, plan.base.tracking).parent
             except ZooError as error:
                 click.echo(f"warning: {error}; the sweep goes on, its results stay in {folder.path}", err=True)
 
@@ -81,7 +76,7 @@ class CellTrainer:
 def write_results(study: Study) -> None:
     """Write tables and figure of the cells that are done."""
     plan, folder = study.plan, study.folder
-    with folder.alone():  # read under the lock, too: else the slower of two processes leaves the other's last cell out
+    with folder.locked():  # read under the lock, too: else the slower of two processes leaves the other's last cell out
         results = table.outcomes(study.cells(), folder, plan.sweep.compare)
         if not any(result.content for result in results):
             return

@@ -25,13 +25,14 @@ from zoo.discovery.known_crystals import KnownOrChosen, identity_of
 from zoo.discovery.molecular import is_molecular
 from zoo.discovery.rows import Row, table_of
 from zoo.discovery.scoring import Judged, Rejected, Scoring
-from zoo.discovery.screen_config import Screen
+from zoo.discovery.screen_config import Screen, parse
 from zoo.discovery.screen_folder import ScreenFolder
 from zoo.discovery.top_k import Best, Member
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.runtime.timing import Stopwatch
 from zoo.storage.cache import content_key
 from zoo.storage.weights import sha256_of
+from zoo.workflows.provenance import begin
 
 Echo = Callable[[str], None]
 
@@ -64,16 +65,16 @@ def screen(config: Screen, folder: ScreenFolder, echo: Echo, taken: KnownOrChose
     assert predictor.folder is not None
     with clear_disk_errors(folder.path), folder.alone():
         facts = {"model": fingerprint(predictor.folder), "best so far": judge.best}
-        folder.begin(
-            config, facts | ({} if taken is None else {"set of known crystals": content_key(sorted(taken.keys))})
-        )
-        begin = time.perf_counter()
+        if taken is not None:
+            facts["set of known crystals"] = content_key(sorted(taken.keys))
+        begin(folder, config, parse, facts)
+        started = time.perf_counter()
         walk = Walk(config, folder, judge, source, taken or KnownOrChosen())
         done = walk.go_on()
         speed = {
             "candidates": done,
             "predicted": walk.predicted,
-            "seconds": time.perf_counter() - begin,
+            "seconds": time.perf_counter() - started,
             "of_which": dict(walk.watch.seconds),
         }
         threshold = None if predictor.reference is None else predictor.reference.threshold

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import Field, FiniteFloat, NonNegativeFloat, PositiveInt, field_validator, model_validator
@@ -101,7 +101,13 @@ class Workers(Section):
 
 
 class Search(Section):
-    """Settings that screening and discovery share: candidates, filters, and how to choose."""
+    """Settings that screening and discovery share: candidates, filters, and how to choose.
+
+    Attributes:
+        MAY_CHANGE: keys that may be others when the work is resumed.
+    """
+
+    MAY_CHANGE: ClassVar[tuple[str, ...]] = ("description", "device", "chunk", "workers")
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Name of the folder."""
@@ -134,6 +140,11 @@ class Search(Section):
         """Every key with its value, ready for JSON."""
         return self.model_dump(mode="json")
 
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The keys that must be the same when the work is resumed, with their values."""
+        return {key: value for key, value in self.content.items() if key not in self.MAY_CHANGE}
+
     def dump(self) -> str:
         """The resolved recipe as YAML."""
         return yaml.safe_dump(self.content, sort_keys=False, allow_unicode=True)
@@ -142,6 +153,7 @@ class Search(Section):
 class Screen(Search):
     """All that fixes a screening."""
 
+    MAY_CHANGE = (*Search.MAY_CHANGE, "model")  # which is known by its fingerprint
     model: str
     """A run folder, a registered model (its champion), or an MLflow URI; some acquisitions need an ensemble."""
     best: FiniteFloat | None = None

@@ -68,7 +68,7 @@ def conclude(
     folder.figures.mkdir(exist_ok=True)
     screen_figures.histogram(config, folder, summary["predicted"], best.indices)
     screen_figures.merit(folder, target, summary["predicted"], best.indices)
-    write_json(folder.summary, summary)
+    write_json(folder.result, summary)
     return {**summary, "top": shown}
 
 
@@ -82,7 +82,7 @@ def facts_of_chosen(config: Screen, folder: ScreenFolder, target: TensorTarget) 
 
     `key`, `formula`, `structure` (JSON), `properties`, `mean`, `std`, `score`, `predicted` (the tensor), `novel`.
     """
-    columns, threshold = component_columns(target), read_json(folder.summary).get("novelty_threshold")
+    columns, threshold = component_columns(target), read_json(folder.result).get("novelty_threshold")
     return [
         {name: row[name] for name in ("key", "formula", "structure", "mean", "std", "score")}
         | {

@@ -6,16 +6,15 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import ZooError
+from zoo.storage.work_folder import WorkFolder
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunFolder(WorkFolder):
     """Paths of the files in a run folder.
 
     recipe.yaml         the resolved recipe
@@ -28,66 +27,10 @@ class RunFolder:
     mlflow.json         where the run was sent
     """
 
-    path: Path
-
-    @classmethod
-    def new(cls, name: str, parent: Path = Path("runs")) -> RunFolder:
-        """Create a new folder under `parent`, named by recipe and time."""
-        stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-        for number in count():
-            path = parent / (f"{stem}-{number}" if number else stem)
-            try:
-                path.mkdir(parents=True)
-            except FileExistsError:  # another run began within the same second
-                continue
-            return cls(path)
-        raise AssertionError("count() does not end")
-
-    @classmethod
-    def existing(cls, path: Path) -> RunFolder:
-        """Return the folder of an earlier run.
-
-        Raises:
-            ZooError: the path is not a run folder.
-        """
-        if not (path / "recipe.yaml").is_file():
-            raise ZooError(f"{path} is no run folder: it holds no recipe.yaml")
-        return cls(path)
-
-    @property
-    def provenance(self) -> Path:
-        """Provenance of the run: versions of code and data."""
-        return self.path / "run.json"
-
-    @property
-    def recipe(self) -> Path:
-        """Resolved recipe."""
-        return self.path / "recipe.yaml"
-
     @property
     def model(self) -> Path:
         """Folder of the trained model."""
         return self.path / "model"
-
-    @property
-    def figures(self) -> Path:
-        """Folder of the figures."""
-        return self.path / "figures"
-
-    @property
-    def metrics(self) -> Path:
-        """Result of the run, which is written last."""
-        return self.path / "metrics.json"
-
-    @property
-    def tracked(self) -> Path:
-        """Location of the run in MLflow."""
-        return self.path / "mlflow.json"
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run is finished."""
-        return self.metrics.is_file()
 
     def seed(self, seed: int) -> SeedFolder:
         """Return the folder of a seed."""

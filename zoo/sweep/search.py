@@ -56,7 +56,7 @@ class Search(Study):
         }
         self.space = {key: self._distribution(key, at) for key, at in self.settings.search.items()}
         self.check()
-        with folder.alone():
+        with folder.locked():
             self.owner = self._owner()
             self.study = open_study(self.settings.study or plan.base.name, folder, self.settings.storage)
             self._refuse_another_question()

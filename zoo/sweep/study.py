@@ -122,13 +122,13 @@ class Study(ABC):
         Raises:
             ZooError: a cell's folder was begun with another recipe.
         """
-        with self.folder.alone():
+        with self.folder.locked():
             self.start()
         for slug, reason in self.blocked.items():
             echo(f"cannot    {slug}: {reason}")
         while True:
             with ExitStack() as claims:
-                with self.folder.alone():
+                with self.folder.locked():
                     claimed = self.next(claims)
                 if claimed is None:
                     break
@@ -160,7 +160,7 @@ class Study(ABC):
         try:
             echo(self.title(cell))
             if place.run.finished:  # its process was killed before it could tell the study
-                metrics: dict[str, Any] | None = read_json(place.run.metrics)
+                metrics: dict[str, Any] | None = read_json(place.run.result)
             else:
                 metrics = train(cell, place.run, EpochTimer(place))
         except Exception as error:  # hours of work on other cells must not be lost with this one
@@ -242,7 +242,7 @@ class Grid(Study):
             if state in (TrialState.WAITING, TrialState.RUNNING) or (state == TrialState.COMPLETE and run.finished):
                 continue
             if run.finished:
-                value, params = objective(read_json(run.metrics)), _params(cell)
+                value, params = objective(read_json(run.result)), _params(cell)
                 trial = optuna.create_trial(
                     value=value, params=params, distributions=self.space, user_attrs={CELL: cell.slug}
                 )

@@ -15,11 +15,12 @@ from filelock import FileLock, Timeout
 
 from zoo.errors import ZooError
 from zoo.storage.run_folder import RunFolder, read_json, write_json
+from zoo.storage.work_folder import WorkFolder
 from zoo.sweep.cells import Cell, one_line
 
 
 @dataclass(frozen=True)
-class SweepFolder:
+class SweepFolder(WorkFolder):
     """Names of the files in a sweep's folder.
 
     sweep.yaml      the resolved recipe with its sweep section
@@ -32,12 +33,9 @@ class SweepFolder:
     mlflow.json     id of the sweep's own MLflow run, by tracking URI
     """
 
-    path: Path
-
-    @property
-    def recipe(self) -> Path:
-        """The resolved recipe with its sweep section."""
-        return self.path / "sweep.yaml"
+    # It has no result that is written last: failed cells can be tried again at any time.
+    KIND = "sweep"
+    RECIPE = "sweep.yaml"
 
     @property
     def journal(self) -> Path:
@@ -64,17 +62,12 @@ class SweepFolder:
         """The figure, PNG."""
         return self.path / "figure.png"
 
-    @property
-    def tracked(self) -> Path:
-        """JSON: tracking URI -> id of the sweep's MLflow run."""
-        return self.path / "mlflow.json"
-
     def cell(self, slug: str) -> CellFolder:
         """The folder of one cell."""
         return CellFolder(self.path / "cells" / slug)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Hold the lock of the files that all processes write. Nobody holds it for long."""
         self.path.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path / ".lock"):

@@ -77,7 +77,7 @@ def _outcome(cell: Cell, folder: SweepFolder) -> Outcome:
     if not place.run.finished:
         return Outcome(cell, place.run, None, (place.failure or {}).get("reason"), place.seconds)
     improving = tuple(still_improving(read_history(place.run.seed(seed))) for seed in cell.recipe.seeds)
-    return Outcome(cell, place.run, read_json(place.run.metrics), None, place.seconds, improving)
+    return Outcome(cell, place.run, read_json(place.run.result), None, place.seconds, improving)
 
 
 def still_improving(history: Sequence[Mapping[str, float]]) -> bool:

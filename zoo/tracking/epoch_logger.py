@@ -7,7 +7,7 @@ import click
 from zoo.config.recipe import Recipe, Tracking
 from zoo.errors import ZooError
 from zoo.storage.run_folder import RunFolder, read_history
-from zoo.tracking.session import EpochRow, Session
+from zoo.tracking.seed_runs import EpochRow, SeedRuns
 
 
 class EpochLogger:
@@ -19,9 +19,9 @@ class EpochLogger:
     def __init__(self, tracking: Tracking, config: Recipe, folder: RunFolder, parent: str | None = None) -> None:
         self._parent = parent
         self._tracking = tracking
-        self._made = config
+        self._config = config
         self._folder = folder
-        self._session: Session | None = None
+        self._runs: SeedRuns | None = None
         self._off = False
 
     def epoch(self, seed: int, row: EpochRow) -> None:
@@ -29,17 +29,17 @@ class EpochLogger:
         if self._off:
             return
         try:
-            if self._session is None:
-                self._session = Session(self._tracking, self._made, self._folder, self._parent)
-            self._session.log_epochs(seed, read_history(self._folder.seed(seed)))
+            if self._runs is None:
+                self._runs = SeedRuns(self._tracking, self._config, self._folder, self._parent)
+            self._runs.log_epochs(seed, read_history(self._folder.seed(seed)))
         except ZooError as error:
             self._off = True
             click.echo(f"warning: {error}; the training goes on, its results stay in the run folder", err=True)
 
     def stopped(self, status: str) -> None:
         """The run ended before its time: FAILED or KILLED. A resumption sets it running again."""
-        if self._session is not None and not self._off:
+        if self._runs is not None and not self._off:
             try:
-                self._session.set_status(status)
+                self._runs.set_status_of_all(status)
             except ZooError as error:
                 click.echo(f"warning: {error}", err=True)

@@ -21,17 +21,18 @@ from zoo.errors import ZooError
 from zoo.report import model_card
 from zoo.storage.run_folder import RunFolder, read_history, read_json
 from zoo.tracking import served_model
-from zoo.tracking.connect import CHALLENGER, CHAMPION, mlflow_errors, using, without_password
-from zoo.tracking.session import Session
+from zoo.tracking.connect import CHALLENGER, CHAMPION, mlflow_errors, using
+from zoo.tracking.seed_runs import SeedRuns
 
 
 @dataclass(frozen=True)
 class Sent:
-    """Place of a run in MLflow.
+    """Place of a work folder in MLflow.
 
     Attributes:
         uri: tracking URI.
-        run_id: of the parent run.
+        run_id: of the run of the whole.
+        below: what was sent below it, in words.
         model: name of the registered model, None where none was registered.
         version: of it.
         aliases: that the version has.
@@ -42,56 +43,55 @@ class Sent:
     model: str | None = None
     version: str | None = None
     aliases: Sequence[str] = ()
+    below: str = ""
 
     @property
     def line(self) -> str:
-        """For people."""
+        """The place in one line."""
+        below = f", {self.below} below it" if self.below else ""
         model = f", models:/{self.model}/{self.version} ({', '.join(self.aliases)})" if self.model else ""
-        return f"{self.uri}, run {self.run_id}{model}"
+        return f"{self.uri}, run {self.run_id}{below}{model}"
 
 
-def send(folder: RunFolder, tracking: Tracking | None = None, above: str | None = None) -> Sent:
-    """Send a finished run, as a child of the run `above` where one is given; what was sent before is not sent twice.
+def send(folder: RunFolder, tracking: Tracking, above: str | None = None) -> Sent:
+    """Send a finished run as `tracking` says, as a child of the run `above` where one is given.
 
     Raises:
         ZooError: the run is not finished, or MLflow cannot be reached.
     """
     config = recipe.read(str(folder.recipe))
-    tracking = tracking or config.tracking
     if not folder.finished:
         raise ZooError(f"{folder.path} is not finished; zoo run --resume {folder.path}")
-    session = Session(tracking, config, folder, above)
-    if "sent" not in session.state:
-        content = read_json(folder.metrics)
-        with mlflow_errors(session.uri):
+    runs = SeedRuns(tracking, config, folder, above)
+    if "sent" not in runs.state:
+        content = read_json(folder.result)
+        with mlflow_errors(runs.uri):
             for seed in config.seeds:
-                session.log_epochs(seed, read_history(folder.seed(seed)))
-                session.once(f"seed {seed}", lambda seed=seed: _send_seed(session, folder, seed))  # type: ignore[misc]
-            session.once("parent", lambda: _send_parent(session, folder, config, content))
-            sent = Sent(without_password(session.uri), session.parent)
+                runs.log_epochs(seed, read_history(folder.seed(seed)))
+                runs.once(f"seed {seed}", lambda seed=seed: _send_seed(runs, folder, seed))  # type: ignore[misc]
+            runs.once("parent", lambda: _send_parent(runs, folder, config, content))
+            sent = Sent(runs.shown_uri, runs.parent)
             if tracking.register_model:
-                sent = _register(session, folder, config, sent)
-        session.state["sent"] = dataclasses.asdict(sent)
-        session.set_status("FINISHED")
-        session.remember()
-    return Sent(**session.state["sent"])
+                sent = _register(runs, folder, config, sent)
+        runs.finish(dataclasses.asdict(sent))
+    return Sent(**runs.state["sent"])
 
 
-def _send_seed(session: Session, folder: RunFolder, seed: int) -> None:
+def _send_seed(runs: SeedRuns, folder: RunFolder, seed: int) -> None:
     place = folder.seed(seed)
     result = read_json(place.result)
-    run_id = session.seed_run(seed)
+    run_id = runs.seed_run(seed)
     # `val_mae_ten` is the name of the epochs' metric.
     names = {"val": "best_val", "test": "test"}
     final = {f"{names[part]}_{k}": v for part in names for k, v in result[part]["all"].items() if v is not None}
     params = {key: result[key] for key in ("seed", "split_seed", "n_train", "n_val", "n_test", "best_epoch", "epochs")}
-    session.log(run_id, params, final, {})
+    runs.log(run_id, params, final)
     for path in (place.history, place.split, place.predictions, place.result, place.last, place.best):
         if path.is_file():  # checkpoints may have been deleted to save space
-            session.client.log_artifact(run_id, str(path), place.path.name)
+            runs.client.log_artifact(run_id, str(path), place.path.name)
 
 
-def _send_parent(session: Session, folder: RunFolder, config: Recipe, content: dict[str, Any]) -> None:
+def _send_parent(runs: SeedRuns, folder: RunFolder, config: Recipe, content: dict[str, Any]) -> None:
     origin = read_json(folder.path / "run.json")
     params = flatten(config.model_dump(mode="json", exclude={"tracking", "description"}))
     final = {
@@ -108,11 +108,11 @@ def _send_parent(session: Session, folder: RunFolder, config: Recipe, content: d
     tags = {"zoo.version": origin["zoo"], "zoo.target": config.target} | (
         {"mlflow.source.git.commit": origin["git_commit"]} if origin["git_commit"] else {}
     )
-    session.log(session.parent, params, final, tags)
-    for path in (folder.recipe, folder.path / "run.json", folder.path / "data_report.json", folder.metrics):
-        session.client.log_artifact(session.parent, str(path))
-    session.client.log_artifacts(session.parent, str(folder.figures), "figures")
-    session.client.log_dict(session.parent, _error_table(content), "errors_per_crystal_system.json")
+    runs.log(runs.parent, params, final, tags)
+    for path in (folder.recipe, folder.path / "run.json", folder.path / "data_report.json", folder.result):
+        runs.client.log_artifact(runs.parent, str(path))
+    runs.client.log_artifacts(runs.parent, str(folder.figures), "figures")
+    runs.client.log_dict(runs.parent, _error_table(content), "errors_per_crystal_system.json")
 
 
 def _error_table(content: dict[str, Any]) -> dict[str, list[Any]]:
@@ -136,15 +136,15 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _register(session: Session, folder: RunFolder, config: Recipe, sent: Sent) -> Sent:
+def _register(runs: SeedRuns, folder: RunFolder, config: Recipe, sent: Sent) -> Sent:
     """Log the model from code, register it, and point the aliases at it."""
     name = config.registered_name
-    if "version" not in session.state:
+    if "version" not in runs.state:
         logger = logging.getLogger("mlflow")
         level = logger.level
         logger.setLevel(logging.ERROR)
         try:
-            with using(session.uri), mlflow.start_run(run_id=session.parent), redirect_stderr(io.StringIO()):
+            with using(runs.uri), mlflow.start_run(run_id=runs.parent), redirect_stderr(io.StringIO()):
                 info = mlflow.pyfunc.log_model(
                     name="model",
                     python_model=str(Path(served_model.__file__)),
@@ -155,21 +155,21 @@ def _register(session: Session, folder: RunFolder, config: Recipe, sent: Sent) -
                 )
         finally:
             logger.setLevel(level)
-        session.state["version"] = str(info.registered_model_version)
-        session.remember()
-    number = session.state["version"]
-    session.client.update_model_version(name, number, _describe(folder, config))
-    known = session.client.get_registered_model(name).aliases
+        runs.state["version"] = str(info.registered_model_version)
+        runs.remember()
+    number = runs.state["version"]
+    runs.client.update_model_version(name, number, _describe(folder, config))
+    known = runs.client.get_registered_model(name).aliases
     # The first version has nobody to be compared with; a later one has to win first (`zoo promote`).
     alias = CHAMPION if str(known.get(CHAMPION, number)) == number else CHALLENGER
-    session.client.set_registered_model_alias(name, alias, number)
+    runs.client.set_registered_model_alias(name, alias, number)
     return dataclasses.replace(sent, model=name, version=number, aliases=[alias])
 
 
 def _describe(folder: RunFolder, config: Recipe) -> str:
     """Describe a version in Markdown: its content, its errors, and where its card lies."""
     card = f"\n\nModel card: `artifacts/model/{model_card.NAME}` of the logged model."
-    short = model_card.in_short(config, read_json(folder.metrics))
+    short = model_card.in_short(config, read_json(folder.result))
     return short + (card if (folder.model / model_card.NAME).is_file() else "")
 
 

@@ -75,7 +75,7 @@ def finish(
     if calibration is not None:
         plots.calibration(content["calibration"]["test"], folder.figures / "calibration.png")
     model_card.write(folder, card, crystals, encoder, parts["test"].mean)
-    write_json(folder.metrics, content)
+    write_json(folder.result, content)
     return content
 
 

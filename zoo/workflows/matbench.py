@@ -45,7 +45,7 @@ from zoo.storage.run_folder import (
 from zoo.training.batches import Batches, Samples
 from zoo.training.precision import refuse_precision
 from zoo.training.trainer import EpochRow, Trainer, predict_all, seed_everything
-from zoo.workflows.train import only_one
+from zoo.workflows.provenance import record, record_resumption
 
 TASK = "matbench_dielectric"
 # Of a fold, and with mean and standard deviation of all; the last is that of predicting the mean.
@@ -217,15 +217,15 @@ def run(
         first = models.build(config.encoder, config.readout, DIELECTRIC["electronic"])
         device = choose_device(config.device)
         refuse_precision(config.training.precision, device)
-        with only_one(folder):
-            _same_as_before(folds, folder)
+        with folder.alone():
+            _same_as_before(config, folds, folder)
             ready = _Ready(config, folds, first, _samples(config, folds, first, device, echo), device)
             for number in range(len(folds.folds)):
                 _train_fold(ready, number, fold_folder(folder, number), on_epoch)
             return _finish(ready, folder)
 
 
-def _same_as_before(folds: Folds, folder: RunFolder) -> None:
+def _same_as_before(config: Recipe, folds: Folds, folder: RunFolder) -> None:
     """Remember which crystals and folds a folder is about; at a resumption, see that they are still the same.
 
     Raises:
@@ -234,10 +234,17 @@ def _same_as_before(folds: Folds, folder: RunFolder) -> None:
     crystals = folds.crystals
     key = content_key(folds.name, crystals.keys, crystals.indices, [[train, test] for train, test in folds.folds])
     if not folder.provenance.is_file():
-        write_json(folder.provenance, {"data": folds.name, "folds": key})
+        record(folder, config.plugins, data=folds.name, folds=key)
     elif read_json(folder.provenance)["folds"] != key:
         before = read_json(folder.provenance)["data"]
         raise ZooError(f"{folder.path} was begun with folds of {before}, these are others: choose another folder")
+    else:
+        record_resumption(folder, config.plugins)
+
+
+def of_index(row: EpochRow) -> EpochRow:
+    """Call the validation error of an epoch what it is: that of the refractive index."""
+    return {"val_mae_n" if name == "val_mae_ten" else name: value for name, value in row.items()}
 
 
 def fold_folder(folder: RunFolder, number: int) -> SeedFolder:
@@ -283,7 +290,7 @@ def _train_fold(
         return Batches(samples, part.tolist(), config.training, ready.device, seed if shuffled else None)
 
     def keep(row: EpochRow) -> None:
-        append_row(place.history, row)
+        append_row(place.history, of_index(row))
         if on_epoch is not None:
             on_epoch(number, row)
 
@@ -339,7 +346,7 @@ def _finish(ready: _Ready, folder: RunFolder) -> dict[str, Any]:
     if ready.folds.submit is not None:
         predictions = [np.array(list(_predicted(place)), dtype=np.float64) for place in places]
         content["submission"] = ready.folds.submit(predictions, ready.config, folder.path / "results.json.gz").name
-    write_json(folder.metrics, content)
+    write_json(folder.result, content)
     return content
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from zoo.config import recipe
 from zoo.config.recipe import Recipe
@@ -42,7 +41,7 @@ from zoo.training.batches import Batches, Samples
 from zoo.training.precision import refuse_precision
 from zoo.training.trainer import EpochRow, Trainer, predict_all, seed_everything
 from zoo.workflows import finish
-from zoo.workflows.provenance import provenance
+from zoo.workflows.provenance import record, record_resumption
 
 Echo = Callable[[str], None]
 
@@ -96,7 +95,7 @@ def run(config: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, 
         device = choose_device(config.device)
         refuse_precision(config.training.precision, device)
         neighbour_backends.choose(config.graph.backend)  # what is missing is said before any data are read
-        with only_one(folder):
+        with folder.alone() if is_first() else nullcontext():
             with first_goes_first():
                 refuse_another_recipe(config, folder)
                 if not folder.recipe.is_file():
@@ -112,25 +111,7 @@ def run(config: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, 
                 train_seed(prepared, first, seed, place, title, on_epoch)
             content = finish.finish(config, first, prepared.crystals, prepared.samples, folder) if is_first() else {}
             wait()
-            return content or read_json(folder.metrics)
-
-
-@contextmanager
-def only_one(folder: RunFolder) -> Iterator[None]:
-    """Keep two runs from training in one folder, which is made if it is not there.
-
-    Raises:
-        ZooError: another one does.
-    """
-    folder.path.mkdir(parents=True, exist_ok=True)
-    if not is_first():
-        yield
-        return
-    try:
-        with FileLock(folder.path / ".lock", blocking=False):
-            yield
-    except Timeout:
-        raise ZooError(f"another process is training in {folder.path}; choose another folder with --out") from None
+            return content or read_json(folder.result)
 
 
 def refuse_another_recipe(config: Recipe, folder: RunFolder) -> None:
@@ -161,18 +142,14 @@ def remember(prepared: Prepared, folder: RunFolder) -> None:
     samples = prepared.samples
     data = content_key(samples.graphs.key, samples.graphs.keys, samples.tensors.numpy())
     if not folder.provenance.is_file():
-        write_json(folder.provenance, {**provenance(prepared.recipe.plugins), "data": data, "resumed": []})
+        record(folder, prepared.recipe.plugins, data=data)
         return
-    origin = read_json(folder.provenance)
-    if origin["data"] != data:
+    if read_json(folder.provenance)["data"] != data:
         raise ZooError(
             f"the data have changed since {folder.path} was begun; start anew in another folder, or bring them back"
         )
-    if not is_first():
-        return
-    now = provenance(prepared.recipe.plugins)
-    origin["resumed"].append({key: now[key] for key in ("zoo", "git_commit", "command", "started")})
-    write_json(folder.provenance, origin)
+    if is_first():
+        record_resumption(folder, prepared.recipe.plugins)
 
 
 def usable(config: Recipe) -> pipeline.Prepared:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, PositiveInt, model_validator
 
-from zoo.config import recipe
+from zoo.config import plugins, recipe
 from zoo.config.recipe import Plugin, Recipe, Section, Tracking
 from zoo.discovery.screen_config import Search
 
@@ -38,6 +38,7 @@ class Start(Section):
 class Discovery(Search):
     """All that fixes a discovery."""
 
+    MAY_CHANGE = (*Search.MAY_CHANGE, "rounds", "tracking", "candidates")
     model: Models
     start: Start = Start()
     oracle: Plugin
@@ -64,6 +65,13 @@ class Discovery(Search):
         if self.tracking.uri is not None and "@" in self.tracking.uri:
             content["tracking"]["uri"] = None
         return content
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The keys that must be the same when the work is resumed, without settings that the oracle says may change."""
+        fixed = super().fixed
+        free = plugins.load("oracle", self.oracle.name).may_change
+        return fixed | {"oracle": {key: value for key, value in fixed["oracle"].items() if key not in free}}
 
     def training(self) -> Recipe:
         """The recipe of the models, on the dataset as a whole.

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock, Timeout
-
-from zoo.config import plugins
-from zoo.discovery.rounds.discovery_config import Discovery, parse
 from zoo.discovery.screen_folder import ScreenFolder
-from zoo.errors import ZooError
-from zoo.storage.run_folder import RunFolder, read_json, write_json, write_text
-from zoo.workflows.provenance import provenance
-
-# What may change before a discovery goes on.
-_FREE = ("description", "device", "chunk", "workers", "rounds", "tracking", "candidates")
+from zoo.storage.run_folder import RunFolder
+from zoo.storage.work_folder import WorkFolder
 
 
 @dataclass(frozen=True)
@@ -62,7 +51,7 @@ class RoundFolder:
 
 
 @dataclass(frozen=True)
-class DiscoveryFolder:
+class DiscoveryFolder(WorkFolder):
     """Names of what is in the folder of a discovery.
 
     discover.yaml   the resolved recipe
@@ -78,17 +67,9 @@ class DiscoveryFolder:
     mlflow.json     where the discovery was sent
     """
 
-    path: Path
-
-    @property
-    def recipe(self) -> Path:
-        """The resolved recipe."""
-        return self.path / "discover.yaml"
-
-    @property
-    def provenance(self) -> Path:
-        """With which code it was begun, and gone on with."""
-        return self.path / "run.json"
+    KIND = "discovery"
+    RECIPE = "discover.yaml"
+    RESULT = "summary.json"
 
     @property
     def training(self) -> Path:
@@ -115,21 +96,6 @@ class DiscoveryFolder:
         """All rounds."""
         return self.path / "rounds.csv"
 
-    @property
-    def figures(self) -> Path:
-        """The pictures."""
-        return self.path / "figures"
-
-    @property
-    def summary(self) -> Path:
-        """Written last."""
-        return self.path / "summary.json"
-
-    @property
-    def tracked(self) -> Path:
-        """Runs of the discovery in MLflow."""
-        return self.path / "mlflow.json"
-
     def round(self, number: int) -> RoundFolder:
         """One of them, from 1."""
         return RoundFolder(number, self.path / f"round_{number}")
@@ -147,61 +113,3 @@ class DiscoveryFolder:
         """The models that know all results, where they have been trained."""
         model = self.round(len(self.finished_rounds) + 1).model
         return model if model.finished else None
-
-    @classmethod
-    def existing(cls, path: Path) -> DiscoveryFolder:
-        """The folder of an earlier discovery.
-
-        Raises:
-            ZooError: it is none.
-        """
-        folder = cls(path)
-        if not folder.recipe.is_file():
-            raise ZooError(f"{path} is no folder of a discovery: it holds no discover.yaml")
-        return folder
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep two from writing in one folder, which is made if it is not there.
-
-        Raises:
-            ZooError: another one does.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.path / ".lock", blocking=False):
-                yield
-        except Timeout:
-            raise ZooError(f"another process is at work in {self.path}; choose another folder with --out") from None
-
-    def begin(self, config: Discovery) -> None:
-        """Write down what it is begun with, or see that it goes on with the same.
-
-        Raises:
-            ZooError: something is not the same.
-        """
-        if not self.provenance.is_file():
-            write_text(self.recipe, config.dump())
-            write_json(self.provenance, {**provenance(config.plugins), "recipe": config.content, "resumed": []})
-            return
-        begun = read_json(self.provenance)
-        before = parse(begun["recipe"], str(self.provenance)).content
-        changed = [
-            key for key, value in _fixed(config.content).items() if key not in _FREE and value != _fixed(before)[key]
-        ]
-        if changed:
-            raise ZooError(
-                f"{self.path} was begun with another recipe ({', '.join(changed)} differ): go on with that one, or "
-                "choose another folder with --out"
-            )
-        write_text(self.recipe, config.dump())  # what may change has perhaps changed
-        now = provenance(config.plugins)
-        begun["resumed"].append({key: now[key] for key in ("zoo", "git_commit", "command", "started")})
-        write_json(self.provenance, begun)
-
-
-def _fixed(content: dict[str, Any]) -> dict[str, Any]:
-    """Less what only says how the oracle works."""
-    oracle = content["oracle"]
-    free = plugins.load("oracle", oracle["name"]).may_change
-    return content | {"oracle": {key: value for key, value in oracle.items() if key not in free}}

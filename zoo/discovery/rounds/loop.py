@@ -26,7 +26,7 @@ from zoo.discovery.known_crystals import KnownOrChosen, identity_of
 from zoo.discovery.rounds import evaluated_candidates as of_asked
 from zoo.discovery.rounds import round_results
 from zoo.discovery.rounds.calculations import Ask, calculations_of, give_up, oracle_of, write_results
-from zoo.discovery.rounds.discovery_config import Discovery
+from zoo.discovery.rounds.discovery_config import Discovery, parse
 from zoo.discovery.rounds.discovery_folder import DiscoveryFolder, RoundFolder
 from zoo.discovery.rounds.start import Known, known_at_start, recipe_after, refuse_other_target, refuse_unfit
 from zoo.discovery.rounds.warm_start import take_over
@@ -36,6 +36,7 @@ from zoo.discovery.workers import each
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.storage.run_folder import RunFolder, read_json, write_json, write_text
 from zoo.workflows import train as runs
+from zoo.workflows.provenance import begin
 
 Echo = Callable[[str], None]
 Train = Callable[[Recipe, RunFolder], dict[str, Any]]
@@ -122,7 +123,7 @@ class Loop:
         """
         self.check()
         with clear_disk_errors(self.folder.path), self.folder.alone():
-            self.folder.begin(self.config)
+            begin(self.folder, self.config, parse, {})
             if not self.folder.training.is_file():
                 write_text(self.folder.training, recipe.dump(self.training))
             self._refuse_without_best()
@@ -152,7 +153,7 @@ class Loop:
 
     def _go_on(self, after: Callable[[], None], giving_up: bool) -> dict[str, Any]:
         folder, known = self.folder, self.known
-        folder.summary.unlink(missing_ok=True)  # of fewer rounds
+        folder.result.unlink(missing_ok=True)  # of fewer rounds
         self.echo(f"known     {known.usable:,} crystals with '{self.target.name}'{self._best_words(known.best)}")
         rounds: list[RoundFolder] = folder.finished_rounds
         if rounds:  # it may have been stopped before these were written

@@ -76,7 +76,7 @@ def _row(place: RoundFolder, asked: Sequence[EvaluatedCandidate], known: Known) 
     means = np.array([one.mean for one in here])
     so_far = [one.value for one in asked if one.round <= place.number and not np.isnan(one.value)]
     best = max((v for v in [known.best, *so_far] if v is not None), default=None)
-    metrics = read_json(place.model.metrics)
+    metrics = read_json(place.model.result)
     ended = ~np.isnan(values)
     return {
         "round": place.number,
@@ -130,5 +130,5 @@ def conclude(
             {"key": one.key, "formula": one.formula, "value": one.value, "round": one.round} for one in _best(asked)
         ],
     }
-    write_json(folder.summary, content)
+    write_json(folder.result, content)
     return content

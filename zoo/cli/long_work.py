@@ -1,0 +1,121 @@
+"""Parts that the commands of long work share: its folder, its stop and resumption, and sending it to MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:  # MLflow takes a second to import
+    from zoo.config.recipe import Tracking
+    from zoo.storage.work_folder import WorkFolder
+    from zoo.tracking.send import Sent
+
+
+def require_recipe_or_resume(command: str, example: str, recipe: str | None, resume: Path | None) -> None:
+    """Check that a recipe is named where nothing is resumed.
+
+    Raises:
+        ZooError: it is not.
+    """
+    if recipe is None and resume is None:
+        raise ZooError(f"say which recipe: zoo {command} {example} (zoo recipes lists them)")
+
+
+def new_folder(name: str, out: Path | None, command: str) -> Path:
+    """Return `out` or, if it is None, a new folder under runs/.
+
+    Raises:
+        ZooError: `out` is not empty.
+    """
+    from zoo.storage.work_folder import WorkFolder
+
+    if out is None:
+        return WorkFolder.new(name).path
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ZooError(f"{out} is not empty; choose another folder, or go on with it: zoo {command} --resume {out}")
+    return out
+
+
+def recipe_and_overrides(recipe: str | None, overrides: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """Separate the arguments of a resumption: one with `=` in place of the recipe is an override."""
+    return (None, (recipe, *overrides)) if recipe is not None and "=" in recipe else (recipe, overrides)
+
+
+@contextmanager
+def removed_if_refused(path: Path) -> Iterator[None]:
+    """Remove the new folder again if the recipe is refused before anything is written into it."""
+    try:
+        yield
+    except ZooError:
+        with suppress(OSError):  # there is something in it
+            path.rmdir()
+        raise
+
+
+@contextmanager
+def stopped_by_ctrl_c(folder: WorkFolder, again: str) -> Iterator[None]:
+    """Say at Ctrl-C by which command the work goes on, where it has begun."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if folder.recipe.is_file():
+            click.echo(f"\nstopped; go on with: {again}", err=True)
+        raise
+
+
+def send_and_show(folder: WorkFolder, tracking: Tracking) -> None:
+    """Send finished work to MLflow, where the recipe does not forbid it, and print the place.
+
+    Raises:
+        ZooError: MLflow cannot be reached: nothing is lost, and how to send it later.
+    """
+    if not tracking.enabled:
+        return
+    try:
+        sent = sender_of(folder.path)[1](tracking)
+    except ZooError as error:
+        raise ZooError(f"{error}; nothing is lost, send it later: zoo track {folder.path}") from error
+    click.echo(f"mlflow    {sent.line}")
+
+
+def was_sent(folder: WorkFolder, tracking: Tracking) -> bool:
+    """Whether all of finished work is in MLflow."""
+    from zoo.storage.run_folder import read_json
+    from zoo.tracking.connect import tracking_uri, without_password
+
+    servers = read_json(folder.tracked) if folder.tracked.is_file() else {}
+    return "sent" in servers.get(without_password(tracking_uri(tracking.uri)), {})
+
+
+def sender_of(path: Path) -> tuple[WorkFolder, Callable[[Tracking], Sent]]:
+    """Return a work folder, by its kind, and what sends it to MLflow.
+
+    Raises:
+        ZooError: nothing is sent of such a folder.
+    """
+    from zoo.discovery.rounds.discovery_folder import DiscoveryFolder
+    from zoo.storage.run_folder import RunFolder
+    from zoo.sweep.sweep_folder import SweepFolder
+
+    if (path / SweepFolder.RECIPE).is_file():
+        from zoo.sweep.track_sweep import send_sweep
+
+        sweep = SweepFolder(path)
+        return sweep, partial(send_sweep, sweep)
+    if (path / DiscoveryFolder.RECIPE).is_file():
+        from zoo.discovery.rounds.track_discovery import send_discovery
+
+        discovery = DiscoveryFolder(path)
+        return discovery, partial(send_discovery, discovery)
+    from zoo.tracking.send import send
+    from zoo.workflows.track_matbench import is_matbench, send_folds
+
+    run = RunFolder.existing(path)
+    return run, partial(send_folds if is_matbench(run) else send, run)
