@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from cli import refused, zoo
+from cli import accept, refused, zoo
 from e3nn import o3
 from pymatgen.core import Lattice, Structure
 from safetensors.torch import load_file, save_file
@@ -118,6 +118,7 @@ def test_of_an_ensemble_with_trained_encoders_the_first_speaks_and_it_is_said(fo
     card = json.loads((model / "model.json").read_text())
     card["members"] *= 2
     (model / "model.json").write_text(json.dumps(card))
+    accept(model / "model.json")
     other = load_file(model / "member_0.safetensors")
     save_file({name: value + 1 for name, value in other.items()}, model / "member_1.safetensors")
     assert "2 members" in zoo_embed(folder, "run", "skew.vasp")

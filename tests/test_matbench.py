@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cli import refused, zoo
+from cli import accept, refused, zoo
 
 from zoo.data.petousis2017 import Petousis2017
 from zoo.errors import ZooError
@@ -129,6 +129,7 @@ def test_a_stopped_one_is_gone_on_with(done: Path) -> None:
     origin = read_json(run / "run.json")
     assert origin["data"] == "petousis2017"
     (run / "run.json").write_text(json.dumps(origin | {"folds": "of other crystals"}))
+    accept(run / "run.json")
     refused(zoo("matbench", "best_electronic", *arguments, cwd=done), "begun with folds of petousis2017", "others")
     (run / "run.json").write_text(json.dumps(origin))
     other = (*QUICK, "data.limit=61", "--data", "petousis2017", "--out", "run")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli import accept
 
 from zoo.data.structures import structure_from_dict
 from zoo.errors import ZooError
@@ -33,10 +34,38 @@ def test_the_present_format_is_among_them() -> None:
 
 
 def damaged(tmp_path: Path, change) -> Path:
+    """A model folder with a change that its checksums do not speak of."""
     copy = tmp_path / "model"
     shutil.copytree(FORMATS[-1], copy)
+    (copy / "checksums.json").unlink()
     change(copy)
     return copy
+
+
+@pytest.mark.parametrize(
+    "name", ["model.json", "member_0.safetensors", "member_1.safetensors", "reference.json", "reference.safetensors"]
+)
+@pytest.mark.parametrize("kind", ["flipped", "cut", "empty"])
+def test_a_file_that_is_not_what_was_written_is_refused(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / "model" / name
+    shutil.copytree(FORMATS[-1], path.parent)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes({"flipped": content, "cut": content[: len(content) // 2], "empty": b""}[kind])
+    with pytest.raises(ZooError, match=rf"{name} is damaged.*checksums.json"):
+        Predictor.load(path.parent)
+    accept(path)  # as the line says: what is wrong is then whatever its reader finds
+    if kind != "flipped":
+        with pytest.raises(ZooError, match=name):
+            Predictor.load(path.parent)
+
+
+def test_an_older_model_is_said_to_have_no_checksums(caplog: pytest.LogCaptureFixture) -> None:
+    Predictor.load(FORMATS[2])
+    assert "no checksums" in caplog.text
+    caplog.clear()
+    Predictor.load(FORMATS[3])
+    assert "no checksums" not in caplog.text
 
 
 def edit(**values):

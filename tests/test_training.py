@@ -7,6 +7,7 @@ import contextlib
 import numpy as np
 import pytest
 import torch
+from cli import accept
 
 from zoo.config import recipe
 from zoo.config.recipe import Recipe
@@ -56,6 +57,7 @@ def test_a_folder_goes_on_with_its_own_recipe_only(small: dict, tmp_path) -> Non
     begun = RunFolder(tmp_path / "run").recipe
     lines = [line for line in begun.read_text().splitlines() if "weight_average:" not in line]
     begun.write_text("\n".join(lines))
+    accept(begun)
     train({**small, "tracking": {"enabled": False, "experiment": "other"}}, tmp_path / "run")
     assert RunFolder(tmp_path / "run").finished
 

@@ -24,6 +24,7 @@ from pydantic import (
 from zoo.config.dataset_settings import Cleaning, FrameCheck, Splitting
 from zoo.errors import ZooError, did_you_mean, explain_validation
 from zoo.graphs import neighbour_backends
+from zoo.storage import checksums
 
 PLUGIN_SECTIONS = ("dataset", "encoder", "readout")
 PLUGIN_KINDS = (*PLUGIN_SECTIONS, "objective", "acquisition", "oracle")
@@ -271,9 +272,10 @@ def read_content(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[di
         ZooError: no such recipe, no YAML.
     """
     path = find(name_or_path)
+    checksums.verify(path)  # that of a run folder has one
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ZooError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ZooError(f"{path} is no recipe: it must be a mapping of keys to values")

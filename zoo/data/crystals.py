@@ -25,7 +25,7 @@ from zoo.errors import ZooError
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.elements import symbols
 from zoo.graphs.store import offsets
-from zoo.storage.cache import ArrayWriter, building, cache_root, content_key, open_array
+from zoo.storage.cache import ArrayWriter, MappedArray, building, cache_root, content_key, open_array
 
 FORMAT = 1  # of the files: count up when they change, or what is written into them
 CHUNK = 256  # crystals in memory while writing
@@ -72,7 +72,7 @@ class CrystalStore(Sequence[Crystal]):
     keys: list[str]
     formulas: list[str]
     facts: np.ndarray
-    files: Mapping[str, np.ndarray]
+    files: Mapping[str, MappedArray]
     row: np.ndarray
     atom: np.ndarray
 

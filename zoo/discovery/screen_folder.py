@@ -64,7 +64,7 @@ class ScreenFolder(WorkFolder):
         path.parent.mkdir(exist_ok=True)
         partial = path.with_name(f"{path.name}.partial")
         with partial.open("wb") as file:
-            parquet.write_table(table, file, compression="zstd")
+            parquet.write_table(table, file, compression="zstd", write_page_checksum=True)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -81,6 +81,6 @@ class ScreenFolder(WorkFolder):
         for path in self.parts():
             try:
                 with path.open("rb") as file:
-                    yield parquet.read_table(file, columns=list(columns))
+                    yield parquet.read_table(file, columns=list(columns), page_checksum_verification=True)
             except (pa.ArrowException, OSError) as error:
                 raise ZooError(f"{path} is damaged ({error}): delete it and those after it, then go on") from None

@@ -196,6 +196,7 @@ class FeaturesFile:
                 self._files[name],
                 table.schema.with_metadata({"zoo": self._metadata}),
                 compression="zstd",
+                write_page_checksum=True,
                 use_dictionary=[key for key in plain if isinstance(columns[key], list)],
                 write_statistics=plain,
             )

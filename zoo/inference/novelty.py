@@ -26,6 +26,7 @@ from zoo.contract.features import Features
 from zoo.contract.plugin import Encoder
 from zoo.errors import ZooError
 from zoo.graphs.graph import collate, size_sorted
+from zoo.storage import checksums
 from zoo.storage.cache import give_back
 from zoo.training.batches import Samples
 
@@ -145,6 +146,7 @@ class Novelty:
         numbers = {name: torch.from_numpy(np.ascontiguousarray(array, "<f4")) for name, array in arrays.items()}
         (folder / _ARRAYS).write_bytes(save(numbers))
         (folder / _NAMES).write_text(json.dumps(list(self.names), ensure_ascii=False) + "\n", encoding="utf-8")
+        checksums.seal(folder, [_ARRAYS, _NAMES])
 
     @classmethod
     def load(cls, folder: Path) -> Novelty:
@@ -156,9 +158,13 @@ class Novelty:
         for name in (_ARRAYS, _NAMES):
             if not (folder / name).is_file():
                 raise ZooError(f"{folder / name} is missing: bring it back, or train the model again")
+            checksums.verify(folder / name)
+        try:
+            names = json.loads((folder / _NAMES).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ZooError(f"{folder / _NAMES} is damaged: {error}") from None
         try:
             arrays = {name: tensor.numpy() for name, tensor in load_file(folder / _ARRAYS).items()}
-            names = json.loads((folder / _NAMES).read_text(encoding="utf-8"))
             found = cls(
                 names, arrays.get("tensors"), arrays["descriptors"], arrays["scale"], float(arrays["threshold"][0])
             )

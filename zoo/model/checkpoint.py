@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +27,17 @@ from zoo.errors import ZooError
 from zoo.evaluation.calibration import Calibration
 from zoo.model import tensor_model
 from zoo.model.tensor_model import TensorModel
+from zoo.storage import checksums
 
-FORMAT_VERSION = 3
+logger = logging.getLogger(__name__)
+
+CARD = "model.json"
+
+FORMAT_VERSION = 4
 """Version of the format that `save` writes.
 
 2: encoder.trainable and encoder.learning_rate in the recipe, per_atom targets. 3: calibration; the training crystals
-(`zoo.inference.novelty`) and predictions.csv beside the weights."""
+(`zoo.inference.novelty`) and predictions.csv beside the weights. 4: checksums.json (`zoo.storage.checksums`)."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,8 @@ def save(folder: Path, card: Card, weights: Sequence[Mapping[str, Tensor]]) -> N
         "metrics": dict(card.metrics),
         "calibration": None if card.calibration is None else card.calibration.as_dict(),
     }
-    (folder / "model.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (folder / CARD).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    checksums.seal(folder, [CARD, *map(_weights, range(len(weights)))])
 
 
 def read_card(folder: Path) -> Card:
@@ -106,12 +113,13 @@ def read_card(folder: Path) -> Card:
     Raises:
         ZooError: there is none, or a newer version of the zoo wrote it.
     """
-    path = folder / "model.json"
+    path = folder / CARD
+    if not path.is_file():
+        raise ZooError(f"{folder} holds no model: there is no {CARD}")
+    checksums.verify(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ZooError(f"{folder} holds no model: there is no model.json") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ZooError(f"{path} is no valid JSON") from None
     version = content.get("format_version") if isinstance(content, dict) else None
     if not isinstance(version, int):
@@ -148,6 +156,8 @@ def load(folder: Path) -> tuple[Card, list[TensorModel]]:
             weights are not those that the model was trained with.
     """
     card = read_card(folder)
+    if not (folder / checksums.NAME).is_file():
+        logger.warning("%s has no checksums: damage of its files would not be seen", folder)
     config = card.recipe
     for kind in ("encoder", "readout"):
         if config.plugins[kind] not in plugins.available(kind):
@@ -172,6 +182,7 @@ def load(folder: Path) -> tuple[Card, list[TensorModel]]:
 
 
 def _restore(member: TensorModel, path: Path) -> None:
+    checksums.verify(path)
     try:
         member.learned().load_state_dict(load_file(path), strict=True)
     except FileNotFoundError:

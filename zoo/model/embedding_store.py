@@ -190,15 +190,20 @@ def _compute(
         files = {name: ArrayWriter(folder / f"{name}.npy", dtype, (irreps.dim,)) for name, (irreps, _) in parts.items()}
         for file in files.values():
             stack.callback(file.close)
-        # The files are their own journal: whole are the first crystals whose rows are all there.
+        # The files are their own journal: whole are the first crystals whose rows are all there. A batch of which some
+        # are missing is computed again as a whole: among other crystals the last digits would be others.
         ends = {name: offsets(counts) for name, (_, counts) in parts.items()}
-        done = min(int(np.searchsorted(ends[name], files[name].rows, side="right")) - 1 for name in files)
+        whole = min(int(np.searchsorted(ends[name], files[name].rows, side="right")) - 1 for name in files)
+        pieces = _batches(order, graphs.n_edges, edges_per_batch)
+        last = np.cumsum([len(piece) for piece in pieces])
+        pieces = pieces[int(np.searchsorted(last, whole, side="right")) :]
+        done = len(order) - sum(map(len, pieces))
         for name, file in files.items():
             file.truncate(int(ends[name][done]))
         bar = stack.enter_context(
             tqdm(total=len(order), initial=done, desc="embeddings", unit=" crystals", disable=None)
         )
-        for piece in _batches(order[done:], graphs.n_edges, edges_per_batch):
+        for piece in pieces:
             batch = collate([graphs[i] for i in piece]).to(device)
             # no_grad, not inference_mode: tensors that a library caches on first use would be lost to training.
             with torch.no_grad():

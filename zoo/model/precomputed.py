@@ -16,7 +16,7 @@ from zoo.contract.features import Embedding, Rows
 from zoo.contract.plugin import Readout
 from zoo.errors import clear_disk_errors
 from zoo.graphs.store import offsets
-from zoo.storage.cache import ArrayWriter, cache_root, give_back, open_array
+from zoo.storage.cache import ArrayWriter, MappedArray, cache_root, give_back, open_array
 
 Embed = Callable[[np.ndarray], tuple[Embedding, CrystalBatch]]
 
@@ -28,7 +28,7 @@ class Precomputed:
     of the readout, and making them anew takes no longer than a few steps of training.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, arrays: Mapping[str, MappedArray], counts: Mapping[str, np.ndarray]) -> None:
         """`arrays`: all rows, crystal after crystal; `counts`: (n,) rows of each crystal."""
         self._arrays = arrays
         self._counts = counts

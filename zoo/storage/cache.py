@@ -18,11 +18,17 @@ import numpy as np
 import platformdirs
 from filelock import FileLock, Timeout
 
-from zoo.errors import ZooError, clear_disk_errors
+from zoo.errors import clear_disk_errors
+from zoo.storage import checksums
+from zoo.storage.checksums import CheckedArray
 
 logger = logging.getLogger(__name__)
 
+MappedArray = np.ndarray | CheckedArray
+"""Rows of a file of the cache: an index or a slice of rows gives an array."""
+
 MAPPED_AT_MOST = 64 << 20  # bytes of mapped files that a process keeps in memory
+CHECKED_AT_ONCE = 256 << 20  # bytes of a file that is checked when its entry is looked up; larger ones as they are read
 
 
 def cache_root() -> Path:
@@ -49,6 +55,8 @@ def content_key(*parts: Any) -> str:
 def _frames(part: Any) -> Iterator[bytes | memoryview]:
     if isinstance(part, np.generic):
         part = part.item()
+    if isinstance(part, CheckedArray):
+        part = np.asarray(part)
     if isinstance(part, np.ndarray):
         if part.dtype.kind not in "biuf":
             raise TypeError(f"cannot hash an array of {part.dtype}")
@@ -86,8 +94,9 @@ def _frames(part: Any) -> Iterator[bytes | memoryview]:
 def building(entry: Path, resume: bool = False) -> Iterator[Path | None]:
     """Yield a folder to fill, which becomes `entry` when the block succeeds; None where `entry` exists already.
 
-    One process fills it; others that need the same entry wait until it is complete. A kill leaves no entry, at most
-    the folder `*.partial` with its content.
+    The files of a finished entry carry checksums (`zoo.storage.checksums`). One that is damaged, or that an earlier zoo
+    made without them, is made anew, with one line. One process fills it; others that need the same entry wait until it
+    is complete. A kill leaves no entry, at most the folder `*.partial` with its content.
 
     Args:
         entry: path of the finished folder.
@@ -96,21 +105,26 @@ def building(entry: Path, resume: bool = False) -> Iterator[Path | None]:
     Raises:
         ZooError: the disk is full, or the folder cannot be written.
     """
-    if entry.is_dir():
+    if entry.is_dir() and checksums.damage(entry, CHECKED_AT_ONCE) is None:
         yield None
         return
     with clear_disk_errors(entry.parent, fix="set ZOO_CACHE to another folder"):
         entry.parent.mkdir(parents=True, exist_ok=True)
         with _lock(Path(f"{entry}.lock")):
             if entry.is_dir():
-                yield None
-                return
+                found = checksums.damage(entry, CHECKED_AT_ONCE)
+                if found is None:
+                    yield None
+                    return
+                logger.warning("the cache entry %s is made anew: %s", entry, found)
+                shutil.rmtree(entry)
             partial = entry.with_name(f"{entry.name}.partial")
             if not resume:
                 shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(exist_ok=True)
             try:
                 yield partial
+                checksums.seal(partial)
                 partial.replace(entry)
             except BaseException:
                 if not resume:
@@ -184,18 +198,26 @@ class ArrayWriter:
         self._file.close()
 
 
-def open_array(path: Path, mode: Literal["r", "c"] = "r") -> np.ndarray:
-    """Open an .npy file as a plain memory-mapped array; read-only or, for torch, copy-on-write.
+def open_array(path: Path, mode: Literal["r", "c"] = "r") -> MappedArray:
+    """Open an .npy file of a cache entry as a memory-mapped array; read-only or, for torch, copy-on-write.
 
+    Small files were checked when their entry was looked up; large ones are checked block by block as they are read.
     Code that reads all of a large array calls `give_back` from time to time.
+
+    Raises:
+        ZooError: the file is damaged.
     """
     try:
         array = np.load(path, mmap_mode=mode, allow_pickle=False).view(np.ndarray)
-    except (ValueError, FileNotFoundError) as error:
-        raise ZooError(f"{path} is damaged or missing: delete {path.parent} and run again") from error
+    except (ValueError, EOFError, OSError) as error:
+        raise checksums.Damaged(f"{path} is damaged or missing: delete {path.parent}, it is made anew") from error
     if mode == "r":
         _mapped.add(array)
-    return array
+    versions = checksums.read_entries(path.parent).get(path.name)
+    if versions is None or path.stat().st_size <= CHECKED_AT_ONCE:
+        return array
+    checked = CheckedArray(array, path, versions[0]["blocks"])
+    return checked if mode == "r" else np.asarray(checked)
 
 
 class _Mapped:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from zoo.errors import ZooError
+from zoo.storage import checksums
 from zoo.storage.work_folder import WorkFolder
 
 
@@ -80,11 +83,21 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, creating its folder."""
+    """Write a text file atomically, creating its folder; its checksum is noted (`zoo.storage.checksums`)."""
+    with _partial(path) as file:
+        file.write(text)
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[TextIO]:
+    """Open a file that takes the place of `path` when the block ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    checksums.put_in_place(partial, path)
 
 
 def read_json(path: Path) -> Any:
@@ -93,9 +106,10 @@ def read_json(path: Path) -> Any:
     Raises:
         ZooError: the file is missing or damaged.
     """
+    checksums.verify(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ZooError(f"{path} cannot be read: {error}") from None
 
 
@@ -109,27 +123,36 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     first = next(following, None)
     if first is None:
         raise ValueError(f"{path}: no rows")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with _partial(path) as file:
         writer = csv.DictWriter(file, fieldnames=list(first), lineterminator="\n")
         writer.writeheader()
         writer.writerow(first)
         writer.writerows(following)
-    partial.replace(path)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file; an empty list where it does not exist."""
+    """Return the rows of a CSV file; an empty list where it does not exist.
+
+    Raises:
+        ZooError: the file is damaged.
+    """
     return list(each_row(path))
 
 
 def each_row(path: Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a CSV file; none where it does not exist."""
+    """Yield the rows of a CSV file; none where it does not exist.
+
+    Raises:
+        ZooError: the file is damaged.
+    """
     if not path.is_file():
         return
-    with path.open(newline="", encoding="utf-8") as file:
-        yield from csv.DictReader(file)
+    checksums.verify(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            yield from csv.DictReader(file)
+    except (OSError, ValueError, csv.Error) as error:
+        raise ZooError(f"{path} cannot be read: {error}") from None
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
@@ -150,13 +173,8 @@ def read_history(folder: SeedFolder) -> list[dict[str, float]]:
     return [{key: float(value) for key, value in row.items()} for row in rows]
 
 
-def keep_history(folder: SeedFolder, epochs: int) -> None:
-    """Drop the rows after the last checkpoint: a kill can fall between an epoch's row and its checkpoint.
-
-    The epoch is repeated when training is resumed.
-    """
-    rows = [row for row in read_history(folder) if row["epoch"] <= epochs]
-    if rows:
-        write_rows(folder.history, rows)
-    else:
-        folder.history.unlink(missing_ok=True)
+def restart_history(folder: SeedFolder, rows: Iterable[dict[str, Any]]) -> None:
+    """Write the history of a seed as its last checkpoint has it: a kill may fall between an epoch's row and that."""
+    folder.history.unlink(missing_ok=True)
+    for row in rows:
+        append_row(folder.history, row)

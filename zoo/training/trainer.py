@@ -6,6 +6,8 @@ import logging
 import math
 import pickle
 import random
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -24,6 +26,7 @@ from zoo.errors import ZooError
 from zoo.model.tensor_model import TensorModel
 from zoo.runtime.devices import one_thread
 from zoo.runtime.distributed import is_first, lost_processes, sum_over_processes, wait
+from zoo.storage.run_folder import SeedFolder, read_history
 from zoo.training.batch_loss import BatchLoss, data_parallel
 from zoo.training.batches import Batch, Batches
 from zoo.training.mean_error import ErrorsOf, MeanError, component_errors
@@ -63,10 +66,36 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ZooError: it is damaged.
     """
     try:
+        with zipfile.ZipFile(path) as file:  # torch writes checksums into it, and does not look at them
+            damaged = file.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} is not as it was written")
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ZooError(f"{path} is damaged; delete {path.parent} to train this seed anew ({error})") from None
+    except pickle.UnpicklingError:  # torch's words advise against safety
+        raise ZooError(f"{path} is damaged; delete {path.parent} to train this seed anew") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ZooError(f"{path} is damaged; delete {path.parent} to train this seed anew ({why})") from None
     return content
+
+
+class History:
+    """Rows of the finished epochs, as the checkpoint keeps them.
+
+    Attributes:
+        rows: one an epoch.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[EpochRow] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows."""
+        return {"rows": [dict(row) for row in self.rows]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over the rows of a checkpoint."""
+        self.rows = [dict(row) for row in state["rows"]]
 
 
 def _groups(learned: nn.ModuleDict, encoder_learning_rate: float | None) -> list[dict[str, Any]]:
@@ -139,6 +168,7 @@ class Trainer:
         self.engine.logger.setLevel(logging.CRITICAL)
         self.train = train
         self.seed = seed
+        self.history = History()
         self._loss_sum = 0.0
         self._val_error = math.inf
         self._attach(on_epoch, title)
@@ -200,8 +230,10 @@ class Trainer:
             self._val_error = error
             train_loss = self._loss_sum / len(self.train)
             engine.state.metrics.update(train=train_loss, val=error)
+            row = {"epoch": engine.state.epoch, "train_loss": train_loss, "val_mae_ten": error, "lr": rate}
+            self.history.rows.append(row)
             if is_first():
-                on_epoch({"epoch": engine.state.epoch, "train_loss": train_loss, "val_mae_ten": error, "lr": rate})
+                on_epoch(row)
 
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.stopper)
         keeper: dict[str, Any] = {"model": self.average.module if self.average is not None else self.learned}
@@ -220,6 +252,7 @@ class Trainer:
             "trainer": engine,
             "stopper": self.stopper,
             "best": self.best,
+            "history": self.history,
         }
         if self.average is not None:
             self.state["average"] = self.average
@@ -264,7 +297,11 @@ class Trainer:
     def _resume(self) -> None:
         last = self.folder / "last.pt"
         if last.is_file():
-            Checkpoint.load_objects(self.state, read_checkpoint(last))
+            content = read_checkpoint(last)
+            Checkpoint.load_objects({name: part for name, part in self.state.items() if name in content}, content)
+            if "history" not in content:  # a checkpoint of before: the rows are in the file alone
+                rows = read_history(SeedFolder(self.folder))
+                self.history.rows = [row for row in rows if row["epoch"] <= self.epoch]
 
     def run(self) -> None:
         """Train to the end, from the last checkpoint where there is one; leaves the best weights in the model.

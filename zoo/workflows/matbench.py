@@ -31,14 +31,15 @@ from zoo.graphs.store import GraphStore
 from zoo.model import tensor_model as models
 from zoo.model.embedding_store import EmbeddingStore
 from zoo.runtime.devices import choose_device
+from zoo.storage import checksums
 from zoo.storage.cache import content_key
 from zoo.storage.run_folder import (
     RunFolder,
     SeedFolder,
     append_row,
     each_row,
-    keep_history,
     read_json,
+    restart_history,
     write_json,
     write_rows,
 )
@@ -306,8 +307,9 @@ def _train_fold(
         config.encoder.learning_rate,
         index_errors,
     )
-    keep_history(place, trainer.epoch)
+    restart_history(place, map(of_index, trainer.history.rows))
     trainer.run()
+    checksums.seal(place.path, [path.name for path in (place.history, place.best, place.last)])
     tensors, _ = predict_all(model, batches(test))
     predicted = refractive_index(torch.from_numpy(tensors)).numpy().astype(np.float64)
     if not np.isfinite(predicted).all():

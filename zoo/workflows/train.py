@@ -26,14 +26,14 @@ from zoo.model import tensor_model as models
 from zoo.model.embedding_store import EmbeddingStore
 from zoo.runtime.devices import choose_device
 from zoo.runtime.distributed import first_goes_first, is_first, wait
+from zoo.storage import checksums
 from zoo.storage.cache import content_key
 from zoo.storage.run_folder import (
     RunFolder,
     SeedFolder,
     append_row,
-    keep_history,
-    read_history,
     read_json,
+    restart_history,
     write_json,
     write_text,
 )
@@ -250,13 +250,14 @@ def train_seed(
     train, val = batches("train", shuffled=True), batches("val")
     trainer = Trainer(model, train, val, config.training, seed, place.path, keep, title, config.encoder.learning_rate)
     if is_first():
-        keep_history(place, trainer.epoch)
+        restart_history(place, trainer.history.rows)
     trainer.run()
     found = {part: predict_all(model, batches(part)) for part in ("val", "test")}
     if not is_first():
         return
 
-    history = read_history(place)
+    history = trainer.history.rows
+    checksums.seal(place.path, [path.name for path in (place.history, place.best, place.last)])
     outcome: dict[str, Any] = {
         "seed": seed,
         "split_seed": split_seed,
