@@ -13,6 +13,7 @@ import pytest
 import yaml
 from cli import accept, refused, zoo
 
+from zoo.data.petousis2017 import Petousis2017
 from zoo.errors import ZooError
 from zoo.storage import cache, checksums
 from zoo.storage.cache import ArrayWriter, building, open_array
@@ -127,9 +128,8 @@ def test_a_large_array_that_is_whole_reads_as_the_file(large: tuple[Path, np.nda
 
 RECIPE = {
     "name": "small",
-    "dataset": {"name": "petousis2017"},
+    "dataset": {"name": "file", "path": "crystals.json", "targets": {"total": {}}},
     "target": "total",
-    "data": {"limit": 24},
     "encoder": {"name": "sevennet"},
     "readout": {"name": "dtnet", "width": 4, "blocks": 1},
     "training": {"max_epochs": 2},
@@ -144,6 +144,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("damaged")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZOO_CACHE", str(place / "cache"))
+        records = [record for record, _ in zip(Petousis2017(Petousis2017.Hypers()).records(), range(16), strict=False)]
+        crystals = {r.key: {"structure": r.structure.as_dict(), "total": r.targets["total"].tolist()} for r in records}
+        (place / "crystals.json").write_text(json.dumps(crystals))
         (place / "small.yaml").write_text(yaml.safe_dump(RECIPE))
         assert zoo("run", "small.yaml", "--out", "run", cwd=place).returncode == 0
     return place
@@ -159,18 +162,17 @@ def cache_files(place: Path) -> list[Path]:
 def test_what_is_damaged_in_the_cache_is_made_anew(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    """Every file of every entry: the result is that of an untouched cache, and one line tells of each entry."""
+    """Every file of every entry: the result is that of an untouched cache, and a line tells of each entry."""
     shutil.copytree(trained / "cache", tmp_path / "cache")
-    shutil.copy(trained / "small.yaml", tmp_path)
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
-    entries = {path.parent for path in cache_files(tmp_path)}
-    assert {path.parent.name for path in entries} == {"crystals", "embeddings", "frame", "graphs", "tensors"}
+    kinds = {path.parent.parent.name for path in cache_files(tmp_path)}
+    assert kinds == {"crystals", "embeddings", "frame", "graphs", "tensors"}
     for path in cache_files(tmp_path):
         damage(path, kind)
-    result = zoo("run", "small.yaml", "--out", "run", cwd=tmp_path)
+    result = zoo("run", "small.yaml", "--out", str(tmp_path / "run"), cwd=trained)
     assert result.returncode == 0, result.stderr
-    for entry in entries:
-        assert any(entry.name in line and "is made anew" in line for line in caplog.messages), entry
+    for name in kinds:
+        assert any(f"cache/{name}/" in line and "is made anew" in line for line in caplog.messages), name
     assert read_json(tmp_path / "run" / "metrics.json") == read_json(trained / "run" / "metrics.json")
 
 
