@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from ase import units
 from played import DYNMAT, ERROR, MGO, PH, RELAX, SCF, Played, potential, turned
 from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
+from waiting import content, leap, until, written
 
 from zoo.api import CalculationFailed, Candidate
 from zoo.data.frame import residual
@@ -26,6 +26,7 @@ from zoo.data.symmetry import symmetry
 from zoo.errors import ZooError
 from zoo.oracles import espresso_inputs as inputs
 from zoo.oracles import espresso_results as results
+from zoo.oracles import external
 from zoo.oracles.espresso import Espresso
 from zoo.oracles.espresso_calculation import largest_move
 from zoo.oracles.espresso_frame import Oriented
@@ -147,13 +148,10 @@ def kill_in(played: Played, stage: str) -> None:
         oracle.tensors(Candidate("mine", structure), pathlib.Path({str(played.folder)!r}))
         """)
     ours = subprocess.Popen([sys.executable, "-c", code])
-    until = time.monotonic() + 180
-    while not (played.place / "pid").is_file() and time.monotonic() < until:
-        time.sleep(0.05)
-    time.sleep(0.2)
+    pid = int(written(played.place / "pid"))
+    until(lambda: content(played.folder / external.LOCK).split()[:1] == [str(pid)])  # it is known by then
     ours.send_signal(signal.SIGKILL)
     ours.wait()
-    pid = int((played.place / "pid").read_text())
     assert Path(f"/proc/{pid}").exists()
     (played.place / "pid").unlink()
     (played.place / f"{stage}.hangs").unlink()
@@ -236,10 +234,11 @@ def test_a_crystal_that_is_refused_before_anything_is_run(played: Played) -> Non
     assert played.calls() == []
 
 
-def test_the_wall_limit(played: Played) -> None:
+def test_the_wall_limit(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
     played.says("ph.hangs")
-    with pytest.raises(CalculationFailed, match=r"ph.x had not ended at the wall limit"):
-        played.ask(wall_hours=8 / 3600)
+    with monkeypatch.context() as clock, pytest.raises(CalculationFailed, match=r"ph\.x .* wall limit"):
+        leap(clock, lambda: content(played.place / "pid"), 3600.0)
+        played.ask(wall_hours=1.0)
     assert not (played.folder / "scratch").exists()
 
 

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from jobs import running
+from waiting import SLOW, content, leap, until, written
 
 from zoo.contract.discovery import CalculationFailed
 from zoo.errors import ZooError
@@ -27,27 +29,8 @@ def script(path: Path, text: str) -> str:
     return f"'{path}'"
 
 
-def wait_for(path: Path, seconds: float = 180.0) -> str:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if path.is_file() and path.read_text().endswith("\n"):
-            return path.read_text().strip()
-        time.sleep(0.02)
-    raise AssertionError(f"{path} did not come")
-
-
-def lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def ended(pid: int, seconds: float = 15.0) -> bool:
-    until = time.monotonic() + seconds
-    while lives(pid) and time.monotonic() < until:
-        time.sleep(0.02)
-    return not lives(pid)
+def ended(pid: int) -> bool:
+    return bool(until(lambda: not running(pid), what=lambda: f"process {pid} does not end"))
 
 
 def test_it_runs_in_the_folder_with_arguments_input_and_environment(tmp_path: Path) -> None:
@@ -97,15 +80,17 @@ def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
     assert run_program("true", tmp_path, log="out") == 0  # nothing is held
 
 
-def test_the_wall_limit_ends_the_whole_calculation(tmp_path: Path) -> None:
+def test_the_wall_limit_ends_the_whole_calculation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The inner one has left the session, as the processes of an MPI program may.
     program = script(
         tmp_path / "go", "setsid sleep 600 & echo $! > inner; sleep 600 & echo $! > beside; echo $$ > own; wait"
     )
-    with pytest.raises(CalculationFailed, match="go had not ended at the wall limit"):
-        run_program(program, tmp_path, log="out", deadline=time.monotonic() + 3.0)
-    for name in ("own", "beside", "inner"):
-        assert ended(int(wait_for(tmp_path / name))), name
+    names = ("own", "beside", "inner")
+    with monkeypatch.context() as clock, pytest.raises(CalculationFailed, match=r"go .* wall limit"):
+        leap(clock, lambda: all(content(tmp_path / name) for name in names), 3600.0)
+        run_program(program, tmp_path, log="out", deadline=time.monotonic() + 3600.0)
+    for name in names:
+        assert ended(int(written(tmp_path / name))), name
     with pytest.raises(CalculationFailed, match="wall limit"):
         run_program("true", tmp_path, log="out", deadline=time.monotonic() - 1.0)
 
@@ -113,9 +98,10 @@ def test_the_wall_limit_ends_the_whole_calculation(tmp_path: Path) -> None:
 def test_one_that_does_not_hear_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(external, "GRACE", 0.5)
     program = script(tmp_path / "deaf", "trap '' TERM; echo $$ > own; while true; do sleep 0.1; done")
-    with pytest.raises(CalculationFailed, match="wall limit"):
-        run_program(program, tmp_path, log="out", deadline=time.monotonic() + 3.0)
-    assert ended(int(wait_for(tmp_path / "own")))
+    with monkeypatch.context() as clock, pytest.raises(CalculationFailed, match="wall limit"):
+        leap(clock, lambda: content(tmp_path / "own"), 3600.0)
+        run_program(program, tmp_path, log="out", deadline=time.monotonic() + 3600.0)
+    assert ended(int(written(tmp_path / "own")))
 
 
 def test_ctrl_c_ends_it(tmp_path: Path) -> None:
@@ -128,10 +114,10 @@ except KeyboardInterrupt:
     print("interrupted")
 """
     ours = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    pid = int(wait_for(tmp_path / "own"))
-    time.sleep(0.3)
+    pid = int(written(tmp_path / "own"))
+    written(tmp_path / external.LOCK)  # it is known by then
     ours.send_signal(signal.SIGINT)
-    assert ours.communicate(timeout=120)[0] == "interrupted\n"
+    assert ours.communicate(timeout=SLOW)[0] == "interrupted\n"
     assert ended(pid)
 
 
@@ -141,11 +127,11 @@ def orphan(folder: Path, command: str) -> int:
         f"import pathlib, zoo.oracles.external as e; e.run_program({command!r}, pathlib.Path({str(folder)!r}), log='o')"
     )
     ours = subprocess.Popen([sys.executable, "-c", code])
-    pid = int(wait_for(folder / "own"))
-    wait_for(folder / external.LOCK)
+    pid = int(written(folder / "own"))
+    written(folder / external.LOCK)
     ours.kill()
     ours.wait()
-    assert lives(pid)
+    assert running(pid)
     return pid
 
 
@@ -155,7 +141,7 @@ def test_one_that_outlived_us_is_ended_before_the_next_begins(tmp_path: Path) ->
     assert (tmp_path / external.LOCK).read_text().split()[0] == str(pid)
     second = script(tmp_path / "second", "cat traces | wc -l > before; sleep 0.3; cat traces | wc -l > after")
     assert run_program(second, tmp_path, log="out") == 0
-    assert not lives(pid)
+    assert not running(pid)
     assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
 
 
@@ -175,7 +161,7 @@ def test_another_of_ours_that_lives_is_left_alone(tmp_path: Path) -> None:
     status = []
     thread = threading.Thread(target=lambda: status.append(run_program(program, tmp_path, log="out")))
     thread.start()
-    wait_for(tmp_path / "own")
+    written(tmp_path / "own")
     with pytest.raises(ZooError, match="another process calculates in"):
         run_program("true", tmp_path, log="second")
     (tmp_path / "go.on").touch()
@@ -245,8 +231,8 @@ def test_all_can_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     thread = threading.Thread(target=go)
     thread.start()
-    pid = int(wait_for(tmp_path / "own"))
+    pid = int(written(tmp_path / "own"))
     end_programs()
-    thread.join(20)
+    thread.join(SLOW)
     assert ended(pid)
     assert said == ["go was ended, as all else"]

@@ -351,7 +351,7 @@ ENDINGS = {
 def test_a_run_without_a_result_has_failed(oxide: Structure, tmp_path: Path, ending: str) -> None:
     folder = tmp_path / "c-1"
     folder.mkdir()
-    hours = 3 / 3600 if "sleep" in ending else 0.1
+    hours = 0.5 / 3600 if "sleep" in ending else 0.1
     with pytest.raises(CalculationFailed, match=ENDINGS[ending]):
         ask(oxide, folder, command=fake_vasp(tmp_path, oxide, ending), wall_hours=hours)
 

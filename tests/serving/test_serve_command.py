@@ -16,6 +16,7 @@ import psutil
 import pytest
 from cli import refused, zoo
 from scoring import free_port, running
+from waiting import SLOW
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_a_run_folder_is_served_within_its_limits_until_it_is_told_to_stop(
         assert shown.status_code == 400 and "8 atoms in the cell, at most 6" in shown.json()["message"]
         cell = salt["cif"].replace("'F m -3 m'", "'P 1'").replace("_Tables_number 225", "_Tables_number 1")
         assert server.answers({"cif": cell})[0]["formula"] == "NaCl"
-        line = next(line for line in server.log.read_text().splitlines() if "| curl" in line)
+        line = server.line("| curl")
         (tmp_path / "salt.cif").write_text(cell)
         if shutil.which("curl"):
             done = subprocess.run(
@@ -63,7 +64,7 @@ def test_a_run_folder_is_served_within_its_limits_until_it_is_told_to_stop(
         refused_option = server.ask({"cif": cell}, neighbors=2)
         assert refused_option.status_code == 400 and "neighbours" in refused_option.json()["message"]
         os.kill(server.process.pid, signal.SIGINT)
-        assert server.process.wait(60) == 0
+        assert server.process.wait(SLOW) == 0
         said = server.log.read_text()
         assert f"http://127.0.0.1:{port}/invocations" in said
         assert "Traceback" not in said
@@ -79,6 +80,6 @@ def test_a_kill_leaves_no_process_and_no_copied_folder(trained: Path, tmp_path: 
         everyone = psutil.Process(server.process.pid).children(recursive=True)
         assert (len(everyone) >= 2) == (workers == 2)
         server.process.kill()
-        server.process.wait(60)
-        assert not psutil.wait_procs(everyone, timeout=60)[1]
+        server.process.wait(SLOW)
+        assert not psutil.wait_procs(everyone, timeout=SLOW)[1]
     assert not list(tmp_path.glob("zoo-serve-*"))
