@@ -59,7 +59,7 @@ def folder(stranger: Environment, tmp_path_factory: pytest.TempPathFactory) -> P
     salt.to(str(place / "NaCl.cif"))
     for name, content in RECIPES.items():
         (place / f"{name}.yaml").write_text(yaml.safe_dump(content))
-    stranger.each(*[["run", f"{name}.yaml", "--out", name] for name in RECIPES], cwd=place)
+    stranger.each(*[["zoo", "run", f"{name}.yaml", "--out", name] for name in RECIPES], cwd=place)
     return place
 
 
@@ -67,7 +67,7 @@ def folder(stranger: Environment, tmp_path_factory: pytest.TempPathFactory) -> P
 def predicted(stranger: Environment, folder: Path) -> dict[str, np.ndarray]:
     """Run folder or registered name -> the tensor of NaCl."""
     models = [*RECIPES, *[name.replace("_", "-") for name in RECIPES if "_" in name], "models:/bonds@champion"]
-    shown = stranger.each(*[["predict", model, "NaCl.cif", "--format", "json"] for model in models], cwd=folder)
+    shown = stranger.each(*[["zoo", "predict", model, "NaCl.cif", "--format", "json"] for model in models], cwd=folder)
     return {model: np.array(json.loads(text)[0]["tensor"]) for model, text in zip(models, shown, strict=True)}
 
 
