@@ -43,7 +43,8 @@ LONG_FIRST = (
     "test_promote.py",
     "test_tracking.py",
     "sweep/test_command.py",
-    "encoders/test_sevennet.py",
+    "encoders/test_sevennet_reference.py",
+    "encoders/test_sevennet_scratch.py",
     "ui/test_page.py",
     "test_packaging.py",
 )

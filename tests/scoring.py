@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import requests
+from waiting import SLOW, line_of, until
 
 BIN = Path(sys.executable).parent
 QUIET = {
@@ -26,7 +27,6 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-SLOW = 120  # s, for a server to start on a busy machine
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,10 @@ class Server:
         response = self.ask(inputs, **params)
         assert response.status_code == 200, response.text
         return response.json()["predictions"]
+
+    def line(self, words: str) -> str:
+        """The line of its log that holds the words, once it has said it."""
+        return line_of(self.process, self.log, words)
 
     def resident(self) -> float:
         """MB of it and its children."""
@@ -103,16 +107,14 @@ def end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(group, 0)
             time.sleep(0.1)
         os.killpg(group, signal.SIGKILL)
-    process.wait(10)
+    process.wait(SLOW)
 
 
 def wait_for(server: Server, health: str = "/ping") -> None:
-    deadline = time.monotonic() + SLOW
-    while time.monotonic() < deadline:
+    def answers() -> bool:
         assert server.process.poll() is None, server.log.read_text()[-3000:]
-        try:
-            if requests.get(server.url + health, timeout=5).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.2)
-    raise AssertionError(f"no answer within {SLOW} s: {server.log.read_text()[-3000:]}")
+        with contextlib.suppress(requests.RequestException):
+            return requests.get(server.url + health, timeout=5).ok
+        return False
+
+    until(answers, what=lambda: f"no answer within {SLOW:.0f} s: {server.log.read_text()[-3000:]}")

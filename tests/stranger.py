@@ -12,13 +12,42 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EACH = """
-import json, pathlib, sys
+import contextlib, io, json, pathlib, sys
 sys.path.append(sys.argv[1])
-from cli import zoo
-for words in json.load(sys.stdin):
+
+def tests(arguments):
+    import pytest
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = pytest.main(["-p", "no:cacheprovider", *arguments])
+    assert code == 0, out.getvalue()[-4000:]
+    return out.getvalue()
+
+def command(words):
+    from cli import zoo
     done = zoo(*words, cwd=pathlib.Path.cwd())
     assert done.returncode == 0, f"zoo {' '.join(words)}: {done.stderr}"
-    print(json.dumps(done.stdout))
+    return done.stdout
+
+from quick import one_draw_an_activation
+with one_draw_an_activation():
+    for program, *words in json.load(sys.stdin):
+        print(json.dumps(tests(words) if program == "pytest" else command(words)))
+"""
+
+# A process for each build, as pip has, but forked: most of a short build is the start of Python and setuptools.
+BUILD = """
+import importlib, json, os, sys, tomllib
+import setuptools.build_meta
+for source, wheels in json.load(sys.stdin):
+    child = os.fork()
+    if child == 0:
+        os.chdir(source)
+        with open("pyproject.toml", "rb") as file:
+            backend = tomllib.load(file)["build-system"]["build-backend"]
+        importlib.import_module(backend).build_wheel(wheels)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == 0, f"{source}: {status}"
 """
 
 
@@ -30,13 +59,21 @@ class Environment:
 
     @classmethod
     def with_installed(cls, source: Path, place: Path, *others: Path) -> Environment:
-        """Build copies of `source` and `others` as pip does, without network, and install them under `place`."""
+        """Build wheels of copies of `source` and `others`, without network; pip installs them under `place`."""
         copies = [place / f"source_{number}" for number in range(1 + len(others))]
         for original, copy in zip((source, *others), copies, strict=True):
             shutil.copytree(original, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build"))
-        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+        wheels = place / "wheels"
+        wheels.mkdir()
+        build = [sys.executable, "-c", BUILD]
+        given = json.dumps([(str(copy), str(wheels)) for copy in copies])
+        done = subprocess.run(build, input=given, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        built = sorted(map(str, wheels.glob("*.whl")))
+        assert len(built) == len(copies), built
+        install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-compile"]
         done = subprocess.run(
-            [*command, "--target", str(place / "site"), *map(str, copies)], capture_output=True, text=True, check=False
+            [*install, "--target", str(place / "site"), *built], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
         return cls(place / "site")
@@ -62,7 +99,10 @@ class Environment:
         return done.stdout
 
     def each(self, *commands: Sequence[str], cwd: Path) -> list[str]:
-        """What several of them print, one after the other in one process: most of a short one is its start."""
+        """What several of them print, `zoo ...` or `pytest ...`, one after the other in one process.
+
+        Most of a short one is its start.
+        """
         done = subprocess.run(
             [sys.executable, "-c", EACH, str(Path(__file__).parent)],
             cwd=cwd, env=self.variables, input=json.dumps(commands), capture_output=True, text=True, check=False,

@@ -7,12 +7,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from waiting import until
 
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.storage.cache import ArrayWriter, building, cache_root, content_key, give_back, open_array
@@ -122,17 +122,10 @@ def start(entry, goes_on):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(path):
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_of_two_processes_one_builds(tmp_path):
     entry = tmp_path / "entry"
     first = start(entry, tmp_path / "go.on")
-    wait_for(tmp_path / "entry.partial" / "begun")
+    until((tmp_path / "entry.partial" / "begun").exists)
     second = start(entry, tmp_path / "go.on")
     assert "another process" in second.stderr.readline()
     (tmp_path / "go.on").touch()
@@ -144,7 +137,7 @@ def test_of_two_processes_one_builds(tmp_path):
 def test_a_killed_process_leaves_no_entry_and_no_lock(tmp_path):
     entry = tmp_path / "entry"
     process = start(entry, tmp_path / "never")
-    wait_for(tmp_path / "entry.partial" / "begun")
+    until((tmp_path / "entry.partial" / "begun").exists)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not entry.exists()

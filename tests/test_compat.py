@@ -70,7 +70,7 @@ def test_one_row_or_column(printed, tmp_path: Path) -> None:
     assert {pair["encoder"] for pair in pairs} == {"nequip"}
     pairs = json.loads(zoo("compat", "dtnet", "--json", cwd=tmp_path).stdout)
     assert {pair["readout"] for pair in pairs} == {"dtnet"}
-    refused(zoo("compat", "dtnett", cwd=tmp_path), "dtnett", "Did you mean 'dtnet'")
+    refused(zoo("compat", "dtnett", cwd=tmp_path), "dtnett", "'dtnet'?")
 
 
 def test_a_missing_package_is_a_reason(monkeypatch: pytest.MonkeyPatch, printed, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ class TestReader:
                 if "/data/" in name and len(content) == 24:  # linear.weight, 6 numbers
                     content = content[:8]
                 target.writestr(name, content)
-        with pytest.raises(ZooError, match="has 8 bytes, not 6 numbers"):
+        with pytest.raises(ZooError, match="8 bytes"):
             read_pickled_module(bad)
 
 
@@ -159,7 +159,7 @@ class TestCommand:
     def test_a_file_of_ones_own(self, model: Path, tmp_path: Path) -> None:
         refused = zoo("convert", "mace", "mine.model", cwd=tmp_path)
         assert refused.returncode == 2
-        assert f"to convert it: --sha256 {checksum(model)}" in refused.stderr
+        assert f"--sha256 {checksum(model)}" in refused.stderr
         assert "Traceback" not in refused.stderr
 
         done = zoo("convert", "mace", "mine.model", "--sha256", checksum(model), "--out", "a.safetensors", cwd=tmp_path)
@@ -172,7 +172,7 @@ class TestCommand:
 
         listed = zoo("run", "dtnet_total", "encoder={name: mace, weights: a.safetensors, layer: 7}", cwd=tmp_path)
         assert listed.returncode == 2
-        assert "layer is a number from 1 to 2" in listed.stderr
+        assert "1 to 2" in listed.stderr
 
     def test_another_checksum(self, model: Path, tmp_path: Path) -> None:
         done = zoo("convert", "mace", "mine.model", "--sha256", "0" * 64, cwd=tmp_path)

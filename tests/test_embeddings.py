@@ -201,7 +201,7 @@ def test_unknown_elements_are_refused_before_anything_is_computed(tmp_path):
             return frozenset(range(1, 84)) - {18}
 
     encoder = NoPolonium()
-    with pytest.raises(ZooError, match=r"NoPolonium.* Ar, Po \(in polonium, argon\)"):
+    with pytest.raises(ZooError, match=r"Ar, Po \(in polonium, argon\)"):
         build(encoder, tmp_path)
     assert encoder.passes == 0
     assert not (tmp_path / "embeddings").exists()
@@ -234,7 +234,7 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
     try:
-        with pytest.raises(ZooError, match=rf"no space left for {tmp_path}.*ZOO_CACHE"):
+        with pytest.raises(ZooError, match=rf"no space .*{tmp_path}.*ZOO_CACHE"):
             build(Pretrained(), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -55,7 +55,8 @@ def test_new_ones_will_do(site: Path, version: str) -> None:
 @pytest.mark.parametrize("version", ["0.4.4", "0.5", "0.5.5"])
 def test_an_old_one_that_nobody_wants(site: Path, version: str) -> None:
     pretend(site, "e3nn", version)
-    assert told() == f"e3nn {version} is installed, the zoo needs 0.5.6 or newer: pip install 'e3nn>=0.5.6'"
+    message = told()
+    assert f"e3nn {version} " in message and "pip install 'e3nn>=0.5.6'" in message
 
 
 @pytest.mark.parametrize("requirement", ["e3nn==0.4.4", "e3nn (==0.4.4)"])
@@ -64,8 +65,8 @@ def test_the_package_that_wants_the_old_one_is_named(site: Path, requirement: st
     pretend(site, "mace-torch", "0.3.16", "torch>=1.12", requirement)
     pretend(site, "innocent", "1.0", "e3nn", "e3nn-jax==0.20; extra == 'jax'")
     message = told()
-    assert "e3nn 0.4.4 is installed, the zoo needs 0.5.6 or newer; mace-torch pins e3nn==0.4.4" in message
-    assert "cannot live in one environment" in message and "pip uninstall mace-torch" in message
+    assert "e3nn 0.4.4 " in message and "0.5.6" in message and "mace-torch pins e3nn==0.4.4" in message
+    assert "pip uninstall mace-torch" in message
     assert "innocent" not in message
 
 
@@ -74,14 +75,15 @@ def test_none_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(versions, "version", missing)
-    assert told() == "e3nn is not installed: pip install 'e3nn>=0.5.6'"
+    message = told()
+    assert "not installed" in message and "pip install 'e3nn>=0.5.6'" in message
 
 
 @pytest.mark.parametrize(
     ("code", "last"),
     [
-        ("import sys; sys.argv = ['zoo', 'list']; from zoo.cli import main; main()", "zoo: e3nn 0.4.4 is"),
-        ("import zoo.api", "zoo.errors.ZooError: e3nn 0.4.4 is"),
+        ("import sys; sys.argv = ['zoo', 'list']; from zoo.cli import main; main()", "zoo: e3nn 0.4.4"),
+        ("import zoo.api", "zoo.errors.ZooError: e3nn 0.4.4"),
     ],
     ids=["command line", "Python"],
 )

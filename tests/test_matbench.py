@@ -130,18 +130,18 @@ def test_a_stopped_one_is_gone_on_with(done: Path) -> None:
     assert origin["data"] == "petousis2017"
     (run / "run.json").write_text(json.dumps(origin | {"folds": "of other crystals"}))
     accept(run / "run.json")
-    refused(zoo("matbench", "best_electronic", *arguments, cwd=done), "begun with folds of petousis2017", "others")
+    refused(zoo("matbench", "best_electronic", *arguments, cwd=done), "folds of petousis2017", "others")
     (run / "run.json").write_text(json.dumps(origin))
     other = (*QUICK, "data.limit=61", "--data", "petousis2017", "--out", "run")
-    refused(zoo("matbench", "best_electronic", *other, cwd=done), "begun with another recipe", "--out")
+    refused(zoo("matbench", "best_electronic", *other, cwd=done), "another recipe", "--out")
 
 
 def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matbench", None)
     monkeypatch.setattr(matbench.importlib.util, "find_spec", lambda name: None)
-    refused(zoo("matbench", "--data", "matbench", cwd=tmp_path), "matbench is not installed", "pip install --no-deps")
+    refused(zoo("matbench", "--data", "matbench", cwd=tmp_path), "matbench is", "pip install --no-deps")
     few = zoo("matbench", "best_electronic", "data.limit=12", "--data", "petousis2017", cwd=tmp_path)
-    refused(few, "data.limit 12 leaves too few")
+    refused(few, "data.limit 12")
     assert matbench.open_folds("auto").name == "petousis2017"
 
 
@@ -236,6 +236,6 @@ def test_data_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matbench", types.ModuleType("matbench"))
     monkeypatch.setitem(sys.modules, "matbench.bench", module)
     monkeypatch.setattr(matbench.importlib.util, "find_spec", lambda name: True)
-    with pytest.raises(ZooError, match=r"\(no route to host\).*MATMINER_DATA"):
+    with pytest.raises(ZooError, match=r"no route .*MATMINER_DATA"):
         matbench.open_folds("matbench")
     assert matbench.open_folds("auto").name == "petousis2017"

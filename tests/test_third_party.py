@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import json
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import requests
 import yaml
 from cli import refused, zoo
 from pymatgen.core import Lattice, Structure
+from scoring import free_port, running
 from stranger import Environment
 
 pytestmark = pytest.mark.extended
@@ -66,7 +59,7 @@ def folder(stranger: Environment, tmp_path_factory: pytest.TempPathFactory) -> P
     salt.to(str(place / "NaCl.cif"))
     for name, content in RECIPES.items():
         (place / f"{name}.yaml").write_text(yaml.safe_dump(content))
-    stranger.each(*[["run", f"{name}.yaml", "--out", name] for name in RECIPES], cwd=place)
+    stranger.each(*[["zoo", "run", f"{name}.yaml", "--out", name] for name in RECIPES], cwd=place)
     return place
 
 
@@ -74,7 +67,7 @@ def folder(stranger: Environment, tmp_path_factory: pytest.TempPathFactory) -> P
 def predicted(stranger: Environment, folder: Path) -> dict[str, np.ndarray]:
     """Run folder or registered name -> the tensor of NaCl."""
     models = [*RECIPES, *[name.replace("_", "-") for name in RECIPES if "_" in name], "models:/bonds@champion"]
-    shown = stranger.each(*[["predict", model, "NaCl.cif", "--format", "json"] for model in models], cwd=folder)
+    shown = stranger.each(*[["zoo", "predict", model, "NaCl.cif", "--format", "json"] for model in models], cwd=folder)
     return {model: np.array(json.loads(text)[0]["tensor"]) for model, text in zip(models, shown, strict=True)}
 
 
@@ -138,45 +131,14 @@ def test_pyfunc_answers_as_predict(stranger: Environment, folder: Path, predicte
     np.testing.assert_allclose(answer["tensor"], predicted["bonds"], rtol=1e-5, atol=1e-5)
 
 
-@contextlib.contextmanager
-def served(stranger: Environment, folder: Path) -> Iterator[str]:
-    """`mlflow models serve` on a free port of this machine; its URL, once it answers. Its processes always end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", "models:/bonds@champion"]
-    environment = stranger.variables | {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
-    with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen(
-            [*command, "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)],
-            cwd=folder,
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 180
-        while True:
-            assert server.poll() is None and time.monotonic() < deadline, (folder / "server.log").read_text()
-            with contextlib.suppress(requests.RequestException):
-                if requests.get(f"{url}/ping", timeout=5).status_code == 200:
-                    break
-            time.sleep(0.5)
-        yield url
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
 @pytest.mark.slow
 def test_a_server_answers_as_predict(stranger: Environment, folder: Path, predicted: dict[str, np.ndarray]) -> None:
     crystal = {"cif": (folder / "NaCl.cif").read_text()}
-    with served(stranger, folder) as url:
-        answer = requests.post(f"{url}/invocations", json={"inputs": [crystal]}, timeout=180)
-        bad = requests.post(f"{url}/invocations", json={"inputs": [{"cif": "nonsense"}]}, timeout=180)
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", "models:/bonds@champion"]
+    environment = stranger.variables | {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
+    with running([*command, "--env-manager", "local", "--port", str(port)], port, folder, environment) as server:
+        answer, bad = server.ask([crystal]), server.ask([{"cif": "nonsense"}])
     assert answer.status_code == 200, answer.text
     (prediction,) = answer.json()["predictions"]
     np.testing.assert_allclose(prediction["tensor"], predicted["bonds"], rtol=1e-5, atol=1e-5)

@@ -165,7 +165,7 @@ def test_a_validation_error_of_nan_is_refused(small: dict, tmp_path, monkeypatch
     """Nothing compares as better than NaN: the first epoch would stay the best one without a word."""
 
     monkeypatch.setattr("zoo.training.mean_error.MeanError.compute", lambda self: float("nan"))
-    with pytest.raises(ZooError, match=r"became nan in epoch 1; .* training\.learning_rate"):
+    with pytest.raises(ZooError, match=r"epoch 1; .* training\.learning_rate"):
         train(small, tmp_path / "run")
     assert not (tmp_path / "run" / "seed_0" / "best.pt").exists()
 

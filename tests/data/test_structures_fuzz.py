@@ -19,7 +19,8 @@ from zoo.data.structures import structure_from_cif, structure_from_dict, structu
 from zoo.errors import ZooError
 
 MOST = 200  # atoms
-LIMIT = settings(max_examples=100, deadline=10_000, suppress_health_check=list(HealthCheck), derandomize=True)
+CPU_SECONDS = 10  # for one answer, which takes less than a tenth: of this process, however busy the machine is
+LIMIT = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 TEMPLATE = """data_{name}
 _cell_length_a {a}
@@ -73,11 +74,14 @@ SITES = st.one_of(
 
 def answered(read: Any, content: Any) -> Structure | None:
     """The structure, None where it is refused as it should be."""
+    start = time.process_time()
     try:
         structure = read(content, MOST)
     except ZooError as error:
         assert str(error) and "\n" not in str(error) and len(str(error)) < 700
         return None
+    finally:
+        assert time.process_time() - start < CPU_SECONDS
     assert isinstance(structure, Structure) and 0 < len(structure) <= MOST
     assert np.isfinite(structure.lattice.matrix).all() and np.isfinite(structure.frac_coords).all()
     return structure
@@ -169,9 +173,7 @@ def test_any_bytes_as_files(content: bytes, tmp_path_factory: pytest.TempPathFac
     ids=["empty lines", "blanks", "open quotes", "quotes", "semicolons", "columns", "blocks", "comments", "brackets"],
 )
 def test_a_cif_that_is_made_to_take_long(text: str) -> None:
-    start = time.process_time()
     assert answered(structure_from_cif, text) is None
-    assert time.process_time() - start < 10
 
 
 def sites(count: int) -> str:
@@ -192,15 +194,22 @@ def cell(symmetry: str, count: int) -> str:
         ("_symmetry_Int_Tables_number 225", 2, "384 atoms.* 200"),
         ("_symmetry_Int_Tables_number 225", 100, "19,200 images.* 100 sites"),
         ("loop_\n_symmetry_equiv_pos_as_xyz\n" + "'x,y,z'\n" * 193, 1, "193 symmetry operations"),
-        ("_symmetry_space_group_name_H-M 'Q 9 9'", 1, "space group"),
         ("_space_group_magn.number_BNS 1.1\n_space_group_magn.name_BNS P1", 1, "magnetic space group"),
     ],
 )
-def test_atoms_are_counted_before_they_are_made(symmetry: str, count: int, words: str) -> None:
-    start = time.process_time()
+def test_atoms_are_counted_before_they_are_made(
+    symmetry: str, count: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(CifParser, "parse_structures", lambda *arguments, **more: made.append(arguments))
     with pytest.raises(ZooError, match=words):
         structure_from_cif(cell(symmetry, count), MOST)
-    assert time.process_time() - start < 5
+    assert not made
+
+
+def test_a_space_group_that_is_not_known() -> None:
+    with pytest.raises(ZooError, match="space group"):
+        structure_from_cif(cell("_symmetry_space_group_name_H-M 'Q 9 9'", 1), MOST)
 
 
 @pytest.mark.parametrize("number", [1, 2, 14, 62, 129, 166, 194, 216, 225, 227])
@@ -239,11 +248,9 @@ def test_a_cif_runs_no_code(tmp_path: Path) -> None:
             "_space_group_magn.name_BNS \"P n' m a'\"",
             1,
         )
-        start = time.process_time()
         with pytest.raises(ZooError, match="magnetic space group"):
-            structure_from_cif(text)
-        assert time.process_time() - start < 5
-        if "**" not in payload:  # this one pymatgen would compute, without an end
+            structure_from_cif(text)  # would not come back if it computed the last one
+        if "**" not in payload:
             with contextlib.suppress(Exception):
                 CifParser.from_str(text).parse_structures()
     assert not proof.exists()

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from ase import units
 from played import DYNMAT, ERROR, MGO, PH, RELAX, SCF, Played, potential, turned
 from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
+from waiting import content, leap, until, written
 
 from zoo.api import CalculationFailed, Candidate
 from zoo.data.frame import residual
@@ -26,6 +26,7 @@ from zoo.data.symmetry import symmetry
 from zoo.errors import ZooError
 from zoo.oracles import espresso_inputs as inputs
 from zoo.oracles import espresso_results as results
+from zoo.oracles import external
 from zoo.oracles.espresso import Espresso
 from zoo.oracles.espresso_calculation import largest_move
 from zoo.oracles.espresso_frame import Oriented
@@ -123,8 +124,7 @@ def test_a_crystal_that_relaxes_into_another_is_refused_before_more_is_run(playe
     played.prints("relax", RELAX.replace("2.1300000000", "3.1600000000"))
     with pytest.raises(CalculationFailed) as failure:
         played.ask()
-    words = "relaxed into another structure: an atom moved 0.52 Å, more than largest_move (0.3 Å)"
-    assert str(failure.value) == words
+    assert "0.52 Å" in str(failure.value) and "largest_move (0.3 Å)" in str(failure.value)
     assert played.calls() == ["relax 0"]
     played.ask(largest_move=0.6)
     assert played.calls() == ["scf 0", "ph 0", "dynmat 0"]
@@ -147,13 +147,10 @@ def kill_in(played: Played, stage: str) -> None:
         oracle.tensors(Candidate("mine", structure), pathlib.Path({str(played.folder)!r}))
         """)
     ours = subprocess.Popen([sys.executable, "-c", code])
-    until = time.monotonic() + 180
-    while not (played.place / "pid").is_file() and time.monotonic() < until:
-        time.sleep(0.05)
-    time.sleep(0.2)
+    pid = int(written(played.place / "pid"))
+    until(lambda: content(played.folder / external.LOCK).split()[:1] == [str(pid)])  # it is known by then
     ours.send_signal(signal.SIGKILL)
     ours.wait()
-    pid = int((played.place / "pid").read_text())
     assert Path(f"/proc/{pid}").exists()
     (played.place / "pid").unlink()
     (played.place / f"{stage}.hangs").unlink()
@@ -200,17 +197,17 @@ def test_an_output_that_was_cut_off_is_made_again(played: Played) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("scf", SCF.replace("13.0614", " 8.2700"), "a metal: the gap on the k mesh is -0.01 eV"),
+        ("scf", SCF.replace("13.0614", " 8.2700"), "-0.01 eV"),
         ("scf", SCF.replace("has been achieved in  10", "NOT achieved after 200"), "pw.x: no convergence"),
-        ("scf", ERROR, "pw.x: S matrix not positive definite"),
-        ("relax", RELAX + "The maximum number of steps has been reached.", "pw.x: the relaxation has not converged"),
+        ("scf", ERROR, "S matrix"),
+        ("relax", RELAX + "The maximum number of steps has been reached.", "pw.x: the relaxation"),
         ("ph", PH.replace("JOB DONE", "No convergence has been achieved"), "ph.x: no convergence"),
-        ("ph", PH.replace("3.405431990", "0.405431990"), "the electronic tensor has an eigenvalue of 0.405, below 1"),
-        ("ph", PH.replace("-0.000000000       0.000000000", "1.000000000 0.0", 1), "breaks its index symmetry"),
-        ("ph", PH.replace("3.405431990", "3.605431990", 1), "electronic tensor breaks the crystal's symmetry"),
-        ("ph", PH.replace("3.405431990", "***********"), "ph.x: the electronic tensor: a number is out of range"),
-        ("dynmat", DYNMAT.replace("297.05 ", "-57.05 ", 1), "unstable: the lowest optical mode at Γ has -57 cm⁻¹"),
-        ("dynmat", DYNMAT.replace("297.05 ", "  1.05 ", 1), "unstable: the lowest optical mode at Γ has 1 cm⁻¹"),
+        ("ph", PH.replace("3.405431990", "0.405431990"), "eigenvalue of 0.405"),
+        ("ph", PH.replace("-0.000000000       0.000000000", "1.000000000 0.0", 1), "index symmetry"),
+        ("ph", PH.replace("3.405431990", "3.605431990", 1), "the crystal's symmetry"),
+        ("ph", PH.replace("3.405431990", "***********"), "out of range"),
+        ("dynmat", DYNMAT.replace("297.05 ", "-57.05 ", 1), "-57 cm⁻¹"),
+        ("dynmat", DYNMAT.replace("297.05 ", "  1.05 ", 1), "has 1 cm⁻¹"),
     ],
 )
 def test_a_crystal_that_is_refused(played: Played, name: str, text: str, words: str) -> None:
@@ -226,20 +223,21 @@ def test_a_crystal_that_is_refused(played: Played, name: str, text: str, words: 
 def test_a_crystal_that_is_refused_before_anything_is_run(played: Played) -> None:
     cubic = Lattice.cubic(4)
     for structure, words in (
-        (Structure(cubic, ["Mg", "H"], [[0, 0, 0], [0.5, 0.5, 0.5]]), "11 electrons in the primitive cell, odd"),
-        (Structure(cubic, ["Mg", "S"], [[0, 0, 0], [0.5, 0.5, 0.5]]), "no pseudopotential for S"),
+        (Structure(cubic, ["Mg", "H"], [[0, 0, 0], [0.5, 0.5, 0.5]]), "11 electrons"),
+        (Structure(cubic, ["Mg", "S"], [[0, 0, 0], [0.5, 0.5, 0.5]]), "for S"),
         (Structure(cubic, [{"Mg": 0.5}, "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]), "disordered"),
-        (Structure(cubic, ["Mg", "O"], [[0, 0, 0], [0, 0, 0.05]]), "less than 0.5 Å apart"),
+        (Structure(cubic, ["Mg", "O"], [[0, 0, 0], [0, 0, 0.05]]), "0.5 Å apart"),
     ):
         with pytest.raises(CalculationFailed, match=words):
             played.ask(structure)
     assert played.calls() == []
 
 
-def test_the_wall_limit(played: Played) -> None:
+def test_the_wall_limit(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
     played.says("ph.hangs")
-    with pytest.raises(CalculationFailed, match=r"ph.x had not ended at the wall limit"):
-        played.ask(wall_hours=8 / 3600)
+    with monkeypatch.context() as clock, pytest.raises(CalculationFailed, match=r"ph\.x .* wall limit"):
+        leap(clock, lambda: content(played.place / "pid"), 3600.0)
+        played.ask(wall_hours=1.0)
     assert not (played.folder / "scratch").exists()
 
 
@@ -269,20 +267,20 @@ def test_the_wall_limit_counts_what_was_killed(played: Played) -> None:
 
 def test_a_program_that_fails_without_a_word(played: Played) -> None:
     played.says("ph.fails")
-    with pytest.raises(CalculationFailed, match=r"ph.x: has stopped with status 1 \(end of ph.out\)"):
+    with pytest.raises(CalculationFailed, match=r"status 1 .*ph\.out"):
         played.ask()
 
 
 def test_a_program_that_breaks_down(played: Played) -> None:
     (played.place / "ph.x").write_text("#!/bin/sh\nkill -SEGV $$\n")
-    with pytest.raises(CalculationFailed, match=r"ph.x was ended by a signal \(SIGSEGV; end of ph.out\)"):
+    with pytest.raises(CalculationFailed, match=r"SIGSEGV.*ph\.out"):
         played.ask()
 
 
 def test_a_status_of_mpirun_that_is_no_signal(played: Played) -> None:
     mpirun = played.place / "pw.x"
     mpirun.write_text("#!/bin/sh\necho 'mpirun was unable to find'\necho 'Executable: pw.x'\necho ---\nexit 134\n")
-    with pytest.raises(ZooError, match=r"does not start pw.x \(Executable: pw.x; exit status 134, see .*relax.out\)"):
+    with pytest.raises(ZooError, match=r"Executable: pw\.x; .*134, .*relax\.out"):
         played.ask()
     mpirun.write_text("#!/bin/sh\necho 'mpirun noticed that rank 0 exited on signal 6 (Aborted).'\nexit 134\n")
     with pytest.raises(CalculationFailed, match="SIGABRT"):
@@ -293,7 +291,7 @@ def test_a_program_that_is_killed_goes_on(played: Played) -> None:
     ph = played.place / "ph.x"
     whole = ph.read_text()
     ph.write_text("#!/bin/sh\nmkdir -p scratch/_ph0\nkill -KILL $$\n")
-    with pytest.raises(ZooError, match=r"ph.x was killed \(SIGKILL\).*for want of memory perhaps: lower workers.count"):
+    with pytest.raises(ZooError, match=r"SIGKILL.*workers\.count"):
         played.ask()
     played.calls()
     ph.write_text(whole)
@@ -306,22 +304,22 @@ def test_a_program_that_is_killed_twice_is_too_large(played: Played) -> None:
     (played.place / "pw.x").write_text("#!/bin/sh\nkill -KILL $$\n")
     with pytest.raises(ZooError, match="SIGKILL"):
         played.ask()
-    with pytest.raises(CalculationFailed, match=r"pw.x was killed twice"):
+    with pytest.raises(CalculationFailed, match="killed twice"):
         played.ask()
 
 
 def test_what_is_wrong_for_every_crystal(played: Played, tmp_path: Path) -> None:
-    with pytest.raises(ZooError, match=r"'no-pw' is not there.*apt install quantum-espresso"):
+    with pytest.raises(ZooError, match=r"'no-pw'.*install quantum-espresso"):
         played.ask(pw="no-pw")
-    with pytest.raises(ZooError, match="folder of pseudopotentials '/no/where' is not there"):
+    with pytest.raises(ZooError, match="'/no/where'"):
         played.ask(pseudopotentials="/no/where")
     assert played.calls() == []
     played.prints("relax", "There are not enough slots available in the system\n")
     played.says("relax.fails")
-    with pytest.raises(ZooError, match=r"does not start pw.x \(There are not enough slots"):
+    with pytest.raises(ZooError, match="not enough slots"):
         played.ask()
     played.prints("relax", ERROR.replace("cdiaghg", "read_namelists").replace("S matrix", "bad line in namelist"))
-    with pytest.raises(ZooError, match=r"pw.x cannot read its input"):
+    with pytest.raises(ZooError, match="cannot read"):
         played.ask()
 
 

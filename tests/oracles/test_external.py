@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from jobs import running
+from waiting import SLOW, content, leap, until, written
 
 from zoo.contract.discovery import CalculationFailed
 from zoo.errors import ZooError
@@ -27,27 +29,8 @@ def script(path: Path, text: str) -> str:
     return f"'{path}'"
 
 
-def wait_for(path: Path, seconds: float = 180.0) -> str:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if path.is_file() and path.read_text().endswith("\n"):
-            return path.read_text().strip()
-        time.sleep(0.02)
-    raise AssertionError(f"{path} did not come")
-
-
-def lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def ended(pid: int, seconds: float = 15.0) -> bool:
-    until = time.monotonic() + seconds
-    while lives(pid) and time.monotonic() < until:
-        time.sleep(0.02)
-    return not lives(pid)
+def ended(pid: int) -> bool:
+    return bool(until(lambda: not running(pid), what=lambda: f"process {pid} does not end"))
 
 
 def test_it_runs_in_the_folder_with_arguments_input_and_environment(tmp_path: Path) -> None:
@@ -74,7 +57,7 @@ def test_a_relative_path_is_relative_to_where_we_are(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("no-such-program-zoo -np 2", "'no-such-program-zoo' is not there: install it"),
+        ("no-such-program-zoo -np 2", "'no-such-program-zoo'"),
         ("", "is empty"),
         ("pw.x 'half", "cannot be read"),
         ("/etc/passwd", "is not there"),
@@ -97,15 +80,17 @@ def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
     assert run_program("true", tmp_path, log="out") == 0  # nothing is held
 
 
-def test_the_wall_limit_ends_the_whole_calculation(tmp_path: Path) -> None:
+def test_the_wall_limit_ends_the_whole_calculation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The inner one has left the session, as the processes of an MPI program may.
     program = script(
         tmp_path / "go", "setsid sleep 600 & echo $! > inner; sleep 600 & echo $! > beside; echo $$ > own; wait"
     )
-    with pytest.raises(CalculationFailed, match="go had not ended at the wall limit"):
-        run_program(program, tmp_path, log="out", deadline=time.monotonic() + 3.0)
-    for name in ("own", "beside", "inner"):
-        assert ended(int(wait_for(tmp_path / name))), name
+    names = ("own", "beside", "inner")
+    with monkeypatch.context() as clock, pytest.raises(CalculationFailed, match=r"go .* wall limit"):
+        leap(clock, lambda: all(content(tmp_path / name) for name in names), 3600.0)
+        run_program(program, tmp_path, log="out", deadline=time.monotonic() + 3600.0)
+    for name in names:
+        assert ended(int(written(tmp_path / name))), name
     with pytest.raises(CalculationFailed, match="wall limit"):
         run_program("true", tmp_path, log="out", deadline=time.monotonic() - 1.0)
 
@@ -113,25 +98,28 @@ def test_the_wall_limit_ends_the_whole_calculation(tmp_path: Path) -> None:
 def test_one_that_does_not_hear_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(external, "GRACE", 0.5)
     program = script(tmp_path / "deaf", "trap '' TERM; echo $$ > own; while true; do sleep 0.1; done")
-    with pytest.raises(CalculationFailed, match="wall limit"):
-        run_program(program, tmp_path, log="out", deadline=time.monotonic() + 3.0)
-    assert ended(int(wait_for(tmp_path / "own")))
+    with monkeypatch.context() as clock, pytest.raises(CalculationFailed, match="wall limit"):
+        leap(clock, lambda: content(tmp_path / "own"), 3600.0)
+        run_program(program, tmp_path, log="out", deadline=time.monotonic() + 3600.0)
+    assert ended(int(written(tmp_path / "own")))
 
 
 def test_ctrl_c_ends_it(tmp_path: Path) -> None:
     program = script(tmp_path / "go", "echo $$ > own; sleep 600")
+    # A shell's background jobs, and what they start, ignore Ctrl-C: not this one.
     code = f"""
-import pathlib, zoo.oracles.external as e
+import pathlib, signal, zoo.oracles.external as e
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     e.run_program({program!r}, pathlib.Path({str(tmp_path)!r}), log="out")
 except KeyboardInterrupt:
     print("interrupted")
 """
     ours = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    pid = int(wait_for(tmp_path / "own"))
-    time.sleep(0.3)
+    pid = int(written(tmp_path / "own"))
+    written(tmp_path / external.LOCK)  # it is known by then
     ours.send_signal(signal.SIGINT)
-    assert ours.communicate(timeout=120)[0] == "interrupted\n"
+    assert ours.communicate(timeout=SLOW)[0] == "interrupted\n"
     assert ended(pid)
 
 
@@ -141,11 +129,11 @@ def orphan(folder: Path, command: str) -> int:
         f"import pathlib, zoo.oracles.external as e; e.run_program({command!r}, pathlib.Path({str(folder)!r}), log='o')"
     )
     ours = subprocess.Popen([sys.executable, "-c", code])
-    pid = int(wait_for(folder / "own"))
-    wait_for(folder / external.LOCK)
+    pid = int(written(folder / "own"))
+    written(folder / external.LOCK)
     ours.kill()
     ours.wait()
-    assert lives(pid)
+    assert running(pid)
     return pid
 
 
@@ -155,7 +143,7 @@ def test_one_that_outlived_us_is_ended_before_the_next_begins(tmp_path: Path) ->
     assert (tmp_path / external.LOCK).read_text().split()[0] == str(pid)
     second = script(tmp_path / "second", "cat traces | wc -l > before; sleep 0.3; cat traces | wc -l > after")
     assert run_program(second, tmp_path, log="out") == 0
-    assert not lives(pid)
+    assert not running(pid)
     assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
 
 
@@ -164,7 +152,7 @@ def test_one_that_cannot_be_ended_from_here_is_not_joined(tmp_path: Path, monkey
     monkeypatch.setattr(external, "_members", lambda folder: [])  # as on another machine
     monkeypatch.setattr(external, "GRACE", 0.2)
     try:
-        with pytest.raises(ZooError, match=f"process {pid} on .* still calculates in"):
+        with pytest.raises(ZooError, match=f"process {pid} on"):
             run_program("true", tmp_path, log="out")
     finally:
         os.killpg(pid, signal.SIGKILL)
@@ -175,8 +163,8 @@ def test_another_of_ours_that_lives_is_left_alone(tmp_path: Path) -> None:
     status = []
     thread = threading.Thread(target=lambda: status.append(run_program(program, tmp_path, log="out")))
     thread.start()
-    wait_for(tmp_path / "own")
-    with pytest.raises(ZooError, match="another process calculates in"):
+    written(tmp_path / "own")
+    with pytest.raises(ZooError, match="another process"):
         run_program("true", tmp_path, log="second")
     (tmp_path / "go.on").touch()
     thread.join()
@@ -201,7 +189,7 @@ def test_folders_beside_each_other(tmp_path: Path) -> None:
 
 def test_a_signal_from_outside_is_no_failure_of_the_crystal(tmp_path: Path) -> None:
     for program in ("kill -TERM $$; sleep 5", "exit 143"):  # itself, and as mpirun tells it
-        with pytest.raises(ZooError, match=r"ended from outside \(SIGTERM\)"):
+        with pytest.raises(ZooError, match=r"outside .*SIGTERM"):
             run_program(script(tmp_path / "go", program), tmp_path, log="out")
     assert run_program(script(tmp_path / "go", "kill -SEGV $$"), tmp_path, log="out") == -signal.SIGSEGV
 
@@ -209,7 +197,7 @@ def test_a_signal_from_outside_is_no_failure_of_the_crystal(tmp_path: Path) -> N
 @pytest.mark.parametrize("program", ["kill -{name} $$; sleep 5", "exit {told}"])  # itself, and as mpirun tells it
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("ILL", "go does not run on this processor"), ("KILL", "go was killed .*want of memory.*lower workers.count")],
+    [("ILL", "go .*this processor"), ("KILL", r"go was killed .*workers\.count")],
 )
 def test_a_signal_of_the_machine_is_no_failure_of_the_crystal(
     tmp_path: Path, program: str, name: str, words: str
@@ -227,9 +215,9 @@ def test_which_signal_a_status_tells() -> None:
 
 @pytest.mark.parametrize("words", ["No space left on device", "Disk quota exceeded", "WRITE: DISK QUOTA EXCEEDED"])
 def test_a_full_disk_is_no_failure_of_the_crystal(tmp_path: Path, words: str) -> None:
-    with pytest.raises(ZooError, match="no space left for"):
+    with pytest.raises(ZooError, match="no space left"):
         run_program(script(tmp_path / "go", f"echo '{words}'; exit 1"), tmp_path, log="out")
-    with pytest.raises(ZooError, match="no space left for"):  # though mpirun has then killed it
+    with pytest.raises(ZooError, match="no space left"):  # though mpirun has then killed it
         run_program(script(tmp_path / "go", f"echo '{words}'; exit 137"), tmp_path, log="out")
 
 
@@ -245,8 +233,8 @@ def test_all_can_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     thread = threading.Thread(target=go)
     thread.start()
-    pid = int(wait_for(tmp_path / "own"))
+    pid = int(written(tmp_path / "own"))
     end_programs()
-    thread.join(20)
+    thread.join(SLOW)
     assert ended(pid)
-    assert said == ["go was ended, as all else"]
+    assert len(said) == 1 and said[0].startswith("go was ended")

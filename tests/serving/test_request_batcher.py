@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from jobs import until
+from waiting import SLOW, until
 
 from zoo.tracking.request_batcher import RequestBatcher
 
@@ -25,7 +25,7 @@ def test_what_waits_is_answered_in_one_call_and_in_order() -> None:
     together = RequestBatcher(answer, most=64)
     with ThreadPoolExecutor(4) as threads:
         ahead = threads.submit(together.ask, "a", [1])
-        first.wait(60)
+        assert first.wait(SLOW)
         others = [threads.submit(together.ask, "a", [n, n + 1]) for n in (2, 4, 6)]
         assert ahead.result() == [10]
         assert [one.result() for one in others] == [[20, 30], [40, 50], [60, 70]]
@@ -46,7 +46,7 @@ def test_kinds_are_kept_apart_and_calls_within_bounds() -> None:
     together = RequestBatcher(answer, most=4)
     with ThreadPoolExecutor(6) as threads:
         running = [threads.submit(together.ask, "a", [0])]
-        first.wait(60)
+        assert first.wait(SLOW)
         running += [threads.submit(together.ask, kind, [n] * 3) for n, kind in enumerate("abab")]
         for one in running:
             one.result()

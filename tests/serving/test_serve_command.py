@@ -16,6 +16,7 @@ import psutil
 import pytest
 from cli import refused, zoo
 from scoring import free_port, running
+from waiting import SLOW
 
 
 @pytest.fixture
@@ -25,9 +26,9 @@ def registry(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_cannot_be_served_is_told_in_one_line(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused(zoo("serve", "small-totl", cwd=registry), "Did you mean 'small-total'?")
-    refused(zoo("serve", "no/such", cwd=registry), "no folder no/such")
-    refused(zoo("serve", ".", cwd=registry), "neither a run folder nor a model folder")
+    refused(zoo("serve", "small-totl", cwd=registry), "'small-total'?")
+    refused(zoo("serve", "no/such", cwd=registry), "no/such")
+    refused(zoo("serve", ".", cwd=registry), "neither a run")
     refused(zoo("serve", "run", "--max-atoms", "0", cwd=registry), "max-atoms")
     refused(zoo("serve", "run", "--host", "no.such.host.invalid", cwd=registry), "no.such.host.invalid")
     with socket.socket() as taken:
@@ -36,7 +37,7 @@ def test_what_cannot_be_served_is_told_in_one_line(registry: Path, monkeypatch: 
         port = str(taken.getsockname()[1])
         refused(zoo("serve", "run", "--port", port, cwd=registry), f"port {port}", "--port")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
-    refused(zoo("serve", "small-total", cwd=registry), "MLflow at http://127.0.0.1")
+    refused(zoo("serve", "small-total", cwd=registry), "http://127.0.0.1:")
 
 
 @pytest.mark.extended
@@ -49,10 +50,10 @@ def test_a_run_folder_is_served_within_its_limits_until_it_is_told_to_stop(
     env = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/none.db"}
     with running(argv, port, tmp_path, env) as server:
         shown = server.ask(salt)
-        assert shown.status_code == 400 and "8 atoms in the cell, at most 6" in shown.json()["message"]
+        assert shown.status_code == 400 and "at most 6" in shown.json()["message"]
         cell = salt["cif"].replace("'F m -3 m'", "'P 1'").replace("_Tables_number 225", "_Tables_number 1")
         assert server.answers({"cif": cell})[0]["formula"] == "NaCl"
-        line = next(line for line in server.log.read_text().splitlines() if "| curl" in line)
+        line = server.line("| curl")
         (tmp_path / "salt.cif").write_text(cell)
         if shutil.which("curl"):
             done = subprocess.run(
@@ -63,7 +64,7 @@ def test_a_run_folder_is_served_within_its_limits_until_it_is_told_to_stop(
         refused_option = server.ask({"cif": cell}, neighbors=2)
         assert refused_option.status_code == 400 and "neighbours" in refused_option.json()["message"]
         os.kill(server.process.pid, signal.SIGINT)
-        assert server.process.wait(60) == 0
+        assert server.process.wait(SLOW) == 0
         said = server.log.read_text()
         assert f"http://127.0.0.1:{port}/invocations" in said
         assert "Traceback" not in said
@@ -79,6 +80,6 @@ def test_a_kill_leaves_no_process_and_no_copied_folder(trained: Path, tmp_path: 
         everyone = psutil.Process(server.process.pid).children(recursive=True)
         assert (len(everyone) >= 2) == (workers == 2)
         server.process.kill()
-        server.process.wait(60)
-        assert not psutil.wait_procs(everyone, timeout=60)[1]
+        server.process.wait(SLOW)
+        assert not psutil.wait_procs(everyone, timeout=SLOW)[1]
     assert not list(tmp_path.glob("zoo-serve-*"))

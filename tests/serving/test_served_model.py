@@ -48,14 +48,14 @@ def test_it_is_logged_with_types_options_and_limits_and_without_pickles(uri: str
 
 def test_limits_are_set_when_it_is_loaded(uri: str, salt: dict[str, Any]) -> None:
     model = mlflow.pyfunc.load_model(uri, model_config={"max_atoms": 4})
-    with pytest.raises(MlflowException, match="8 atoms in the cell, at most 4"):
+    with pytest.raises(MlflowException, match=r"8 atoms .*at most 4"):
         model.predict([salt])
 
 
 def test_too_many_crystals_are_refused_by_the_model_itself(uri: str, salt: dict[str, Any]) -> None:
     """So that plain `mlflow models serve`, which has none of our middleware, refuses them, too."""
     model = mlflow.pyfunc.load_model(uri, model_config={"max_crystals": 2})
-    with pytest.raises(MlflowException, match="3 crystals in one request, at most 2"):
+    with pytest.raises(MlflowException, match=r"3 crystals .*at most 2"):
         model.predict([salt] * 3)
 
 
@@ -76,7 +76,7 @@ def test_an_error_that_nobody_foresaw_stays_with_its_crystal(
     sites = [{"species": [{"element": e, "occu": 1}], "abc": [x] * 3} for e, x in (("Na", 0), ("Cl", 0.5))]
     two = {"structure": json.dumps({"lattice": cell, "sites": sites})}
     good, bad = model.predict([salt, two])
-    assert good["formula"] == "NaCl" and "failed on it (RuntimeError)" in bad["error"]
+    assert good["formula"] == "NaCl" and "RuntimeError" in bad["error"]
     assert "made\nup" in caplog.text
     with pytest.raises(MlflowException) as caught:
         model.predict([two])

@@ -94,7 +94,7 @@ def test_a_path_of_the_data_becomes_absolute(plan_of, tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("sweep", [{"grid": [1, 2]}, {"optuna": 3}, {"grid": {1: [2]}}])
 def test_an_axis_is_added_to_a_section_only(plan_of, sweep: dict) -> None:
     place = "optuna.search" if "optuna" in sweep else "grid"
-    with pytest.raises(ZooError, match="must map keys of the recipe"):
+    with pytest.raises(ZooError, match="must map keys"):
         plan_of(sweep, f"sweep.{place}.target=[total]")
     assert len(expand(plan_of({"grid": None}, "sweep.grid.target=[total]"))) == 1
 
@@ -113,27 +113,27 @@ def test_the_database_of_a_study_becomes_absolute(plan_of, tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("sweep", "words"),
     {
-        "typo in a key": ({"grid": {"traget": ["total"]}}, "Did you mean 'target'"),
-        "typo in a section": ({"grid": {"training.max_epoch": [1]}}, "Did you mean 'max_epochs'"),
-        "typo in the sweep": ({"gird": {}}, "Did you mean 'grid'"),
+        "typo in a key": ({"grid": {"traget": ["total"]}}, "'target'?"),
+        "typo in a section": ({"grid": {"training.max_epoch": [1]}}, "'max_epochs'?"),
+        "typo in the sweep": ({"gird": {}}, "'grid'?"),
         "bad value": ({"grid": {"training.batch_size": [8, 0]}}, "got 0"),
-        "neither": ({}, "needs 'grid' or 'optuna'"),
-        "no list": ({"grid": {"target": "total"}}, "must be a list of values"),
+        "neither": ({}, "'grid' or 'optuna'"),
+        "no list": ({"grid": {"target": "total"}}, "a list of"),
         "empty": ({"grid": {"target": []}}, "has no values"),
         "twice": ({"grid": {"target": ["total", "total"]}}, "twice"),
         "undone": ({"grid": {"encoder.layers": [1, 2], "encoder": [{"name": "nequip"}]}}, "undoes"),
-        "no such axis": ({"grid": {"target": ["total"]}, "compare": {"taget": "total"}}, "Did you mean 'target'"),
-        "no such value": ({"grid": {"target": ["total"]}, "compare": {"target": "totl"}}, "Did you mean 'total'"),
-        "plugin's setting": ({"grid": {"readout.widht": [4, 8]}}, "Did you mean 'width'"),
-        "target": ({"grid": {"target": ["totl"]}}, "Did you mean 'total'"),
-        "all blocked": ({"grid": {"encoder": [{"name": "no-such"}]}}, "no cell of the sweep can work"),
-        "settings left behind": ({"grid": {"encoder.name": ["nequip", "sevennet"]}}, "leaves the base recipe"),
+        "no such axis": ({"grid": {"target": ["total"]}, "compare": {"taget": "total"}}, "'target'?"),
+        "no such value": ({"grid": {"target": ["total"]}, "compare": {"target": "totl"}}, "'total'?"),
+        "plugin's setting": ({"grid": {"readout.widht": [4, 8]}}, "'width'?"),
+        "target": ({"grid": {"target": ["totl"]}}, "'total'?"),
+        "all blocked": ({"grid": {"encoder": [{"name": "no-such"}]}}, "no cell"),
+        "settings left behind": ({"grid": {"encoder.name": ["nequip", "sevennet"]}}, "leaves the base"),
         "password": (
             {"optuna": {"search": {"target": {"choices": ["total"]}}, "storage": "mysql://me:secret@db/x"}},
             "holds a password",
         ),
-        "number as a key": ({1: 2}, "must be a text"),
-        "number as a choice's key": ({"grid": {"model": {"A": {1: 2}}}}, "must be a text"),
+        "number as a key": ({1: 2}, "a text"),
+        "number as a choice's key": ({"grid": {"model": {"A": {1: 2}}}}, "a text"),
         "password in the query": (
             {"optuna": {"search": {"target": {"choices": ["total"]}}, "storage": "mysql://db/x?user=u&passwd=secret"}},
             "holds a password",
@@ -155,7 +155,7 @@ def test_what_cannot_work_here_is_the_cells_own_failure(plan_of) -> None:
     cells = expand(plan_of({"grid": {"encoder": choices}}))
     blocked = check_all(cells)
     assert list(blocked) == ["no-such-encoder"]
-    assert "there is no encoder 'no-such-encoder'" in blocked["no-such-encoder"]
+    assert "encoder 'no-such-encoder'" in blocked["no-such-encoder"]
 
 
 def test_the_shipped_sweeps_expand_and_are_listed(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_cells_of_another_recipe_are_not_mixed_with_new_ones(plan_of, tmp_path: 
     run_it(plan_of(GRID), folder, with_recipe)
     folder.cell("learning_rate-0.6").run.result.unlink()
     before = trained(folder)
-    with pytest.raises(ZooError, match=r"learning_rate-0\.1 was begun with another recipe"):
+    with pytest.raises(ZooError, match=r"learning_rate-0\.1 .*another recipe"):
         run_it(plan_of(GRID, "training.max_epochs=99"), folder, with_recipe)
     assert trained(folder) == before
     assert not folder.cell("learning_rate-0.1").failed.exists()
@@ -151,7 +151,7 @@ def test_a_cell_in_other_hands_is_left_alone(plan_of, tmp_path: Path) -> None:
         run_it(plan, folder, stand_in, said)
     assert "learning_rate-0.2" not in trained(folder)
     assert len(trained(folder)) == 5
-    assert said[-1].startswith("1 of 6 cells")
+    assert said[-1].startswith("1 of 6")
 
 
 def _hanging(plan: sweep_config.Plan, folder: SweepFolder) -> None:
@@ -176,7 +176,7 @@ def test_a_killed_process_loses_its_trial_and_no_cell(plan_of, tmp_path: Path) -
         time.sleep(0.01)
     said: list[str] = []
     run_it(plan, folder, stand_in, said)
-    assert said[-1].startswith("1 of 6 cells"), "the cell of a living process is left alone"
+    assert said[-1].startswith("1 of 6"), "the cell of a living process is left alone"
     assert "learning_rate-0.3" not in trained(folder)
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGKILL)
@@ -296,7 +296,7 @@ def test_a_lost_journal_tells_no_old_result_to_a_new_study(plan_of, tmp_path: Pa
     Search(plan_of(SEARCH), folder).run(with_recipe, lambda: None, lambda line: None)
     (folder.path / "study.journal").unlink()
     again = Search(plan_of(SEARCH, "sweep.optuna.seed=5"), folder)
-    with pytest.raises(ZooError, match="trial-001 was begun with another recipe"):
+    with pytest.raises(ZooError, match=r"trial-001 .*another recipe"):
         again.run(with_recipe, lambda: None, lambda line: None)
     assert not [trial for trial in again.study.trials if trial.value is not None]
 
@@ -312,7 +312,7 @@ def test_a_lost_journal_tells_no_old_result_to_a_new_study(plan_of, tmp_path: Pa
 def test_a_study_of_another_recipe_is_not_joined(plan_of, tmp_path: Path, change: str) -> None:
     shared = f"sweep.optuna.storage=sqlite:///{tmp_path}/study.db"
     Search(plan_of(SEARCH, shared), SweepFolder(tmp_path / "a"))
-    with pytest.raises(ZooError, match="the study 'small' was begun with another recipe or search space"):
+    with pytest.raises(ZooError, match=r"study 'small' .*search space"):
         Search(plan_of(SEARCH, shared, change), SweepFolder(tmp_path / "b"))
     Search(plan_of(SEARCH, shared, change, "sweep.optuna.study=other"), SweepFolder(tmp_path / "b"))
     Search(plan_of(SEARCH, shared, "device=cpu", "sweep.optuna.trials=50"), SweepFolder(tmp_path / "c"))

@@ -67,7 +67,7 @@ def test_a_cif_and_a_poscar_are_read() -> None:
         ("binary.cif", bytes(range(256)) * 40, "cannot be read"),
         ("empty.cif", "", "cannot be read"),
         ("photo.png", b"\x89PNG", "neither a CIF"),
-        ("large.cif", "x" * (MAX_BYTES + 1), "at most 5 MB"),
+        ("large.cif", "x" * (MAX_BYTES + 1), "5 MB"),
         (
             "many.cif",
             CIF.replace("OCCUPANCY", "1").replace("Na 0 0 0 1", "\n".join(f"Na 0.{n:03} 0.1 0.2 1" for n in range(9))),
@@ -95,7 +95,7 @@ def test_what_is_no_data_url_is_an_error_in_its_place() -> None:
 
 def test_only_models_on_offer_are_loaded(ensemble: Path) -> None:
     models = Models({str(ensemble / "run"): "run"}, "cpu")
-    with pytest.raises(ZooError, match="not among the models"):
+    with pytest.raises(ZooError, match="not among"):
         models.ask(str(ensemble / "run" / "model"), [])
     assert models.get(str(ensemble / "run")).max_atoms == MAX_ATOMS
 
