@@ -13,12 +13,12 @@ import numpy as np
 
 from zoo.config import plugins
 from zoo.config.recipe import Plugin
-from zoo.contract.discovery import CalculationFailed, Candidate, Oracle
+from zoo.contract.discovery import Candidate, Oracle
 from zoo.data.export import file_names
 from zoo.data.structures import structure_from_dict
 from zoo.data.tensors import read_target
 from zoo.discovery.rounds.discovery_folder import RoundFolder
-from zoo.errors import ZooError
+from zoo.errors import CalculationFailed, ZooError
 from zoo.storage.run_folder import read_json, write_json
 
 OUTCOME = "outcome.json"
