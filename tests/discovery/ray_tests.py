@@ -128,7 +128,7 @@ def test_tasks_whose_worker_or_node_dies_are_done_again(cluster: Any, tmp_path: 
     jobs = [Job(tmp_path / "a", "die once"), *(Job(tmp_path / one) for one in "bcd")]
     assert sorted(each(TWO, work, jobs)) == list("abcd")
     assert [len(begun(tmp_path / one)) for one in "abcd"] == [2, 1, 1, 1]
-    with pytest.raises(ZooError, match=r"^heavy: two workers have died over it \(WorkerCrashedError"):
+    with pytest.raises(ZooError, match=r"heavy.*WorkerCrashedError"):
         list(each(TWO, work, [Job(tmp_path / "heavy", "die")], name=name))
 
 
