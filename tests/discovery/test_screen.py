@@ -369,7 +369,7 @@ def test_a_strangers_objective(recipe: dict, tmp_path: Path, monkeypatch: pytest
         return [*ours(group=group, **selection), *more]
 
     monkeypatch.setattr(plugins, "entry_points", theirs)
-    plugins.available.cache_clear()
+    plugins.registered.cache_clear()
     try:
         settings = ("objective.name=weighted", "objective.weight=1000")
         result = zoo("screen", str(save(recipe, tmp_path)), *settings, "--out", "out", cwd=tmp_path)
@@ -387,7 +387,7 @@ def test_a_strangers_objective(recipe: dict, tmp_path: Path, monkeypatch: pytest
         refused(zoo("screen", "mine.yaml", *bad, cwd=tmp_path), "unknown key 'wieght'", "Did you mean 'weight'?")
         assert "weighted" in zoo("list", cwd=tmp_path).stdout
     finally:
-        plugins.available.cache_clear()
+        plugins.registered.cache_clear()
 
 
 def test_the_shipped_recipe_is_listed_commented_and_runs(tmp_path: Path) -> None:
