@@ -6,9 +6,6 @@ import errno
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
@@ -18,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from cli import refused, zoo
-from discovered import HIDDEN, KNOWN, asked, labelled, tensor, write_discovery
+from discovered import HIDDEN, KNOWN, asked, labelled, started, tensor, write_discovery
+from quick import no_pictures
 
 import zoo as package
 from zoo.config import plugins, recipe
@@ -149,13 +147,12 @@ def test_killed_in_each_of_its_steps_it_finds_the_same(found: Path, tmp_path: Pa
         place = tmp_path / "out" / step
         if place.exists():
             continue
-        command = [sys.executable, "-m", "zoo", "discover", *start]
-        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
-            while run.poll() is None and not place.exists():
-                time.sleep(0.002)
-            if run.poll() is None:
-                run.send_signal(signal.SIGKILL)
-                killed += 1
+        process = started("discover", *start, cwd=tmp_path)
+        while process.is_alive() and not place.exists():
+            time.sleep(0.002)
+        killed += process.is_alive()
+        process.kill()
+        process.join()
         start = ["--resume", "out"]
     assert killed >= 5
     result = zoo("discover", "--resume", "out", cwd=tmp_path)
@@ -166,6 +163,7 @@ def test_killed_in_each_of_its_steps_it_finds_the_same(found: Path, tmp_path: Pa
         assert read_json(names[0]) == read_json(names[1])
 
 
+@no_pictures()
 def test_a_search_ends_where_no_candidate_is_left(tmp_path: Path) -> None:
     write_discovery(tmp_path, top=20)
     changes = ("rounds=5", "model.members=1", "acquisition.name=random")
@@ -370,9 +368,9 @@ def moody(found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         return [*ours(group=group, **selection), *more]
 
     monkeypatch.setattr(plugins, "entry_points", theirs)
-    plugins.available.cache_clear()
+    plugins.registered.cache_clear()
     yield tmp_path
-    plugins.available.cache_clear()
+    plugins.registered.cache_clear()
 
 
 def in_a_mood(found: Path, folder: Path, **moods: int) -> list[str]:
