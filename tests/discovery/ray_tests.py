@@ -123,6 +123,13 @@ def test_with_a_killed_model_and_stopped_it_goes_on_here(cluster: Any, recipe: d
     assert files(tmp_path / "ray") == files(tmp_path / "here")
 
 
+def test_candidates_that_cannot_be_read_are_told(cluster: Any, recipe: dict, tmp_path: Path) -> None:
+    """By the task that reads, through a model."""
+    save(recipe, tmp_path)
+    (tmp_path / "many.json").write_text("[{")
+    refused(zoo("screen", "mine.yaml", *ON_RAY, "--out", "ray", cwd=tmp_path), "many.json")
+
+
 def test_tasks_whose_worker_or_node_dies_are_done_again(cluster: Any, tmp_path: Path) -> None:
     jobs = [Job(tmp_path / "a", "die once"), *(Job(tmp_path / one) for one in "bcd")]
     assert sorted(each(TWO, work, jobs)) == list("abcd")

@@ -62,8 +62,8 @@ def oracle_of(choice: Plugin) -> Oracle:
         ZooError: there is none, or it refuses its settings.
     """
     settings = plugins.hypers("oracle", choice.name, choice.settings)
-    made: Oracle = plugins.load("oracle", choice.name)(settings)
-    return made
+    oracle: Oracle = plugins.load("oracle", choice.name)(settings)
+    return oracle
 
 
 @dataclass(frozen=True)

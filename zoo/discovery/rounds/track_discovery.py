@@ -131,8 +131,8 @@ class _Runs:
             return str(known)
         if parent is None:
             self._state = {"runs": {}, "done": []}  # all that was below it is gone as well
-        found = self.client.get_experiment_by_name(experiment)
-        number = found.experiment_id if found else self.client.create_experiment(experiment)
+        known_experiment = self.client.get_experiment_by_name(experiment)
+        number = known_experiment.experiment_id if known_experiment else self.client.create_experiment(experiment)
         tags = {MLFLOW_RUN_NAME: title} | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
         self._state["runs"][name] = self.client.create_run(number, tags=tags).info.run_id
         self.remember()
