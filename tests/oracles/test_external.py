@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.contract.discovery import CalculationFailed
-from zoo.errors import ZooError
+from zoo.errors import CalculationFailed, ZooError
 from zoo.oracles import external
 from zoo.oracles.external import end_programs, missing_program, run_program, signal_of
 

@@ -103,7 +103,7 @@ class Walk:
         self.watch = Stopwatch()
         self.predicted = 0
         self._config, self._folder, self._scoring, self._source = config, folder, scoring, source
-        self._filter = CandidateFilter(config.filters, scoring.objective, scoring.predictor, known.keys)
+        self._candidate_filter = CandidateFilter(config.filters, scoring.objective, scoring.predictor, known.keys)
         self._known = known
         wanted = config.filters.non_molecular
         self._non_molecular = scoring.objective.non_molecular if wanted is None else wanted
@@ -159,10 +159,10 @@ class Walk:
             from zoo.discovery import ray_screen
 
             yield from ray_screen.scored(
-                self._config, self._scoring, self._filter, start, self._folder.path, self.watch
+                self._config, self._scoring, self._candidate_filter, start, self._folder.path, self.watch
             )
             return
-        for rows in filtered(entries, start, self._config.chunk, self._filter, self.watch):
+        for rows in filtered(entries, start, self._config.chunk, self._candidate_filter, self.watch):
             score(rows, self._scoring, self.watch)
             yield rows
 

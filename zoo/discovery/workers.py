@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -37,7 +37,8 @@ def each(
     """Do some work, of minutes to hours, on every item; results come as they end.
 
     Where this is left, by an exception, Ctrl-C or `close()`, what is running is ended: each worker gets a
-    KeyboardInterrupt, in which it ends the programs that it has started.
+    KeyboardInterrupt, in which it ends the programs that it has started. Whoever may fail between two results iterates
+    within `contextlib.closing`.
 
     Args:
         workers: how many at the same time, and where.
@@ -85,21 +86,15 @@ def each(
 def _executor(
     workers: Workers, work: Callable[[T], R], folder: Path | None
 ) -> Iterator[_Processes[T, R] | ray_cluster.Tasks[T, R]]:
-    if workers.kind == "local":
-        processes = _Processes(work)
-        try:
-            yield processes
-        finally:
-            processes.end(PATIENCE)
-        return
-    with ray_cluster.joined(workers):
-        if folder is not None:
+    on_ray = workers.kind == "ray"
+    with ray_cluster.joined(workers) if on_ray else nullcontext():
+        if on_ray and folder is not None:
             ray_cluster.check(folder)
-        tasks = ray_cluster.Tasks(work)
+        executor = ray_cluster.Tasks(work) if on_ray else _Processes(work)
         try:
-            yield tasks
+            yield executor
         finally:
-            tasks.end(PATIENCE)
+            executor.end(PATIENCE)
 
 
 class _Processes(Generic[T, R]):
@@ -132,11 +127,14 @@ class _Processes(Generic[T, R]):
     def error(self, future: Future[R]) -> BaseException | None:
         """Return what the work on an item raised, or a BrokenExecutor that says how its process died."""
         pool, error = self._busy.pop(future), future.exception()
-        # It is given a cause where the process lives, but its result cannot be read.
-        if not isinstance(error, BrokenExecutor) or error.__cause__ is not None:
+        if not isinstance(error, BrokenExecutor):
             self._idle.append(pool)
             return error
-        code = _process(pool).exitcode or 0
+        if error.__cause__ is not None:  # it has not died, but its result, or error, cannot be read
+            return error.__cause__
+        process = _process(pool)
+        process.join()
+        code = process.exitcode or 0
         return BrokenExecutor(signal.Signals(-code).name if code < 0 else f"exit status {code}")
 
     def end(self, patience: float) -> None:
