@@ -403,12 +403,12 @@ def test_a_round_waits_for_what_somebody_else_brings(found: Path, moody: Path) -
     keys = in_a_mood(found, moody, waits=1)
     result = zoo("discover", "find.yaml", "--out", "out", cwd=moody)
     assert result.returncode == 0, result.stderr
-    assert "1 of 4" in result.stdout and "out/round_1/calculations" in result.stdout
+    assert "waits for 1 of 4" in result.stdout and "out/round_1/calculations" in result.stdout
     assert "zoo discover --resume out" in result.stdout
     assert (moody / "out" / "round_1" / "calculations" / keys[1] / "INPUT").is_file()
     assert not (moody / "out" / "round_1" / "results.json").exists()
     again = zoo("discover", "--resume", "out", cwd=moody)
-    assert "1 of 4" in again.stdout
+    assert "waits for 1 of 4" in again.stdout
     calls = (moody / "calls").read_text().split()
     assert calls.count(keys[1]) == 2 and calls.count(keys[0]) == 1, "what has an outcome is not asked again"
     shutil.copytree(moody / "out", moody / "closed")
@@ -423,7 +423,7 @@ def test_a_round_waits_for_what_somebody_else_brings(found: Path, moody: Path) -
         for number in range(KNOWN, KNOWN + HIDDEN):
             (moody / "moods" / f"c-{number:04d}").write_text(word)
         more = zoo("discover", "--resume", "closed", *(["rounds=3", "--give-up"] if word == "waits" else []), cwd=moody)
-        assert ("4 of 4" in more.stdout) == (word == "waits"), more.stderr
+        assert ("waits for 4 of 4" in more.stdout) == (word == "waits"), more.stderr
     assert [row["status"] for row in asked(moody / "closed")].count("failed") == 1
     refused(zoo("discover", "find.yaml", "--give-up", cwd=moody), "--resume")
 
