@@ -20,6 +20,7 @@ from jobs import Job, begun, name, programs, work
 from quick import no_pictures
 from screened import save, write_json
 
+from zoo.discovery import ray_cluster
 from zoo.discovery.screen_config import Workers
 from zoo.discovery.screen_folder import ScreenFolder
 from zoo.discovery.workers import each
@@ -123,11 +124,16 @@ def test_with_a_killed_model_and_stopped_it_goes_on_here(cluster: Any, recipe: d
     assert files(tmp_path / "ray") == files(tmp_path / "here")
 
 
-def test_candidates_that_cannot_be_read_are_told(cluster: Any, recipe: dict, tmp_path: Path) -> None:
-    """By the task that reads, through a model."""
-    save(recipe, tmp_path)
-    (tmp_path / "many.json").write_text("[{")
-    refused(zoo("screen", "mine.yaml", *ON_RAY, "--out", "ray", cwd=tmp_path), "many.json")
+def test_an_error_comes_through_the_tasks_after_it(cluster: Any, tmp_path: Path) -> None:
+    """As that of the task that reads candidates comes through the models."""
+    import ray
+
+    with ray_cluster.joined(TWO):
+        refusing = ray.remote(work).remote(Job(tmp_path / "bad", "refuse"))
+        with pytest.raises(ray.exceptions.RayError) as caught:
+            ray.get(ray.remote(name).remote(refusing))
+    cause = ray_cluster.cause_of(caught.value)
+    assert type(cause) is ZooError and "bad" in str(cause)
 
 
 def test_tasks_whose_worker_or_node_dies_are_done_again(cluster: Any, tmp_path: Path) -> None:
