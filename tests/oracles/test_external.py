@@ -14,8 +14,7 @@ import pytest
 from jobs import running
 from waiting import SLOW, content, leap, until, written
 
-from zoo.contract.discovery import CalculationFailed
-from zoo.errors import ZooError
+from zoo.errors import CalculationFailed, ZooError
 from zoo.oracles import external
 from zoo.oracles.external import end_programs, missing_program, run_program, signal_of
 

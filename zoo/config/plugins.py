@@ -24,9 +24,17 @@ GROUPS: dict[str, str] = {kind: f"zoo.{kind}s" for kind in BASES}
 
 
 @cache
+def registered(kind: str) -> dict[str, list[EntryPoint]]:
+    """Return all entry points of a kind (`encoder`, `objective`, ...) by name; nothing is imported."""
+    found: dict[str, list[EntryPoint]] = {}
+    for point in sorted(entry_points(group=GROUPS[kind]), key=lambda point: point.name):
+        found.setdefault(point.name, []).append(point)
+    return found
+
+
 def available(kind: str) -> dict[str, EntryPoint]:
-    """Return the entry points of a kind (`encoder`, `objective`, ...) by name; nothing is imported."""
-    return {point.name: point for point in sorted(entry_points(group=GROUPS[kind]), key=lambda p: p.name)}
+    """Return the entry point of each plugin of a kind by name; nothing is imported."""
+    return {name: points[-1] for name, points in registered(kind).items()}
 
 
 def origin(point: EntryPoint) -> str:
@@ -43,7 +51,7 @@ def load(kind: str, name: str) -> Any:
     points = available(kind)
     if name not in points:
         raise ZooError(f"there is no {kind} '{name}'.{did_you_mean(name, points)} (zoo list)")
-    rivals = {point.value for point in entry_points(group=GROUPS[kind], name=name)}
+    rivals = {point.value for point in registered(kind)[name]}
     if len(rivals) > 1:
         raise ZooError(f"two packages register the {kind} '{name}': {' and '.join(sorted(rivals))}; uninstall one")
     try:

@@ -103,10 +103,6 @@ class Acquisition(ABC):
         """
 
 
-class CalculationFailed(Exception):
-    """A crystal has no result, and would have none if it were asked for again; the message says why, in one line."""
-
-
 class Oracle(ABC):
     """Tells the tensor of a crystal for good: by a calculation, or by looking it up.
 

@@ -1,4 +1,4 @@
-"""Candidates are read and sifted, and what is left is predicted, a chunk at a time."""
+"""Candidates are read and filtered, and what is left is scored, a chunk at a time."""
 
 from __future__ import annotations
 
@@ -15,34 +15,36 @@ from zoo.runtime.timing import Stopwatch
 ATOMS_AT_ONCE = 10_000  # a chunk of large crystals ends here
 
 
-def sifted(
-    entries: Iterator[Found], start: int, size: int, sieve: CandidateFilter, watch: Stopwatch
+def filtered(
+    entries: Iterator[Found], start: int, size: int, candidate_filter: CandidateFilter, watch: Stopwatch
 ) -> Iterator[list[Row]]:
-    """Candidates in their order; those without an outcome are through the sieve.
+    """Candidates in their order; those without an outcome have passed the filter.
 
     Args:
         entries: from number `start` of all on.
         size: of a chunk, at most.
-        sieve: leaves out.
+        candidate_filter: leaves out.
         watch: takes the times.
 
     Raises:
         ZooError: as the source.
     """
-    while rows := _next(entries, start, size, sieve, watch):
+    while rows := _next(entries, start, size, candidate_filter, watch):
         yield rows
         start += len(rows)
 
 
-def predict(rows: list[Row], judge: Scoring, watch: Stopwatch) -> None:
-    """Give those that are through the sieve their outcome."""
-    asked = [row for row in rows if row.outcome is None]
-    candidates = [Candidate(row.key, row.structure, row.properties) for row in asked if row.structure is not None]
-    for row, outcome in zip(asked, judge.judge(candidates, watch), strict=True):
+def score(rows: list[Row], scoring: Scoring, watch: Stopwatch) -> None:
+    """Give those that have passed the filter their outcome."""
+    passed = [row for row in rows if row.outcome is None]
+    candidates = [Candidate(row.key, row.structure, row.properties) for row in passed if row.structure is not None]
+    for row, outcome in zip(passed, scoring.score(candidates, watch), strict=True):
         row.outcome = outcome
 
 
-def _next(entries: Iterator[Found], start: int, size: int, sieve: CandidateFilter, watch: Stopwatch) -> list[Row]:
+def _next(
+    entries: Iterator[Found], start: int, size: int, candidate_filter: CandidateFilter, watch: Stopwatch
+) -> list[Row]:
     """One chunk; empty at the end."""
     rows: list[Row] = []
     atoms = 0
@@ -52,16 +54,16 @@ def _next(entries: Iterator[Found], start: int, size: int, sieve: CandidateFilte
         if found is None:
             break
         row = Row(start + len(rows), found.key, found.properties)
-        _sift(row, found, sieve, watch)
+        _filter(row, found, candidate_filter, watch)
         if row.outcome is None and row.structure is not None:
             atoms += len(row.structure)
         rows.append(row)
     return rows
 
 
-def _sift(row: Row, found: Found, sieve: CandidateFilter, watch: Stopwatch) -> None:
+def _filter(row: Row, found: Found, candidate_filter: CandidateFilter, watch: Stopwatch) -> None:
     with watch("filters"):
-        reason = sieve.before_reading(row.key, row.properties)
+        reason = candidate_filter.before_reading(row.key, row.properties)
     if reason is None:
         try:
             with watch("reading"):
@@ -70,6 +72,6 @@ def _sift(row: Row, found: Found, sieve: CandidateFilter, watch: Stopwatch) -> N
             row.outcome = Rejected("failed", "not readable", str(error))
             return
         with watch("filters"):
-            reason = sieve.of_structure(row.structure)
+            reason = candidate_filter.of_structure(row.structure)
     if reason is not None:
         row.outcome = Rejected("filtered", reason)

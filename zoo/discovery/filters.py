@@ -20,10 +20,10 @@ def number(properties: Mapping[str, Any], name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        found = float(value)
+        result = float(value)
     except OverflowError:  # an integer of hundreds of digits
         return None
-    return found if math.isfinite(found) else None
+    return result if math.isfinite(result) else None
 
 
 class CandidateFilter:

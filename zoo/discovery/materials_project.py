@@ -136,11 +136,11 @@ def _structure(document: Any) -> Structure:
 
 def _properties(document: Any) -> dict[str, Any]:
     symmetry = getattr(document, "symmetry", None)
-    found = {
+    properties = {
         "band_gap": getattr(document, "band_gap", None),
         "energy_above_hull": getattr(document, "energy_above_hull", None),
         "formula": getattr(document, "formula_pretty", None),
         "space_group": getattr(symmetry, "number", None),
         "theoretical": getattr(document, "theoretical", None),
     }
-    return {name: value for name, value in found.items() if isinstance(value, str | int | float)}
+    return {name: value for name, value in properties.items() if isinstance(value, str | int | float)}

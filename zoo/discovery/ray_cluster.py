@@ -7,13 +7,16 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from zoo.discovery.executor import PATIENCE, Done, Executor, Failed, Lost, R, T, outcome
 from zoo.discovery.screen_config import Workers
 from zoo.errors import ZooError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 STORE = 512 * 2**20
 """Bytes of shared memory for what is on its way, of a cluster that is started here."""
@@ -36,7 +39,6 @@ def joined(workers: Workers) -> Iterator[None]:
         settings |= {"num_cpus": workers.count + 1, "object_store_memory": STORE}
         os.environ.setdefault(LOOPBACK, "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DATA_LOG_LEVEL", "CRITICAL")  # what goes wrong we say ourselves
     try:
         import ray
     except ImportError:
@@ -49,7 +51,7 @@ def joined(workers: Workers) -> Iterator[None]:
     try:
         ray.init(address, **settings)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise ZooError(_unreachable(address, str(error))) from error
+        raise ZooError(_unreachable(address, error)) from error
     try:
         yield
     finally:
@@ -64,14 +66,13 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER).close()
     except (OSError, OverflowError) as error:
-        raise ZooError(_unreachable(address, str(error))) from None
+        raise ZooError(_unreachable(address, error)) from None
 
 
-def _unreachable(address: str, why: str) -> str:
-    first = (why.strip().splitlines() or ["no reason given"])[0]
+def _unreachable(address: str, why: Exception) -> str:
     return (
-        f"no Ray cluster for us at {address} ({first}): start one with ray start, on this machine too, or leave "
-        "workers.address and RAY_ADDRESS empty"
+        f"no Ray cluster for us at {address} ({first_line(why)}): start one with ray start, on this machine too, or "
+        "leave workers.address and RAY_ADDRESS empty"
     )
 
 
@@ -130,44 +131,60 @@ def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("crystal-tensor-zoo", "torch", "pymatgen")}
 
 
-class Tasks(Executor[T, R]):
+class Tasks(Generic[T, R]):
     """Tasks of the cluster that we are connected to, each on one CPU."""
 
     def __init__(self, work: Callable[[T], R]) -> None:
         import ray
 
         self._ray = ray
-        self._task: Any = ray.remote(num_cpus=1, max_retries=0)(outcome)  # who gives it once more is `each`
+        self._task: Any = ray.remote(num_cpus=1, max_retries=0)(_do)  # who gives it once more is `workers.each`
         self._work = work
-        self._running: dict[Any, int] = {}
+        self._running: dict[Future[R], Any] = {}
 
-    def give(self, number: int, item: T) -> None:
-        """Submit an item as a task, see `Executor.give`."""
-        self._running[self._task.remote(self._work, item)] = number
+    def submit(self, item: T) -> Future[R]:
+        """Give an item to the cluster."""
+        reference = self._task.remote(self._work, item)
+        future: Future[R] = reference.future()
+        self._running[future] = reference
+        return future
 
-    def ended(self) -> list[tuple[int, Done[R] | Failed | Lost]]:
-        """Wait for tasks that have ended, see `Executor.ended`."""
-        ready, _ = self._ray.wait(list(self._running), num_returns=1)
-        return [(self._running.pop(one), self._ending(one)) for one in ready]
+    def error(self, future: Future[R]) -> BaseException | None:
+        """Return what the work on an item raised, or a BrokenExecutor that says how its worker died."""
+        del self._running[future]
+        error = future.exception()
+        if isinstance(error, self._ray.exceptions.RayTaskError):
+            cause = cause_of(error)
+            return cause if isinstance(cause, ZooError) else error  # which tells its place too
+        if isinstance(error, self._ray.exceptions.RayError):
+            return BrokenExecutor(f"{type(error).__name__}: {first_line(error)}")
+        return error
 
-    def _ending(self, reference: Any) -> Done[R] | Failed | Lost:
-        gone = self._ray.exceptions
-        try:
-            found: Done[R] | Failed = self._ray.get(reference)
-        except gone.RayTaskError as error:  # before or after the work: what it needs cannot be imported there, say
-            return Failed(error)
-        except gone.RayError as error:
-            return Lost(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
-        return found
-
-    def end(self) -> None:
-        """Cancel all tasks, see `Executor.end`."""
-        left, self._running = list(self._running), {}
+    def end(self, patience: float) -> None:
+        """Interrupt all tasks and, after so many seconds, kill their workers."""
+        left = [reference for future, reference in self._running.items() if not future.done()]
         for reference in left:
             self._ray.cancel(reference)
         if left:
-            _, left = self._ray.wait(left, num_returns=len(left), timeout=PATIENCE)
+            _, left = self._ray.wait(left, num_returns=len(left), timeout=patience)
         # Never one that has just ended: Ray 2.60 aborts this process then ("complete task that was not pending").
         for reference in left:
             with suppress(self._ray.exceptions.RayError):
                 self._ray.cancel(reference, force=True)
+
+
+def _do(work: Callable[[T], R], item: T) -> R:
+    """Do it in a task: only functions can be tasks."""
+    return work(item)
+
+
+def cause_of(error: Exception) -> Exception:
+    """Return what a Ray error is about: a task fails as well where the one failed whose result it takes."""
+    while isinstance(inner := getattr(error, "cause", None), Exception):
+        error = inner
+    return error
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of a message, which with Ray has many."""
+    return (str(error).strip().splitlines() or ["no reason given"])[0]

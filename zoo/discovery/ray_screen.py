@@ -1,20 +1,17 @@
-"""A screening on a Ray cluster: a task reads and sifts, models predict, we get the chunks in their order."""
+"""A screening on a Ray cluster: a task reads and filters, models score, and we get the chunks in their order."""
 
 from __future__ import annotations
 
 import math
-import warnings
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from zoo.discovery import ray_cluster
 from zoo.discovery.candidates import source_of
-from zoo.discovery.chunks import predict, sifted
+from zoo.discovery.chunks import filtered, score
 from zoo.discovery.filters import CandidateFilter
 from zoo.discovery.rows import Row
 from zoo.discovery.scoring import Scoring
@@ -25,107 +22,96 @@ from zoo.runtime.timing import Stopwatch
 
 LOSSES = 3
 """So often in a row workers may be lost before a chunk comes."""
+AHEAD = 4
+"""Chunks for each model that may be read or scored and not yet taken: the one to be taken next may be a slow one."""
+
+Chunk = tuple[list[Row], dict[str, float]]
+"""Candidates, and the seconds that they have taken by the kind of work."""
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Unit of work that passes through the cluster.
-
-    Attributes:
-        seconds: what it has taken, by the kind of work.
-        refused: the ZooError that ends all, if there is one.
-    """
-
-    rows: list[Row]
-    seconds: dict[str, float]
-    refused: str = ""
-
-
-Batch = dict[str, Any]
-"""A batch of Ray Data: the column `chunk` holds one Chunk."""
-
-
-def judged(
-    config: Screen, judge: Scoring, sieve: CandidateFilter, start: int, folder: Path, watch: Stopwatch
+def scored(
+    config: Screen, scoring: Scoring, candidate_filter: CandidateFilter, start: int, folder: Path, watch: Stopwatch
 ) -> Iterator[list[Row]]:
-    """All candidates from number `start` on, in their order, predicted.
+    """All candidates from number `start` on, in their order, scored.
 
     Args:
         config: the recipe.
-        judge: ours; those of the workers are made after it.
-        sieve: leaves out.
+        scoring: ours; those of the workers are made after it.
+        candidate_filter: leaves out.
         start: counted from 0.
         folder: of the screening.
         watch: takes the times of all workers.
 
     Raises:
-        ZooError: no cluster, or not one that can do it; as source and judge.
+        ZooError: no cluster, or not one that can do it; as source and scoring.
     """
     with ray_cluster.joined(config.workers):
         import ray
 
-        assert judge.predictor.folder is not None
-        model = judge.predictor.folder.resolve()
+        assert scoring.predictor.folder is not None
+        model = scoring.predictor.folder.resolve()
         candidates = [] if config.candidates.path is None else [Path(config.candidates.path)]
-        config = config.model_copy(update={"model": str(model), "best": judge.best})
+        config = config.model_copy(update={"model": str(model), "best": scoring.best})
         lost = 0
         while True:
             # After a loss too: what does not answer is then known to be gone, and is not given work again.
             ray_cluster.check(folder, [model, *candidates])
             try:
-                for chunk in _chunks(config, folder, sieve, start):
-                    for name, seconds in chunk.seconds.items():
-                        watch.seconds[name] += seconds
-                    if chunk.refused:
-                        raise ZooError(chunk.refused)
-                    yield chunk.rows
-                    start += len(chunk.rows)
+                for rows, seconds in _chunks(config, folder, candidate_filter, start):
+                    for name, some in seconds.items():
+                        watch.seconds[name] += some
+                    yield rows
+                    start += len(rows)
                     lost = 0
                 return
-            except ray.exceptions.RayTaskError:
-                raise  # a bug
             except ray.exceptions.RayError as error:
+                cause = ray_cluster.cause_of(error)
+                if isinstance(cause, ZooError):
+                    raise cause from None
+                if not isinstance(cause, ray.exceptions.RayError):
+                    raise  # a bug
                 # A worker or a machine: begin anew with what is left, from where we are.
                 lost += 1
                 if lost == LOSSES:
-                    why = str(error).strip().splitlines()[0]
                     raise ZooError(
                         f"the Ray cluster loses the workers that predict candidates from number {start + 1:,} on "
-                        f"({why}); if memory is short, let fewer work at the same time (workers.count)"
+                        f"({ray_cluster.first_line(cause)}); if memory is short, let fewer work at the same time "
+                        "(workers.count)"
                     ) from error
 
 
-def _chunks(config: Screen, folder: Path, sieve: CandidateFilter, start: int) -> Iterator[Chunk]:
+def _chunks(config: Screen, folder: Path, candidate_filter: CandidateFilter, start: int) -> Iterator[Chunk]:
     """From candidate `start` on, with as many models as there is room for now."""
     import ray
-    from ray.data import ActorPoolStrategy, DataContext
 
-    models = min(config.workers.count, ray_cluster.processors() - 1)
-    if models < 1:
+    count = min(config.workers.count, ray_cluster.processors() - 1)
+    if count < 1:
         raise ZooError("the Ray cluster has one CPU: one that reads and one that predicts are the least")
-    context = DataContext.get_current().copy()
-    context.execution_options.preserve_order = True
-    context.target_max_block_size = 1  # a block for each chunk: it goes on as soon as it is there
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    with DataContext.current(context), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of max_restarts, which has no other name yet
-        # A CPU is left for the one that reads, but it claims none: where its machine is lost and the models hold all
-        # that are left, it would wait for ever to be begun anew.
-        read = ray.data.from_items([start]).map_batches(
-            partial(_read, config=config, folder=folder.resolve(), sieve=sieve), batch_size=1, num_cpus=0
-        )
-        predicted = read.map_batches(
-            Model,
-            fn_constructor_args=(config,),
-            batch_size=1,
-            compute=ActorPoolStrategy(size=models),
-            num_cpus=1,
-            num_gpus=_gpus(config.device, models),
-            max_restarts=0,  # else, where a machine is lost and no room is left, Ray Data would wait for ever
-        )
-        for row in predicted.iter_rows():
-            yield row["chunk"]
+    model: Any = ray.remote(num_cpus=1, num_gpus=_gpus(config.device, count), max_restarts=0)(Model)
+    # A CPU is left for the one that reads, but it claims none: where its machine is lost and the models hold all that
+    # are left, it would wait for ever to be begun anew.
+    read: Any = ray.remote(num_cpus=0, max_retries=0)(_read)
+    streamed = {"num_returns": "streaming", "_generator_backpressure_num_objects": AHEAD * count}
+    entries = read.options(**streamed).remote(config, folder.resolve(), candidate_filter, start)
+    models = [model.remote(config) for _ in range(count)]
+    free = deque(models * 2)  # while a model is at work on one chunk, the next is on its way to it
+    busy: dict[Any, Any] = {}
+    ordered: deque[Any] = deque()
+    try:
+        while True:
+            while free and len(ordered) < AHEAD * count and (chunk := next(entries, None)) is not None:
+                ordered.append(free[0].score.remote(chunk))
+                busy[ordered[-1]] = free.popleft()
+            if not ordered:
+                return
+            for one in ray.wait(list(busy), num_returns=1)[0]:
+                free.append(busy.pop(one))
+            while ordered and ordered[0] not in busy:
+                yield ray.get(ordered.popleft())
+    finally:
+        ray.cancel(entries)
+        for one in models:
+            ray.kill(one)
 
 
 def _gpus(device: str, models: int) -> float:
@@ -136,50 +122,30 @@ def _gpus(device: str, models: int) -> float:
     return 1 / math.ceil(models / there) if there and not device.startswith("cpu") else 0
 
 
-def _read(batch: Batch, config: Screen, folder: Path, sieve: CandidateFilter) -> Iterator[Batch]:
-    """Runs on the cluster. Begun anew after its death it gives the same; what was given is not asked for again."""
-    start, watch = int(batch["item"][0]), Stopwatch()
-    try:
-        for rows in sifted(source_of(config.candidates, folder).found(start), start, config.chunk, sieve, watch):
-            yield _batch(Chunk(rows, _taken(watch)))
-    except ZooError as error:
-        yield _batch(Chunk([], _taken(watch), str(error)))
+def _read(config: Screen, folder: Path, candidate_filter: CandidateFilter, start: int) -> Iterator[Chunk]:
+    """Runs on the cluster."""
+    watch = Stopwatch()
+    entries = source_of(config.candidates, folder).found(start)
+    for rows in filtered(entries, start, config.chunk, candidate_filter, watch):
+        yield rows, dict(watch.seconds)
+        watch.seconds.clear()
 
 
 class Model:
-    """Predicts; an actor of the cluster. Ray gives it as many threads (OMP_NUM_THREADS) as CPUs, one."""
+    """Scores; an actor of the cluster. Ray gives it as many threads (OMP_NUM_THREADS) as CPUs, one."""
 
     def __init__(self, config: Screen) -> None:
-        self._refused = ""
-        try:
-            self._judge = Scoring.of(config, Predictor.load(Path(config.model), config.device))
-        except ZooError as error:
-            self._refused = str(error)
+        self._config = config
 
-    def __call__(self, batch: Batch) -> Batch:
-        """The chunk with its outcomes."""
-        chunk: Chunk = batch["chunk"][0]
-        if chunk.refused:
-            return batch
-        if self._refused:
-            return _batch(replace(chunk, refused=self._refused))
+    @cached_property
+    def _scoring(self) -> Scoring:
+        # Not in __init__: an actor whose __init__ fails counts as lost.
+        return Scoring.of(self._config, Predictor.load(Path(self._config.model), self._config.device))
+
+    def score(self, chunk: Chunk) -> Chunk:
+        """Return the chunk with its outcomes."""
+        rows, seconds = chunk
         watch = Stopwatch()
-        watch.seconds.update(chunk.seconds)
-        try:
-            predict(chunk.rows, self._judge, watch)
-        except ZooError as error:
-            return _batch(replace(chunk, refused=str(error)))
-        return _batch(replace(chunk, seconds=_taken(watch)))
-
-
-def _batch(chunk: Chunk) -> Batch:
-    column = np.empty(1, dtype=object)
-    column[0] = chunk
-    return {"chunk": column}
-
-
-def _taken(watch: Stopwatch) -> dict[str, float]:
-    """The times, which begin anew."""
-    seconds = dict(watch.seconds)
-    watch.seconds.clear()
-    return seconds
+        watch.seconds.update(seconds)
+        score(rows, self._scoring, watch)
+        return rows, dict(watch.seconds)

@@ -12,7 +12,7 @@ from pymatgen.core import Structure
 
 from zoo.contract.target import TensorTarget
 from zoo.discovery.candidate_source import printable
-from zoo.discovery.scoring import Judged, Rejected
+from zoo.discovery.scoring import Rejected, Scored
 from zoo.evaluation.predictions import component_names
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Row:
     key: str
     properties: Mapping[str, Any]
     structure: Structure | None = None
-    outcome: Judged | Rejected | None = None
+    outcome: Scored | Rejected | None = None
     keep: bool = False
     replaces: int | None = None
 
@@ -73,15 +73,15 @@ def table_of(rows: Sequence[Row], target: TensorTarget) -> pa.Table:
             [printable(row.outcome.detail) if isinstance(row.outcome, Rejected) else None for row in rows],
         ),
     }
-    judged = [row.outcome if isinstance(row.outcome, Judged) else None for row in rows]
+    scored = [row.outcome if isinstance(row.outcome, Scored) else None for row in rows]
     columns["replaces"] = (pa.int64(), [row.replaces for row in rows])
     for name in ("mean", "std", "score", "novelty"):
-        columns[name] = (pa.float64(), [one and getattr(one, name) for one in judged])
+        columns[name] = (pa.float64(), [one and getattr(one, name) for one in scored])
     for name, flat in component_columns(target).items():
-        columns[name] = (pa.float64(), [one and float(one.tensor.flat[flat]) for one in judged])
+        columns[name] = (pa.float64(), [one and float(one.tensor.flat[flat]) for one in scored])
     columns["properties"] = (
         pa.string(),
-        [_json(row.properties) if isinstance(row.outcome, Judged) else None for row in rows],
+        [_json(row.properties) if isinstance(row.outcome, Scored) else None for row in rows],
     )
     columns["structure"] = (
         pa.string(),

@@ -18,7 +18,7 @@ from zoo.runtime.timing import Stopwatch
 
 
 @dataclass(frozen=True)
-class Judged:
+class Scored:
     """A candidate that has been predicted.
 
     Attributes:
@@ -88,10 +88,10 @@ class Scoring:
                 "it "
                 "with 'seeds=[0,1,2,3,4]' split.seed=0, or choose acquisition.name=greedy"
             )
-        judge = cls(predictor, objective, acquisition, config.best, config.seed, config.objective.name)
+        scoring = cls(predictor, objective, acquisition, config.best, config.seed, config.objective.name)
         if acquisition.needs_best and config.best is None:
-            return replace(judge, best=judge._best_of_training(config.acquisition.name))
-        return judge
+            return replace(scoring, best=scoring._best_of_training(config.acquisition.name))
+        return scoring
 
     def _best_of_training(self, acquisition: str) -> float:
         reference = self.predictor.reference
@@ -103,40 +103,40 @@ class Scoring:
             )
         return float(np.nanmax(self._values(labels.astype(np.float64), [{} for _ in labels])))
 
-    def judge(self, candidates: Sequence[Candidate], watch: Stopwatch) -> list[Judged | Rejected]:
+    def score(self, candidates: Sequence[Candidate], watch: Stopwatch) -> list[Scored | Rejected]:
         """For each candidate what there is to say of it, or why there is nothing; some hundred at most."""
-        found: list[Judged | Rejected] = [Rejected("failed", "not predicted")] * len(candidates)
+        outcomes: list[Scored | Rejected] = [Rejected("failed", "not predicted")] * len(candidates)
         reference = self.predictor.reference
         tensors: dict[int, np.ndarray] = {}
         novelty: dict[int, float | None] = {}
         for i, answer in enumerate(self.predictor.ask([each.structure for each in candidates], watch)):
             if isinstance(answer, ZooError):
-                found[i] = Rejected("failed", "not predicted", str(answer))
+                outcomes[i] = Rejected("failed", "not predicted", str(answer))
                 continue
             tensors[i], descriptor = answer[0].astype(np.float64), answer[1]
             with watch("novelty"):
                 novelty[i] = None if reference is None or descriptor is None else reference.novelty(descriptor)
         if not tensors:
-            return found
+            return outcomes
         with watch("objective"):
-            asked = [candidates[i] for i in tensors]
+            predicted = [candidates[i] for i in tensors]
             by_member = np.stack(list(tensors.values()), axis=1)
-            properties = [each.properties for each in asked]
+            properties = [each.properties for each in predicted]
             values = np.stack([self._values(member, properties) for member in by_member])
             defined = np.isfinite(values).all(axis=0)
-            keys, finite = [each.key for each in asked], np.where(defined, values, 0.0)
+            keys, finite = [each.key for each in predicted], np.where(defined, values, 0.0)
             scores = _numbers(
-                "the acquisition", len(asked), lambda: self.acquisition.scores(finite, self.best, keys, self.seed)
+                "the acquisition", len(predicted), lambda: self.acquisition.scores(finite, self.best, keys, self.seed)
             )
             means, stds = values.mean(0), spread(values)
         for k, i in enumerate(tensors):
             if defined[k] and np.isfinite(scores[k]):
-                found[i] = Judged(tensors[i].mean(0), float(means[k]), float(stds[k]), float(scores[k]), novelty[i])
+                outcomes[i] = Scored(tensors[i].mean(0), float(means[k]), float(stds[k]), float(scores[k]), novelty[i])
             else:
-                found[i] = Rejected(
+                outcomes[i] = Rejected(
                     "failed", "not defined", f"'{self.name}' is not defined for what the model predicts"
                 )
-        return found
+        return outcomes
 
     def _values(self, tensors: np.ndarray, properties: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """(n,) the objective."""
@@ -157,11 +157,13 @@ def values_of(
 def _numbers(what: str, count: int, make: Callable[[], np.ndarray]) -> np.ndarray:
     """(n,) float64 of a plugin, which may be a stranger's and do anything."""
     try:
-        found = np.asarray(make(), dtype=np.float64)
+        numbers = np.asarray(make(), dtype=np.float64)
     except ZooError:
         raise
     except Exception as error:
         raise ZooError(f"{what} fails ({type(error).__name__}: {error})") from error
-    if found.shape != (count,):
-        raise ZooError(f"{what} made an array of shape {found.shape} of {count} candidates: one number each is wanted")
-    return found
+    if numbers.shape != (count,):
+        raise ZooError(
+            f"{what} made an array of shape {numbers.shape} of {count} candidates: one number each is wanted"
+        )
+    return numbers

@@ -19,12 +19,12 @@ from zoo.data.structures import structure_from_dict
 from zoo.discovery import screen_results
 from zoo.discovery.candidate_source import Found, Source
 from zoo.discovery.candidates import source_of
-from zoo.discovery.chunks import predict, sifted
+from zoo.discovery.chunks import filtered, score
 from zoo.discovery.filters import CandidateFilter
 from zoo.discovery.known_crystals import KnownOrChosen, identity_of
 from zoo.discovery.molecular import is_molecular
 from zoo.discovery.rows import Row, table_of
-from zoo.discovery.scoring import Judged, Rejected, Scoring
+from zoo.discovery.scoring import Rejected, Scored, Scoring
 from zoo.discovery.screen_config import Screen, parse
 from zoo.discovery.screen_folder import ScreenFolder
 from zoo.discovery.top_k import Best, Member
@@ -37,14 +37,14 @@ from zoo.workflows.provenance import begin
 Echo = Callable[[str], None]
 
 
-def screen(config: Screen, folder: ScreenFolder, echo: Echo, taken: KnownOrChosen | None = None) -> dict[str, Any]:
+def screen(config: Screen, folder: ScreenFolder, echo: Echo, known: KnownOrChosen | None = None) -> dict[str, Any]:
     """Screen what a recipe describes, or go on where an earlier call in the same folder was stopped.
 
     Args:
         config: the recipe.
         folder: where everything goes.
         echo: takes the lines that tell what is going on.
-        taken: candidates that are not in the running.
+        known: candidates that are not in the running.
 
     Returns:
         The content of summary.json.
@@ -54,22 +54,23 @@ def screen(config: Screen, folder: ScreenFolder, echo: Echo, taken: KnownOrChose
     """
     # With Ray the models that predict are elsewhere: ours only says what it is.
     predictor = zoo.load(config.model, "cpu" if config.workers.kind == "ray" else config.device)
-    judge = Scoring.of(config, predictor)
+    scoring = Scoring.of(config, predictor)
     source = source_of(config.candidates, folder.path)
     members, target = len(predictor.members), predictor.card.target
     echo(f"model     {config.model}: {target.name} tensor, {members} member{'s' if members > 1 else ''}")
-    if judge.acquisition.needs_best:
+    if scoring.acquisition.needs_best:
         echo(
-            f"best      {judge.best:.4g} so far" + ("" if config.best is not None else ", among the training crystals")
+            f"best      {scoring.best:.4g} so far"
+            + ("" if config.best is not None else ", among the training crystals")
         )
     assert predictor.folder is not None
     with clear_disk_errors(folder.path), folder.alone():
-        facts = {"model": fingerprint(predictor.folder), "best so far": judge.best}
-        if taken is not None:
-            facts["set of known crystals"] = content_key(sorted(taken.keys))
+        facts = {"model": fingerprint(predictor.folder), "best so far": scoring.best}
+        if known is not None:
+            facts["set of known crystals"] = content_key(sorted(known.keys))
         begin(folder, config, parse, facts)
         started = time.perf_counter()
-        walk = Walk(config, folder, judge, source, taken or KnownOrChosen())
+        walk = Walk(config, folder, scoring, source, known or KnownOrChosen())
         done = walk.go_on()
         speed = {
             "candidates": done,
@@ -98,15 +99,15 @@ class Walk:
     """
 
     def __init__(
-        self, config: Screen, folder: ScreenFolder, judge: Scoring, source: Source, taken: KnownOrChosen
+        self, config: Screen, folder: ScreenFolder, scoring: Scoring, source: Source, known: KnownOrChosen
     ) -> None:
         self.watch = Stopwatch()
         self.predicted = 0
-        self._made, self._folder, self._judge, self._source = config, folder, judge, source
-        self._sieve = CandidateFilter(config.filters, judge.objective, judge.predictor, taken.keys)
-        self._taken = taken
+        self._config, self._folder, self._scoring, self._source = config, folder, scoring, source
+        self._candidate_filter = CandidateFilter(config.filters, scoring.objective, scoring.predictor, known.keys)
+        self._known = known
         wanted = config.filters.non_molecular
-        self._non_molecular = judge.objective.non_molecular if wanted is None else wanted
+        self._non_molecular = scoring.objective.non_molecular if wanted is None else wanted
         self._best = Best(config.top)
 
     def go_on(self) -> int:
@@ -130,11 +131,11 @@ class Walk:
                 )
         done, total = 0, self._source.total()
         bar = tqdm(total=total, initial=start, desc="screening", unit=" crystals", disable=None, leave=False)
-        with bar, closing(self._judged(entries, start)) as chunks:
+        with bar, closing(self._scored(entries, start)) as chunks:
             for number, rows in enumerate(chunks, len(self._folder.parts())):
                 self._choose(rows)
                 with self.watch("writing"):
-                    self._folder.add(number, table_of(rows, self._judge.predictor.card.target))
+                    self._folder.add(number, table_of(rows, self._scoring.predictor.card.target))
                 done += len(rows)
                 bar.update(len(rows))
         return done
@@ -145,53 +146,57 @@ class Walk:
         for table in self._folder.tables(("key",)):
             rows += table.num_rows
             last = table["key"][-1].as_py()
-        for row in screen_results.chosen(self._made, self._folder, self._judge.predictor.card.target) if rows else ():
+        for row in (
+            screen_results.chosen(self._config, self._folder, self._scoring.predictor.card.target) if rows else ()
+        ):
             structure = structure_from_dict(json.loads(row["structure"]))
             identity = self._identity(row["key"], structure, json.loads(row["properties"]))
             self._best.add(Member(row["index"], row["score"], row["key"], identity))
         return rows, last
 
-    def _judged(self, entries: Iterator[Found], start: int) -> Generator[list[Row], None, None]:
+    def _scored(self, entries: Iterator[Found], start: int) -> Generator[list[Row], None, None]:
         """Chunks in their order, with all that can be said of each candidate alone: by us, or by the workers."""
-        if self._made.workers.kind == "ray":
+        if self._config.workers.kind == "ray":
             from zoo.discovery import ray_screen
 
-            yield from ray_screen.judged(self._made, self._judge, self._sieve, start, self._folder.path, self.watch)
+            yield from ray_screen.scored(
+                self._config, self._scoring, self._candidate_filter, start, self._folder.path, self.watch
+            )
             return
-        for rows in sifted(entries, start, self._made.chunk, self._sieve, self.watch):
-            predict(rows, self._judge, self.watch)
+        for rows in filtered(entries, start, self._config.chunk, self._candidate_filter, self.watch):
+            score(rows, self._scoring, self.watch)
             yield rows
 
     def _choose(self, rows: list[Row]) -> None:
         """Add the candidates that pass the filters to the best so far."""
-        sifted_out = (isinstance(row.outcome, Rejected) and row.outcome.status == "filtered" for row in rows)
-        self.predicted += sum(row.structure is not None and not out for row, out in zip(rows, sifted_out, strict=True))
-        judged = [(row.outcome.score, row) for row in rows if isinstance(row.outcome, Judged)]
-        for score, row in sorted(judged, key=lambda pair: (-pair[0], pair[1].index)):
-            if not self._best.takes(score, row.index):
+        left_out = (isinstance(row.outcome, Rejected) and row.outcome.status == "filtered" for row in rows)
+        self.predicted += sum(row.structure is not None and not out for row, out in zip(rows, left_out, strict=True))
+        scored = [(row.outcome.score, row) for row in rows if isinstance(row.outcome, Scored)]
+        for value, row in sorted(scored, key=lambda pair: (-pair[0], pair[1].index)):
+            if not self._best.takes(value, row.index):
                 break  # nor would those after it be
             # Asked last, and of these few: it takes longer than all else together.
             identity = self._identity(row.key, row.structure, row.properties)
             twins = self._best.twins(row.key, identity)
-            left = self._known(identity) or _second(row.key, score, twins) or self._molecular(row)
+            left = self._under_another_key(identity) or _second(row.key, value, twins) or self._molecular(row)
             if left is not None:
                 row.outcome = left
                 continue
             replaced = twins[0] if twins else None
-            self._best.add(Member(row.index, score, row.key, identity), replaced)
+            self._best.add(Member(row.index, value, row.key, identity), replaced)
             row.keep, row.replaces = True, None if replaced is None else replaced.index
 
     def _identity(self, key: str, structure: Structure | None, properties: Mapping[str, Any]) -> Identity | None:
         """By which the same crystal is known under another key; None where that is not looked for."""
-        if self._taken.crystals is None or structure is None:
+        if self._known.crystals is None or structure is None:
             return None
         with self.watch("duplicates"):
             return identity_of(key, structure, properties)
 
-    def _known(self, identity: Identity | None) -> Rejected | None:
-        if identity is None or self._taken.crystals is None:
+    def _under_another_key(self, identity: Identity | None) -> Rejected | None:
+        if identity is None or self._known.crystals is None:
             return None
-        twin = self._taken.crystals.same_as(identity)
+        twin = self._known.crystals.same_as(identity)
         return None if twin is None else Rejected("filtered", "known under another key", twin)
 
     def _molecular(self, row: Row) -> Rejected | None:

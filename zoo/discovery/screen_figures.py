@@ -171,8 +171,8 @@ def _round_numbers(highest: float) -> list[float]:
     if not highest > 0:
         return []
     decade = 10.0 ** math.floor(math.log10(highest))
-    found = [f * d for d in (decade / 10, decade) for f in (1, 2, 5) if f * d <= highest]
-    return found[-3:]
+    ticks = [f * d for d in (decade / 10, decade) for f in (1, 2, 5) if f * d <= highest]
+    return ticks[-3:]
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -47,11 +47,11 @@ class ScreenFolder(WorkFolder):
         Raises:
             ZooError: one is missing.
         """
-        found = sorted((self.path / "parts").glob("*.parquet"))
-        for path, expected in zip(found, map(self._part, range(len(found))), strict=True):
+        parts = sorted((self.path / "parts").glob("*.parquet"))
+        for path, expected in zip(parts, map(self._part, range(len(parts))), strict=True):
             if path != expected:
                 raise ZooError(f"{expected} is missing, though {path.name} is there: bring it back, or start anew")
-        return found
+        return parts
 
     def _part(self, number: int) -> Path:
         return self.path / "parts" / f"{number:06d}.parquet"

@@ -60,11 +60,11 @@ def conclude(
         why = ", ".join(f"{reason} {n:,}" for kind in ("filtered", "failed") for reason, n in summary[kind].items())
         said = f"of {counts.total():,} candidates none is left ({why})" if why else "there are no candidates"
         raise NothingLeft(f"{said}; what became of each is in {folder.path / 'parts'}")
-    taken = _chosen(folder, best.indices, target)
-    shown = [_row(rank, row, target, threshold) for rank, row in enumerate(taken, 1)]
+    chosen_rows = _chosen(folder, best.indices, target)
+    shown = [_row(rank, row, target, threshold) for rank, row in enumerate(chosen_rows, 1)]
     names = list(dict.fromkeys(name for row in shown for name in row))
     write_rows(folder.table, [{name: row.get(name, "") for name in names} for row in shown])
-    _write_crystals(folder, taken)
+    _write_crystals(folder, chosen_rows)
     folder.figures.mkdir(exist_ok=True)
     screen_figures.histogram(config, folder, summary["predicted"], best.indices)
     screen_figures.merit(folder, target, summary["predicted"], best.indices)

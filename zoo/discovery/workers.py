@@ -7,19 +7,23 @@ import os
 import signal
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager, nullcontext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
-from zoo.discovery.executor import PATIENCE, Done, Executor, Failed, Lost, R, T, outcome
+from zoo.discovery import ray_cluster
 from zoo.discovery.screen_config import Workers
 from zoo.errors import ZooError
 
-_told_to_end = threading.Event()  # of a worker process
+T = TypeVar("T")
+R = TypeVar("R")
+
+PATIENCE = 20.0
+"""Seconds from telling a worker to end to ending it: longer than it takes to end an external program."""
 
 
 def each(
@@ -33,7 +37,8 @@ def each(
     """Do some work, of minutes to hours, on every item; results come as they end.
 
     Where this is left, by an exception, Ctrl-C or `close()`, what is running is ended: each worker gets a
-    KeyboardInterrupt, in which it ends the programs that it has started.
+    KeyboardInterrupt, in which it ends the programs that it has started. Whoever may fail between two results iterates
+    within `contextlib.closing`.
 
     Args:
         workers: how many at the same time, and where.
@@ -52,132 +57,134 @@ def each(
     if workers.kind == "local" and workers.count == 1:
         yield from map(work, items)
         return
-    lost: Counter[int] = Counter()
     waiting = deque(range(len(items)))
-    running = 0
+    running: dict[Future[R], int] = {}
+    lost: set[int] = set()
     with _executor(workers, work, folder) as executor:
         while waiting or running:
-            while waiting and running < workers.count:
-                executor.give(waiting[0], items[waiting[0]])
+            while waiting and len(running) < workers.count:
+                running[executor.submit(items[waiting[0]])] = waiting[0]
                 waiting.popleft()
-                running += 1
-            for number, ending in executor.ended():
-                running -= 1
-                if isinstance(ending, Failed):
-                    raise ending.error
-                if isinstance(ending, Done):
-                    yield ending.result
-                    continue
-                lost[number] += 1
-                if lost[number] > 1:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                number = running.pop(future)
+                error = executor.error(future)
+                if error is None:
+                    yield future.result()
+                elif not isinstance(error, BrokenExecutor):
+                    raise error
+                elif number in lost:
                     raise ZooError(
-                        f"{name(items[number])}: two workers have died over it ({ending.why}); if memory is "
-                        "short, let fewer work at the same time (workers.count)"
+                        f"{name(items[number])}: two workers have died over it ({error}); if memory is short, let "
+                        "fewer work at the same time (workers.count)"
                     )
-                waiting.append(number)
+                else:
+                    lost.add(number)
+                    waiting.append(number)
 
 
 @contextmanager
-def _executor(workers: Workers, work: Callable[[T], R], folder: Path | None) -> Iterator[Executor[T, R]]:
-    if workers.kind == "ray":
-        from zoo.discovery import ray_cluster
-
-        with ray_cluster.joined(workers):
-            if folder is not None:
-                ray_cluster.check(folder)
-            executor: Executor[T, R] = ray_cluster.Tasks(work)
-            try:
-                yield executor
-            finally:
-                executor.end()
-    else:
-        executor = Processes(work)
+def _executor(
+    workers: Workers, work: Callable[[T], R], folder: Path | None
+) -> Iterator[_Processes[T, R] | ray_cluster.Tasks[T, R]]:
+    on_ray = workers.kind == "ray"
+    with ray_cluster.joined(workers) if on_ray else nullcontext():
+        if on_ray and folder is not None:
+            ray_cluster.check(folder)
+        executor = ray_cluster.Tasks(work) if on_ray else _Processes(work)
         try:
             yield executor
         finally:
-            executor.end()
+            executor.end(PATIENCE)
 
 
-class Processes(Executor[T, R]):
-    """Processes of this machine. They end with this one, however it ends."""
+class _Processes(Generic[T, R]):
+    """Processes of this machine, each with one item at a time. They end with this one, however it ends.
+
+    Each is a pool of its own, which is of no more use when its process dies; the others do not notice.
+    """
 
     def __init__(self, work: Callable[[T], R]) -> None:
         self._work = work
-        self._idle: dict[Connection, BaseProcess] = {}
-        self._busy: dict[Connection, tuple[BaseProcess, int]] = {}
+        self._idle: list[ProcessPoolExecutor] = []
+        self._busy: dict[Future[R], ProcessPoolExecutor] = {}
 
-    def give(self, number: int, item: T) -> None:
-        """Hand an item to a worker process, see `Executor.give`."""
-        connection, process = self._idle.popitem() if self._idle else self._started()
-        self._busy[connection] = (process, number)
-        with suppress(BrokenPipeError, ConnectionResetError):  # it has died in the meantime: `ended` will see it
-            connection.send(item)
-
-    def _started(self) -> tuple[Connection, BaseProcess]:
+    def submit(self, item: T) -> Future[R]:
+        """Give an item to a process, which is started if none is idle."""
         # spawn: a fork would take over the threads' locks of torch, but not its threads.
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._work), daemon=True)
-        # Until it knows what to do with Ctrl-C, it does not hear it.
+        spawn = multiprocessing.get_context("spawn")
+        pool = self._idle.pop() if self._idle else ProcessPoolExecutor(1, spawn, _begin)
+        # Until a process knows what to do with Ctrl-C, it does not hear it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            process.start()
+            future = pool.submit(_do, self._work, item)
+            self._busy[future] = pool
+        except BrokenExecutor:  # it has died in the meantime
+            return self.submit(item)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
-        return ours, process
+        return future
 
-    def ended(self) -> list[tuple[int, Done[R] | Failed | Lost]]:
-        """Wait for worker processes that have ended an item, see `Executor.ended`."""
-        found: list[tuple[int, Done[R] | Failed | Lost]] = []
-        for connection in wait(list(self._busy)):
-            assert isinstance(connection, Connection)
-            process, number = self._busy[connection]
-            try:
-                found.append((number, connection.recv()))
-                self._idle[connection] = process
-            except (EOFError, ConnectionResetError):
-                process.join()
-                code = process.exitcode or 0
-                why = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-                found.append((number, Lost(why)))
-                connection.close()
-            del self._busy[connection]
-        return found
+    def error(self, future: Future[R]) -> BaseException | None:
+        """Return what the work on an item raised, or a BrokenExecutor that says how its process died."""
+        pool, error = self._busy.pop(future), future.exception()
+        if not isinstance(error, BrokenExecutor):
+            self._idle.append(pool)
+            return error
+        if error.__cause__ is not None:  # it has not died, but its result, or error, cannot be read
+            return error.__cause__
+        process = _process(pool)
+        process.join()
+        code = process.exitcode or 0
+        return BrokenExecutor(signal.Signals(-code).name if code < 0 else f"exit status {code}")
 
-    def end(self) -> None:
-        """End all worker processes, see `Executor.end`."""
-        for connection in self._idle:
-            connection.close()  # and they go
-        for process, _ in self._busy.values():
-            process.terminate()
-        until = time.monotonic() + PATIENCE
-        for process in [*self._idle.values(), *(process for process, _ in self._busy.values())]:
-            process.join(max(0.0, until - time.monotonic()))
-            process.kill()
-        self._idle, self._busy = {}, {}
+    def end(self, patience: float) -> None:
+        """Interrupt all processes and, after so many seconds, kill them."""
+        pools = [*self._idle, *self._busy.values()]
+        for pool in pools:
+            _process(pool).terminate()
+        until = time.monotonic() + patience
+        for pool in pools:
+            _process(pool).join(max(0.0, until - time.monotonic()))
+            _process(pool).kill()
+            pool.shutdown()
 
 
-def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
-    """The life of a worker process."""
-    with suppress(KeyboardInterrupt, EOFError, BrokenPipeError, ConnectionResetError):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _stop)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-        while not _told_to_end.is_set():
-            ending = outcome(work, connection.recv())
-            try:
-                connection.send(ending)
-            except (TypeError, AttributeError, ValueError) as error:
-                connection.send(Failed(RuntimeError(f"what the work gave cannot be sent ({error}): {ending}")))
+def _process(pool: ProcessPoolExecutor) -> BaseProcess:
+    """Return the one process of a pool, for which Python has no public way before 3.14."""
+    (process,) = pool._processes.values()
+    return process
+
+
+_at_work = False
+"""Whether this is a worker process that has an item."""
+
+
+def _begin() -> None:
+    """Prepare a worker process."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _do(work: Callable[[T], R], item: T) -> R:
+    """Do it in a worker process, which ends here if it was told to in the meantime."""
+    global _at_work
+    _at_work = True
+    try:
+        return work(item)
+    finally:
+        _at_work = False
+        if signal.getsignal(signal.SIGTERM) is _nothing:
+            os._exit(1)
 
 
 def _stop(number: int, frame: object) -> None:
-    """Once is enough: the second one would cut short the ending of a program."""
+    """Interrupt the work, once: the second time would cut short the ending of a program."""
+    if not _at_work:
+        os._exit(1)
     for heard in (signal.SIGINT, signal.SIGTERM):
         signal.signal(heard, _nothing)  # not SIG_IGN: Python complains of a signal that comes in just now
-    _told_to_end.set()
     raise KeyboardInterrupt
 
 

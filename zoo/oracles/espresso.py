@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.contract.discovery import CalculationFailed, Candidate, Oracle
+from zoo.contract.discovery import Candidate, Oracle
 from zoo.contract.target import TensorTarget
 from zoo.data.tensors import DIELECTRIC
-from zoo.errors import ZooError, clear_disk_errors
+from zoo.errors import CalculationFailed, ZooError, clear_disk_errors
 from zoo.oracles.espresso_calculation import Calculation
 from zoo.oracles.espresso_hypers import EspressoHypers
 from zoo.oracles.espresso_stages import SCRATCH, Stages

@@ -11,11 +11,10 @@ import numpy as np
 from pymatgen.core import Structure
 from pymatgen.util.coord import pbc_shortest_vectors
 
-from zoo.contract.discovery import CalculationFailed
 from zoo.data.frame import residual
 from zoo.data.symmetry import symmetry
 from zoo.data.tensors import DIELECTRIC, read_tensor
-from zoo.errors import ZooError
+from zoo.errors import CalculationFailed, ZooError
 from zoo.oracles import espresso_inputs as inputs
 from zoo.oracles import espresso_results as results
 from zoo.oracles.espresso_frame import SYMPREC, Oriented, rounded

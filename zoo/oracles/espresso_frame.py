@@ -9,7 +9,7 @@ import numpy as np
 import spglib
 from pymatgen.core import Structure
 
-from zoo.contract.discovery import CalculationFailed
+from zoo.errors import CalculationFailed
 
 SYMPREC = 0.01
 """Å: what is symmetric within it is made exactly so."""

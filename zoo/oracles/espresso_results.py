@@ -7,7 +7,7 @@ import re
 import numpy as np
 from ase import units
 
-from zoo.contract.discovery import CalculationFailed
+from zoo.errors import CalculationFailed
 
 DONE = "JOB DONE."
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:[EeDd][+-]?\d+)?"

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zoo.contract.discovery import CalculationFailed
-from zoo.errors import ZooError
+from zoo.errors import CalculationFailed, ZooError
 from zoo.oracles import espresso_results as results
 from zoo.oracles.espresso_inputs import SCRATCH
 from zoo.oracles.external import not_begun, run_program, signal_of

@@ -21,8 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from zoo.contract.discovery import CalculationFailed
-from zoo.errors import ZooError, clear_disk_errors
+from zoo.errors import CalculationFailed, ZooError, clear_disk_errors
 
 LOCK = ".lock"
 """Held by us and the program; holds the program's process id and the machine."""

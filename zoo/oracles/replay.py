@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from zoo.config.recipe import Plugin
-from zoo.contract.discovery import CalculationFailed, Candidate, Oracle
+from zoo.contract.discovery import Candidate, Oracle
 from zoo.contract.plugin import BadRecord, Hypers, Record
 from zoo.contract.target import TensorTarget
 from zoo.data.subset import dataset_of
+from zoo.errors import CalculationFailed
 
 
 class ReplayHypers(Hypers):

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
-from zoo.contract.discovery import CalculationFailed, Candidate, Oracle
+from zoo.contract.discovery import Candidate, Oracle
 from zoo.contract.plugin import Hypers
 from zoo.contract.target import TensorTarget
 from zoo.data.tensors import DIELECTRIC
-from zoo.errors import ZooError, clear_disk_errors
+from zoo.errors import CalculationFailed, ZooError, clear_disk_errors
 from zoo.oracles import vasp_inputs, vasp_results
 from zoo.oracles.external import end_forgotten, missing_program, not_begun, run_program
 

@@ -11,8 +11,7 @@ from pymatgen.core import SETTINGS, Structure
 from pymatgen.io.vasp import Potcar, PotcarSingle
 from pymatgen.io.vasp.sets import MPStaticSet
 
-from zoo.contract.discovery import CalculationFailed
-from zoo.errors import clear_disk_errors
+from zoo.errors import CalculationFailed, clear_disk_errors
 from zoo.storage.run_folder import write_text
 
 Release = Literal["PBE", "PBE_52", "PBE_54"]

@@ -12,7 +12,7 @@ from monty.os.path import zpath
 from pymatgen.core import Structure
 from pymatgen.io.vasp.outputs import Vasprun
 
-from zoo.contract.discovery import CalculationFailed
+from zoo.errors import CalculationFailed
 from zoo.oracles.vasp_inputs import bare
 
 LATTICE_TOLERANCE = 1e-3

@@ -13,12 +13,12 @@ import numpy as np
 
 from zoo.config import plugins
 from zoo.config.recipe import Plugin
-from zoo.contract.discovery import CalculationFailed, Candidate, Oracle
+from zoo.contract.discovery import Candidate, Oracle
 from zoo.data.export import file_names
 from zoo.data.structures import structure_from_dict
 from zoo.data.tensors import read_target
 from zoo.discovery.rounds.discovery_folder import RoundFolder
-from zoo.errors import ZooError
+from zoo.errors import CalculationFailed, ZooError
 from zoo.storage.run_folder import read_json, write_json
 
 OUTCOME = "outcome.json"
@@ -62,8 +62,8 @@ def oracle_of(choice: Plugin) -> Oracle:
         ZooError: there is none, or it refuses its settings.
     """
     settings = plugins.hypers("oracle", choice.name, choice.settings)
-    made: Oracle = plugins.load("oracle", choice.name)(settings)
-    return made
+    oracle: Oracle = plugins.load("oracle", choice.name)(settings)
+    return oracle
 
 
 @dataclass(frozen=True)

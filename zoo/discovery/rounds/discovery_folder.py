@@ -103,10 +103,10 @@ class DiscoveryFolder(WorkFolder):
     @property
     def finished_rounds(self) -> list[RoundFolder]:
         """In their order."""
-        found: list[RoundFolder] = []
-        while (one := self.round(len(found) + 1)).results.is_file():
-            found.append(one)
-        return found
+        rounds: list[RoundFolder] = []
+        while (one := self.round(len(rounds) + 1)).results.is_file():
+            rounds.append(one)
+        return rounds
 
     @property
     def last_model(self) -> RunFolder | None:

@@ -64,7 +64,7 @@ def evaluated_in(place: RoundFolder, target: TensorTarget, objective: Objective)
         properties = [calculations[i].facts["properties"] for i in done]
         values[done] = objective_of(objective, np.stack([t for t in tensors if t is not None]), properties)
     return [
-        _asked(place.number, rank, one, outcome, tensor, float(value))
+        _evaluated(place.number, rank, one, outcome, tensor, float(value))
         for rank, (one, outcome, tensor, value) in enumerate(
             zip(calculations, outcomes, tensors, values, strict=True), 1
         )
@@ -77,7 +77,7 @@ def _tensor(outcome: Mapping[str, Any] | None, target: TensorTarget) -> np.ndarr
     return np.asarray(outcome["tensors"][target.name], dtype=np.float64)
 
 
-def _asked(
+def _evaluated(
     number: int,
     rank: int,
     one: Calculation,
@@ -85,7 +85,7 @@ def _asked(
     tensor: np.ndarray | None,
     value: float,
 ) -> EvaluatedCandidate:
-    facts, found = one.facts, outcome or {"status": "waiting"}
+    facts, outcome = one.facts, outcome or {"status": "waiting"}
     return EvaluatedCandidate(
         number,
         rank,
@@ -96,16 +96,16 @@ def _asked(
         facts["score"],
         np.asarray(facts["predicted"], dtype=np.float64),
         facts["novel"],
-        found["status"],
-        found.get("reason", ""),
-        found.get("seconds"),
+        outcome["status"],
+        outcome.get("reason", ""),
+        outcome.get("seconds"),
         tensor,
         value,
         facts["properties"],
     )
 
 
-def write_evaluated(folder: DiscoveryFolder, asked: Sequence[EvaluatedCandidate], target: TensorTarget) -> None:
+def write_evaluated(folder: DiscoveryFolder, evaluated: Sequence[EvaluatedCandidate], target: TensorTarget) -> None:
     """asked.csv: a row a crystal; components that the oracle told, and those that were predicted."""
     columns = component_columns(target)
 
@@ -129,5 +129,5 @@ def write_evaluated(folder: DiscoveryFolder, asked: Sequence[EvaluatedCandidate]
             "reason": one.reason,
         }
 
-    if asked:
-        write_rows(folder.asked, map(row, asked))
+    if evaluated:
+        write_rows(folder.asked, map(row, evaluated))

@@ -23,11 +23,11 @@ from zoo.discovery import screen_config as sections
 from zoo.discovery import screen_results as screenings
 from zoo.discovery.candidates import source_of
 from zoo.discovery.known_crystals import KnownOrChosen, identity_of
-from zoo.discovery.rounds import evaluated_candidates as of_asked
 from zoo.discovery.rounds import round_results
 from zoo.discovery.rounds.calculations import Ask, calculations_of, give_up, oracle_of, write_results
 from zoo.discovery.rounds.discovery_config import Discovery, parse
 from zoo.discovery.rounds.discovery_folder import DiscoveryFolder, RoundFolder
+from zoo.discovery.rounds.evaluated_candidates import evaluated_in
 from zoo.discovery.rounds.start import Known, known_at_start, recipe_after, refuse_other_target, refuse_unfit
 from zoo.discovery.rounds.warm_start import take_over
 from zoo.discovery.screen import screen
@@ -83,10 +83,10 @@ class Loop:
     def objective(self) -> Objective:
         """Return the objective that is maximised."""
         choice = self.config.objective
-        made: Objective = plugins.load("objective", choice.name)(
+        objective: Objective = plugins.load("objective", choice.name)(
             plugins.hypers("objective", choice.name, choice.settings)
         )
-        return made
+        return objective
 
     def check(self) -> None:
         """All that can be known to be wrong before hours have been spent.
@@ -193,14 +193,14 @@ class Loop:
 
     def _model(self, folder: RunFolder, rounds: Sequence[RoundFolder]) -> None:
         """Models that know what has come in these rounds."""
-        made = recipe_after(self.training, self.target, self.folder, rounds)
+        config = recipe_after(self.training, self.target, self.folder, rounds)
         if self.config.model.first is not None and not rounds and not folder.path.exists():
-            take_over(Path(self.config.model.first), made, folder, read_json(self.folder.start)["usable"])
+            take_over(Path(self.config.model.first), config, folder, read_json(self.folder.start)["usable"])
         if folder.finished:
             return
         if folder.recipe.is_file():  # the paths in it are of another place, where the discovery was moved
-            write_text(folder.recipe, recipe.dump(made))
-        self.train(made, folder)
+            write_text(folder.recipe, recipe.dump(config))
+        self.train(config, folder)
 
     def _round(self, place: RoundFolder, known: Known, before: Sequence[RoundFolder], giving_up: bool) -> None:
         if not place.chosen.is_file():
@@ -214,7 +214,7 @@ class Loop:
             )
             by_key = {one.key: one for one in open_ones}
             place.calculations.mkdir(exist_ok=True)
-            asked = each(
+            ended = each(
                 self.config.workers,
                 Ask(self.config.oracle, self.target.name),
                 open_ones,
@@ -222,8 +222,8 @@ class Loop:
                 folder=place.calculations,
             )
             bar = tqdm(total=len(open_ones), desc="calculating", unit=" crystals", disable=None, leave=False)
-            with bar, closing(asked):
-                for key in asked:
+            with bar, closing(ended):
+                for key in ended:
                     bar.update()
                     self._tell(by_key[key].outcome, key, str(by_key[key].facts["formula"]))
         waiting = [one for one in calculations if one.outcome is None]
@@ -232,7 +232,7 @@ class Loop:
         give_up(waiting)
         write_results(place, calculations)
 
-    def _taken(self, known: Known, before: Sequence[RoundFolder]) -> KnownOrChosen:
+    def _known_or_chosen(self, known: Known, before: Sequence[RoundFolder]) -> KnownOrChosen:
         """Collect the known crystals and those that have been evaluated."""
         chosen = [one for place in before for one in calculations_of(place)]
         keys = known.keys | {one.key for one in chosen}
@@ -253,13 +253,14 @@ class Loop:
             self.echo(f"done      {key} {formula}, {outcome['seconds']:.0f} s")
 
     def _choose(self, place: RoundFolder, known: Known, before: Sequence[RoundFolder]) -> None:
-        asked = [one for earlier in before for one in of_asked.evaluated_in(earlier, self.target, self.objective)]
-        best = max((v for v in (known.best, *(one.value for one in asked)) if v is not None and v == v), default=None)
+        evaluated = [one for earlier in before for one in evaluated_in(earlier, self.target, self.objective)]
+        values = (known.best, *(one.value for one in evaluated))
+        best = max((v for v in values if v is not None and v == v), default=None)
         shared = self.config.model_dump(include=set(Screen.model_fields) - {"model", "name"})
         config = Screen(
             **shared, name=f"{self.config.name}_round_{place.number}", model=str(place.model.path), best=best
         )
         if place.screen.recipe.is_file() and sections.read(str(place.screen.recipe)).candidates != config.candidates:
             shutil.rmtree(place.screen.path)  # begun with other candidates, and nothing chosen
-        screen(config, place.screen, self.echo, self._taken(known, before))
+        screen(config, place.screen, self.echo, self._known_or_chosen(known, before))
         write_json(place.chosen, screenings.facts_of_chosen(config, place.screen, self.target))

@@ -31,23 +31,23 @@ _OTHERS = ("#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STEPS = [1, 2, 5, 10]
 
 
-def best_so_far(asked: Sequence[EvaluatedCandidate], start: float | None) -> np.ndarray:
+def best_so_far(evaluated: Sequence[EvaluatedCandidate], start: float | None) -> np.ndarray:
     """(calls + 1,) the highest value after 0, 1, 2, ... calls of the oracle; NaN as long as there is none.
 
     A failed call is a call; one whose result somebody is still to bring is none.
     """
-    values = np.array([np.nan if start is None else start, *(one.value for one in _called(asked))])
+    values = np.array([np.nan if start is None else start, *(one.value for one in _called(evaluated))])
     return np.fmax.accumulate(values)
 
 
-def borders_of(asked: Sequence[EvaluatedCandidate]) -> list[int]:
+def borders_of(evaluated: Sequence[EvaluatedCandidate]) -> list[int]:
     """After how many calls a round ended and another one began."""
-    rounds = np.array([one.round for one in _called(asked)])
+    rounds = np.array([one.round for one in _called(evaluated)])
     return [int(place) + 1 for place in np.flatnonzero(np.diff(rounds))]
 
 
-def _called(asked: Sequence[EvaluatedCandidate]) -> list[EvaluatedCandidate]:
-    return sorted((one for one in asked if one.status != "waiting"), key=lambda one: (one.round, one.rank))
+def _called(evaluated: Sequence[EvaluatedCandidate]) -> list[EvaluatedCandidate]:
+    return sorted((one for one in evaluated if one.status != "waiting"), key=lambda one: (one.round, one.rank))
 
 
 def progress(
@@ -55,7 +55,7 @@ def progress(
     path: Path,
     ylabel: str,
     start: float | None = None,
-    asked: Sequence[EvaluatedCandidate] = (),
+    evaluated: Sequence[EvaluatedCandidate] = (),
     borders: Sequence[int] = (),
 ) -> Path | None:
     """Highest value so far against calls of the oracle.
@@ -66,7 +66,7 @@ def progress(
         path: of the PNG file.
         ylabel: the objective in words, with its unit.
         start: the highest value that was known before the first call.
-        asked: of a single run, to draw each result as a point.
+        evaluated: of a single run, to draw each result as a point.
         borders: calls after which a round ended.
 
     Returns:
@@ -78,7 +78,7 @@ def progress(
         if not _curves(axes, curves):
             return None
         _calls(axes, ylabel, borders)
-        values = np.array([one.value for one in _called(asked)])
+        values = np.array([one.value for one in _called(evaluated)])
         if len(values):
             calls = np.arange(1, len(values) + 1)
             axes.scatter(calls, values, s=12, color="#999999", linewidths=0, zorder=1.8, label="result of a call")
@@ -163,18 +163,18 @@ def some_of(rounds: Collection[int], most: int) -> set[int]:
     return {ordered[i] for i in np.linspace(0, len(ordered) - 1, min(most, len(ordered))).round().astype(int)}
 
 
-def parity(asked: Sequence[EvaluatedCandidate], path: Path, words: str) -> Path | None:
+def parity(evaluated: Sequence[EvaluatedCandidate], path: Path, words: str) -> Path | None:
     """The objective as it was predicted, when a crystal was chosen, against that of the oracle's tensor.
 
     Args:
-        asked: all so far; an error bar is the standard deviation over the members.
+        evaluated: all so far; an error bar is the standard deviation over the members.
         path: of the PNG file.
         words: the objective in words, with its unit.
 
     Returns:
         The path; None where the oracle told nothing of which the objective is defined.
     """
-    ended = [one for one in asked if np.isfinite(one.value)]
+    ended = [one for one in evaluated if np.isfinite(one.value)]
     if not ended:
         return None
     x, y, off = np.array([(one.value, one.mean, one.std) for one in ended]).T
@@ -193,7 +193,7 @@ def parity(asked: Sequence[EvaluatedCandidate], path: Path, words: str) -> Path 
             axes.errorbar(x[here], y[here], np.nan_to_num(off[here]), **bars)
             label = f"{r}: {_error(x[here], y[here])}" if r in named else None
             axes.scatter(x[here], y[here], color=colour, zorder=3, label=label, **_POINTS)
-        lost = sum(one.status != "waiting" for one in asked) - len(ended)
+        lost = sum(one.status != "waiting" for one in evaluated) - len(ended)
         if len(colours) > 1:
             axes.scatter([], [], s=0, label=f"all: {_error(x, y)}")
         if lost:

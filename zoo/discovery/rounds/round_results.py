@@ -31,30 +31,30 @@ def write(
     config: Discovery,
 ) -> list[EvaluatedCandidate]:
     """asked.csv, rounds.csv and the figures, of the rounds so far; all of it follows from what these have written."""
-    asked = [one for place in rounds for one in evaluated_in(place, target, objective)]
-    write_evaluated(folder, asked, target)
+    evaluated = [one for place in rounds for one in evaluated_in(place, target, objective)]
+    write_evaluated(folder, evaluated, target)
     if rounds:
-        write_rows(folder.table, [_row(place, asked, known) for place in rounds])
-    _draw(folder, known, rounds, asked, target, config)
-    return asked
+        write_rows(folder.table, [_row(place, evaluated, known) for place in rounds])
+    _draw(folder, known, rounds, evaluated, target, config)
+    return evaluated
 
 
 def _draw(
     folder: DiscoveryFolder,
     known: Known,
     rounds: Sequence[RoundFolder],
-    asked: Sequence[EvaluatedCandidate],
+    evaluated: Sequence[EvaluatedCandidate],
     target: TensorTarget,
     config: Discovery,
 ) -> None:
     folder.figures.mkdir(exist_ok=True)
     words = f"{config.objective.name.replace('-', ' ')} ({target.name})"
     # Of what was asked alone: the best that was known before is a line of its own.
-    curves = {config.acquisition.name: [round_figures.best_so_far(asked, None)]}
-    borders = round_figures.borders_of(asked)
-    round_figures.progress(curves, folder.figures / "progress.png", words, known.best, asked, borders)
-    round_figures.parity(asked, folder.figures / "parity.png", words)
-    best = _best(asked)
+    curves = {config.acquisition.name: [round_figures.best_so_far(evaluated, None)]}
+    borders = round_figures.borders_of(evaluated)
+    round_figures.progress(curves, folder.figures / "progress.png", words, known.best, evaluated, borders)
+    round_figures.parity(evaluated, folder.figures / "parity.png", words)
+    best = _best(evaluated)
     if best:
         structures = {facts["key"]: facts["structure"] for place in rounds for facts in read_json(place.chosen)}
         drawn = [
@@ -64,17 +64,17 @@ def _draw(
         round_figures.crystals(drawn, folder.figures / "best.png")
 
 
-def _best(asked: Sequence[EvaluatedCandidate]) -> list[EvaluatedCandidate]:
+def _best(evaluated: Sequence[EvaluatedCandidate]) -> list[EvaluatedCandidate]:
     """The few of the highest value, the highest first."""
-    return sorted((one for one in asked if not np.isnan(one.value)), key=lambda one: -one.value)[:_BEST]
+    return sorted((one for one in evaluated if not np.isnan(one.value)), key=lambda one: -one.value)[:_BEST]
 
 
-def _row(place: RoundFolder, asked: Sequence[EvaluatedCandidate], known: Known) -> dict[str, Any]:
+def _row(place: RoundFolder, evaluated: Sequence[EvaluatedCandidate], known: Known) -> dict[str, Any]:
     """One round: what was known, what was asked, what came, how well it had been predicted."""
-    here = [one for one in asked if one.round == place.number]
+    here = [one for one in evaluated if one.round == place.number]
     values = np.array([one.value for one in here])
     means = np.array([one.mean for one in here])
-    so_far = [one.value for one in asked if one.round <= place.number and not np.isnan(one.value)]
+    so_far = [one.value for one in evaluated if one.round <= place.number and not np.isnan(one.value)]
     best = max((v for v in [known.best, *so_far] if v is not None), default=None)
     metrics = read_json(place.model.result)
     ended = ~np.isnan(values)
@@ -119,15 +119,15 @@ def conclude(
     Returns:
         The content of summary.json.
     """
-    asked = write(folder, known, rounds, target, objective, config)
+    evaluated = write(folder, known, rounds, target, objective, config)
     content = {
         "rounds": len(rounds),
-        "asked": len(asked),
-        "done": sum(one.status == "done" for one in asked),
-        "failed": sum(one.status == "failed" for one in asked),
+        "asked": len(evaluated),
+        "done": sum(one.status == "done" for one in evaluated),
+        "failed": sum(one.status == "failed" for one in evaluated),
         "best_at_start": known.best,
         "best": [
-            {"key": one.key, "formula": one.formula, "value": one.value, "round": one.round} for one in _best(asked)
+            {"key": one.key, "formula": one.formula, "value": one.value, "round": one.round} for one in _best(evaluated)
         ],
     }
     write_json(folder.result, content)
