@@ -19,6 +19,7 @@ import zoo as package
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.symmetry import rotated, symmetry
 from zoo.errors import ZooError
+from zoo.graphs.graph import crystal_graph
 from zoo.inference.prediction import Prediction
 from zoo.inference.predictor import Predictor
 
@@ -101,6 +102,22 @@ def test_a_bad_crystal_fails_alone(predictor: Predictor, tmp_path: Path) -> None
         np.testing.assert_allclose(good.tensor, expected, atol=1e-5)
         with pytest.raises(ZooError, match=re.escape(words)):
             predictor.predict(crystal)  # type: ignore[call-overload]
+
+
+def test_a_graph_that_would_be_too_large_is_refused(predictor: Predictor) -> None:
+    """A thousand atoms on a narrow grid that fills the cell, and in a corner of a large one."""
+    grid = np.stack(np.meshgrid(*[np.arange(10)] * 3), axis=-1).reshape(-1, 3)
+    full = Structure(Lattice.cubic(10), ["Cu"] * 1000, grid / 10)
+    corner = Structure(Lattice.cubic(60), ["Cu"] * 1000, grid / 60)
+    careful = package.load(MODEL, device="cpu")
+    careful.max_edges = 20_000
+    answers = careful.predict_each([full, QUARTZ, corner])
+    for answer in (answers[0], answers[2]):
+        assert isinstance(answer, ZooError) and "1,000 atoms" in str(answer) and "20,000" in str(answer)
+    assert isinstance(answers[1], Prediction)
+    assert isinstance(predictor.predict_each([full])[0], Prediction), "the default lets more through"
+    with pytest.raises(ZooError, match="1,000,000"):
+        crystal_graph(Structure(Lattice.cubic(20), ["Cu"] * 8000, np.random.default_rng(0).random((8000, 3))), 6.0)
 
 
 def test_many_are_answered_in_order(predictor: Predictor) -> None:

@@ -72,6 +72,8 @@ def train(
             errors = f"train {row['train_loss']:.3f}, validation {row['val_mae_ten']:.3f}"
             click.echo(f"seed {seed}    epoch {number} of {last}: {errors}")
 
+    if live is not None:
+        live.check()
     try:
         return runs.run(config, folder, echo, on_epoch)
     except BaseException as error:

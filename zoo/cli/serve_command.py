@@ -39,6 +39,7 @@ PATIENCE = 20  # s, for requests under way when the server is stopped
 )
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, each with the model.")
 @click.option("--max-atoms", type=click.IntRange(1), help="Of a crystal; default 1,000.")
+@click.option("--max-edges", type=click.IntRange(1), help="Of a crystal's graph; default 200,000.")
 @click.option("--max-crystals", type=click.IntRange(1), help="Of a request; default 1,000.")
 @click.option("--max-megabytes", type=click.IntRange(1), help="Of the body of a request; default 16.")
 @click.option("--timeout", type=click.IntRange(1), default=60, show_default=True, help="Seconds for a request.")
@@ -48,6 +49,7 @@ def serve_command(
     host: str,
     workers: int,
     max_atoms: int | None,
+    max_edges: int | None,
     max_crystals: int | None,
     max_megabytes: int | None,
     timeout: int,
@@ -70,7 +72,12 @@ def serve_command(
     folder = model_folder_of(model)
     checkpoint.load(folder)  # a plugin that is missing is named here, in one line
     _require_free(host, port)
-    given = {"max_atoms": max_atoms, "max_crystals": max_crystals, "max_megabytes": max_megabytes}
+    given = {
+        "max_atoms": max_atoms,
+        "max_edges": max_edges,
+        "max_crystals": max_crystals,
+        "max_megabytes": max_megabytes,
+    }
     limits = Limits.of(_configured() | {name: value for name, value in given.items() if value is not None})
     os.environ[TIMEOUT] = str(timeout)
     shown = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -90,10 +97,12 @@ def _serve(folder: Path, limits: Limits, host: str, port: int, workers: int) -> 
     """Answer until a signal ends it: one process by itself, several with one that watches over them."""
     import uvicorn
 
-    from zoo.tracking.scoring_app import SETTINGS, scoring_app
+    from zoo.tracking.request_validation import WORKER_SETTINGS
 
     how: dict[str, Any] = {"host": host, "port": port, "log_level": "warning", "timeout_graceful_shutdown": PATIENCE}
     if workers == 1:
+        from zoo.tracking.scoring_app import scoring_app
+
         app = scoring_app(folder, limits)
         # The command line collects garbage rarely, as most of it is short. Failed requests leave cycles that hold whole
         # bodies: they are to be collected soon, without a look at all that stays.
@@ -102,7 +111,8 @@ def _serve(folder: Path, limits: Limits, host: str, port: int, workers: int) -> 
         gc.set_threshold(700, 10, 10)
         uvicorn.run(app, **how)
         return
-    os.environ[SETTINGS] = json.dumps({"folder": str(folder.absolute()), "limits": asdict(limits)})
+    settings = {"folder": str(folder.absolute()), "limits": asdict(limits), "parent": os.getpid()}
+    os.environ[WORKER_SETTINGS] = json.dumps(settings)
     uvicorn.run("zoo.tracking.scoring_app:worker_app", factory=True, workers=workers, **how)
 
 

@@ -10,10 +10,13 @@ import torch
 from pymatgen.core import Structure
 
 from zoo.contract.batch import CrystalBatch
+from zoo.errors import ZooError
 from zoo.graphs import neighbour_backends
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.neighbours import neighbour_lists
 
+MAX_EDGES = 1_000_000
+"""Edges of one crystal, unless said otherwise; with SevenNet-0 such a crystal takes some 6 GB and a minute."""
 ATOMS_AT_ONCE = 320  # when graphs are made: what is passed around then stays in the processor's cache
 
 
@@ -37,6 +40,31 @@ class CrystalGraph:
     shift: np.ndarray
 
 
+def refuse_too_many_edges(crystal: Crystal, cutoff: float, at_most: int = MAX_EDGES) -> None:
+    """Check, before it is made, that a graph will not be too large.
+
+    Args:
+        crystal: its edges are estimated: as many as if its atoms filled the cell evenly.
+        cutoff: Å.
+        at_most: number of edges.
+
+    Raises:
+        ZooError: they are more.
+    """
+    count = len(crystal.numbers)
+    expected = count**2 / abs(np.linalg.det(crystal.cell)) * 4 / 3 * np.pi * cutoff**3
+    if expected > at_most:
+        raise ZooError(too_many_edges(count, round(expected), cutoff, at_most))
+
+
+def too_many_edges(atoms: int, edges: int, cutoff: float, at_most: int) -> str:
+    """Return the error message for a graph that is too large."""
+    return (
+        f"{atoms:,} atoms with some {edges:,} neighbours within {cutoff:g} Å, at most {at_most:,} are answered here; "
+        "are the lengths in Å?"
+    )
+
+
 def crystal_graph(structure: Structure | Crystal, cutoff: float) -> CrystalGraph:
     """All edges shorter than `cutoff` (Å), in the frame of the structure.
 
@@ -57,12 +85,18 @@ def crystal_graphs(
         backend: looks for the edges (`zoo.graphs.neighbour_backends`).
 
     Raises:
-        ZooError: as `Crystal.of` and `neighbour_lists`.
+        ZooError: as `Crystal.of`, `refuse_too_many_edges` and `neighbour_lists`.
     """
-    for crystals in _together(s if isinstance(s, Crystal) else Crystal.of(s) for s in structures):
+    for crystals in _together(_checked(s, cutoff) for s in structures):
         found = neighbour_lists(crystals, cutoff, backend)
         for crystal, edges in zip(crystals, found, strict=True):
             yield CrystalGraph(crystal.positions, crystal.numbers, crystal.cell, *edges)
+
+
+def _checked(structure: Structure | Crystal, cutoff: float) -> Crystal:
+    crystal = structure if isinstance(structure, Crystal) else Crystal.of(structure)
+    refuse_too_many_edges(crystal, cutoff)
+    return crystal
 
 
 def _together(crystals: Iterable[Crystal]) -> Iterator[list[Crystal]]:

@@ -19,7 +19,15 @@ from zoo.evaluation import derived
 from zoo.evaluation.calibration import LEVELS
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.elements import refuse_unknown_elements
-from zoo.graphs.graph import CrystalGraph, collate, crystal_graphs, size_sorted
+from zoo.graphs.graph import (
+    MAX_EDGES,
+    CrystalGraph,
+    collate,
+    crystal_graphs,
+    refuse_too_many_edges,
+    size_sorted,
+    too_many_edges,
+)
 from zoo.inference.novelty import NEIGHBOURS, Novelty, describe_crystals
 from zoo.inference.prediction import Prediction, Predictions
 from zoo.model import checkpoint
@@ -46,7 +54,7 @@ class Predictor:
         card: recipe, target, metrics and provenance of the model (see `zoo.model.checkpoint.Card`).
         reference: its training crystals; None for a model of format 2 or before.
         folder: where it was loaded from.
-        max_atoms: crystals with more are refused.
+        max_atoms, max_edges: crystals with more are refused.
     """
 
     def __init__(
@@ -57,6 +65,7 @@ class Predictor:
         reference: Novelty | None = None,
         folder: Path | None = None,
         max_atoms: int = MAX_ATOMS,
+        max_edges: int = MAX_EDGES,
     ) -> None:
         self.card = card
         self.members = [member.to(device) for member in members]
@@ -64,10 +73,13 @@ class Predictor:
         self.reference = reference
         self.folder = folder
         self.max_atoms = max_atoms
+        self.max_edges = max_edges
         self._calibration = card.calibration
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu", max_atoms: int = MAX_ATOMS) -> Predictor:
+    def load(
+        cls, folder: Path, device: str = "cpu", max_atoms: int = MAX_ATOMS, max_edges: int = MAX_EDGES
+    ) -> Predictor:
         """Load a model folder.
 
         Raises:
@@ -75,7 +87,7 @@ class Predictor:
         """
         card, members = checkpoint.load(folder)
         reference = Novelty.load(folder) if card.format_version >= 3 else None
-        return cls(card, members, choose_device(device), reference, folder, max_atoms)
+        return cls(card, members, choose_device(device), reference, folder, max_atoms, max_edges)
 
     def __repr__(self) -> str:
         config, count = self.card.recipe, len(self.members)
@@ -176,8 +188,13 @@ class Predictor:
             built = crystal_graphs((found[i] for i in good), self.members[0].encoder.cutoff)
             graphs = dict(zip(good, built, strict=True))
             for i in good:
+                edges = len(graphs[i].src)
                 if shortest_edge(graphs[i]) < CLOSEST:
                     found[i] = ZooError(too_close(names[i]))
+                elif edges > self.max_edges:  # its atoms lie close together in a large cell
+                    cutoff = self.members[0].encoder.cutoff
+                    found[i] = ZooError(too_many_edges(len(structures[i]), edges, cutoff, self.max_edges))
+                if isinstance(found[i], ZooError):
                     del graphs[i]
         indices = list(graphs)
         for chosen in size_sorted([len(graph.src) for graph in graphs.values()], EDGES_PER_BATCH):
@@ -221,6 +238,7 @@ class Predictor:
 
     def _checked(self, structure: Structure) -> Crystal:
         crystal = checked_crystal(structure, self.max_atoms)
+        refuse_too_many_edges(crystal, self.members[0].encoder.cutoff, self.max_edges)
         refuse_unknown_elements(self.members[0].encoder, [structure.composition.reduced_formula], [crystal])
         return crystal
 

@@ -7,7 +7,9 @@ import click
 from zoo.config.recipe import Recipe, Tracking
 from zoo.errors import ZooError
 from zoo.storage.run_folder import RunFolder, read_history
+from zoo.tracking.connect import tracking_uri
 from zoo.tracking.seed_runs import EpochRow, SeedRuns
+from zoo.tracking.store import make_ready
 
 
 class EpochLogger:
@@ -24,6 +26,17 @@ class EpochLogger:
         self._runs: SeedRuns | None = None
         self._off = False
 
+    def check(self) -> None:
+        """See that the store works, and say so if it does not, before a training is spent."""
+        try:
+            make_ready(tracking_uri(self._tracking.uri))
+        except ZooError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: ZooError) -> None:
+        self._off = True
+        click.echo(f"warning: {error}; the training goes on, its results stay in the run folder", err=True)
+
     def epoch(self, seed: int, row: EpochRow) -> None:
         """Told of by the trainer after each epoch, when it is in the history."""
         if self._off:
@@ -33,8 +46,7 @@ class EpochLogger:
                 self._runs = SeedRuns(self._tracking, self._config, self._folder, self._parent)
             self._runs.log_epochs(seed, read_history(self._folder.seed(seed)))
         except ZooError as error:
-            self._off = True
-            click.echo(f"warning: {error}; the training goes on, its results stay in the run folder", err=True)
+            self._give_up(error)
 
     def stopped(self, status: str) -> None:
         """The run ended before its time: FAILED or KILLED. A resumption sets it running again."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from zoo.errors import ZooError, did_you_mean
 from zoo.tracking.connect import CHAMPION, mlflow_errors, tracking_uri, using, without_password
+from zoo.tracking.store import make_ready
 
 
 def model_folder_of(name: str) -> Path:
@@ -57,6 +58,7 @@ def downloaded(place: str, uri: str, name: str) -> Path:
     Raises:
         ZooError: there is none, or MLflow cannot be reached.
     """
+    make_ready(uri)
     with mlflow_errors(uri):
         import mlflow
 

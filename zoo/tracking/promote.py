@@ -19,6 +19,7 @@ from zoo.evaluation.predictions import Predictions, read_predictions
 from zoo.model import checkpoint
 from zoo.tracking.connect import CHALLENGER, CHAMPION, mlflow_errors
 from zoo.tracking.fetch import downloaded, unknown_model
+from zoo.tracking.store import client_of
 
 PREVIOUS = "previous"
 """Alias of the version that was champion before."""
@@ -84,7 +85,7 @@ def contest(name: str, version: str | None, uri: str) -> Contest | None:
             be reached.
     """
     with mlflow_errors(uri):
-        client = MlflowClient(uri)
+        client = client_of(uri)
         try:
             aliases = client.get_registered_model(name).aliases
         except MlflowException as error:
@@ -122,7 +123,7 @@ def promote(found: Contest, uri: str) -> None:
     """
     interval = f"{found.validation.mean:.4g} ({found.validation.low:.4g} to {found.validation.high:.4g})"
     with mlflow_errors(uri):
-        client = MlflowClient(uri)
+        client = client_of(uri)
         if str(client.get_registered_model(found.name).aliases.get(CHAMPION)) != found.champion:
             raise ZooError(f"'{found.name}' has got another champion meanwhile: compare again")
         # What a kill may cut off comes first: the champion changes last.
@@ -141,7 +142,7 @@ def crown(name: str, version: str | None, uri: str) -> str:
         ZooError: there is no such version, or MLflow cannot be reached.
     """
     with mlflow_errors(uri):
-        client = MlflowClient(uri)
+        client = client_of(uri)
         version = version or str(client.get_registered_model(name).aliases[CHALLENGER])
         client.get_model_version(name, version)
         _crown(client, name, version)

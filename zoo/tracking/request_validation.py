@@ -22,6 +22,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
+WORKER_SETTINGS = "ZOO_SERVE"
+"""Environment variable by which `zoo serve` tells its worker processes the folder, the limits and its own number."""
 PATH = "/invocations"
 OPTIONS = {"symprec": 0.0, "coverage": 0.9, "neighbours": 0}
 """The options of a request (its `params`) and their defaults; symprec 0 is off."""
@@ -39,12 +41,14 @@ class Limits:
 
     Attributes:
         max_atoms: of a crystal.
+        max_edges: of a crystal's graph: pairs of atoms within the encoder's cutoff.
         max_crystals: of a request.
         max_total_atoms: of all crystals of a request.
         max_megabytes: of the body of a request.
     """
 
     max_atoms: int = 1_000
+    max_edges: int = 200_000
     max_crystals: int = 1_000
     max_total_atoms: int = 20_000
     max_megabytes: int = 16

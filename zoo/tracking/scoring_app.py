@@ -17,11 +17,8 @@ from mlflow.pyfunc import PyFuncModel, scoring_server
 
 from zoo.model import checkpoint
 from zoo.tracking import served_model
-from zoo.tracking.request_validation import Limits, RequestValidation
+from zoo.tracking.request_validation import WORKER_SETTINGS, Limits, RequestValidation
 from zoo.tracking.send import requirements
-
-SETTINGS = "ZOO_SERVE"
-"""Environment variable by which `zoo serve` tells its worker processes the folder and the limits."""
 
 
 def scoring_app(folder: Path, limits: Limits) -> FastAPI:
@@ -58,8 +55,9 @@ def worker_app() -> FastAPI:
 
     The worker ends when the process that started it is gone, however that ended.
     """
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    settings = json.loads(os.environ[SETTINGS])
+    settings = json.loads(os.environ[WORKER_SETTINGS])
+    # Not getppid: the parent may be gone by the time that this is read.
+    threading.Thread(target=_end_with, args=(settings["parent"],), daemon=True).start()
     return scoring_app(Path(settings["folder"]), Limits(**settings["limits"]))
 
 

@@ -35,7 +35,7 @@ class SeedRuns(TrackedRuns):
         self, tracking: Tracking, config: Recipe, folder: RunFolder, above: str | None = None, part: str = "seed"
     ) -> None:
         super().__init__(tracking, folder)
-        self._seeds = config.seeds
+        self._looked_up: set[int] = set()
         parent = self.opened(PARENT, config.name, above)
         if len(config.seeds) > 1:
             for seed in config.seeds:
@@ -70,13 +70,23 @@ class SeedRuns(TrackedRuns):
         self.set_status_of_all("FINISHED")
         self.remember()
 
+    def _logged(self, seed: int) -> int:
+        """The last epoch that the store has of a seed: a kill may have come between it and our note of it."""
+        if seed not in self._looked_up:
+            with mlflow_errors(self.uri):
+                known = self.client.get_metric_history(self.seed_run(seed), "train_loss")
+            last = max((point.step for point in known), default=0)
+            self.state["logged"][str(seed)] = max(self.state["logged"].get(str(seed), 0), last)
+            self._looked_up.add(seed)
+        return int(self.state["logged"][str(seed)])
+
     def log_epochs(self, seed: int, rows: Sequence[EpochRow]) -> None:
         """Log the epochs that are not logged yet.
 
         Raises:
             ZooError: MLflow cannot be reached.
         """
-        done = self.state["logged"].get(str(seed), 0)
+        done = self._logged(seed)
         now = int(time.time() * 1000)
         metrics = [
             Metric(name, value, now, int(row["epoch"]))

@@ -87,7 +87,8 @@ class TensorService(PythonModel):
             ZooError: the folder cannot be loaded, see `Predictor.load`.
         """
         self.limits = Limits.of(context.model_config)
-        self.predictor = Predictor.load(Path(context.artifacts["model"]), "auto", self.limits.max_atoms)
+        limits, folder = self.limits, Path(context.artifacts["model"])
+        self.predictor = Predictor.load(folder, "auto", limits.max_atoms, limits.max_edges)
         self.batcher: RequestBatcher[Structure, Prediction | Exception] = RequestBatcher(self._predict, AT_ONCE)
 
     # MLflow reads the types for the signature, and leaves out the context for a method without one.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
@@ -15,7 +15,10 @@ from zoo.config.recipe import Tracking
 from zoo.storage.run_folder import read_json, write_json
 from zoo.storage.work_folder import WorkFolder
 from zoo.tracking.connect import mlflow_errors, tracking_uri, without_password
+from zoo.tracking.store import client_of
 
+MARK = "zoo.opened"
+"""Tag of a run with the mark under which the work folder has opened it."""
 PARENT = "parent"
 """Name of the run of the whole work."""
 
@@ -41,8 +44,7 @@ class TrackedRuns:
 
     def __init__(self, tracking: Tracking, folder: WorkFolder) -> None:
         self.uri = tracking_uri(tracking.uri)
-        with mlflow_errors(self.uri):
-            self.client = MlflowClient(tracking_uri=self.uri)
+        self.client = client_of(self.uri)
         self._experiment, self._folder = tracking.experiment, folder
         self._servers: dict[str, Any] = read_json(folder.tracked) if folder.tracked.is_file() else {}
         self.state = _current_form(self._servers.get(self.shown_uri, {}))
@@ -83,13 +85,32 @@ class TrackedRuns:
         with mlflow_errors(self.uri):
             if not self.is_there(name):
                 if name == PARENT:
-                    self.state = _current_form({})
-                found = self.client.get_experiment_by_name(self._experiment)
-                number = found.experiment_id if found else self.client.create_experiment(self._experiment)
-                tags = {MLFLOW_RUN_NAME: title} | ({MLFLOW_PARENT_RUN_ID: above} if above else {})
-                self.state["runs"][name] = self.client.create_run(number, tags=tags).info.run_id
+                    self.state = _current_form({"opening": self.state["opening"]})
+                self.state["runs"][name] = self._made_before(name) or self._create(name, title, above)
+                del self.state["opening"][name]
                 self.remember()
         return str(self.state["runs"][name])
+
+    def _create(self, name: str, title: str, above: str | None) -> str:
+        """Make a run. A mark is written down first, by which it is found again if a kill comes right after."""
+        self.state["opening"][name] = uuid.uuid4().hex
+        self.remember()
+        found = self.client.get_experiment_by_name(self._experiment)
+        number = found.experiment_id if found else self.client.create_experiment(self._experiment)
+        tags = {MLFLOW_RUN_NAME: title, MARK: self.state["opening"][name]}
+        run_id: str = self.client.create_run(
+            number, tags=tags | ({MLFLOW_PARENT_RUN_ID: above} if above else {})
+        ).info.run_id
+        return run_id
+
+    def _made_before(self, name: str) -> str | None:
+        """Id of the run that a process had made when it was killed; None where there is none."""
+        experiment = self.client.get_experiment_by_name(self._experiment)
+        mark = self.state["opening"].setdefault(name, "")
+        if not mark or experiment is None:
+            return None
+        found = self.client.search_runs([experiment.experiment_id], f"tags.`{MARK}` = '{mark}'", max_results=1)
+        return str(found[0].info.run_id) if found else None
 
     def is_there(self, name: str) -> bool:
         """Whether a run was opened and not deleted since."""
@@ -148,4 +169,4 @@ def _current_form(kept: Any) -> dict[str, Any]:
         seeds = {f"seed {seed}": run_id for seed, run_id in kept["seeds"].items()}
         rest = {key: value for key, value in kept.items() if key not in (PARENT, "seeds", "experiment")}
         kept = {"runs": {PARENT: kept[PARENT], **seeds}, **rest}
-    return {"runs": {}, "done": [], "logged": {}, **kept}
+    return {"runs": {}, "opening": {}, "done": [], "logged": {}, **kept}

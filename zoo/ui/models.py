@@ -11,9 +11,10 @@ from typing import Any
 from zoo.errors import ZooError
 from zoo.inference.prediction import Prediction, by_file
 from zoo.inference.predictor import Predictor
-from zoo.tracking.connect import mlflow_errors, tracking_uri, using
+from zoo.tracking.connect import mlflow_errors, tracking_uri
 from zoo.tracking.fetch import model_folder_of, refuse_missing_registry
-from zoo.ui.uploads import MAX_ATOMS, Crystal
+from zoo.tracking.store import client_of
+from zoo.ui.uploads import MAX_ATOMS, MAX_EDGES, Crystal
 
 NEIGHBOURS = 5
 KEPT = 512  # answers
@@ -33,10 +34,9 @@ def registered_models() -> dict[str, str]:
     """
     uri = tracking_uri(None)
     refuse_missing_registry(uri, "no model was named (zoo ui RUN_DIR), and there is no registry")
-    with mlflow_errors(uri), using(uri):
-        import mlflow
-
-        known = mlflow.MlflowClient().search_registered_models(max_results=1000)
+    client = client_of(uri)
+    with mlflow_errors(uri):
+        known = client.search_registered_models(max_results=1000)
     return {
         f"models:/{model.name}@{alias}": f"{model.name}, {alias} (version {model.aliases[alias]})"
         for model in sorted(known, key=lambda model: model.name)
@@ -72,7 +72,7 @@ class Models:
         if name not in self.names:
             raise ZooError(f"'{name}' is not among the models of this page")
         if name not in self._loaded:
-            self._loaded[name] = Predictor.load(model_folder_of(name), self._device, max_atoms=MAX_ATOMS)
+            self._loaded[name] = Predictor.load(model_folder_of(name), self._device, MAX_ATOMS, MAX_EDGES)
         return self._loaded[name]
 
     def ask(

@@ -19,6 +19,7 @@ from zoo.errors import ZooError
 MAX_BYTES = 5_000_000  # of one file
 MAX_FILES = 50  # at a time
 MAX_ATOMS = 1_000  # of one crystal
+MAX_EDGES = 200_000  # of its graph
 
 
 @dataclass(frozen=True)
