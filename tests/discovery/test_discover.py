@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from cli import refused, zoo
+from cli import accept, refused, zoo
 from discovered import HIDDEN, KNOWN, asked, labelled, started, tensor, write_discovery
 from quick import no_pictures
 
@@ -293,6 +293,7 @@ def test_it_goes_on_elsewhere(found: Path, tmp_path: Path) -> None:
     asked_before = asked(out)
     (out / "asked.csv").unlink()
     (out / "rounds.csv").write_text("".join((out / "rounds.csv").read_text().splitlines(keepends=True)[:2]))
+    accept(out / "rounds.csv")
     tracked = zoo("track", "moved/out", "--uri", f"sqlite:///{tmp_path}/other.db", cwd=tmp_path)
     assert tracked.returncode == 0 and "1 rounds" in tracked.stdout, tracked.stderr
     for name in ("metrics.json", "seed_1/result.json"):  # in the midst of the last training

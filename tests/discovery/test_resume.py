@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli import refused, zoo
+from cli import accept, refused, zoo
 from pyarrow import parquet
 from screened import MODEL, crystal, save, write_json
 
@@ -145,6 +145,7 @@ def test_another_recipe_or_model_is_refused(stopped: Path) -> None:
         refused(zoo("screen", "mine.yaml", change, "--resume", "out", cwd=stopped), f"{said} differ")
     text = (stopped / "out" / "screen.yaml").read_text()
     (stopped / "out" / "screen.yaml").write_text(text.replace("name: ucb", "name: greedy"))
+    accept(stopped / "out" / "screen.yaml")
     refused(zoo("screen", "--resume", "out", cwd=stopped), "acquisition differ")
     (stopped / "out" / "screen.yaml").write_text(text)
     shutil.copytree(MODEL, stopped / "moved")

@@ -9,7 +9,7 @@ from zoo.errors import ZooError
 from zoo.storage.run_folder import RunFolder, read_history
 from zoo.tracking.connect import tracking_uri
 from zoo.tracking.seed_runs import EpochRow, SeedRuns
-from zoo.tracking.store import make_ready
+from zoo.tracking.tracking_store import make_ready
 
 
 class EpochLogger:
@@ -27,7 +27,7 @@ class EpochLogger:
         self._off = False
 
     def check(self) -> None:
-        """See that the store works, and say so if it does not, before a training is spent."""
+        """Check that the store works, before a training is spent; warn if it does not."""
         try:
             make_ready(tracking_uri(self._tracking.uri))
         except ZooError as error:

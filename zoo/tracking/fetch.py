@@ -10,7 +10,7 @@ from pathlib import Path
 
 from zoo.errors import ZooError, did_you_mean
 from zoo.tracking.connect import CHAMPION, mlflow_errors, tracking_uri, using, without_password
-from zoo.tracking.store import make_ready
+from zoo.tracking.tracking_store import make_ready
 
 
 def model_folder_of(name: str) -> Path:

@@ -15,7 +15,7 @@ from zoo.config.recipe import Tracking
 from zoo.storage.run_folder import read_json, write_json
 from zoo.storage.work_folder import WorkFolder
 from zoo.tracking.connect import mlflow_errors, tracking_uri, without_password
-from zoo.tracking.store import client_of
+from zoo.tracking.tracking_store import client_of
 
 MARK = "zoo.opened"
 """Tag of a run with the mark under which the work folder has opened it."""

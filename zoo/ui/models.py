@@ -13,7 +13,7 @@ from zoo.inference.prediction import Prediction, by_file
 from zoo.inference.predictor import Predictor
 from zoo.tracking.connect import mlflow_errors, tracking_uri
 from zoo.tracking.fetch import model_folder_of, refuse_missing_registry
-from zoo.tracking.store import client_of
+from zoo.tracking.tracking_store import client_of
 from zoo.ui.uploads import MAX_ATOMS, MAX_EDGES, Crystal
 
 NEIGHBOURS = 5

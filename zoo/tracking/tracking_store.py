@@ -43,7 +43,7 @@ def client_of(uri: str) -> MlflowClient:
 
 
 def make_ready(uri: str) -> None:
-    """See that MLflow can work at a tracking URI; make its database where it is a file that is not there yet.
+    """Check that MLflow can work at a tracking URI; make its database where it is a file that is not there yet.
 
     A database that MLflow was making when it was killed is broken for ever. Here it is made under another name, by one
     process at a time, and renamed.
