@@ -78,7 +78,7 @@ def test_a_kill_leaves_no_process_and_no_copied_folder(trained: Path, tmp_path: 
     env = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/none.db", "TMPDIR": str(tmp_path)}
     with running(argv, port, tmp_path, env) as server:
         everyone = psutil.Process(server.process.pid).children(recursive=True)
-        assert (len(everyone) >= 2) == (workers == 2)
+        assert len(everyone) >= workers
         server.process.kill()
         server.process.wait(SLOW)
         assert not psutil.wait_procs(everyone, timeout=SLOW)[1]

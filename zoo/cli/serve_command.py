@@ -42,7 +42,7 @@ PATIENCE = 20  # s, for requests under way when the server is stopped
 @click.option("--max-edges", type=click.IntRange(1), help="Of a crystal's graph; default 200,000.")
 @click.option("--max-crystals", type=click.IntRange(1), help="Of a request; default 1,000.")
 @click.option("--max-megabytes", type=click.IntRange(1), help="Of the body of a request; default 16.")
-@click.option("--timeout", type=click.IntRange(1), default=60, show_default=True, help="Seconds for a request.")
+@click.option("--timeout", type=click.IntRange(1), default=60, show_default=True, help="Seconds for a prediction.")
 def serve_command(
     model: str,
     port: int,
@@ -77,9 +77,10 @@ def serve_command(
         "max_edges": max_edges,
         "max_crystals": max_crystals,
         "max_megabytes": max_megabytes,
+        "max_seconds": timeout,
     }
     limits = Limits.of(_configured() | {name: value for name, value in given.items() if value is not None})
-    os.environ[TIMEOUT] = str(timeout)
+    os.environ[TIMEOUT] = str(20 * timeout)  # MLflow's own, of a request: it may wait for others, and for a restart
     shown = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     threading.Thread(target=_announce, args=(model, shown, host, port), daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -101,17 +101,17 @@ class Training(Section):
     """Momentum per step of a moving average of the weights, which is then validated and saved; null: no average."""
 
 
-CUT = {"vesin": "graph.backend", "compiled": "convolution.backend", "cuequivariance": "convolution.backend"}
+REMOVED = {"vesin": "graph.backend", "compiled": "convolution.backend", "cuequivariance": "convolution.backend"}
 """Backend that recipes of earlier versions may name -> its key; `auto` takes its place, with the same results."""
 
 
 @cache
 def _tell_of_cut(name: str) -> None:
-    print(f"zoo: {CUT[name]}: {name} is no longer available; auto gives the same result", file=sys.stderr)
+    print(f"zoo: {REMOVED[name]}: {name} is no longer available; auto gives the same result", file=sys.stderr)
 
 
 def _neighbour_list(name: str) -> str:
-    if CUT.get(name) == "graph.backend":
+    if REMOVED.get(name) == "graph.backend":
         _tell_of_cut(name)
         return neighbour_backends.DEFAULT
     neighbour_backends.refuse_unknown(name)
@@ -119,7 +119,7 @@ def _neighbour_list(name: str) -> str:
 
 
 def _convolution(name: str) -> str:
-    if CUT.get(name) == "convolution.backend":
+    if REMOVED.get(name) == "convolution.backend":
         _tell_of_cut(name)
     elif name not in ("auto", "segments"):
         raise ZooError(f"there is no convolution backend '{name}'; there is auto")

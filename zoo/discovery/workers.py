@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -11,13 +10,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from zoo.discovery import ray_cluster
 from zoo.discovery.screen_config import Workers
 from zoo.errors import ZooError
+from zoo.runtime.worker_process import end_with_parent, process_of, worker_process
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -110,9 +109,7 @@ class _Processes(Generic[T, R]):
 
     def submit(self, item: T) -> Future[R]:
         """Give an item to a process, which is started if none is idle."""
-        # spawn: a fork would take over the threads' locks of torch, but not its threads.
-        spawn = multiprocessing.get_context("spawn")
-        pool = self._idle.pop() if self._idle else ProcessPoolExecutor(1, spawn, _begin)
+        pool = self._idle.pop() if self._idle else worker_process(_begin)
         # Until a process knows what to do with Ctrl-C, it does not hear it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -132,7 +129,7 @@ class _Processes(Generic[T, R]):
             return error
         if error.__cause__ is not None:  # it has not died, but its result, or error, cannot be read
             return error.__cause__
-        process = _process(pool)
+        process = process_of(pool)
         process.join()
         code = process.exitcode or 0
         return BrokenExecutor(signal.Signals(-code).name if code < 0 else f"exit status {code}")
@@ -141,18 +138,12 @@ class _Processes(Generic[T, R]):
         """Interrupt all processes and, after so many seconds, kill them."""
         pools = [*self._idle, *self._busy.values()]
         for pool in pools:
-            _process(pool).terminate()
+            process_of(pool).terminate()
         until = time.monotonic() + patience
         for pool in pools:
-            _process(pool).join(max(0.0, until - time.monotonic()))
-            _process(pool).kill()
+            process_of(pool).join(max(0.0, until - time.monotonic()))
+            process_of(pool).kill()
             pool.shutdown()
-
-
-def _process(pool: ProcessPoolExecutor) -> BaseProcess:
-    """Return the one process of a pool, for which Python has no public way before 3.14."""
-    (process,) = pool._processes.values()
-    return process
 
 
 _at_work = False
@@ -164,7 +155,7 @@ def _begin() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent(lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM), PATIENCE)
 
 
 def _do(work: Callable[[T], R], item: T) -> R:
@@ -190,12 +181,3 @@ def _stop(number: int, frame: object) -> None:
 
 def _nothing(number: int, frame: object) -> None:
     pass
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-    time.sleep(PATIENCE)
-    os._exit(1)

@@ -47,12 +47,13 @@ def content_key(*parts: Any) -> str:
         TypeError: a part of another type.
     """
     digest = hashlib.sha256()
-    for chunk in _frames(parts):
+    for chunk in _tagged_bytes(parts):
         digest.update(chunk)
     return digest.hexdigest()
 
 
-def _frames(part: Any) -> Iterator[bytes | memoryview]:
+def _tagged_bytes(part: Any) -> Iterator[bytes | memoryview]:
+    """Yield what is hashed of a part: its type and length, then its bytes."""
     if isinstance(part, np.generic):
         part = part.item()
     if isinstance(part, CheckedArray):
@@ -68,8 +69,8 @@ def _frames(part: Any) -> Iterator[bytes | memoryview]:
     elif isinstance(part, Mapping):
         yield f"map {len(part)}\n".encode()
         for key in sorted(part):
-            yield from _frames(key)
-            yield from _frames(part[key])
+            yield from _tagged_bytes(key)
+            yield from _tagged_bytes(part[key])
         return
     elif isinstance(part, bytes):
         kind, payload = "bytes", part
@@ -78,7 +79,7 @@ def _frames(part: Any) -> Iterator[bytes | memoryview]:
     elif isinstance(part, Sequence):
         yield f"list {len(part)}\n".encode()
         for item in part:
-            yield from _frames(item)
+            yield from _tagged_bytes(item)
         return
     elif part is None or isinstance(part, bool | int):
         kind, payload = type(part).__name__, str(part).encode()
@@ -95,7 +96,8 @@ def building(entry: Path, resume: bool = False) -> Iterator[Path | None]:
     """Yield a folder to fill, which becomes `entry` when the block succeeds; None where `entry` exists already.
 
     The files of a finished entry carry checksums (`zoo.storage.checksums`). One that is damaged, or that an earlier zoo
-    made without them, is made anew, with one line. One process fills it; others that need the same entry wait until it
+    made without them, is made anew, with one line; of files above `CHECKED_AT_ONCE` the size alone is looked at here, and
+    the content as it is read (`open_array`). One process fills it; others that need the same entry wait until it
     is complete. A kill leaves no entry, at most the folder `*.partial` with its content.
 
     Args:

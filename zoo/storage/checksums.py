@@ -1,7 +1,8 @@
-"""Checksums of files: what the zoo has written is known again, or it is said that it is not.
+"""Checksums of files, by which damage (of a disk, a copy, a crash) is noticed.
 
-A folder's `checksums.json` has an entry for each file. They catch damage (a disk, a copy, a crash), not tampering: who
-can change a file can change its entry. Hashes are XXH3 of 64 bits, which read faster than any disk.
+`checksums.json` of a folder has an entry for each file that the zoo wrote into it: the states (size and hashes of the
+blocks) in which the file is accepted. It does not protect from tampering: who can change a file can change its entry.
+Hashes are XXH3 of 64 bits, which are faster than any disk.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def digest(data: bytes | memoryview) -> str:
     return xxhash.xxh3_64_hexdigest(data)
 
 
-def version_of(path: Path) -> dict[str, Any]:
-    """Return size and block hashes of a file as it is; an empty file has one block, of nothing."""
+def state_of(path: Path) -> dict[str, Any]:
+    """Return the size and the hashes of the blocks of a file; an empty file has one block, of nothing."""
     with path.open("rb") as file:
         blocks = [digest(file.read(BLOCK))]
         while data := file.read(BLOCK):
@@ -65,7 +66,7 @@ def read_entries(folder: Path) -> dict[str, list[dict[str, Any]]]:
 def seal(folder: Path, names: Iterable[str] | None = None) -> None:
     """Note what files of a folder hold in its checksums.json; default: all files that are there."""
     chosen = sorted(names) if names is not None else sorted(p.name for p in folder.iterdir() if _is_content(p))
-    _note(folder, {name: [version_of(folder / name)] for name in chosen})
+    _note(folder, {name: [state_of(folder / name)] for name in chosen})
 
 
 def put_in_place(partial: Path, path: Path) -> None:
@@ -73,9 +74,9 @@ def put_in_place(partial: Path, path: Path) -> None:
 
     A kill leaves the earlier file or the new one: the checksums accept both.
     """
-    versions = [version_of(partial)]
+    versions = [state_of(partial)]
     if path.is_file():
-        earlier = version_of(path)
+        earlier = state_of(path)
         if earlier not in versions and earlier in read_entries(path.parent).get(path.name, [earlier]):
             versions.append(earlier)
     _note(path.parent, {path.name: versions})
@@ -128,7 +129,7 @@ def damage_of(path: Path, versions: list[dict[str, Any]], at_most: int | None = 
         size = path.stat().st_size
         if all(size != version["size"] for version in versions):
             return f"is damaged ({size:,} bytes in place of {versions[0]['size']:,})"
-        if (at_most is None or size <= at_most) and version_of(path) not in versions:
+        if (at_most is None or size <= at_most) and state_of(path) not in versions:
             return "is damaged (it does not hold what was written)"
     except FileNotFoundError:
         return "is missing"

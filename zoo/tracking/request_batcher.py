@@ -23,7 +23,8 @@ class _Request(Generic[Question]):
 class RequestBatcher(Generic[Question, Answer]):
     """Answer the questions of all waiting threads in one call.
 
-    While one thread's questions are being answered those of the others gather; the next call takes them all.
+    While one thread's questions are being answered those of the others gather; the next call takes them all. Where it
+    fails, each thread's are asked by themselves.
 
     Args:
         answer: of a kind and its questions, an answer each; never called twice at the same time.
@@ -41,7 +42,7 @@ class RequestBatcher(Generic[Question, Answer]):
         """The answers, in order. Only questions of one kind are answered in one call.
 
         Raises:
-            Exception: what `answer` raises for a call that holds these questions.
+            Exception: what `answer` raises for these questions by themselves.
         """
         mine = _Request(kind, questions)
         with self._lock:
@@ -69,8 +70,11 @@ class RequestBatcher(Generic[Question, Answer]):
             for one in batch:
                 one.answers = [next(answers) for _ in one.questions]
         except Exception as error:
-            for one in batch:
-                one.error = error
+            if len(batch) > 1:  # it may be of one request: the others shall not have it
+                for one in batch:
+                    self._serve([one])
+            else:
+                batch[0].error = error
         finally:
             for one in batch:
                 one.done = True

@@ -45,6 +45,7 @@ class Limits:
         max_crystals: of a request.
         max_total_atoms: of all crystals of a request.
         max_megabytes: of the body of a request.
+        max_seconds: of a prediction, which runs in a process that is then killed; 0: no limit, in this process.
     """
 
     max_atoms: int = 1_000
@@ -52,6 +53,7 @@ class Limits:
     max_crystals: int = 1_000
     max_total_atoms: int = 20_000
     max_megabytes: int = 16
+    max_seconds: int = 0
 
     @classmethod
     def of(cls, config: Mapping[str, Any] | None) -> Limits:

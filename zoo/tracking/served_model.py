@@ -10,20 +10,21 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pydantic
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import DEADLINE_EXCEEDED, INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from pymatgen.core import Structure
 
 from zoo.data.structures import structure_from_cif, structure_from_dict
 from zoo.errors import ZooError, did_you_mean
 from zoo.inference.prediction import Prediction
-from zoo.inference.predictor import Predictor
+from zoo.tracking.prediction_worker import PredictionWorker, TookTooLong, load
 from zoo.tracking.request_batcher import RequestBatcher
 from zoo.tracking.request_validation import NO_OBJECT, OPTIONS, WANTED, Limits
 
@@ -87,8 +88,9 @@ class TensorService(PythonModel):
             ZooError: the folder cannot be loaded, see `Predictor.load`.
         """
         self.limits = Limits.of(context.model_config)
-        limits, folder = self.limits, Path(context.artifacts["model"])
-        self.predictor = Predictor.load(folder, "auto", limits.max_atoms, limits.max_edges)
+        given = partial(load, Path(context.artifacts["model"]), self.limits.max_atoms, self.limits.max_edges)
+        seconds = self.limits.max_seconds
+        self.predictor = PredictionWorker(given, seconds) if seconds else given()
         self.batcher: RequestBatcher[Structure, Prediction | Exception] = RequestBatcher(self._predict, AT_ONCE)
 
     # MLflow reads the types for the signature, and leaves out the context for a method without one.
@@ -109,6 +111,8 @@ class TensorService(PythonModel):
             return self._answers(model_input, {**OPTIONS, **(params or {})})
         except ZooError as error:
             raise Refused(str(error), error_code=INVALID_PARAMETER_VALUE) from None
+        except TookTooLong as error:
+            raise Refused(str(error), error_code=DEADLINE_EXCEEDED) from None
         except Exception as error:
             logging.getLogger(__name__).error("a request failed", exc_info=error)
             raise Refused(_failed(error), error_code=INTERNAL_ERROR) from None
@@ -140,8 +144,8 @@ class TensorService(PythonModel):
         try:
             found = self.predictor.predict_each(structures, symprec=symprec, coverage=coverage, neighbours=neighbours)
             return list(found)
-        except ZooError:
-            raise  # the options are wrong
+        except (ZooError, TookTooLong):
+            raise  # the options are wrong, or there are too many crystals
         except Exception as error:  # whatever it is that the predictor did not foresee: it shall not spread
             if len(structures) > 1:
                 return [self._predict(kind, [structure])[0] for structure in structures]
