@@ -127,17 +127,17 @@ class Segments(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients; by way of `plain` where they shall be differentiated once more."""
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients; by `plain` and autograd where these are to be differentiated once more."""
         harmonics, radial, *rest = ctx.saved_tensors
         needs = ctx.needs_input_grad[3:]
         if torch.is_grad_enabled():
             features = rest[len(rest) - len(ctx.blocks) :]
             out = plain(features, ctx.blocks, ctx.edges, ctx.network, harmonics, radial)
             wanted = [tensor for tensor, needed in zip([harmonics, radial, *rest], needs, strict=True) if needed]
-            found = iter(torch.autograd.grad(out, wanted, slopes, create_graph=True))
+            found = iter(torch.autograd.grad(out, wanted, grad_outputs, create_graph=True))
             return (None, None, None, *(next(found) if needed else None for needed in needs))
-        return (None, None, None, *_Backward(ctx, harmonics, radial, rest, needs).run(slopes))
+        return (None, None, None, *_Backward(ctx, harmonics, radial, rest, needs).run(grad_outputs))
 
 
 class _Backward:

@@ -1,4 +1,7 @@
-"""The crystal in a CIF. pymatgen reads it, after what would be misread or would take hours has been refused."""
+"""The crystal in a CIF. pymatgen reads it, after what would be misread or would take hours has been refused.
+
+Partly occupied sites are refused in `zoo.data.structures`, as in every other format.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def split(keys: Sequence[str], formulas: Sequence[str], splitting: Splitting, se
 
     random is the DTNet paper's (npj Comput. Mater. 10, 265): keys sorted as strings, then scikit-learn's
     train_test_split twice. formula fills test, then validation, with whole formulas in random order to the same sizes.
-    file takes both from a file.
+    file takes test and validation part from a file; what it does not name is the training part.
 
     Raises:
         ZooError: so few records that a part would be empty, or fewer in the training part than `splitting.train`; the

@@ -143,8 +143,8 @@ class Quantity:
 
     Attributes:
         values: (n, *target.shape) -> (n, k), NaN where it is not defined.
-        whole: the k components have one error and one spread, their norms, not one each.
-        back: from what `values` gives to the number itself.
+        whole: the k components together have one error and one spread (their norms) in place of one each.
+        back: the inverse of the scale on which `values` are calibrated (the exponential of a logarithm, say).
     """
 
     values: Callable[[np.ndarray], np.ndarray]

@@ -96,7 +96,7 @@ def building(entry: Path, resume: bool = False) -> Iterator[Path | None]:
     """Yield a folder to fill, which becomes `entry` when the block succeeds; None where `entry` exists already.
 
     The files of a finished entry carry checksums (`zoo.storage.checksums`). One that is damaged, or that an earlier zoo
-    made without them, is made anew, with one line; of files above `CHECKED_AT_ONCE` the size alone is looked at here, and
+    made without them, is made anew, with one line; of files above `CHECKED_AT_ONCE` only the size is checked here, and
     the content as it is read (`open_array`). One process fills it; others that need the same entry wait until it
     is complete. A kill leaves no entry, at most the folder `*.partial` with its content.
 

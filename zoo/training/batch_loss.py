@@ -12,7 +12,7 @@ from zoo.training.mean_error import ErrorsOf, mean_or_zero
 
 
 class BatchLoss(nn.Module):
-    """Weighted mean error of a batch.
+    """Mean error of a batch times its weight (`Batch.weight`): the share of this process in the error of a step.
 
     Args:
         model: predicts the batch's tensors.
