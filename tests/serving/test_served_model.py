@@ -11,7 +11,7 @@ from typing import Any
 
 import mlflow
 import pytest
-from cli import refused, zoo
+from cli import accept, refused, zoo
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
@@ -115,6 +115,7 @@ def register(name: str, folder: Path, place: Path, change: Any) -> None:
     card = json.loads((place / "model.json").read_text())
     change(card)
     (place / "model.json").write_text(json.dumps(card))
+    accept(place / "model.json")
     with mlflow.start_run():
         mlflow.pyfunc.log_model(
             name="model",
