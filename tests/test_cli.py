@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from cli import Result, refused, zoo
+from cli import Result, accept, refused, zoo
 from pymatgen.core import Lattice, Structure
 
 ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -236,6 +236,7 @@ def test_a_model_of_a_newer_format_or_a_missing_plugin_is_named(trained: Path) -
         else:
             content["recipe"]["encoder"]["name"] = "theirs"
         path.write_text(json.dumps(content))
+        accept(path)
         refused(zoo("predict", "other", "NaCl.cif", cwd=trained), *words)
 
 

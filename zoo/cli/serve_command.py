@@ -136,7 +136,9 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def _announce(model: str, shown: str, host: str, port: int) -> None:
     """Say where the model answers, as soon as it does."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # http_proxy is for elsewhere
-    there = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    there = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(  # noqa: S104 - where such a server is asked from here
+        host, f"[{host}]" if ":" in host else host
+    )
     while True:
         try:
             direct.open(f"http://{there}:{port}/ping", timeout=2).close()

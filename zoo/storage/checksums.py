@@ -89,8 +89,9 @@ def _note(folder: Path, versions: dict[str, list[dict[str, Any]]]) -> None:
         if entries | versions == entries:
             return
         partial = folder / f"{NAME}.partial"
+        lines = [f"{json.dumps(name)}: {json.dumps(states)}" for name, states in sorted((entries | versions).items())]
         with partial.open("w", encoding="utf-8") as file:
-            json.dump(entries | versions, file, indent=0, sort_keys=True)
+            file.write("{\n" + ",\n".join(lines) + "\n}\n")  # a line a file: one is easily deleted by hand
             file.flush()
             os.fsync(file.fileno())
         partial.replace(folder / NAME)
