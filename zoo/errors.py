@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import re
+import reprlib
 import types
 import typing
 from collections.abc import Iterable, Iterator
@@ -50,7 +51,13 @@ def explain_validation(error: ValidationError, model: type[BaseModel], where: st
     message = first["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     message = message[:1].lower() + message[1:]
     subject = "" if path and message.startswith(f"{path[-1]} is ") else f"{dotted}: "
-    return f"{where}: {subject}{message}, got {got!r}"
+    return f"{where}: {subject}{message}, got {_SHORT.repr(got)}"
+
+
+# A value may be megabytes, or lists in lists in lists: of it the beginning tells enough.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
 
 
 _TYPE = re.compile(r"int|str|float|bool|literal\[.*\]|(tuple|list|dict|constrained-\w+|function-\w+)\[.*\]")
