@@ -13,8 +13,6 @@ import torch
 import yaml
 from ase.build import bulk
 from cli import refused, zoo
-from zoo_sevennet import checkpoint as sevennet
-from zoo_tensornet import checkpoint as tensornet
 
 from zoo.config import recipe
 from zoo.config.yaml_text import MOST_LEVELS, parse_yaml
@@ -27,6 +25,8 @@ from zoo.model import tensor_model
 from zoo.storage import cache, checksums
 from zoo.storage.user_path import user_path
 from zoo.training.trainer import read_checkpoint
+from zoo_sevennet import checkpoint as sevennet
+from zoo_tensornet import checkpoint as tensornet
 
 MODEL = Path(__file__).parent / "checkpoints" / "format_3"
 
@@ -52,7 +52,7 @@ class TestNesting:
         folder = model(tmp_path, change)
         text = (folder / "model.json").read_text()
         (folder / "model.json").write_text(text.replace('"HERE"', "[" * depth + "]" * depth))
-        with pytest.raises(ZooError, match="model.json") as caught:
+        with pytest.raises(ZooError, match=r"model.json") as caught:
             Predictor.load(folder)
         assert len(str(caught.value)) < 400
 
@@ -61,7 +61,7 @@ class TestNesting:
     "text", ["2020-13-45", "!!bool maybe", "!!timestamp no", "9" * 5_000, "[[", "{[]: 1}", "&a [*a]"]
 )
 def test_yaml_that_is_none(text: str) -> None:
-    with pytest.raises(ZooError, match="YAML|nested"):
+    with pytest.raises(ZooError, match=r"YAML|nested"):
         parse_yaml(text)
 
 
@@ -107,7 +107,7 @@ def test_a_card_that_cannot_be(values: dict, word: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [1e9, 10**9])
 def test_a_width_beyond_all_memory(width: float, tmp_path: Path) -> None:
     folder = model(tmp_path, lambda card: card["recipe"]["readout"].update(width=width))
-    with pytest.raises(ZooError, match="width: .*4096"):
+    with pytest.raises(ZooError, match=r"width: .*4096"):
         Predictor.load(folder)
 
 
@@ -116,7 +116,7 @@ def test_a_model_that_does_not_fit_into_memory(small: dict) -> None:
     target = Predictor.load(MODEL).card.target
     with (
         mock.patch("zoo_dtnet.DTNet.__init__", side_effect=RuntimeError("can't allocate memory: 1 byte")),
-        pytest.raises(ZooError, match="dtnet .*memory"),
+        pytest.raises(ZooError, match=r"dtnet .*memory"),
     ):
         tensor_model.build(config.encoder, config.readout, target)
 
@@ -164,7 +164,7 @@ def test_a_mapped_file_that_is_deleted_meanwhile(tmp_path: Path, monkeypatch: py
         file.close()
     rows = cache.open_array(tmp_path / "entry" / "rows.npy")
     shutil.rmtree(tmp_path / "entry")
-    with pytest.raises(ZooError, match="rows.npy was deleted"):
+    with pytest.raises(ZooError, match=r"rows.npy was deleted"):
         rows[0]
 
 
@@ -180,7 +180,7 @@ def test_nobody_is_told_to_read_without_safety(read, kind: str, tmp_path: Path) 
         torch.save({"model": Harmful()}, path)
     else:
         torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), path)
-    with pytest.raises(ZooError, match="last.pt") as caught:
+    with pytest.raises(ZooError, match=r"last.pt") as caught:
         read(path)
     assert "weights_only" not in str(caught.value)
 

@@ -140,7 +140,7 @@ class TestSafety:
                 return exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",)
 
         torch.save({"model_state_dict": Harmful()}, tmp_path / "harmful.pth")
-        with pytest.raises(ZooError, match="harmful.pth"):
+        with pytest.raises(ZooError, match=r"harmful.pth"):
             checkpoints.read(tmp_path / "harmful.pth")
         assert not (tmp_path / "ran").exists()
 
