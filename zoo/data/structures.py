@@ -119,14 +119,22 @@ def structure_from_file(path: Path, max_bytes: int | None = None) -> Structure:
     if not path.is_file():
         raise ZooError(f"{path}: no such file")
     if path.name.lower().endswith(".cif"):
-        remedy = "; ZOO_MAX_CIF_ATOMS raises that, and a VASP file may hold more"
-        return _parsed(
-            str(path),
-            lambda: read_cif(read_bytes(path, max_bytes).decode("utf-8", "replace"), max_cif_atoms(), remedy),
-        )
+        return _parsed(str(path), lambda: _read_cif(read_bytes(path, max_bytes).decode("utf-8", "replace")))
     if holds_one_structure(path.name):
         return _parsed(str(path), lambda: _read_poscar(read_bytes(path, max_bytes).decode("utf-8")))
     raise ZooError(f"{path}: neither a CIF (.cif) nor a VASP file (POSCAR, .vasp)")
+
+
+def _read_cif(text: str, max_atoms: int | None = None) -> Structure:
+    """Read a CIF of at most `max_atoms` atoms; None: of as many as a file may hold (with the remedy).
+
+    Raises:
+        ZooError: as `read_cif`.
+        Exception: as `read_cif`.
+    """
+    if max_atoms is not None:
+        return read_cif(text, max_atoms)
+    return read_cif(text, max_cif_atoms(), "; ZOO_MAX_CIF_ATOMS raises that, and a VASP file may hold more")
 
 
 def _read_poscar(text: str) -> Structure:
@@ -160,9 +168,10 @@ def structure_from_cif(text: str, max_atoms: int | None = None) -> Structure:
     """Read the one crystal in the text of a CIF, in the frame that `structure_from_file` gives it.
 
     Raises:
-        ZooError: broken, several crystals in it, partly occupied sites, or more than `max_atoms` atoms.
+        ZooError: broken, several crystals in it, partly occupied sites, or more than `max_atoms` atoms (default:
+            `zoo.storage.file_limits.max_cif_atoms`).
     """
-    return _parsed("the CIF", lambda: read_cif(text, max_atoms))
+    return _parsed("the CIF", lambda: _read_cif(text, max_atoms))
 
 
 def _parsed(source: str, parse: Callable[[], Structure]) -> Structure:

@@ -12,7 +12,7 @@ import lzma
 import math
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -28,7 +28,13 @@ MAX_CRYSTAL_LINES = 100_000
 MAX_CIF_ATOMS = 20_000
 """Atoms in the cell of a CIF file, which pymatgen reads in quadratic time; $ZOO_MAX_CIF_ATOMS in its place."""
 
-PACKED = {".gz": gzip.open, ".z": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".lzma": lzma.open}
+PACKED: Mapping[str, Callable[..., Any]] = {
+    ".gz": gzip.open,
+    ".z": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".lzma": lzma.open,
+}
 """Ending of a packed file -> what opens it."""
 
 UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
