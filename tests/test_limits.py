@@ -9,6 +9,7 @@ import pytest
 from zoo.cli import predict_command
 from zoo.config import yaml_text
 from zoo.data import cif, download, inputs, structures
+from zoo.graphs import graph
 from zoo.inference import predictor
 from zoo.storage import file_limits
 from zoo.tracking.request_validation import Limits
@@ -27,6 +28,8 @@ ROWS = [
     ("length of a lattice vector", structures.LONGEST),
     ("distance of an atom", structures.FARTHEST),
     ("atoms of a crystal", predictor.MAX_ATOMS),
+    ("edges of its graph:", graph.MAX_EDGES),
+    ("edges of its graph |", Limits().max_edges),
     ("crystals of a call", predict_command.MAX_CRYSTALS),
     ("nearest training crystals", predictor.MOST_NEIGHBOURS),
     ("shortest distance", inputs.CLOSEST),
