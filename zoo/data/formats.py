@@ -157,7 +157,7 @@ def extxyz_entries(path: Path, key_field: str = "key") -> Iterator[Entry]:
             digits = head.strip().lstrip("0") or "0"
             atoms = int(digits) if len(digits) < 19 else sys.maxsize - 1  # what is more can be no count of lines
             try:
-                refuse_too_many_lines(atoms, "atoms" if atoms < sys.maxsize - 1 else "and more atoms")
+                refuse_too_many_lines(atoms, f"{digits[:12]}{'...' if len(digits) > 12 else ''} atoms")
             except ZooError as error:
                 deque(itertools.islice(lines, atoms + 1), maxlen=0)  # passed over, so that the next frame is found
                 yield Entry(_key(None, key_field, number), {}, error)

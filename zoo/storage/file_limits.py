@@ -85,15 +85,20 @@ def _from_environment(name: str, default: float) -> float:
     return value
 
 
-def refuse_too_many_lines(lines: int, what: str = "lines") -> None:
+def refuse_too_many_lines(lines: int, counted: str = "") -> None:
     """Check the number of lines of one crystal before they are parsed.
+
+    Args:
+        lines: their number.
+        counted: what was counted, for the message; default: `lines` as a number.
 
     Raises:
         ZooError: there are too many.
     """
     most = max_crystal_lines()
     if lines > most:
-        raise ZooError(f"{lines:,} {what}, at most {most:,} are read of one crystal; ZOO_MAX_CRYSTAL_LINES raises that")
+        told = counted or f"{lines:,} lines"
+        raise ZooError(f"{told}, at most {most:,} are read of one crystal; ZOO_MAX_CRYSTAL_LINES raises that")
 
 
 @contextmanager
