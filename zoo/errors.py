@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import re
+import reprlib
 import types
 import typing
 from collections.abc import Iterable, Iterator
@@ -40,17 +41,29 @@ def explain_validation(error: ValidationError, model: type[BaseModel], where: st
     first = error.errors()[0]
     # Of a value that may be of several types, pydantic adds the type to the path: `layer.int`.
     path = [str(part) for part in first["loc"] if not _TYPE.fullmatch(str(part))]
-    dotted = ".".join(path)
+    dotted = _start(".".join(path))
     if first["type"] == "extra_forbidden":
         known = _fields_at(model, path[:-1])
-        return f"{where}: unknown key '{dotted}'.{did_you_mean(path[-1], known)}"
+        return f"{where}: unknown key '{dotted}'.{did_you_mean(path[-1][:_SHOWN], known)}"
     if first["type"] == "missing":
         return f"{where}: the key '{dotted}' is missing"
     got = first.get("input")
     message = first["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     message = message[:1].lower() + message[1:]
     subject = "" if path and message.startswith(f"{path[-1]} is ") else f"{dotted}: "
-    return f"{where}: {subject}{message}, got {got!r}"
+    return f"{where}: {subject}{message}, got {_start(_SHORT.repr(got))}"
+
+
+# A key or a value may be megabytes, or lists in lists in lists: the beginning tells enough.
+_SHOWN = 200
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = _SHOWN
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 10
+_SHORT.maxlevel = 4
+
+
+def _start(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 _TYPE = re.compile(r"int|str|float|bool|literal\[.*\]|(tuple|list|dict|constrained-\w+|function-\w+)\[.*\]")

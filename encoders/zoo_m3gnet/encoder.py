@@ -13,7 +13,7 @@ from zoo_m3gnet.convolution import GraphConvolution
 from zoo_m3gnet.many_body import ManyBodyToBond, ShortBonds
 from zoo_m3gnet.radial import smooth_basis
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=4096)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

@@ -23,7 +23,7 @@ from zoo.api import (
 from zoo_nequip.interaction import Interaction
 from zoo_nequip.paths import after_each_layer, natural
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=4096)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -54,7 +54,7 @@ class NequIPHypers(Hypers):
     num_bessel: Positive = 8
     """Number of radial basis functions; also the channels of the bond scalars and of the bond vectors."""
 
-    envelope_power: Annotated[int, Field(ge=2)] = 6
+    envelope_power: Annotated[int, Field(ge=2, le=4096)] = 6
     """p of the polynomial envelope, which takes messages and bonds smoothly to zero at the cutoff."""
 
     radial_layers: Positive = 2

@@ -20,7 +20,7 @@ from zoo.api import (
 )
 from zoo_painn.blocks import Message, Update
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=4096)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -36,7 +36,7 @@ class PaiNNHypers(Hypers):
     layer: Positive | None = None
     """The layer L_n whose features are given, 1 to `layers`; later ones are not built. Unset: the last."""
 
-    channels: Annotated[int, Field(ge=2)] = 64
+    channels: Annotated[int, Field(ge=2, le=4096)] = 64
     """Scalars, and vectors, of an atom; the paper has 128."""
 
     num_bessel: Positive = 8
@@ -45,7 +45,7 @@ class PaiNNHypers(Hypers):
     More of them oscillate faster, which costs precision in float32.
     """
 
-    envelope_power: Annotated[int, Field(ge=2)] = 6
+    envelope_power: Annotated[int, Field(ge=2, le=4096)] = 6
     """p of the polynomial envelope, which takes messages and bonds smoothly to zero at the cutoff."""
 
     average_neighbours: PositiveFloat = 32.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,11 @@ CHECKPOINTS = {
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint file, built of nothing but tensors, numpy arrays and plain Python values."""
+    """The content of a checkpoint file, built of nothing but tensors, numpy arrays and plain Python values.
+
+    Raises:
+        ZooError: the file is damaged, or holds something else.
+    """
     reconstruct = np.empty(0).__reduce__()[0]  # numpy 2 renamed its module, the files have the old name
     allowed: list[Any] = [
         (reconstruct, "numpy.core.multiarray._reconstruct"),
@@ -84,8 +89,17 @@ def read(path: Path) -> dict[str, Any]:
         np.dtypes.Float32DType,
         np.dtypes.Float64DType,
     ]
-    with torch.serialization.safe_globals(allowed):
-        return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        with torch.serialization.safe_globals(allowed):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        # Not torch's words, which advise to load the file without safety.
+        raise ZooError(
+            f"{path} is damaged or no checkpoint of SevenNet ({type(error).__name__}): install sevenn anew"
+        ) from None
+    if not isinstance(content, dict):
+        raise ZooError(f"{path} is no checkpoint of SevenNet (a {type(content).__name__}): install sevenn anew")
+    return content
 
 
 def load(checkpoint: Checkpoint, layers: int, modality: str | None = None) -> Network:

@@ -15,7 +15,7 @@ from zoo_teanet.elements import CHANNELS, half_charges
 from zoo_teanet.geometry import Geometry, neighbours
 from zoo_teanet.layer import TENSOR, VECTOR, Layer, linear
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=4096)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -31,13 +31,13 @@ class TeaNetHypers(Hypers):
     channels: Positive = 64
     """Channels of each rank, of atoms and bonds."""
 
-    element_channels: Annotated[int, Field(ge=CHANNELS)] = 64
+    element_channels: Annotated[int, Field(ge=CHANNELS, le=4096)] = 64
     """Channels of the element table, 59 or more: Z = 118 needs 59. A learned map follows if `channels` differs."""
 
     num_bessel: Positive = 8
     """Number of radial basis functions."""
 
-    envelope_power: Annotated[int, Field(ge=2)] = 6
+    envelope_power: Annotated[int, Field(ge=2, le=4096)] = 6
     """p of the polynomial envelope, which takes every layer's messages smoothly to zero at its cutoff."""
 
     density: PositiveFloat = 0.06

@@ -127,6 +127,8 @@ def convert(source: Path) -> Weights:
 
 
 def _reason(error: Exception) -> str:
+    if "weights_only" in str(error):  # torch's advice is to give up its safety, which nobody shall follow here
+        return f"{type(error).__name__}: it holds more than tensors, or is damaged"
     return textwrap.shorten(f"{type(error).__name__}: {error}", 240)
 
 

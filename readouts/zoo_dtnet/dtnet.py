@@ -18,13 +18,13 @@ from zoo_dtnet.layers import Block, BondBlock, Embed, TensorHead, symmetrised
 class DTNetHypers(Hypers):
     """Hyperparameters of all variants; the defaults are the paper's where it gives any."""
 
-    width: Annotated[int, Field(ge=1)] = 128
+    width: Annotated[int, Field(ge=1, le=4096)] = 128
     """Latent channels of each of scalars, vectors and tensors."""
 
-    blocks: Annotated[int, Field(ge=1)] = 2
+    blocks: Annotated[int, Field(ge=1, le=4096)] = 2
     """Equivariant blocks."""
 
-    hidden_layers: Annotated[int, Field(ge=1)] = 2
+    hidden_layers: Annotated[int, Field(ge=1, le=4096)] = 2
     """Hidden layers of the multilayer perceptrons on atoms (that on bonds has one)."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2

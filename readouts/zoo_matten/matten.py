@@ -19,16 +19,16 @@ from zoo_matten.surroundings import Surroundings
 class MatTenHypers(Hypers):
     """Hyperparameters of `matten`."""
 
-    scalars: Annotated[int, Field(ge=1)] = 64
+    scalars: Annotated[int, Field(ge=1, le=4096)] = 64
     """Latent channels of the invariants (0e)."""
 
-    tensors: Annotated[int, Field(ge=1)] = 32
+    tensors: Annotated[int, Field(ge=1, le=4096)] = 32
     """Latent channels of every other irrep, and of every path of a tensor product."""
 
-    neighbours: Annotated[int, Field(ge=1)] = 16
+    neighbours: Annotated[int, Field(ge=1, le=4096)] = 16
     """Channels of what is taken from the directions of the neighbours, where the encoder lacks a degree."""
 
-    products: Annotated[int, Field(ge=1)] = 2
+    products: Annotated[int, Field(ge=1, le=4096)] = 2
     """Tensor products in a row; more are made where the degrees of the target are not reached by as many."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -24,7 +24,7 @@ from zoo.api import (
 )
 from zoo_painn_rank1.gated import GatedBlock, linear
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=4096)]
 
 
 class PaiNNRank1PaperHypers(Hypers):

@@ -15,10 +15,10 @@ from zoo.api import CrystalBatch, Embedding, Hypers, Needs, Provides, Readout, T
 class StrainHypers(Hypers):
     """Hyperparameters of `Strain`."""
 
-    width: Annotated[int, Field(ge=1)] = 64
+    width: Annotated[int, Field(ge=1, le=4096)] = 64
     """Width of the hidden layers."""
 
-    hidden_layers: Annotated[int, Field(ge=1)] = 2
+    hidden_layers: Annotated[int, Field(ge=1, le=4096)] = 2
     """Hidden layers of the perceptron that makes S_i."""
 
 

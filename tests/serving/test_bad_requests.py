@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 import requests
 from pymatgen.core import Lattice, Structure
 from scoring import Server
+
+from zoo.tracking.request_validation import PATH, Limits, RequestValidation
 
 GOOD = b'{"inputs": [{"cif": "x"}]}'
 
@@ -132,3 +135,22 @@ def test_bodies_within_the_limit_leave_no_memory_behind(served: Server) -> None:
 
 def test_after_all_that_it_answers(served: Server, salt: dict[str, Any]) -> None:
     assert served.answers([salt])[0]["formula"] == "NaCl"
+
+
+def test_two_content_types() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": GOOD}
+
+    async def app(*_: Any) -> None:
+        pytest.fail("MLflow takes the first of the two, and would fail on it")
+
+    types = [(b"content-type", b"text/csv"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "path": PATH, "method": "POST", "headers": types}
+    asyncio.run(RequestValidation(app, Limits())(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert "two Content-Type headers" in json.loads(sent[1]["body"])["message"]

@@ -184,13 +184,14 @@ def _above(violations: list[SymmetryViolation], tolerance: float) -> list[Symmet
 
 
 def _write_csv(violations: list[SymmetryViolation], tolerance: float) -> None:
+    from zoo.storage.csv_cells import csv_cell
+
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["key", "formula", "crystal_system", "residual", "over"])
     for m in violations:
         over = m.residual is not None and m.residual > tolerance
-        writer.writerow(
-            [m.key, m.formula, m.crystal_system, "" if m.residual is None else m.residual, str(over).lower()]
-        )
+        residual = "" if m.residual is None else m.residual
+        writer.writerow(map(csv_cell, [m.key, m.formula, m.crystal_system, residual, str(over).lower()]))
 
 
 def _write_json(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from itertools import islice
 
 import click
 
 from zoo.errors import ZooError
+
+MAX_CRYSTALS = 100_000  # of a call, which holds all of them and their answers in memory
 
 
 @click.command("predict")
@@ -39,8 +42,11 @@ def predict_command(
     from zoo.cli.input_errors import report_refused
     from zoo.data.crystal_files import crystals_in
     from zoo.inference.prediction import by_file
+    from zoo.storage.csv_cells import csv_row
 
-    crystals = list(crystals_in(files))
+    crystals = list(islice(crystals_in(files), MAX_CRYSTALS + 1))
+    if len(crystals) > MAX_CRYSTALS:
+        raise ZooError(f"more than {MAX_CRYSTALS:,} crystals: name fewer files at a time; zoo screen takes any number")
     readable = [crystal.structure for crystal in crystals if not isinstance(crystal.structure, ZooError)]
     predictor = zoo.load(model, device)
     found = iter(
@@ -55,7 +61,7 @@ def predict_command(
     if form == "json":
         click.echo(json.dumps(everything, indent=1, ensure_ascii=False))
     elif answers and form == "csv":
-        rows = [row for answer in answers for row in rows_of(answer, predictor.card.target)]
+        rows = [csv_row(row) for answer in answers for row in rows_of(answer, predictor.card.target)]
         writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from zoo.config.dataset_settings import Cleaning, FrameCheck, Splitting
+from zoo.config.yaml_text import parse_yaml
 from zoo.errors import ZooError, did_you_mean, explain_validation
 from zoo.graphs import neighbour_backends
 from zoo.storage import checksums
@@ -274,9 +275,9 @@ def read_content(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[di
     path = find(name_or_path)
     checksums.verify(path)  # that of a run folder has one
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ZooError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (ZooError, UnicodeDecodeError) as error:
+        raise ZooError(f"{path} {error if isinstance(error, ZooError) else f'is no valid YAML: {error}'}") from None
     if not isinstance(content, dict):
         raise ZooError(f"{path} is no recipe: it must be a mapping of keys to values")
     names = {kind: _name_of(content.get(kind)) for kind in PLUGIN_KINDS}
@@ -363,11 +364,11 @@ def parse_override(override: str) -> tuple[str, Any]:
     """
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
-        raise ZooError(f"'{override}' is no override; write key=value, as in training.max_epochs=5")
+        raise ZooError(f"'{override[:80]}' is no override; write key=value, as in training.max_epochs=5")
     try:
-        return dotted, yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ZooError(f"the value of '{override}' is no valid YAML") from None
+        return dotted, parse_yaml(text)
+    except ZooError as error:
+        raise ZooError(f"the value of '{override[:80]}' {error}") from None
 
 
 def put(content: dict[str, Any], dotted: str, value: Any) -> None:

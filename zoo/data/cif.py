@@ -17,6 +17,7 @@ from pymatgen.core.operations import SymmOp
 from pymatgen.io.cif import CifBlock, CifParser, str2float
 
 from zoo.errors import ZooError
+from zoo.storage.file_limits import refuse_too_many_lines
 
 MOST_OPERATIONS = 192  # of a space group in its conventional cell
 LONGEST_LINE = 2048  # characters, the limit of CIF 1.1; the end of a quote is looked for in quadratic time
@@ -58,13 +59,14 @@ def _named_group(named: tuple[tuple[str, str], ...]) -> tuple[tuple[SymmOp, ...]
     return tuple(operations), tuple(parser.warnings)  # type: ignore[attr-defined]
 
 
-def read_cif(text: str, max_atoms: int | None = None) -> Structure:
+def read_cif(text: str, max_atoms: int | None = None, remedy: str = "") -> Structure:
     """Read the one crystal in a CIF, with its occupancies, in pymatgen's frame: c along z, a in the xz plane.
 
     Args:
         text: the text of the CIF.
         max_atoms: largest number of atoms in the whole cell; a larger cell is refused before it is built. None: no
             limit.
+        remedy: how to raise that limit, where one can; ends the message.
 
     Raises:
         ZooError: several crystals or none, more than `max_atoms` atoms, symmetry that is named but not understood, a
@@ -79,7 +81,7 @@ def read_cif(text: str, max_atoms: int | None = None) -> Structure:
         _check_operations(block.data, magnetic)
         atoms = 0 if max_atoms is None else _count(parser, block, magnetic, max_atoms)
         if max_atoms is not None and atoms > max_atoms:
-            raise ZooError(f"{atoms:,} atoms in the cell, at most {max_atoms:,} are answered here")
+            raise ZooError(f"{atoms:,} atoms in the cell, at most {max_atoms:,} are answered here{remedy}")
     crystals = parser.parse_structures(primitive=False)
     if len(crystals) != 1:
         raise ZooError(f"holds {len(crystals)} crystals, one is wanted")
@@ -95,10 +97,12 @@ def _tidy(text: str) -> str:
     """Remove empty lines: on thousands of them pymatgen's search for `data_` takes quadratic time.
 
     Raises:
-        ZooError: a line that is too long, or two blocks of one name, of which pymatgen would keep the last.
+        ZooError: too many lines, a line that is too long, or two blocks of one name, of which pymatgen would keep the
+            last.
     """
     lines = [line.rstrip() for line in text.removeprefix("\ufeff").splitlines()]
     lines = [line for line in lines if line]
+    refuse_too_many_lines(_outside_of_texts(lines))
     longest = max((len(line) for line in lines if "'" in line or '"' in line), default=0)
     if longest > LONGEST_LINE:
         raise ZooError(f"a line of {longest:,} characters; a CIF has at most {LONGEST_LINE:,} in one")
@@ -107,6 +111,13 @@ def _tidy(text: str) -> str:
     if twice is not None:
         raise ZooError(f"two blocks are called {twice}; keep one")
     return "\n".join(lines)
+
+
+def _outside_of_texts(lines: list[str]) -> int:
+    """Count the lines that are not of a text between semicolons, which may be a whole file of reflections."""
+    edges = [number for number, line in enumerate(lines) if line.startswith(";")]
+    inside = sum(end - start + 1 for start, end in zip(edges[::2], edges[1::2], strict=False))
+    return len(lines) - inside
 
 
 def _check_symbols(block: Mapping[str, Any]) -> None:

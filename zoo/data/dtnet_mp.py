@@ -12,6 +12,7 @@ from zoo.data.download import download
 from zoo.data.formats import json_entries, records_of
 from zoo.data.tensors import DIELECTRIC
 from zoo.storage.cache import cache_root
+from zoo.storage.user_path import user_path
 from zoo.storage.weights import sha256_of
 
 URL = (
@@ -52,7 +53,7 @@ class DTNetMP(Dataset):
             ZooError: it cannot be downloaded; the message says from where and to where to do so by hand.
         """
         if self.hypers.path is not None:
-            return Path(self.hypers.path).expanduser()
+            return user_path(self.hypers.path, "dataset.path")
         return download(URL, SHA256, cache_root() / "datasets" / "dtnet-mp" / "mp_dielectric.json")
 
     def fingerprint(self) -> str:

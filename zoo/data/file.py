@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -11,6 +10,7 @@ from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
 from zoo.contract.target import TensorTarget
 from zoo.data.formats import csv_entries, csv_fingerprint, extxyz_entries, json_entries, records_of
 from zoo.errors import ZooError
+from zoo.storage.user_path import user_path
 from zoo.storage.weights import sha256_of
 
 
@@ -73,7 +73,7 @@ class File(Dataset):
         super().__init__(hypers)
         if not hypers.path:
             raise ZooError("dataset 'file' needs 'path', the file to read")
-        self.path = Path(hypers.path).expanduser()
+        self.path = user_path(hypers.path, "dataset.path")
         self._targets = {
             name: TensorTarget(name=name, **target.model_dump()) for name, target in hypers.targets.items()
         }

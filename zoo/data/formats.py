@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import io
 import itertools
 import json
-import zlib
+import re
+import sys
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from zoo.contract.target import TensorTarget
 from zoo.data.structures import checked_structure, structure_from_dict, structure_from_file
 from zoo.data.tensors import read_target
 from zoo.errors import ZooError, did_you_mean
+from zoo.storage.csv_cells import cell_read, row_read
+from zoo.storage.file_limits import UNREADABLE, FileTooLarge, open_bytes, refuse_too_many_lines
 from zoo.storage.weights import sha256_of
 
 if TYPE_CHECKING:  # half a second to import, for one of the formats
@@ -66,21 +69,20 @@ def records_of(
 
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """Open a text file, which is decompressed where its name ends in .gz.
+    """Open a text file, which is unpacked where its name ends in .gz (`zoo.storage.file_limits` says how far).
 
     Raises:
-        ZooError: no such file, or it cannot be read.
+        ZooError: no such file, it cannot be read, or it is packed and holds too much.
     """
     try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8-sig", newline="") as file
-        ):
-            yield cast(TextIO, file)
+        with open_bytes(path) as file:
+            try:
+                yield io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+            except FileTooLarge as error:
+                raise ZooError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise ZooError(f"{path}: no such file") from None
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except (*UNREADABLE, UnicodeDecodeError) as error:
         raise ZooError(f"{path}: cannot be read ({error})") from None
 
 
@@ -150,16 +152,43 @@ def extxyz_entries(path: Path, key_field: str = "key") -> Iterator[Entry]:
                 return
             if not head.strip().isdecimal():
                 raise ZooError(
-                    f"{path}: frame {number + 1} must begin with its number of atoms, it begins '{head.strip()}'"
+                    f"{path}: frame {number + 1} must begin with its number of atoms, it begins '{head.strip()[:60]}'"
                 )
-            frame = head + "".join(itertools.islice(lines, int(head) + 1))
+            digits = head.strip().lstrip("0") or "0"
+            atoms = int(digits) if len(digits) < 19 else sys.maxsize - 1  # what is more can be no count of lines
+            try:
+                refuse_too_many_lines(atoms, f"{digits[:12]}{'...' if len(digits) > 12 else ''} atoms")
+            except ZooError as error:
+                deque(itertools.islice(lines, atoms + 1), maxlen=0)  # passed over, so that the next frame is found
+                yield Entry(_key(None, key_field, number), {}, error)
+                continue
+            frame = head + "".join(itertools.islice(lines, atoms + 1))
             yield _extxyz_entry(frame, key_field, number)
+
+
+_COLUMNS = re.compile(r'Properties="?([^\s"]*)')
+
+
+def _check_columns(frame: str) -> None:
+    """Check that `Properties` names no more columns than the first atom has: ASE makes a field for each.
+
+    Raises:
+        ZooError: it does.
+    """
+    _, comment, atom, *_ = [*re.split(r"\r\n|\r|\n", frame, maxsplit=3), "", ""]
+    named = _COLUMNS.search(comment)
+    counts = named[1].split(":")[2::3] if named is not None else []
+    there = len(atom.split())
+    wide = next((count for count in counts if count.isdecimal() and (len(count) > 9 or int(count) > there)), None)
+    if there and wide is not None:
+        raise ZooError(f"'Properties' names {wide[:20]} columns, an atom has {there}")
 
 
 def _extxyz_entry(frame: str, key_field: str, number: int) -> Entry:
     import ase.io
 
     try:
+        _check_columns(frame)
         atoms = cast("Atoms", ase.io.read(io.StringIO(frame), format="extxyz", index=0))
     except Exception as error:  # ASE raises whatever its inner code does
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -219,10 +248,16 @@ def csv_fingerprint(path: Path, structure_column: str = "cif") -> str:
 
 
 def _rows(path: Path, structure_column: str, targets: Sequence[TensorTarget] = ()) -> Iterator[dict[str, str]]:
-    """The cells of each row that hold something, by column; first the columns that there must be are looked for."""
+    """The cells of each row that hold something, by column; first the columns that there must be are looked for.
+
+    An apostrophe that `zoo.storage.csv_cells` has put before a text is taken away.
+    """
     with open_text(path) as file:
         rows = csv.DictReader(file)
-        columns = [name for name in rows.fieldnames or () if name]
+        try:
+            columns = [cell_read(name) for name in rows.fieldnames or () if name]
+        except csv.Error as error:
+            raise ZooError(f"{path}: its first line cannot be read ({error})") from None
         if not columns:
             raise ZooError(f"{path}: is empty")
         if structure_column not in columns:
@@ -234,7 +269,7 @@ def _rows(path: Path, structure_column: str, targets: Sequence[TensorTarget] = (
             if missing is not None:
                 raise ZooError(f"{path}: has no column '{missing}', though others of the tensor '{target.name}'")
         try:
-            for row in rows:
+            for row in map(row_read, rows):
                 yield {name: text for name, text in row.items() if isinstance(name, str) and text not in (None, "")}
         except csv.Error as error:
             raise ZooError(f"{path}: row {rows.line_num} cannot be read ({error})") from None
@@ -244,7 +279,7 @@ def _value(text: str) -> Any:
     """A cell of a CSV: number or list where it reads as JSON, else the text."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -13,6 +13,7 @@ from pymatgen.core.structure import SiteCollection
 from zoo.data.structures import check_geometry, checked_structure, structure_from_file
 from zoo.errors import ZooError
 from zoo.graphs.crystal import Crystal
+from zoo.storage.user_path import user_path
 
 CrystalLike = Structure | IStructure | Atoms | str | Path
 CLOSEST = 0.5  # Å; the shortest bond there is, H-H, has 0.74
@@ -34,7 +35,7 @@ def structure_of(crystal: CrystalLike) -> Structure:
         ZooError: a file that cannot be read; not periodic in three directions; an object of another kind.
     """
     if isinstance(crystal, str | Path):
-        return structure_from_file(Path(crystal).expanduser())
+        return structure_from_file(user_path(crystal))
     if isinstance(crystal, Atoms):
         if not crystal.pbc.all():
             raise ZooError(f"{crystal.get_chemical_formula()} is not periodic in all three directions: set pbc=True")

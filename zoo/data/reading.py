@@ -18,7 +18,7 @@ from zoo.contract.target import TensorTarget
 from zoo.data.crystals import FORMAT, CrystalStore, CrystalWriter
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.graphs.crystal import Crystal
-from zoo.storage.cache import building, cache_root, content_key
+from zoo.storage.cache import building, cache_root, content_key, told_if_deleted
 from zoo.storage.run_folder import read_json, write_json
 
 
@@ -53,7 +53,8 @@ def read(
             cache.mkdir(parents=True, exist_ok=True)
             # Mapped files stay readable when their names are gone: nothing is left behind.
             with tempfile.TemporaryDirectory(dir=cache, prefix="once-", ignore_cleanup_errors=True) as folder:
-                _write(Path(folder), dataset, target, stop)
+                with told_if_deleted(Path(folder)):
+                    _write(Path(folder), dataset, target, stop)
                 return CrystalStore.open(Path(folder), target), _left_out(Path(folder), stop)
     cls = type(dataset)
     path = cache / content_key(

@@ -13,6 +13,7 @@ from pymatgen.core import Composition, Element, Lattice, Structure
 
 from zoo.data.cif import read_cif
 from zoo.errors import ZooError
+from zoo.storage.file_limits import max_cif_atoms, read_bytes, refuse_too_many_lines
 
 LONGEST = 10_000.0  # Å, of a lattice vector
 FARTHEST = 1e6  # lattice vectors, of an atom from the origin; beyond, float64 has less than 1e-10 of a cell left
@@ -94,14 +95,19 @@ def _composition(symbol: str) -> Composition:
     return Composition({Element(symbol): 1})
 
 
-def structure_from_file(path: Path) -> Structure:
+def structure_from_file(path: Path, max_bytes: int | None = None) -> Structure:
     """Read the one crystal in a CIF or a VASP file (`POSCAR*`, `CONTCAR*`, `*.vasp`, `*.poscar`).
 
     A VASP file holds lattice vectors, which fix the Cartesian frame. A CIF holds lengths and angles alone: its frame
-    is pymatgen's, c along z and a in the xz plane.
+    is pymatgen's, c along z and a in the xz plane. A `POSCAR*` or `CONTCAR*` may be packed (.gz, .bz2, .xz).
+
+    Args:
+        path: of the file.
+        max_bytes: most bytes of the file, unpacked; default: `zoo.storage.file_limits.max_file_bytes`.
 
     Raises:
-        ZooError: no such file, another format, broken, several crystals in it, or partly occupied sites.
+        ZooError: no such file, another format, broken, several crystals in it, partly occupied sites, or more bytes or
+            lines than are read.
     """
     name = path.name.lower()
     if not name:
@@ -113,12 +119,43 @@ def structure_from_file(path: Path) -> Structure:
     if not path.is_file():
         raise ZooError(f"{path}: no such file")
     if path.name.lower().endswith(".cif"):
-        return _parsed(str(path), lambda: read_cif(path.read_text(encoding="utf-8", errors="replace")))
+        return _parsed(str(path), lambda: _read_cif(read_bytes(path, max_bytes).decode("utf-8", "replace")))
     if holds_one_structure(path.name):
-        from pymatgen.io.vasp import Poscar  # half a second to import
-
-        return _parsed(str(path), lambda: Poscar.from_file(path, check_for_potcar=False).structure)
+        return _parsed(str(path), lambda: _read_poscar(read_bytes(path, max_bytes).decode("utf-8")))
     raise ZooError(f"{path}: neither a CIF (.cif) nor a VASP file (POSCAR, .vasp)")
+
+
+def _read_cif(text: str, max_atoms: int | None = None) -> Structure:
+    """Read a CIF of at most `max_atoms` atoms; None: of as many as a file may hold (with the remedy).
+
+    Raises:
+        ZooError: as `read_cif`.
+        Exception: as `read_cif`.
+    """
+    if max_atoms is not None:
+        return read_cif(text, max_atoms)
+    return read_cif(text, max_cif_atoms(), "; ZOO_MAX_CIF_ATOMS raises that, and a VASP file may hold more")
+
+
+def _read_poscar(text: str) -> Structure:
+    """Read a VASP file, after what would fill the memory has been refused.
+
+    Raises:
+        ZooError: more lines than are read, or fewer lines than atoms.
+        Exception: whatever pymatgen raises on a broken file.
+    """
+    from pymatgen.io.vasp import Poscar  # half a second to import
+
+    lines = text.splitlines()
+    refuse_too_many_lines(len(lines))
+    # pymatgen makes a list of as many symbols as the counts say before it looks for the atoms.
+    first = next((i for i, line in enumerate(lines[5:16], 5) if line.split()[:1] and line.split()[0].isdecimal()), 5)
+    counts = " ".join(lines[first : max(2 * first - 5, first + 1)]).split()
+    longest = max(map(len, counts), default=0)
+    atoms = sum(int(count) for count in counts if count.isdecimal()) if longest < 19 else float("inf")
+    if atoms > len(lines):
+        raise ZooError(f"its counts of atoms add up to {atoms:,}, it has {len(lines):,} lines")
+    return Poscar.from_str(text.replace("\r\n", "\n").replace("\r", "\n")).structure
 
 
 def holds_one_structure(name: str) -> bool:
@@ -131,9 +168,10 @@ def structure_from_cif(text: str, max_atoms: int | None = None) -> Structure:
     """Read the one crystal in the text of a CIF, in the frame that `structure_from_file` gives it.
 
     Raises:
-        ZooError: broken, several crystals in it, partly occupied sites, or more than `max_atoms` atoms.
+        ZooError: broken, several crystals in it, partly occupied sites, or more than `max_atoms` atoms (default:
+            `zoo.storage.file_limits.max_cif_atoms`).
     """
-    return _parsed("the CIF", lambda: read_cif(text, max_atoms))
+    return _parsed("the CIF", lambda: _read_cif(text, max_atoms))
 
 
 def _parsed(source: str, parse: Callable[[], Structure]) -> Structure:

@@ -12,6 +12,7 @@ from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
 from zoo.storage.cache import content_key
+from zoo.storage.user_path import user_path
 
 
 class SubsetHypers(Hypers):
@@ -70,7 +71,7 @@ class Subset(Dataset):
             )
 
     def _keys(self) -> frozenset[str]:
-        path = Path(self.hypers.path).expanduser()
+        path = user_path(self.hypers.path, "dataset.path")
         try:
             text = path.read_text(encoding="utf-8")
             found = json.loads(text) if path.suffix == ".json" else filter(None, map(str.strip, text.splitlines()))

@@ -122,16 +122,19 @@ def read_card(folder: Path) -> Card:
     except (ValueError, RecursionError):
         raise ZooError(f"{path} is no valid JSON") from None
     version = content.get("format_version") if isinstance(content, dict) else None
-    if not isinstance(version, int):
-        raise ZooError(f"{path} does not name a format version: it is not the zoo's")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ZooError(f"{path} does not name a format version from 1 on: it is damaged, or not the zoo's")
     if version > FORMAT_VERSION:
-        wrote = content.get("versions", {}).get("zoo", "a newer version")
+        versions = content.get("versions")
+        wrote = str(versions.get("zoo") if isinstance(versions, dict) else "a newer version")[:40]
         raise ZooError(
             f"{folder} has format version {version}, this zoo reads up to {FORMAT_VERSION}; "
             f"pip install -U crystal-tensor-zoo (it was written by {wrote})"
         )
     try:
         target, calibrated = TensorTarget(**content["target"]), content.get("calibration")
+        if not content["members"]:
+            raise ValueError("it has no members")
         return Card(
             recipe=recipe.parse(content["recipe"], str(path)),
             target=target,
@@ -144,8 +147,8 @@ def read_card(folder: Path) -> Card:
             calibration=None if calibrated is None else Calibration.from_dict(calibrated, target),
             format_version=version,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ZooError(f"{path} is damaged: {error!r}") from None
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise ZooError(f"{path} is damaged: {repr(error)[:300]}") from None
 
 
 def load(folder: Path) -> tuple[Card, list[TensorModel]]:

@@ -16,7 +16,7 @@ from zoo.contract.features import Embedding, Rows
 from zoo.contract.plugin import Readout
 from zoo.errors import clear_disk_errors
 from zoo.graphs.store import offsets
-from zoo.storage.cache import ArrayWriter, MappedArray, cache_root, give_back, open_array
+from zoo.storage.cache import ArrayWriter, MappedArray, cache_root, give_back, open_array, told_if_deleted
 
 Embed = Callable[[np.ndarray], tuple[Embedding, CrystalBatch]]
 
@@ -51,7 +51,8 @@ class Precomputed:
             root.mkdir(parents=True, exist_ok=True)
             # Mapped files stay readable when their names are gone: nothing is left behind.
             with tempfile.TemporaryDirectory(dir=root, prefix="run-", ignore_cleanup_errors=True) as folder:
-                counts = _write(Path(folder), readout, embed, pieces)
+                with told_if_deleted(Path(folder)):
+                    counts = _write(Path(folder), readout, embed, pieces)
                 if counts is None:
                     return None
                 return cls({name: open_array(Path(folder) / f"{name}.npy") for name in counts}, counts)

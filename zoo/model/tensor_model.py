@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -136,6 +137,21 @@ def build(encoder: EncoderChoice, readout: Plugin, target: TensorTarget) -> Tens
     kind = plugins.load("encoder", encoder.name)
     if encoder.trainable is False and not kind.pretrained:
         raise ZooError(f"encoder '{encoder.name}' starts at random and must learn: take out encoder.trainable: false")
-    built = kind(encoder_hypers)
-    head = plugins.load("readout", readout.name)(readout_hypers, kind.provides(encoder_hypers), built.cutoff, target)
+    with _memory(encoder.name, readout.name):
+        built = kind(encoder_hypers)
+        provided, reader = kind.provides(encoder_hypers), plugins.load("readout", readout.name)
+        head = reader(readout_hypers, provided, built.cutoff, target)
     return TensorModel(built, head, target, frozen=kind.pretrained and not encoder.trainable)
+
+
+@contextlib.contextmanager
+def _memory(*names: str) -> Iterator[None]:
+    """Turn a failed allocation into a line that says what to make smaller."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "allocate" in str(error) or "out of memory" in str(error):
+            raise ZooError(
+                f"a model of {' and '.join(names)} with these widths does not fit into memory: make them smaller"
+            ) from None
+        raise

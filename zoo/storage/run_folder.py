@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from zoo.errors import ZooError
 from zoo.storage import checksums
+from zoo.storage.csv_cells import csv_row, row_read
 from zoo.storage.work_folder import WorkFolder
 
 
@@ -116,10 +117,12 @@ def read_json(path: Path) -> Any:
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write a CSV file atomically and row by row; the keys of the first row are the header.
 
+    Texts that a spreadsheet would run are quoted (`zoo.storage.csv_cells`); `each_row` gives them back as they were.
+
     Raises:
         ValueError: there are no rows.
     """
-    following = iter(rows)
+    following = map(csv_row, rows)
     first = next(following, None)
     if first is None:
         raise ValueError(f"{path}: no rows")
@@ -150,13 +153,14 @@ def each_row(path: Path) -> Iterator[dict[str, str]]:
     checksums.verify(path)
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            yield from csv.DictReader(file)
+            yield from map(row_read, csv.DictReader(file))
     except (OSError, ValueError, csv.Error) as error:
         raise ZooError(f"{path} cannot be read: {error}") from None
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
     """Append a row to a CSV file, after the header if the file is new."""
+    row = csv_row(row)
     new = not path.is_file() or path.stat().st_size == 0
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.storage.cache import cache_root
+from zoo.storage.user_path import user_path
 
 FORMAT = 1
 SUFFIX = ".safetensors"
@@ -75,7 +76,7 @@ def locate_weights(encoder: str, weights: str, public: Mapping[str, PublicWeight
         ZooError: the file does not exist; the message says where to get the original and how to convert it.
     """
     if weights.endswith(SUFFIX):
-        path = Path(weights).expanduser()
+        path = user_path(weights)
         if not path.is_file():
             raise ZooError(f"there is no file {path}: `zoo convert {encoder} FILE --out {path}` makes it")
         return path

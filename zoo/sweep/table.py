@@ -12,6 +12,7 @@ import pandas as pd
 
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
 from zoo.evaluation import metrics
+from zoo.storage.csv_cells import csv_cell
 from zoo.storage.run_folder import RunFolder, read_history, read_json, write_text
 from zoo.sweep.axes import label
 from zoo.sweep.cells import Cell
@@ -162,8 +163,9 @@ def seed_frame(results: Sequence[Outcome]) -> pd.DataFrame:
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write a frame as CSV, whole or not at all; numbers with six digits."""
-    write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    """Write a frame as CSV, whole or not at all; numbers with six digits, and no text that a spreadsheet would run."""
+    safe = frame.map(csv_cell).rename(columns=csv_cell)
+    write_text(path, safe.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def _head(result: Outcome) -> dict[str, Any]:

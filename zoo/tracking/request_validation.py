@@ -83,6 +83,8 @@ class RequestValidation:
             return
         try:
             headers = dict(scope["headers"])
+            if sum(name == b"content-type" for name, _ in scope["headers"]) > 1:
+                raise _bad("there are two Content-Type headers; send one, Content-Type: application/json")
             body = await self._body(headers, receive)
             body = await asyncio.to_thread(
                 checked, body, headers.get(b"content-type", b"").decode("latin-1"), self.limits

@@ -71,10 +71,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if damaged is not None:
             raise zipfile.BadZipFile(f"{damaged} is not as it was written")
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}")
     except pickle.UnpicklingError:  # torch's words advise against safety
         raise ZooError(f"{path} is damaged; delete {path.parent} to train this seed anew") from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
+        why = type(error).__name__ if "weights_only" in why else why  # of a TorchScript archive: the same advice
         raise ZooError(f"{path} is damaged; delete {path.parent} to train this seed anew ({why})") from None
     return content
 

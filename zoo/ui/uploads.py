@@ -16,7 +16,7 @@ from pymatgen.core import Structure
 from zoo.data.structures import structure_from_cif, structure_from_file
 from zoo.errors import ZooError
 
-MAX_BYTES = 5_000_000  # of one file
+MAX_BYTES = 5_000_000  # of one file, as it is sent and unpacked
 MAX_FILES = 50  # at a time
 MAX_ATOMS = 1_000  # of one crystal
 MAX_EDGES = 200_000  # of its graph
@@ -69,7 +69,7 @@ def structure_of(name: str, content: str) -> Structure:
             plain = re.sub(r"[^\w.+ ()-]", "_", re.split(r"[/\\]", name)[-1])[:120]
             path = Path(folder) / (plain.strip(". ") or "unnamed")
             path.write_bytes(raw)
-            return structure_from_file(path)
+            return structure_from_file(path, MAX_BYTES)
     except ZooError as error:
         # Both name their source first.
         raise ZooError(f"{name}: {str(error).partition(': ')[2]}") from None
