@@ -73,6 +73,7 @@ class Door:
         found: from the folder with the copy, and what the command printed: the result.
         prepare: brings the copy to the state in which it is read, before it is damaged.
         files: which of its files are damaged.
+        told: words by which the command, with exit code 0, says of a part of the work that it is refused.
         database: the command needs an mlflow.db with tables in it.
     """
 
@@ -82,6 +83,7 @@ class Door:
     found: Callable[[Path, Ended], Facts]
     prepare: Callable[[Path], None] = lambda copy: None
     files: tuple[str, ...] = ("**/*",)
+    told: str = "\0"
     database: bool = False
 
 
@@ -129,7 +131,7 @@ DOORS = (
          ("embed", "copy", "NaCl.cif", "--out", "f.npz"), lambda place, ended: facts.of_features(place)),
     Door("run, zoo track", lambda made: made.run, TRACK, sent, database=True),
     Door("sweep, zoo run --resume", lambda made: made.sweep, ("run", "--resume", "copy"),
-         result(facts.SWEEP, "copy"), without("table.csv", "seeds.csv", "cells/width-8/metrics.json")),
+         result(facts.SWEEP, "copy"), without("table.csv", "seeds.csv", "cells/width-8/metrics.json"), told="of 2 cells, the reasons are"),
     Door("sweep, zoo track", lambda made: made.sweep, TRACK, sent, database=True),
     Door("screening, zoo screen --resume", lambda made: made.screening, ("screen", "--resume", "copy"),
          result(facts.SCREENING, "copy"), without("summary.json", "top.csv")),
@@ -170,7 +172,7 @@ class Corruption:
             place = self.made.case
             try:
                 how, ended, found = self._go(door, place, lambda copy, d=door, f=fault, r=random: _harm(copy, d, f, r))
-                yield Tried(number, door.what, how, self._outcome(ended, found, expected))
+                yield Tried(number, door.what, how, self._outcome(door, ended, found, expected))
             finally:
                 shutil.rmtree(place, ignore_errors=True)
 
@@ -179,10 +181,12 @@ class Corruption:
         return []
 
     @staticmethod
-    def _outcome(ended: Ended, found: Facts | Exception | None, expected: Facts) -> Outcome:
+    def _outcome(door: Door, ended: Ended, found: Facts | Exception | None, expected: Facts) -> Outcome:
         if isinstance(found, Exception):
             one_line = "\n" not in str(found).strip()
             return Outcome(REFUSED if one_line else FAILED, f"{type(found).__name__}: {str(found).strip()[:300]}")
+        if ended.returncode == 0 and door.told in ended.stdout:
+            return Outcome(REFUSED, door.told)
         return judged(ended, lambda: difference_of(found or {}, expected))
 
     def _of_untouched(self, door: Door) -> Facts:

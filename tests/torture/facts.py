@@ -54,12 +54,13 @@ def _content(path: Path) -> bytes:
 
 
 def of_parts(folder: Path) -> Facts:
-    """What the parts of a screening hold, read as the zoo reads them."""
+    """The rows of a screening's parts, read as the zoo reads them: it goes by their index, not by their order."""
     from zoo.discovery.screen_folder import ScreenFolder
 
     parts = ScreenFolder(folder)
     columns = parquet.read_schema(parts.parts()[0]).names
-    return {f"part {i}": digest(repr(table.to_pydict()).encode()) for i, table in enumerate(parts.tables(columns))}
+    rows = (row for table in parts.tables(columns) for row in table.to_pylist())
+    return {f"row {row['index']}": digest(repr(row).encode()) for row in rows}
 
 
 def of_features(folder: Path) -> Facts:
@@ -91,8 +92,9 @@ def of_mlflow(database: Path, artifacts: Path) -> Facts:
             for run, *values in connection.execute(f"SELECT run_uuid, {columns} FROM {table}"):
                 rows.setdefault(names[run], []).append(repr(values))
             found |= {f"{table} of {name}": digest("\n".join(sorted(all_)).encode()) for name, all_ in rows.items()}
+    artifact: dict[str, list[str]] = {}  # of the same name in several runs
     for path in sorted(artifacts.rglob("*")):
         inner = str(path).rpartition("/artifacts/")[2]
         if path.is_file() and inner.startswith(SAME) and not inner.endswith(CHANGING):
-            found[f"artifact {inner}"] = digest(path.read_bytes())
-    return found
+            artifact.setdefault(inner, []).append(digest(path.read_bytes()))
+    return found | {f"artifact {name}": " ".join(sorted(all_)) for name, all_ in artifact.items()}

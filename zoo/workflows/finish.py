@@ -25,6 +25,7 @@ from zoo.model.tensor_model import TensorModel
 from zoo.report import model_card, plots
 from zoo.storage.run_folder import RunFolder, SeedFolder, read_history, read_json, write_json
 from zoo.training.batches import Samples
+from zoo.training.trainer import read_checkpoint
 
 
 def finish(
@@ -64,7 +65,7 @@ def finish(
         metrics=content,
         calibration=calibration,
     )
-    best = [torch.load(folder.seed(r["seed"]).best, map_location="cpu", weights_only=True) for r in chosen]
+    best = [read_checkpoint(folder.seed(r["seed"]).best) for r in chosen]
     checkpoint.save(folder.model, card, best)
     write_predictions(
         folder.model / "predictions.csv", {part: answered.mean for part, answered in parts.items()}, target
