@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import re
+import reprlib
 import types
 import typing
 from collections.abc import Iterable, Iterator
@@ -46,7 +47,8 @@ def explain_validation(error: ValidationError, model: type[BaseModel], where: st
     message = first["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     message = message[:1].lower() + message[1:]
     subject = "" if path and message.startswith(f"{path[-1]} is ") else f"{dotted}: "
-    return f"{where}: {subject}{message}, got {got!r}"
+    # Short where it holds others: a few lines of YAML with aliases are more than memory holds.
+    return f"{where}: {subject}{message}, got {reprlib.repr(got)[:200] if isinstance(got, list | dict) else repr(got)}"
 
 
 _TYPE = re.compile(r"int|str|float|bool|literal\[.*\]|(tuple|list|dict|constrained-\w+|function-\w+)\[.*\]")

@@ -25,12 +25,14 @@ from pathlib import Path
 
 from torture.cases import Kind
 from torture.corruption import Corruption
+from torture.fuzz import Fuzz
 from torture.kills import Kills
 from torture.made import Made
+from torture.stores import Stores
 from torture.table import Table
 from tqdm import tqdm
 
-KINDS = {"corruption": (Corruption, 5), "kills": (Kills, 3)}
+KINDS = {"corruption": (Corruption, 5), "kills": (Kills, 3), "fuzz": (Fuzz, 1.5), "stores": (Stores, 2.5)}
 """Kinds of torture, and how much of the time each of them gets."""
 
 FORKED_WITH = (

@@ -4,6 +4,8 @@ ZOO_TORTURE_ROOT: the folder below which operations count. ZOO_TORTURE_FAIL_AT=k
 ZOO_TORTURE_HOW: `kill` (half of a write, then SIGKILL), `ENOSPC` (from then on every write fails, as on a full disk) or
 `EIO` (once). ZOO_TORTURE_LOG: a file that gets a line an operation, kind and path.
 
+ZOO_TORTURE_SQL_AT=k: SIGKILL at the k-th SQL statement of SQLite; with ZOO_TORTURE_SQL_LOG, a file gets a line each.
+
 `python -m torture.inject run small.yaml --out run` is `zoo run small.yaml --out run` with the faults.
 """
 
@@ -15,6 +17,7 @@ import errno
 import io
 import os
 import signal
+import sqlite3.dbapi2
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +57,8 @@ class _Faults:
 
 def install() -> None:
     """Patch this process, if the environment says so; before anything is opened."""
+    if "ZOO_TORTURE_SQL_AT" in os.environ:
+        _count_statements(int(os.environ["ZOO_TORTURE_SQL_AT"]))
     if "ZOO_TORTURE_ROOT" not in os.environ:
         return
     faults = _Faults()
@@ -106,6 +111,29 @@ def install() -> None:
 
     builtins.open = io.open = _io.open = open_  # type: ignore[assignment]  # tempfile takes the last
     os.fsync, os.replace, os.rename = fsync_, moved(os.replace), moved(os.rename)
+
+
+def _count_statements(at: int) -> None:
+    """Die at a statement."""
+    connect, count = sqlite3.dbapi2.connect, 0
+    log = os.environ.get("ZOO_TORTURE_SQL_LOG")
+
+    def counted(statement: str) -> None:
+        nonlocal count
+        count += 1
+        if log is not None:
+            with Path(log).open("a", encoding="utf-8") as file:
+                file.write(f"{' '.join(statement.split())[:60]}\n")
+        if count == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        connection.execute("PRAGMA synchronous=OFF")  # what a killed process has written is not lost
+        connection.set_trace_callback(counted)
+        return connection
+
+    sqlite3.dbapi2.connect = connected  # type: ignore[assignment]
 
 
 def operations(log: Path) -> list[tuple[str, str]]:

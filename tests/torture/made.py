@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -183,3 +184,31 @@ class Made:
 
         self.timed(lambda: child.Running(work, self.place, self.env, self.place / "log").wait())
         return path
+
+    @cached_property
+    def tracked(self) -> Path:
+        """A folder with the run as `run`, sent to the mlflow.db beside it."""
+        folder = self.place / "tracked"
+        shutil.copytree(self.run, folder / "run")
+
+        def make() -> None:
+            shutil.copy(self.database, folder / "mlflow.db")
+            ended = child.zoo("track", "run", cwd=folder, log=self.place / "log", env=self.env)
+            assert ended.returncode == 0, ended
+
+        self.timed(make)
+        return folder
+
+    @cached_property
+    def statements(self) -> int:
+        """How many SQL statements the sending of the run takes that begins with making the database."""
+        folder = self.place / "counted"
+        shutil.copytree(self.run, folder / "run")
+        env = self.env | {"ZOO_TORTURE_SQL_AT": "0", "ZOO_TORTURE_SQL_LOG": str(folder / "statements")}
+
+        def make() -> None:
+            ended = child.zoo("track", "run", cwd=folder, log=self.place / "log", env=env, quick=False)
+            assert ended.returncode == 0, ended
+
+        self.timed(make)
+        return len((folder / "statements").read_text(encoding="utf-8").splitlines())

@@ -171,6 +171,8 @@ def _extxyz_entry(frame: str, key_field: str, number: int) -> Entry:
     try:
         if not atoms.pbc.all():
             raise ZooError("is not periodic in all three directions (Lattice= and pbc= of the comment line)")
+        if not np.isfinite(atoms.cell.array).all():  # LAPACK would look for its inverse for ever
+            raise ZooError("the structure holds NaN or infinite numbers")
         symbols = atoms.get_chemical_symbols()
         cell, coordinates = atoms.cell.array, atoms.get_positions() @ atoms.cell.reciprocal().T
         return Entry(key, fields, checked_structure(cell, symbols, coordinates))
@@ -244,7 +246,7 @@ def _value(text: str) -> Any:
     """A cell of a CSV: number or list where it reads as JSON, else the text."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
