@@ -102,7 +102,7 @@ _DISK_FULL_WORDS = (
     "PytorchStreamWriter failed writing file",
     "inline_container.cc",  # torch.save: "unexpected pos 576 vs 534"
 )
-_CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+_CANNOT_WRITE = {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
 @contextmanager

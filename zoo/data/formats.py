@@ -200,6 +200,8 @@ def _extxyz_entry(frame: str, key_field: str, number: int) -> Entry:
     try:
         if not atoms.pbc.all():
             raise ZooError("is not periodic in all three directions (Lattice= and pbc= of the comment line)")
+        if not np.isfinite(atoms.cell.array).all():  # LAPACK would look for its inverse for ever
+            raise ZooError("the structure holds NaN or infinite numbers")
         symbols = atoms.get_chemical_symbols()
         cell, coordinates = atoms.cell.array, atoms.get_positions() @ atoms.cell.reciprocal().T
         return Entry(key, fields, checked_structure(cell, symbols, coordinates))

@@ -72,14 +72,14 @@ def read_tensor(value: Any, target: TensorTarget) -> np.ndarray:
     wanted = "×".join("3" * target.rank)
     try:
         tensor = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ZooError(f"'{target.name}' is no {wanted} array of numbers") from None
     if tensor.shape == (3**target.rank,):
         tensor = tensor.reshape(target.shape)
     if tensor.shape != target.shape:
         shape = "×".join(map(str, tensor.shape)) or "one number"
         raise ZooError(f"'{target.name}' must be {wanted}, it is {shape}")
-    if not np.isfinite(tensor).all():
+    if not np.isfinite(np.linalg.norm(tensor)):  # nor what overflows when it is squared or added
         raise ZooError(f"'{target.name}' holds NaN or infinite numbers")
     symmetric = _project(tensor, target)
     asymmetry = np.linalg.norm(tensor - symmetric)

@@ -19,6 +19,7 @@ from zoo.config import plugins, recipe
 from zoo.config.recipe import Recipe, Tracking
 from zoo.errors import ZooError
 from zoo.report import model_card
+from zoo.storage import checksums
 from zoo.storage.run_folder import RunFolder, read_history, read_json
 from zoo.tracking import served_model
 from zoo.tracking.connect import CHALLENGER, CHAMPION, mlflow_errors, using
@@ -88,6 +89,7 @@ def _send_seed(runs: SeedRuns, folder: RunFolder, seed: int) -> None:
     runs.log(run_id, params, final)
     for path in (place.history, place.split, place.predictions, place.result, place.last, place.best):
         if path.is_file():  # checkpoints may have been deleted to save space
+            checksums.verify(path)
             runs.client.log_artifact(run_id, str(path), place.path.name)
 
 
@@ -110,6 +112,7 @@ def _send_parent(runs: SeedRuns, folder: RunFolder, config: Recipe, content: dic
     )
     runs.log(runs.parent, params, final, tags)
     for path in (folder.recipe, folder.path / "run.json", folder.path / "data_report.json", folder.result):
+        checksums.verify(path)
         runs.client.log_artifact(runs.parent, str(path))
     runs.client.log_artifacts(runs.parent, str(folder.figures), "figures")
     runs.client.log_dict(runs.parent, _error_table(content), "errors_per_crystal_system.json")

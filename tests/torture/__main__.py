@@ -1,0 +1,116 @@
+"""The command: PYTHONPATH=tests python -m torture --seed 0 --seconds 600 --out table.csv."""
+
+from __future__ import annotations
+
+import os
+
+# Before numpy and torch are imported: one thread, so that results are the same to the bit, and nothing forks badly.
+for _name in ("OMP", "OPENBLAS", "MKL"):
+    os.environ[f"{_name}_NUM_THREADS"] = "1"
+os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "MLFLOW_DISABLE_TELEMETRY": "true", "MPLBACKEND": "agg"}
+os.environ |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+import argparse
+import importlib
+import itertools
+import logging
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from torture.cases import Kind
+from torture.corruption import Corruption
+from torture.fuzz import Fuzz
+from torture.kills import Kills
+from torture.made import Made
+from torture.stores import Stores
+from torture.table import Table
+
+KINDS = {"corruption": (Corruption, 5), "kills": (Kills, 3), "fuzz": (Fuzz, 1.5), "stores": (Stores, 2.5)}
+"""Kinds of torture, and how much of the time each of them gets."""
+
+FORKED_WITH = (
+    "e3nn.o3",
+    "pymatgen.io.vasp",
+    "zoo.cli.main",
+    "zoo.discovery.rounds.loop",
+    "zoo.discovery.screen",
+    "zoo.inference.predictor",
+    "zoo.report.model_card",
+    "zoo.sweep.track_sweep",
+    "zoo.tracking.send",
+    "zoo.workflows.train",
+    "zoo_nequip",
+    "zoo_sevennet",
+    "zoo_dtnet",
+)
+"""What the commands would otherwise import one after another, each time anew."""
+
+
+def numbers(made: Made, seconds: float, bar: tqdm) -> Iterator[int]:
+    """Count cases until the time is over; what is spent on making the works does not count."""
+    began, made_before, shown = time.monotonic(), made.seconds, 0.0
+    for number in itertools.count():
+        yield number
+        used = time.monotonic() - began - (made.seconds - made_before)
+        bar.update(min(used, seconds) - shown)
+        shown = min(used, seconds)
+        if used >= seconds:
+            return
+
+
+def arguments() -> argparse.Namespace:
+    """Of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m torture", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=600, help="all kinds together, beside what is made first")
+    parser.add_argument("--only", choices=KINDS, help="one kind")
+    parser.add_argument("--case", type=int, help="one case of it, with all that is said of it")
+    parser.add_argument("--out", type=Path, help="the table as CSV")
+    chosen = parser.parse_args()
+    if chosen.case is not None and chosen.only is None:
+        parser.error("--case is one of a kind: say --only, too")
+    return chosen
+
+
+def main() -> int:
+    """Go through the kinds; 1 where anything failed."""
+    chosen = arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    warnings.filterwarnings("ignore")
+    logging.captureWarnings(True)
+    for module in FORKED_WITH:
+        importlib.import_module(module)
+    table = Table(chosen.seed)
+    kinds = {name: KINDS[name] for name in ([chosen.only] if chosen.only else KINDS)}
+    shares = sum(share for _, share in kinds.values())
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder, tqdm(
+        total=chosen.seconds, unit=" s", bar_format="{desc} {n:.0f}/{total:.0f} s|{bar}|{postfix}", disable=None
+    ) as bar:  # fmt: skip
+        made = Made(Path(folder).resolve())
+        for name, (make, share) in kinds.items():
+            kind: Kind = make(made, chosen.seed)
+            bar.set_description(name)
+            one = chosen.case is not None
+            turn = iter([chosen.case]) if one else numbers(made, chosen.seconds * share / shares, bar)
+            for count, tried in enumerate(kind.run(turn), 1):
+                table.add(name, tried)
+                bar.set_postfix_str(f"{count} cases, {table.failed} failed", refresh=False)
+                if one:
+                    bar.write(f"{tried.what}\n{tried.how}\n{tried.outcome.verdict}: {tried.outcome.why}")
+            table.notes += kind.notes()
+    print(table)
+    if chosen.out is not None:
+        table.write(chosen.out)
+    return 1 if table.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

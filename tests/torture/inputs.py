@@ -1,0 +1,289 @@
+"""The inputs that are fuzzed: good ones to begin with, how they are changed, and what reads them.
+
+A new kind of input is a line of `INPUTS`. What reads gives nothing where it accepts an input, and raises otherwise.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from torture.mutations import changed_bytes, changed_text, changed_value, pick
+
+ROOT = Path(__file__).parents[2]
+SAVED = ROOT / "tests" / "checkpoints" / "format_4"
+
+
+@dataclass(frozen=True)
+class Input:
+    """A kind of input.
+
+    Attributes:
+        what: its name in the table.
+        good: texts to begin with.
+        read: what reads the changed bytes, with a folder for files, which is kept between cases.
+        weight: how often it has its turn; less for what is slow to read.
+        parse, dump: of a structured format: text to values and back, so that values can be changed in their place.
+    """
+
+    what: str
+    good: Callable[[], list[str]]
+    read: Callable[[bytes, Path], None]
+    weight: float
+    parse: Callable[[str], Any] | None = None
+    dump: Callable[[Any], str] = json.dumps
+
+    def changed(self, random: np.random.Generator) -> tuple[bytes, str]:
+        """A changed input, and how it was changed."""
+        texts = self.good()
+        text = pick(random, texts)
+        if self.parse is not None and random.random() < 0.6:
+            value, how = changed_value(self.parse(text), random)
+            return self.dump(value).encode("utf-8", "surrogatepass"), how
+        text, how = changed_text(text, pick(random, texts), random)
+        return changed_bytes(text, random), how
+
+
+@cache
+def _crystals() -> list[Any]:
+    from screened import crystal
+
+    from zoo.data.petousis2017 import Petousis2017
+
+    records = list(Petousis2017(Petousis2017.Hypers()).records())[::150]
+    return [crystal(1), crystal(2), *(record.structure for record in records if len(record.structure) < 20)]
+
+
+@cache
+def cifs() -> list[str]:
+    """With and without symmetry."""
+    from data.test_structures_fuzz import TEMPLATE
+    from pymatgen.io.cif import CifWriter
+
+    from zoo.tracking.served_model import EXAMPLE
+
+    cell = {"a": 4, "b": 4, "c": 5.64, "alpha": 90, "beta": 90, "gamma": 90}
+    sites = "Na Na 0 0 0 1\nCl Cl 0.5 0.5 0.5 1"
+    symmetry = "loop_\n_symmetry_equiv_pos_as_xyz\n'x,y,z'\n'-x,-y,-z'\n'-y,x,z'"
+    own = [TEMPLATE.format(name="x", symmetry=s, sites=sites, **cell) for s in ("", symmetry)]
+    plain = [str(CifWriter(one)) for one in _crystals()[:3]]
+    return [*own, *plain, *(str(CifWriter(one, symprec=0.1)) for one in _crystals()[2:]), EXAMPLE[0]["cif"]]
+
+
+@cache
+def poscars() -> list[str]:
+    """Direct and Cartesian, with a scale, with selective dynamics."""
+    from pymatgen.io.vasp import Poscar
+
+    texts = [Poscar(one).get_str() for one in _crystals()]
+    dynamic = Poscar(_crystals()[0], selective_dynamics=[[True, False, True]] * 2, velocities=[[0.0] * 3] * 2)
+    return [
+        *texts,
+        texts[0].replace("direct", "Cartesian"),
+        dynamic.get_str(),
+        texts[1].replace("\n1.0\n", "\n-60.0\n"),
+    ]
+
+
+def _tensor(number: int) -> list[list[float]]:
+    from discovery.discovered import tensor
+
+    return tensor(number)
+
+
+@cache
+def extxyz() -> list[str]:
+    """Two frames with a tensor each."""
+    import ase.io
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    frames = [AseAtomsAdaptor.get_atoms(one) for one in _crystals()[:4]]
+    for number, frame in enumerate(frames):
+        frame.info |= {"total": np.array(_tensor(number)), "key": f"c-{number}", "band_gap": 1.5}
+    texts = []
+    for pair in (frames[:2], frames[2:]):
+        text = io.StringIO()
+        ase.io.write(text, pair, format="extxyz")
+        texts.append(text.getvalue())
+    return texts
+
+
+@cache
+def datasets() -> list[str]:
+    """JSON by key, and as a list."""
+    entries = {f"c-{i}": {"structure": one.as_dict(), "total": _tensor(i)} for i, one in enumerate(_crystals()[:3])}
+    return [json.dumps(entries), json.dumps([{"key": key, **entry} for key, entry in entries.items()])]
+
+
+@cache
+def tables() -> list[str]:
+    """CSV with the tensor as JSON, and by its components."""
+    one = [f'c-{i},{i}.cif,"{json.dumps(_tensor(i))}",{i}.5' for i in range(3)]
+    names = [f"total_{i}{j}" for i in "xyz" for j in "xyz"]
+    two = [",".join([f"{i}.cif", *(str(x) for row in _tensor(i) for x in row)]) for i in range(3)]
+    return ["\n".join(["key,cif,total,band_gap", *one, ""]), "\n".join([",".join(["cif", *names]), *two, ""])]
+
+
+BOMB = "b0: &b0 [x, x, x, x, x, x, x, x]\n" + "".join(
+    f"b{i}: &b{i} [{', '.join([f'*b{i - 1}'] * 8)}]\n" for i in range(1, 12)
+)
+"""YAML of a few lines with 8 to the power of 12 values, which are one and the same."""
+
+
+@cache
+def recipes() -> list[str]:
+    """The recipes that ship, and some of them with a bomb, or with what holds itself."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "recipes").glob("*.yaml"))]
+    rings = [re.sub(r"^name: .*", f"name: {ring}", texts[0], flags=re.MULTILINE) for ring in ("&a [*a]", "&a {x: *a}")]
+    return [
+        *texts,
+        *rings,
+        *(f"{BOMB}{text}description: *b11\n" for text in texts[:2]),
+        f"{BOMB}{texts[0]}seeds: *b11\n",
+    ]
+
+
+@cache
+def cards() -> list[str]:
+    """The model.json of an ensemble."""
+    return [(SAVED / "model.json").read_text(encoding="utf-8")]
+
+
+@cache
+def bodies() -> list[str]:
+    """Of requests, with crystals as CIF and as dicts."""
+    crystals = [{"cif": text} for text in cifs()[:3]] + [{"structure": one.as_dict()} for one in _crystals()[:2]]
+    options = {"symprec": 0.01, "coverage": 0.9, "neighbours": 1}
+    return [json.dumps({"inputs": crystals, "params": options}), json.dumps({"inputs": crystals[3:]})]
+
+
+def _cif(data: bytes, folder: Path) -> None:
+    from data.test_structures_fuzz import MOST
+
+    from zoo.data.structures import structure_from_cif
+
+    _sound(structure_from_cif(data.decode("utf-8", "replace"), MOST))
+
+
+def _poscar(data: bytes, folder: Path) -> None:
+    from zoo.data.structures import structure_from_file
+
+    (folder / "POSCAR").write_bytes(data)
+    _sound(structure_from_file(folder / "POSCAR"))
+
+
+def _sound(structure: Any) -> None:
+    assert len(structure) > 0, "no atoms"
+    finite = np.isfinite(structure.lattice.matrix).all() and np.isfinite(structure.frac_coords).all()
+    assert finite, "a structure that is not finite"
+
+
+def _dataset(name: str) -> Callable[[bytes, Path], None]:
+    def read(data: bytes, folder: Path) -> None:
+        from zoo.contract.plugin import BadRecord
+        from zoo.data.file import File
+
+        (folder / name).write_bytes(data)
+        for number, text in enumerate(cifs()[:3]):
+            if not (folder / f"{number}.cif").is_file():
+                (folder / f"{number}.cif").write_text(text, encoding="utf-8")
+        dataset = File(File.Hypers(path=str(folder / name)))
+        assert dataset.fingerprint(), "no fingerprint"
+        for record in dataset.records():
+            if isinstance(record, BadRecord):
+                continue
+            _sound(record.structure)
+            assert all(t.shape == (3, 3) and np.isfinite(np.asarray(t)).all() for t in record.targets.values()), record
+
+    return read
+
+
+def _recipe(data: bytes, folder: Path) -> None:
+    from zoo.config import recipe
+    from zoo.discovery import screen_config
+    from zoo.discovery.rounds import discovery_config
+    from zoo.sweep import sweep_config
+
+    path = folder / "recipe.yaml"
+    path.write_bytes(data)
+    content, _ = recipe.read_content(str(path))
+    kind = recipe.kind_of(content)
+    if kind != "run":
+        {"screen": screen_config, "discover": discovery_config}[kind].read(str(path))
+        return
+    found = sweep_config.read(str(path))
+    if isinstance(found, recipe.Recipe):
+        again = folder / "again.yaml"
+        again.write_text(recipe.dump(found), encoding="utf-8")
+        assert recipe.dump(recipe.read(str(again))) == recipe.dump(found), "written down and read, it is another one"
+
+
+def _card(data: bytes, folder: Path) -> None:
+    from zoo.inference.predictor import Predictor
+    from zoo.model.checkpoint import read_card
+
+    for path in SAVED.iterdir():
+        if path.name != "checksums.json" and not (folder / path.name).is_file():
+            shutil.copy(path, folder)
+    (folder / "model.json").write_bytes(data)
+    read_card(folder)
+    Predictor.load(folder)
+
+
+@cache
+def _service() -> Any:
+    from zoo.inference.predictor import Predictor
+    from zoo.tracking.request_batcher import RequestBatcher
+    from zoo.tracking.request_validation import Limits
+    from zoo.tracking.served_model import AT_ONCE, TensorService
+
+    service = TensorService()
+    service.limits = Limits()
+    service.predictor = Predictor.load(SAVED, "cpu", service.limits.max_atoms)
+    service.batcher = RequestBatcher(service._predict, AT_ONCE)
+    return service
+
+
+def _request(data: bytes, folder: Path) -> None:
+    """As `zoo serve`: what comes before MLflow, then what is behind it."""
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
+
+    from zoo.errors import ZooError
+    from zoo.tracking.request_validation import BadRequest, checked
+    from zoo.tracking.served_model import Crystal, Refused
+
+    service = _service()
+    try:
+        content = json.loads(checked(data, "application/json", service.limits))
+        crystals = [Crystal.model_validate(one) for one in content["inputs"]]
+        answers = service.predict(crystals, content.get("params"))
+    except BadRequest as error:
+        raise ZooError(str(error)) from None
+    except Refused as error:
+        assert error.error_code == ErrorCode.Name(INVALID_PARAMETER_VALUE), f"status 500: {error.message}"
+        raise ZooError(error.message) from None
+    json.dumps(answers, allow_nan=False)
+    failed = [one["error"] for one in answers if "the model failed" in one.get("error", "")]
+    assert not failed, failed[0]
+
+
+INPUTS = (
+    Input("CIF", cifs, _cif, 1.0),
+    Input("POSCAR", poscars, _poscar, 1.0),
+    Input("extxyz dataset", extxyz, _dataset("crystals.extxyz"), 1.0),
+    Input("JSON dataset", datasets, _dataset("crystals.json"), 1.0, json.loads),
+    Input("CSV dataset", tables, _dataset("crystals.csv"), 0.5),
+    Input("recipe", recipes, _recipe, 0.5, yaml.safe_load, yaml.safe_dump),
+    Input("model.json", cards, _card, 0.05, json.loads),
+    Input("HTTP body", bodies, _request, 0.5, json.loads),
+)
