@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-# Before numpy and torch are imported: one thread, so that results are the same to the bit, and nothing forks badly.
-for _name in ("OMP", "OPENBLAS", "MKL"):
-    os.environ[f"{_name}_NUM_THREADS"] = "1"
-os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "MLFLOW_DISABLE_TELEMETRY": "true", "MPLBACKEND": "agg"}
-os.environ |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_LOGGING_LEVEL": "WARNING"}
-os.environ.pop("MLFLOW_TRACKING_URI", None)
-
 import argparse
 import importlib
 import itertools
@@ -23,6 +14,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from tqdm import tqdm
+
 from torture.cases import Kind
 from torture.corruption import Corruption
 from torture.fuzz import Fuzz
@@ -30,7 +23,6 @@ from torture.kills import Kills
 from torture.made import Made
 from torture.stores import Stores
 from torture.table import Table
-from tqdm import tqdm
 
 KINDS = {"corruption": (Corruption, 5), "kills": (Kills, 3), "fuzz": (Fuzz, 1.5), "stores": (Stores, 2.5)}
 """Kinds of torture, and how much of the time each of them gets."""

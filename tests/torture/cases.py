@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
 from torture.child import Ended
 
 SURVIVED, REFUSED, FAILED = "survived", "refused", "failed"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from torture import child, facts
 from torture.cases import FAILED, REFUSED, Facts, Outcome, Tried, difference_of, draws, judged
 from torture.child import Ended
@@ -131,7 +132,8 @@ DOORS = (
          ("embed", "copy", "NaCl.cif", "--out", "f.npz"), lambda place, ended: facts.of_features(place)),
     Door("run, zoo track", lambda made: made.run, TRACK, sent, database=True),
     Door("sweep, zoo run --resume", lambda made: made.sweep, ("run", "--resume", "copy"),
-         result(facts.SWEEP, "copy"), without("table.csv", "seeds.csv", "cells/width-8/metrics.json"), told="of 2 cells, the reasons are"),
+         result(facts.SWEEP, "copy"), without("table.csv", "seeds.csv", "cells/width-8/metrics.json"),
+         told="of 2 cells, the reasons are"),
     Door("sweep, zoo track", lambda made: made.sweep, TRACK, sent, database=True),
     Door("screening, zoo screen --resume", lambda made: made.screening, ("screen", "--resume", "copy"),
          result(facts.SCREENING, "copy"), without("summary.json", "top.csv")),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from pyarrow import parquet
+
 from torture.cases import Facts, each
 
 RUN = (

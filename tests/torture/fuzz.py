@@ -51,7 +51,9 @@ class Fuzz:
 
     def notes(self) -> list[str]:
         """How near it came to the limit."""
-        return [f"the slowest changed input took {self._slowest:.1f} s of the processor, the limit is {CPU_SECONDS:.0f} s"]
+        return [
+            f"the slowest changed input took {self._slowest:.1f} s of the processor, the limit is {CPU_SECONDS:.0f} s"
+        ]
 
 
 class Worker:
@@ -85,7 +87,11 @@ class Worker:
             self._process.kill()
             ended = self.end()
             what, _, how, _ = drawn(self._seed, number)
-            why = f"does not end within {child.HANG:.0f} s" if ended.hung else f"the process died of it ({ended.returncode})"
+            why = (
+                f"does not end within {child.HANG:.0f} s"
+                if ended.hung
+                else f"the process died of it ({ended.returncode})"
+            )
             return {"what": what, "how": how, "verdict": FAILED, "why": f"{why}: {ended.last_line}"}
         answer: dict[str, Any] = json.loads(line)
         if answer["grown"] > WORN:

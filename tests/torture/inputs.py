@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+
 from torture.mutations import changed_bytes, changed_text, changed_value, pick
 
 ROOT = Path(__file__).parents[2]
@@ -86,7 +87,12 @@ def poscars() -> list[str]:
 
     texts = [Poscar(one).get_str() for one in _crystals()]
     dynamic = Poscar(_crystals()[0], selective_dynamics=[[True, False, True]] * 2, velocities=[[0.0] * 3] * 2)
-    return [*texts, texts[0].replace("direct", "Cartesian"), dynamic.get_str(), texts[1].replace("\n1.0\n", "\n-60.0\n")]
+    return [
+        *texts,
+        texts[0].replace("direct", "Cartesian"),
+        dynamic.get_str(),
+        texts[1].replace("\n1.0\n", "\n-60.0\n"),
+    ]
 
 
 def _tensor(number: int) -> list[list[float]]:
@@ -139,7 +145,12 @@ def recipes() -> list[str]:
     """The recipes that ship, and some of them with a bomb, or with what holds itself."""
     texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "recipes").glob("*.yaml"))]
     rings = [re.sub(r"^name: .*", f"name: {ring}", texts[0], flags=re.MULTILINE) for ring in ("&a [*a]", "&a {x: *a}")]
-    return [*texts, *rings, *(f"{BOMB}{text}description: *b11\n" for text in texts[:2]), f"{BOMB}{texts[0]}seeds: *b11\n"]
+    return [
+        *texts,
+        *rings,
+        *(f"{BOMB}{text}description: *b11\n" for text in texts[:2]),
+        f"{BOMB}{texts[0]}seeds: *b11\n",
+    ]
 
 
 @cache

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+
 from torture import child, facts
 from torture.cases import FAILED, SURVIVED, Facts, Outcome, Tried, difference_of, draws, judged
 from torture.child import Ended

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from torture import child, corruption
 from torture.cases import FAILED, REFUSED, SURVIVED, Outcome, Tried, draws, judged
 from torture.child import Ended
@@ -58,7 +59,12 @@ class Store:
             return f"its runs cannot be read: {found}"
         if set(found) != set(expected):
             return f"there are runs {sorted(found)} in place of {sorted(expected)}"
-        other = [f"{kind} of {name}" for name in expected for kind in expected[name] if found[name][kind] != expected[name][kind]]
+        other = [
+            f"{kind} of {name}"
+            for name in expected
+            for kind in expected[name]
+            if found[name][kind] != expected[name][kind]
+        ]
         return f"{', '.join(other)} are others" if other else None
 
     def sent(self, ended: Ended) -> Outcome:

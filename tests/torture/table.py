@@ -33,7 +33,9 @@ class Table:
                 self._failed.append(f"{again}: {tried.what}: {tried.how}: {tried.outcome.why}")
             else:
                 verdict = KNOWN
-                self._known[f"{kind}: {tried.what}: {reason}"] = self._known.get(f"{kind}: {tried.what}: {reason}", 0) + 1
+                self._known[f"{kind}: {tried.what}: {reason}"] = (
+                    self._known.get(f"{kind}: {tried.what}: {reason}", 0) + 1
+                )
         self._counts.setdefault((kind, tried.what), Counter())[verdict] += 1
 
     @property
@@ -54,7 +56,9 @@ class Table:
         rows = [COLUMNS, *self.rows]
         widths = [max(len(str(row[i])) for row in rows) for i in range(len(COLUMNS))]
         lines = [
-            "  ".join(str(v).ljust(w) if i < 2 else str(v).rjust(w) for i, (v, w) in enumerate(zip(row, widths, strict=True)))
+            "  ".join(
+                str(v).ljust(w) if i < 2 else str(v).rjust(w) for i, (v, w) in enumerate(zip(row, widths, strict=True))
+            )
             for row in rows
         ]
         lines += ["", *self.notes]
