@@ -6,11 +6,14 @@ OUT    ?=
 # Two processes, one thread each; a file stays in one process, and the long files start first (tests/conftest.py).
 PYTEST ?= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 TESTS  ?=
+# Of `make torture`. SECONDS is what bash counts itself where it comes from the environment: the command line alone is meant.
+SECONDS = 600
+SEED   = 0
 
 # Images for containers often set it; then each of the many processes of the tests would compile torch anew, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-extended test-foreign bench lint clean
+.PHONY: run test test-extended test-foreign torture bench lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +21,7 @@ help:
 	@echo "make test   make $(VENV) and run the tests of what any change can break, in minutes"
 	@echo "make test-extended   the other tests: README and guides, Ray, PostgreSQL, a browser, the wheel, all pairs"
 	@echo "make test-foreign   mace and tensornet against their own packages, each in an environment of its own"
+	@echo "make torture   damaged files, kills, changed inputs, broken databases, for SECONDS=600 from SEED=0 (OUT=table.csv)"
 	@echo "make bench  all benchmarks against their peers, and docs/benchmarks.md from them (BENCH=--quick for a check)"
 	@echo "make lint   ruff and mypy"
 	@echo "make clean  remove $(VENV)"
@@ -43,6 +47,9 @@ test-extended: $(VENV)/.installed
 
 test-foreign: $(VENV)/.installed
 	PYTHON=$(BIN)/python scripts/test_foreign.sh
+
+torture: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m torture --seed $(SEED) --seconds $(SECONDS) $(if $(OUT),--out $(OUT))
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/all.py $(BENCH)

@@ -222,3 +222,18 @@ def test_a_history_that_was_cut_is_that_of_the_checkpoint_again(trained: Path, t
     assert zoo("run", "--resume", "run", cwd=tmp_path).returncode == 0
     assert (tmp_path / "run" / "seed_0" / "history.csv").read_bytes() == before
     assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == read_json(trained / "run" / "metrics.json")
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "seed_0/split.json", "seed_0/predictions.csv", "seed_0/best.pt"])
+def test_a_damaged_file_of_a_run_is_not_sent(trained: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(trained / "run", tmp_path / "run")
+    damage(tmp_path / "run" / name, "flipped")
+    refused(zoo("track", "run", cwd=tmp_path), Path(name).name, "damaged")
+
+
+def test_the_end_of_a_run_reads_checkpoints_with_care(trained: Path, tmp_path: Path) -> None:
+    """The model folder must not be made of a damaged one."""
+    shutil.copytree(trained / "run", tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()
+    damage(tmp_path / "run" / "seed_0" / "best.pt", "flipped")
+    refused(zoo("run", "--resume", "run", cwd=tmp_path), "best.pt", "damaged")

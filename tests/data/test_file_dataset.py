@@ -266,3 +266,17 @@ def test_the_fingerprint_is_of_all_that_is_read(tmp_path):
     for name in ("none.json", "none.csv"):
         with pytest.raises(ZooError, match=name):
             fingerprint(name)
+
+
+def test_a_lattice_that_is_not_finite_does_not_hang(tmp_path):
+    """LAPACK does not come back from its inverse."""
+    head = 'Lattice="4 0 0 0 4 0 inf 0 4" Properties=species:S:1:pos:R:3 total="1 0 0 0 1 0 0 0 1" pbc="T T T"'
+    (tmp_path / "data.extxyz").write_text(f"1\n{head}\nNa 0 0 0\n")
+    (record,) = records(tmp_path / "data.extxyz")
+    assert "infinite" in record.reason
+
+
+def test_a_cell_that_is_nested_too_deeply_is_a_text(tmp_path):
+    (tmp_path / "data.csv").write_text(f'cif,total\na.cif,"{"[" * 20_000}"\n')
+    (record,) = records(tmp_path / "data.csv")
+    assert "a.cif" in record.reason

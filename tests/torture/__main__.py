@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-# Before numpy and torch are imported: one thread, so that results are the same to the bit, and nothing forks badly.
-for _name in ("OMP", "OPENBLAS", "MKL"):
-    os.environ[f"{_name}_NUM_THREADS"] = "1"
-os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "MLFLOW_DISABLE_TELEMETRY": "true", "MPLBACKEND": "agg"}
-os.environ |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_LOGGING_LEVEL": "WARNING"}
-os.environ.pop("MLFLOW_TRACKING_URI", None)
-
 import argparse
 import importlib
 import itertools

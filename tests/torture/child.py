@@ -19,7 +19,7 @@ from pathlib import Path
 
 from torture import inject
 
-HANG = 180.0  # s, of the wall clock; on a busy machine a command of seconds may take many
+HANG = 90.0  # s, of the wall clock; on a busy machine a command of seconds may take many
 CPU_SECONDS = 60.0  # of one command, which takes a few
 MESSAGES = 20_000  # characters of stderr that are kept
 

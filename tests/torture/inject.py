@@ -104,7 +104,7 @@ def install() -> None:
         return move_
 
     def fsync_(file: Any) -> None:
-        path = os.readlink(f"/proc/self/fd/{file if isinstance(file, int) else file.fileno()}")
+        path = Path(f"/proc/self/fd/{file if isinstance(file, int) else file.fileno()}").readlink()
         if faults.below(path):
             faults.passed("fsync", path)
         fsync(file)

@@ -79,7 +79,8 @@ class Made:
         self.write("sweep.yaml", small | {"name": "grid", "sweep": {"grid": {"readout.width": [4, 8]}}})
         write_json(self.place / "candidates.json", 24)
         self.write("screen.yaml", {
-            "name": "mine", "model": str(self.place / "run"), "candidates": {"path": str(self.place / "candidates.json")},
+            "name": "mine", "model": str(self.place / "run"),
+            "candidates": {"path": str(self.place / "candidates.json")},
             "filters": {"min_band_gap": None, "max_energy_above_hull": None}, "top": 6, "chunk": 8, "device": "cpu",
         })  # fmt: skip
         (self.place / "known.json").write_text(json.dumps(labelled(range(20))))

@@ -83,4 +83,5 @@ class ScreenFolder(WorkFolder):
                 with path.open("rb") as file:
                     yield parquet.read_table(file, columns=list(columns), page_checksum_verification=True)
             except (pa.ArrowException, OSError) as error:
-                raise ZooError(f"{path} is damaged ({error}): delete it and those after it, then go on") from None
+                why = " ".join(str(error).split())  # of several lines, where Arrow cannot read a page's header
+                raise ZooError(f"{path} is damaged ({why}): delete it and those after it, then go on") from None

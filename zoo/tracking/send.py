@@ -143,6 +143,8 @@ def _register(runs: SeedRuns, folder: RunFolder, config: Recipe, sent: Sent) -> 
     """Log the model from code, register it, and point the aliases at it."""
     name = config.registered_name
     if "version" not in runs.state:
+        for file in checksums.read_entries(folder.model):
+            checksums.verify(folder.model / file)
         logger = logging.getLogger("mlflow")
         level = logger.level
         logger.setLevel(logging.ERROR)
