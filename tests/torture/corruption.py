@@ -226,6 +226,8 @@ class Corruption:
             ended = child.zoo(*door.command, cwd=place, log=place / "log", env=env)
             if ended.returncode != 0:
                 return how, ended, None
+        if not door.command and how.endswith("deleted"):
+            return how, ended, FileNotFoundError(how)  # nobody who looks for it can overlook that
         try:
             return how, ended, door.found(place, ended)
         except Exception as error:

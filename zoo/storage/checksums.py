@@ -118,6 +118,16 @@ def verify(path: Path) -> None:
         )
 
 
+def verify_all(folder: Path) -> None:
+    """Check all files of a folder that have checksums.
+
+    Raises:
+        Damaged: one does not hold what was noted of it, or is missing.
+    """
+    for name in read_entries(folder):
+        verify(folder / name)
+
+
 def damage_of(path: Path, versions: list[dict[str, Any]], at_most: int | None = None) -> str | None:
     """Say in a few words what is wrong with a file; None where it is one of these versions.
 

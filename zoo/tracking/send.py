@@ -114,7 +114,9 @@ def _send_parent(runs: SeedRuns, folder: RunFolder, config: Recipe, content: dic
     for path in (folder.recipe, folder.path / "run.json", folder.path / "data_report.json", folder.result):
         checksums.verify(path)
         runs.client.log_artifact(runs.parent, str(path))
-    runs.client.log_artifacts(runs.parent, str(folder.figures), "figures")
+    checksums.verify_all(folder.figures)
+    for path in sorted(folder.figures.glob("*.png")):
+        runs.client.log_artifact(runs.parent, str(path), "figures")
     runs.client.log_dict(runs.parent, _error_table(content), "errors_per_crystal_system.json")
 
 
@@ -143,8 +145,7 @@ def _register(runs: SeedRuns, folder: RunFolder, config: Recipe, sent: Sent) -> 
     """Log the model from code, register it, and point the aliases at it."""
     name = config.registered_name
     if "version" not in runs.state:
-        for file in checksums.read_entries(folder.model):
-            checksums.verify(folder.model / file)
+        checksums.verify_all(folder.model)
         logger = logging.getLogger("mlflow")
         level = logger.level
         logger.setLevel(logging.ERROR)

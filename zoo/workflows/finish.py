@@ -23,6 +23,7 @@ from zoo.inference.novelty import Novelty, describe_samples
 from zoo.model import checkpoint
 from zoo.model.tensor_model import TensorModel
 from zoo.report import model_card, plots
+from zoo.storage import checksums
 from zoo.storage.run_folder import RunFolder, SeedFolder, read_history, read_json, write_json
 from zoo.training.batches import Samples
 from zoo.training.trainer import read_checkpoint
@@ -76,6 +77,7 @@ def finish(
     if calibration is not None:
         plots.calibration(content["calibration"]["test"], folder.figures / "calibration.png")
     model_card.write(folder, card, crystals, encoder, parts["test"].mean)
+    checksums.seal(folder.figures)
     write_json(folder.result, content)
     return content
 

@@ -34,6 +34,7 @@ from zoo.discovery.screen import screen
 from zoo.discovery.screen_config import Screen
 from zoo.discovery.workers import each
 from zoo.errors import ZooError, clear_disk_errors
+from zoo.storage import checksums
 from zoo.storage.run_folder import RunFolder, read_json, write_json, write_text
 from zoo.workflows import train as runs
 from zoo.workflows.provenance import begin
@@ -197,6 +198,7 @@ class Loop:
         if self.config.model.first is not None and not rounds and not folder.path.exists():
             take_over(Path(self.config.model.first), config, folder, read_json(self.folder.start)["usable"])
         if folder.finished:
+            checksums.verify(folder.result)
             return
         if folder.recipe.is_file():  # the paths in it are of another place, where the discovery was moved
             write_text(folder.recipe, recipe.dump(config))
