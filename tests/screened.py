@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -34,3 +35,9 @@ def save(recipe: dict, folder: Path) -> Path:
     path = folder / "mine.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path
+
+
+def chosen(folder: Path) -> list[dict[str, str]]:
+    """Rows of the chosen candidates."""
+    with (folder / "top.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))

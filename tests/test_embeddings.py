@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -182,6 +183,34 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     for index in range(6):
         np.testing.assert_array_equal(store.atoms(index), expected.atoms(index))
         np.testing.assert_array_equal(store.bonds(index), expected.bonds(index))
+
+
+def test_a_batch_that_is_half_written_is_computed_again_as_a_whole(tmp_path):
+    """The batches of a resumed run are those of one that was not stopped: the last digits depend on them."""
+    asked = []
+
+    class Noting(Pretrained):
+        def forward(self, batch):
+            asked.append(tuple(batch.numbers.tolist()))
+            return super().forward(batch)
+
+    store = build(Noting(), tmp_path)
+    whole, (entry,) = list(asked), [p for p in (tmp_path / "embeddings").iterdir() if p.is_dir()]
+    sizes = [len(numbers) for numbers in whole]
+    assert len(whole) > 2 and len(set(store.graphs.n_atoms.tolist())) > 1
+    expected = (entry / "atoms.npy").read_bytes()
+    row = 16 * 4
+    header = len(expected) - row * sum(sizes)
+    for rows in range(sum(sizes)):
+        partial = entry.with_name(f"{entry.name}.partial")
+        shutil.move(entry, partial)
+        content = (partial / "atoms.npy").read_bytes()
+        (partial / "atoms.npy").write_bytes(content[: header + rows * row])
+        asked.clear()
+        build(Noting(), tmp_path)
+        complete = int(np.searchsorted(np.cumsum(sizes), rows, side="right"))
+        assert asked == whole[complete:], rows
+        assert (entry / "atoms.npy").read_bytes() == expected
 
 
 @pytest.mark.extended

@@ -15,9 +15,11 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from pymatgen.core import Structure
 
+from zoo.config import recipe
 from zoo.errors import ZooError
-from zoo.storage.run_folder import RunFolder, read_json
+from zoo.storage.run_folder import RunFolder, read_history, read_json, write_json, write_text
 from zoo.tracking.connect import without_password
+from zoo.tracking.seed_runs import SeedRuns
 
 pytestmark = pytest.mark.extended
 
@@ -130,6 +132,22 @@ def test_a_sending_that_failed_midway_goes_on(trained: Path, monkeypatch: pytest
     assert "models:/midway/1 (champion)" in again.stdout
     client = MlflowClient(tracking_uri=f"sqlite:///{trained / 'mlflow.db'}")
     assert len(client.search_model_versions("name='midway'")) == 1
+
+
+def test_epochs_that_a_kill_kept_from_being_noted_are_not_sent_twice(trained: Path) -> None:
+    """The store has them, mlflow.json does not know it."""
+    folder = RunFolder(trained / "run")
+    text = folder.tracked.read_text()
+    servers = read_json(folder.tracked)
+    (state,) = servers.values()
+    state["logged"] = {}
+    write_json(folder.tracked, servers)
+    config = recipe.read(str(folder.recipe))
+    runs = SeedRuns(config.tracking.model_copy(update={"uri": f"sqlite:///{trained}/mlflow.db"}), config, folder)
+    before = len(runs.client.get_metric_history(runs.seed_run(0), "train_loss"))
+    runs.log_epochs(0, read_history(folder.seed(0)))
+    assert len(runs.client.get_metric_history(runs.seed_run(0), "train_loss")) == before == 2
+    write_text(folder.tracked, text)
 
 
 def test_a_run_killed_before_it_was_registered_is_registered_by_its_resumption(

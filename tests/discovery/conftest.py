@@ -1,10 +1,12 @@
-"""A recipe that screens in a second."""
+"""A recipe that screens in a second, and a discovery that is finished."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from cli import zoo
+from discovered import write_discovery
 from screened import MODEL, write_json
 
 
@@ -20,3 +22,14 @@ def recipe(tmp_path: Path) -> dict:
         "chunk": 8,
         "device": "cpu",
     }
+
+
+@pytest.fixture(scope="session")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished discovery."""
+    folder = tmp_path_factory.mktemp("found")
+    write_discovery(folder, tracking={"enabled": True, "uri": f"sqlite:///{folder}/mlflow.db"})
+    result = zoo("discover", "find.yaml", "--out", "out", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    (folder / "printed").write_text(result.stdout)
+    return folder / "out"

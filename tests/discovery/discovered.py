@@ -8,13 +8,18 @@ import multiprocessing
 import sys
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 from cli import zoo
 from quick import no_pictures, one_draw_an_activation
 from screened import crystal
+
+from zoo.storage.run_folder import read_json
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 KNOWN, HIDDEN = 24, 30
 MODEL = {
@@ -86,3 +91,10 @@ def started(*arguments: str, cwd: Path) -> BaseProcess:
 def _command(arguments: tuple[str, ...], cwd: Path) -> None:
     with no_pictures(), one_draw_an_activation():
         sys.exit(zoo(*arguments, cwd=cwd).returncode)
+
+
+def parent_of(folder: Path, uri: str) -> Run:
+    """The run of the whole discovery."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri).get_run(read_json(folder / "mlflow.json")[uri]["runs"]["parent"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from typing import ClassVar, Self
 from filelock import FileLock, Timeout
 
 from zoo.errors import ZooError
+from zoo.storage import checksums
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class WorkFolder:
         """
         if not (path / cls.RECIPE).is_file():
             raise ZooError(f"{path} is no {cls.KIND} folder: it holds no {cls.RECIPE}")
+        if not (path / checksums.NAME).is_file():
+            logger.warning("%s was begun without checksums: damage of what it holds by now would not be seen", path)
         return cls(path)
 
     @property
