@@ -9,14 +9,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
+from ignite.engine import Events
 
 from zoo.config import recipe
 from zoo.errors import ZooError
 from zoo.runtime.distributed import is_first, joined, wait
 from zoo.storage.run_folder import RunFolder
+from zoo.training.trainer import Trainer
 from zoo.workflows.train import run
 
 
@@ -41,6 +44,32 @@ def recorded_gradients(path: Path) -> Iterator[None]:
     finally:
         torch.nn.utils.clip_grad_norm_ = clip
     torch.save(steps[:3], path)
+
+
+class Stopped(BaseException):
+    """As a kill of both processes after an epoch: nothing catches it."""
+
+
+@contextmanager
+def stopped_after_two_epochs() -> Iterator[None]:
+    """End the training in every process when the checkpoint of epoch 2 is written."""
+    attach = Trainer._attach
+
+    def attached(self: Trainer, *arguments: Any) -> None:
+        attach(self, *arguments)
+
+        @self.engine.on(Events.EPOCH_COMPLETED(once=2))
+        def stop() -> None:
+            raise Stopped
+
+    Trainer._attach = attached  # type: ignore[method-assign]
+    try:
+        yield
+    except Stopped:
+        return
+    finally:
+        Trainer._attach = attach  # type: ignore[method-assign]
+    raise AssertionError("it was not stopped")
 
 
 def written_below(folder: Path) -> list[str]:
@@ -68,6 +97,9 @@ def main(folder: Path) -> None:
     written = written_below(folder / "two")
     with joined("cpu"):
         answers = {"begun_by_one": train(folder, "begun_by_one")}
+        with stopped_after_two_epochs():
+            train(folder, "stopped")
+        answers["stopped"] = train(folder, "stopped")
         for name in ("whole", "edges"):
             with recorded_gradients(folder / f"gradients_{name}_{rank}.pt"):
                 answers[name] = train(folder, name)

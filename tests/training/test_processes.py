@@ -37,6 +37,7 @@ SMALL = {
 RECIPES = {
     "whole": SMALL,
     "begun_by_one": SMALL,
+    "stopped": SMALL,
     "ended": SMALL,
     # Second derivatives, batches by edges, and of ten crystals one in validation: a process without any.
     "edges": SMALL
@@ -123,6 +124,12 @@ def test_gradients_of_uneven_shares_are_those_of_one_process(folder: Path, name:
 
 def test_two_processes_go_on_where_one_was_killed(folder: Path) -> None:
     same(folder, "one/whole", "two/begun_by_one")
+
+
+def test_two_processes_that_were_stopped_train_what_two_train_bit_for_bit(folder: Path) -> None:
+    whole, stopped = (RunFolder(folder / "two" / name) for name in ("whole", "stopped"))
+    assert stopped.seed(0).history.read_bytes() == whole.seed(0).history.read_bytes()
+    assert read_json(stopped.result) == read_json(whole.result)
 
 
 def test_one_process_goes_on_where_two_were_ended(folder: Path) -> None:
