@@ -18,7 +18,8 @@ def main(options: Options) -> Section:
     measured = measure(cases, repeats=options.repeats, threads=options.threads, limits=False)
     body = (
         f"`zoo run {RECIPE}`; a pass is an epoch, with its validation and its checkpoint, from the second epoch on. "
-        "Batches are the same on both sides; two processes share each, and DistributedDataParallel sums their gradients through gloo.\n\n"
+        "Batches are the same on both sides; two processes share each, and DistributedDataParallel "
+        "sums their gradients through gloo.\n\n"
         + measured.table(against=ONE, item="crystal")
         + f"\n\nOf its time the model waits for batches: {_loading(measured)}."
     )

@@ -40,4 +40,7 @@ def data_parallel(loss_of: BatchLoss) -> nn.Module:
     """
     if idist.get_world_size() == 1:
         return loss_of
-    return DistributedDataParallel(loss_of, broadcast_buffers=False, find_unused_parameters=True)
+    # One bucket: gradients here are a few MB, and on CPUs several messages cost more than their overlap brings.
+    return DistributedDataParallel(
+        loss_of, broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True, bucket_cap_mb=100
+    )
