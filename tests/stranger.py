@@ -99,7 +99,7 @@ class Environment:
         return done.stdout
 
     def each(self, *commands: Sequence[str], cwd: Path) -> list[str]:
-        """What several of them print, `zoo ...` or `pytest ...`, one after the other in one process.
+        """Run several commands (`zoo ...`, `pytest ...`) one after the other in one process; return what each prints.
 
         Most of a short one is its start.
         """

@@ -1,4 +1,4 @@
-"""What comes from outside and is bad: one line and exit code 2, wherever it comes in."""
+"""Bad input from outside ends in one line and exit code 2, in every command that reads it."""
 
 from __future__ import annotations
 

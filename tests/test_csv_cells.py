@@ -1,4 +1,4 @@
-"""What is written into CSV files: no text from outside runs in a spreadsheet, and all comes back as it was."""
+"""Texts from outside in CSV files: a spreadsheet does not run them, and they are read back unchanged."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def until(true: Callable[[], Any], seconds: float = SLOW, what: Callable[[], str
 
 
 def content(path: Path) -> str:
-    """What another process has written into a file so far, without the end of its last line; "" until that is whole."""
+    """Return what another process has written into a file so far, stripped; "" until its last line is whole."""
     text = path.read_text() if path.is_file() else ""
     return text.strip() if text.endswith("\n") else ""
 

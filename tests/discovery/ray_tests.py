@@ -125,7 +125,7 @@ def test_with_a_killed_model_and_stopped_it_goes_on_here(cluster: Any, recipe: d
 
 
 def test_an_error_comes_through_the_tasks_after_it(cluster: Any, tmp_path: Path) -> None:
-    """As that of the task that reads candidates comes through the models."""
+    """An error of a Ray task is raised where the result of a task that depends on it is fetched."""
     import ray
 
     with ray_cluster.joined(TWO):

@@ -96,7 +96,7 @@ def moody(found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def in_a_mood(found: Path, folder: Path, **moods: int) -> list[str]:
-    """What is chosen in the first round, of which some shall be in a mood."""
+    """Let the oracle treat some crystals of the first round as `moods` says (mood=place); return the keys of all."""
     keys = [one["key"] for one in read_json(found / "round_1" / "chosen.json")]
     for mood, place in moods.items():
         (folder / "moods" / keys[place]).write_text(mood)

@@ -1,4 +1,4 @@
-"""What can be chosen of the encoder `sevennet`, what it promises, and what it refuses."""
+"""Settings of the encoder `sevennet`, the features that it declares, and the input that it refuses."""
 
 from __future__ import annotations
 

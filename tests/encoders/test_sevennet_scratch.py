@@ -101,7 +101,7 @@ class TestScratch:
             SevenNetScratch.Hypers(checkpoint="SevenNet-MF-0", modality="PBE")
 
     def test_can_be_trained_after_an_inference(self):
-        """What is kept from pass to pass must not have been made under inference_mode."""
+        """Coupling coefficients that were cached under inference_mode must not break a later backward pass."""
         coupling.cache_clear()
         model, batch = scratch(2), batch_of(quartz())
         with torch.inference_mode():

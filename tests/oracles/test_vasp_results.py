@@ -1,4 +1,4 @@
-"""What the oracle `vasp` reads of a vasprun.xml, and what it refuses of one."""
+"""Reading of tensors from a vasprun.xml by the oracle `vasp`, and the files that it refuses."""
 
 from __future__ import annotations
 

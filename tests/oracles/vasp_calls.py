@@ -15,11 +15,11 @@ IONIC = np.array([[7.0, 0.0, 0.5], [0.0, 8.0, 0.0], [0.5, 0.0, 9.0]])
 
 
 def ask(structure: Structure, folder: Path, **hypers: object) -> dict[str, np.ndarray] | None:
-    """What the oracle says."""
+    """Ask the oracle `vasp` for a crystal's tensors, (3, 3) by name; None where the calculation is awaited."""
     found = Vasp(VaspHypers(**hypers)).tensors(Candidate("c-1", structure), folder)  # type: ignore[arg-type]
     return None if found is None else dict(found)
 
 
 def in_order(structure: Structure) -> Structure:
-    """As it is in the POSCAR."""
+    """Return the crystal with its sites in the order of the POSCAR that the oracle writes: by element."""
     return structure.get_sorted_structure()

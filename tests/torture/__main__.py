@@ -42,7 +42,7 @@ FORKED_WITH = (
     "zoo_sevennet",
     "zoo_dtnet",
 )
-"""What the commands would otherwise import one after another, each time anew."""
+"""Modules that are imported once before the forks: else each command would import them again."""
 
 
 def numbers(made: Made, seconds: float, bar: tqdm) -> Iterator[int]:
@@ -58,7 +58,7 @@ def numbers(made: Made, seconds: float, bar: tqdm) -> Iterator[int]:
 
 
 def arguments() -> argparse.Namespace:
-    """Of the command line."""
+    """Parse the arguments of the command line."""
     parser = argparse.ArgumentParser(prog="python -m torture", description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=600, help="all kinds together, beside what is made first")

@@ -1,4 +1,4 @@
-"""What a case is, how it can end, and how its random numbers follow from seed, kind and number."""
+"""Cases of the harness: their random numbers (from seed, kind and number) and the ways in which they can end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Facts = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a case ended, and why it is so."""
+    """Verdict on a case, with its reason."""
 
     verdict: str
     why: str = ""
@@ -59,7 +59,7 @@ def draws(seed: int, kind: str, number: int) -> np.random.Generator:
 
 
 def judged(ended: Ended, difference: Callable[[], str | None]) -> Outcome:
-    """What the end of a command means. `difference` says how its result is not that of the untouched work, if so."""
+    """Judge the end of a command; `difference` tells how its result differs from the untouched one, or None."""
     if ended.hung:
         return Outcome(FAILED, f"does not end within {ended.seconds:.0f} s")
     if "Traceback (most recent call last)" in ended.stderr or ended.returncode not in (0, 2):

@@ -43,7 +43,7 @@ class Ended:
 
     @property
     def last_line(self) -> str:
-        """What it said last, on stderr."""
+        """The last line that the command printed on stderr."""
         return (self.stderr.strip().splitlines() or [""])[-1].strip()[:300]
 
 

@@ -105,12 +105,12 @@ def result(patterns: tuple[str, ...], name: str) -> Callable[[Path, Ended], Fact
 
 
 def printed(place: Path, ended: Ended) -> Facts:
-    """What the command printed, as the result."""
+    """Return a hash of what the command printed."""
     return {"answer": facts.digest(ended.stdout.encode())}
 
 
 def sent(place: Path, ended: Ended) -> Facts:
-    """What MLflow has, as the result."""
+    """Return the metrics, parameters and artifacts that MLflow holds."""
     return facts.of_mlflow(place / "mlflow.db", place / "mlruns")
 
 
@@ -194,7 +194,7 @@ class Corruption:
         return judged(ended, lambda: difference_of(found or {}, expected))
 
     def _of_untouched(self, door: Door) -> Facts:
-        """What the door gives for an undamaged copy."""
+        """Return the result of a door for an undamaged copy, computed once."""
         if door.what not in self._expected:
 
             def make() -> None:

@@ -1,4 +1,4 @@
-"""What a result is, in short: a hash for each file that must not change, the numbers that MLflow has."""
+"""Comparison of results: a hash of each file that must not change, and the numbers that MLflow holds."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def of_files(folder: Path, patterns: tuple[str, ...]) -> Facts:
 
 
 def _content(path: Path) -> bytes:
-    """Of a file, without what takes another time whenever it is made."""
+    """Read a file, leaving out times, which differ each time that it is made."""
     data = path.read_bytes()
     if path.suffix == ".csv":
         with contextlib.suppress(UnicodeDecodeError):
@@ -65,7 +65,7 @@ def of_parts(folder: Path) -> Facts:
 
 
 def of_features(folder: Path) -> Facts:
-    """What the embedding files in a folder hold, by their readers, which look at the checksums of pages."""
+    """Return a hash of each table and array of the embedding files in a folder, read with their checksums verified."""
     found: dict[str, str] = {}
     for path in each(folder, "*.parquet"):
         table = parquet.read_table(path, page_checksum_verification=True)

@@ -50,7 +50,7 @@ class Fuzz:
             worker.end()
 
     def notes(self) -> list[str]:
-        """How near it came to the limit."""
+        """Tell the longest processor time of a case beside the limit."""
         return [
             f"the slowest changed input took {self._slowest:.1f} s of the processor, the limit is {CPU_SECONDS:.0f} s"
         ]
@@ -80,7 +80,7 @@ class Worker:
         self._left = b""
 
     def ask(self, number: int) -> dict[str, Any]:
-        """What became of a case."""
+        """Return how a case ended."""
         os.write(self._asks, f"{number}\n".encode())
         line = self._line(child.HANG)
         if line is None:
@@ -122,7 +122,7 @@ class Worker:
 
 
 def drawn(seed: int, number: int) -> tuple[str, bytes, str, int]:
-    """What a case reads: kind of input, the changed input, how it was changed, and the kind's place in the list."""
+    """Draw a case: kind of input, changed input, description of the change, index of the kind in INPUTS."""
     random = draws(seed, "fuzz", number)
     weights = [one.weight for one in INPUTS]
     place = int(random.choice(len(INPUTS), p=[weight / sum(weights) for weight in weights]))
@@ -161,7 +161,7 @@ def too_long(*_: Any) -> None:
 
 
 def tried(place: int, data: bytes, folder: Path) -> tuple[str, str]:
-    """What became of an input."""
+    """Read an input; return its verdict and the reason."""
     from zoo.errors import ZooError
 
     try:

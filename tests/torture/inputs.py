@@ -161,7 +161,7 @@ def cards() -> list[str]:
 
 @cache
 def bodies() -> list[str]:
-    """Of requests, with crystals as CIF and as dicts."""
+    """Bodies of good HTTP requests, with crystals as CIF and as pymatgen dicts."""
     crystals = [{"cif": text} for text in cifs()[:3]] + [{"structure": one.as_dict()} for one in _crystals()[:2]]
     options = {"symprec": 0.01, "coverage": 0.9, "neighbours": 1}
     return [json.dumps({"inputs": crystals, "params": options}), json.dumps({"inputs": crystals[3:]})]
@@ -255,7 +255,7 @@ def _service() -> Any:
 
 
 def _request(data: bytes, folder: Path) -> None:
-    """As `zoo serve`: what comes before MLflow, then what is behind it."""
+    """Answer a request body as `zoo serve` does: the validation before MLflow, then the model's predict."""
     from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 
     from zoo.errors import ZooError

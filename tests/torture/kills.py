@@ -39,7 +39,7 @@ class Kills:
                 shutil.rmtree(place, ignore_errors=True)
 
     def notes(self) -> list[str]:
-        """How many operations there are to fail at."""
+        """Tell the number of writes, fsyncs and renames of a run."""
         count = Counter(kind for kind, _ in self.made.operations)
         each = ", ".join(f"{n} of {kind}" for kind, n in sorted(count.items()))
         return [f"a run with an empty cache has {len(self.made.operations)} operations: {each}"]
@@ -68,7 +68,7 @@ class Kills:
 
     @staticmethod
     def _fault(ended: Ended, how: str) -> Outcome | None:
-        """What is wrong with the end of the run that was made to fail; None where it ended as it should."""
+        """Judge how the run with the fault ended; None where that is as it should be."""
         if how == "kill" and ended.returncode == -9 and not ended.hung:
             return None
         outcome = judged(ended, lambda: None)

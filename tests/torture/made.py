@@ -203,7 +203,7 @@ class Made:
 
     @cached_property
     def statements(self) -> int:
-        """How many SQL statements the sending of the run takes that begins with making the database."""
+        """Number of SQL statements for making the database and sending the run."""
         folder = self.place / "counted"
         shutil.copytree(self.run, folder / "run")
         env = self.env | {"ZOO_TORTURE_SQL_AT": "0", "ZOO_TORTURE_SQL_LOG": str(folder / "statements")}

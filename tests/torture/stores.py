@@ -52,7 +52,7 @@ class Store:
         return child.zoo("track", run, cwd=self.place, log=self.place / "log", env=env, quick=quick)
 
     def unreadable(self, run: str = "run") -> str | None:
-        """What of a run that was sent is not what the run folder holds; None where all is there."""
+        """Tell how a sent run differs from its run folder; None where it does not."""
         expected = read(self.made.tracked, "run", self.place)
         found = read(self.place, run, self.place)
         if isinstance(found, str) or isinstance(expected, str):
@@ -68,7 +68,7 @@ class Store:
         return f"{', '.join(other)} are others" if other else None
 
     def sent(self, ended: Ended) -> Outcome:
-        """What the end of a sending means, and, where it was refused, what comes of doing what the line says."""
+        """Judge the end of a sending; where it was refused, do what its line advises and judge the next sending."""
         outcome = judged(ended, self.unreadable)
         if outcome.verdict != REFUSED:
             return outcome
@@ -233,5 +233,5 @@ class Stores:
                 shutil.rmtree(store.place, ignore_errors=True)
 
     def notes(self) -> list[str]:
-        """How many statements there are to die at."""
+        """Tell the number of SQL statements at which a kill can come."""
         return [f"to make mlflow.db and send a run takes {self.made.statements} SQL statements"]

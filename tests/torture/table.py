@@ -40,7 +40,7 @@ class Table:
 
     @property
     def failed(self) -> int:
-        """How many failed in a way that is not known."""
+        """Number of failures that are not in KNOWN."""
         return len(self._failed)
 
     @property
@@ -67,6 +67,6 @@ class Table:
         return "\n".join(lines).rstrip()
 
     def write(self, path: Path) -> None:
-        """As CSV."""
+        """Write the table as a CSV file."""
         with path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([COLUMNS, *self.rows])

@@ -47,7 +47,7 @@ def recorded_gradients(path: Path) -> Iterator[None]:
 
 
 class Stopped(BaseException):
-    """As a kill of both processes after an epoch: nothing catches it."""
+    """Raised to end both processes after an epoch, like a kill: no handler of the zoo catches it."""
 
 
 @contextmanager
