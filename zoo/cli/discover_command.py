@@ -13,7 +13,7 @@ from zoo.cli.long_work import (
     recipe_and_overrides,
     removed_if_refused,
     require_recipe_or_resume,
-    send_and_show,
+    send_work,
     stopped_by_ctrl_c,
 )
 
@@ -102,9 +102,12 @@ def _send_so_far(config: Discovery, folder: DiscoveryFolder) -> None:
     from zoo.errors import ZooError
 
     try:
-        send_and_show(folder, config.tracking)
+        sent = send_work(folder, config.tracking)
     except ZooError as error:
         click.echo(f"warning: {error}", err=True)
+        return
+    if sent is not None and folder.finished:  # once, not after every round
+        click.echo(f"mlflow    {sent.line}")
 
 
 def _tell_of_stop(config: Discovery, folder: DiscoveryFolder, status: str) -> None:

@@ -70,19 +70,29 @@ def stopped_by_ctrl_c(folder: WorkFolder, again: str) -> Iterator[None]:
         raise
 
 
-def send_and_show(folder: WorkFolder, tracking: Tracking) -> None:
-    """Send finished work to MLflow, where the recipe does not forbid it, and print the place.
+def send_work(folder: WorkFolder, tracking: Tracking) -> Sent | None:
+    """Send a work folder to MLflow; None where the recipe says not to.
 
     Raises:
         ZooError: MLflow cannot be reached: nothing is lost, and how to send it later.
     """
     if not tracking.enabled:
-        return
+        return None
     try:
-        sent = sender_of(folder.path)[1](tracking)
+        return sender_of(folder.path)[1](tracking)
     except ZooError as error:
         raise ZooError(f"{error}; nothing is lost, send it later: zoo track {folder.path}") from error
-    click.echo(f"mlflow    {sent.line}")
+
+
+def send_and_show(folder: WorkFolder, tracking: Tracking) -> None:
+    """Send finished work to MLflow, and print the place.
+
+    Raises:
+        ZooError: as `send_work`.
+    """
+    sent = send_work(folder, tracking)
+    if sent is not None:
+        click.echo(f"mlflow    {sent.line}")
 
 
 def was_sent(folder: WorkFolder, tracking: Tracking) -> bool:
