@@ -14,7 +14,7 @@ from zoo.contract.batch import CrystalBatch
 from zoo.contract.discovery import Acquisition, Candidate, Objective, Oracle
 from zoo.contract.features import Embedding, Features, Rows, matrix_to_spherical, spherical_to_matrix
 from zoo.contract.plugin import BadRecord, Dataset, Encoder, Hypers, Needs, Provides, Readout, Record
-from zoo.contract.potential import Potential, PotentialOutput
+from zoo.contract.potential import HasEnergy, Potential, PotentialOutput, forces_and_stress
 from zoo.contract.pretrained import ConvertedEncoder, ConvertedHypers, PretrainedEncoder, choose_layers
 from zoo.contract.radial import bessel_basis, bond_features, polynomial_envelope
 from zoo.contract.target import TensorTarget, only_symmetric_rank_2
@@ -39,6 +39,7 @@ __all__ = [
     "Embedding",
     "Encoder",
     "Features",
+    "HasEnergy",
     "Hypers",
     "Needs",
     "Objective",
@@ -59,6 +60,7 @@ __all__ = [
     "bond_features",
     "choose_layers",
     "convolve",
+    "forces_and_stress",
     "matrix_to_spherical",
     "only_symmetric_rank_2",
     "polynomial_envelope",

@@ -15,7 +15,7 @@ from e3nn import o3
 from torch import Tensor
 
 from zoo.api import ZooError
-from zoo_sevennet.network import Architecture, Interaction, Linear, Network
+from zoo_sevennet.network import Architecture, EnergyHead, Interaction, Linear, Network
 
 # The elements of MPtrj, 89 of them: all checkpoints know these and no other.
 ELEMENTS = (*range(1, 84), *range(89, 95))
@@ -110,19 +110,54 @@ def load(checkpoint: Checkpoint, layers: int, modality: str | None = None) -> Ne
         layers: at least 1.
         modality: one of the checkpoint's, where it has any.
     """
-    content = read(checkpoint.path())
-    config = content["config"]
-    state = {_modern(name): value for name, value in content["model_state_dict"].items()}
+    state, rows, index = _weights(checkpoint, modality)
     network = Network(checkpoint.architecture, len(ELEMENTS), layers)
-    rows = [config["_type_map"][number] for number in ELEMENTS]
-    index = None if modality is None else config["_modal_map"][modality]
     network.load_state_dict(_renamed(state, network, rows, index), strict=True)
     return network
 
 
+def load_head(checkpoint: Checkpoint, modality: str | None = None) -> EnergyHead:
+    """The energy head with its weights; arguments as those of `load`."""
+    state, rows, index = _weights(checkpoint, modality)
+    channels = checkpoint.architecture.channels[-1][0]
+    weight = state["reduce_input_to_hidden.linear.weight"]
+    last = state["reduce_hidden_to_energy.linear.weight"]
+    head = EnergyHead(channels, len(last), len(ELEMENTS), biased=index is not None)
+    bias = {}
+    if head.linear_1.bias is not None:
+        weight, bias["linear_1.bias"] = _with_modality(weight, head.linear_1, index)
+    shift, scale = (state[f"rescale_atomic_energy.{name}"] for name in ("shift", "scale"))
+    # Both may be one number for all elements, or one each, and the shift one for each modality.
+    shift, scale = (x[index] if x.dim() == 2 else x for x in (shift, scale))
+    shift, scale = (x.expand(len(rows)) if x.numel() == 1 else x[rows] for x in (shift, scale))
+    own = {"linear_1.weight": weight, "linear_2.weight": last, "shift": shift, "scale": scale}
+    head.load_state_dict({**own, **bias}, strict=True)
+    return head
+
+
+def _weights(checkpoint: Checkpoint, modality: str | None) -> tuple[dict[str, Tensor], list[int], int | None]:
+    """The weights of a checkpoint by name, the row of each of the `ELEMENTS`, and the row of the modality."""
+    content = read(checkpoint.path())
+    config = content["config"]
+    state = {_modern(name): value for name, value in content["model_state_dict"].items()}
+    rows = [config["_type_map"][number] for number in ELEMENTS]
+    return state, rows, None if modality is None else config["_modal_map"][modality]
+
+
+_NEWER = {
+    "EdgeEmbedding": "edge_embedding",
+    "denumerator": "denominator",
+    "reducing nn input": "reduce input",
+    "reducing nn hidden": "reduce hidden",
+    " ": "_",
+}
+
+
 def _modern(name: str) -> str:
     """A weight's name as later versions of sevenn have it; the file of May 2024 is older."""
-    return name.replace("EdgeEmbedding", "edge_embedding").replace("denumerator", "denominator").replace(" ", "_")
+    for old, new in _NEWER.items():
+        name = name.replace(old, new)
+    return name
 
 
 def _renamed(state: Mapping[str, Tensor], network: Network, rows: list[int], modality: int | None) -> dict[str, Tensor]:

@@ -23,8 +23,8 @@ from zoo.api import (
     bond_features,
     choose_layers,
 )
-from zoo_sevennet.checkpoint import CHECKPOINTS, ELEMENTS, load
-from zoo_sevennet.network import Network
+from zoo_sevennet.checkpoint import CHECKPOINTS, ELEMENTS, load, load_head
+from zoo_sevennet.network import EnergyHead, Network
 
 # Raise it whenever the same checkpoint, layers and parities come to give other numbers: caches are then made anew.
 VERSION = 1
@@ -113,6 +113,7 @@ class SevenNet(PretrainedEncoder):
 
     Hypers: ClassVar[type[FeaturesHypers]] = SevenNetHypers
     bonds_from_geometry = True
+    energy_is_chiral = True
 
     hypers: FeaturesHypers
 
@@ -121,6 +122,7 @@ class SevenNet(PretrainedEncoder):
         self.checkpoint = CHECKPOINTS[hypers.checkpoint]
         self.cutoff = self.checkpoint.architecture.cutoff
         self.network = self.make_network(layers=max(hypers.wanted))
+        self.head: EnergyHead | None = None  # with the layers below it, made when an energy is first asked for
 
     def make_network(self, layers: int) -> Network:
         """The first interaction layers, with the pretrained weights."""
@@ -135,7 +137,7 @@ class SevenNet(PretrainedEncoder):
             (sum(architecture.channels[n - 1][irrep.l] for n in layers), irrep) for irrep, layers in hypers.sources()
         ]
         basis = architecture.radial[0]
-        return Provides(o3.Irreps(atoms), o3.Irreps(f"{basis}x0e+{basis}x1o"))
+        return Provides(o3.Irreps(atoms), o3.Irreps(f"{basis}x0e+{basis}x1o"), energy=cls.pretrained)
 
     @classmethod
     def layers(cls, hypers: FeaturesHypers) -> int:
@@ -153,11 +155,45 @@ class SevenNet(PretrainedEncoder):
 
     def fingerprint(self) -> str:
         """sha256 of the checkpoint file, the layers, the parities, the modality and the version of this plugin."""
+        return self._fingerprint_with(self.hypers.wanted, self.hypers.pseudotensors, VERSION)
+
+    def energy_fingerprint(self) -> str:
+        """sha256 of the checkpoint file, the modality and the version of this plugin: whatever layers are exposed."""
+        return self._fingerprint_with("energy", VERSION)
+
+    def _fingerprint_with(self, *choice: Any) -> str:
         assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
-        choice: list[Any] = [self.hypers.wanted, self.hypers.pseudotensors, VERSION]
-        if self.hypers.level_of_theory is not None:
-            choice.append(self.hypers.level_of_theory)
-        return hashlib.sha256(self.checkpoint.path().read_bytes() + json.dumps(choice).encode()).hexdigest()
+        level = self.hypers.level_of_theory
+        words = [*choice] if level is None else [*choice, level]
+        return hashlib.sha256(self.checkpoint.path().read_bytes() + json.dumps(words).encode()).hexdigest()
+
+    def energy(self, batch: CrystalBatch) -> Tensor:
+        """(B,) eV, the crystal's own energy as sevenn gives it, not the mean of the crystal's and its mirror image's.
+
+        Raises:
+            ZooError: the checkpoint does not know an element of the batch.
+        """
+        head = self._energy_head()
+        species = self.species_of(batch)
+        vectors = batch.edge_vectors()
+        scalars = self.network(species, batch.src, batch.dst, vectors, mirror=False)[-1][0]
+        atomic = head(scalars, species).squeeze(1)
+        return atomic.new_zeros(batch.n_crystals).index_add(0, batch.crystal, atomic)
+
+    def _energy_head(self) -> EnergyHead:
+        """The head; the layers above those whose features are given are made with it."""
+        if self.head is None:
+            if not self.pretrained:
+                raise TypeError(f"{type(self).__name__} has no energy")
+            assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
+            here = next(self.network.parameters())
+            complete = self.make_network(self.layers(self.hypers)).to(here)
+            head = load_head(self.checkpoint, self.hypers.level_of_theory).to(here)
+            for part in (*complete.layers[len(self.network.layers) :], head):
+                part.requires_grad_(here.requires_grad).train(self.training)
+            self.network.layers.extend(complete.layers[len(self.network.layers) :])
+            self.head = head
+        return self.head
 
     def raw_features(self, batch: CrystalBatch) -> list[list[Tensor]]:
         """SevenNet's own features, and those of the mirror image.
@@ -169,7 +205,8 @@ class SevenNet(PretrainedEncoder):
         Raises:
             ZooError: the checkpoint does not know an element of the batch.
         """
-        return self.network(self.species_of(batch), batch.src, batch.dst, batch.edge_vectors())
+        species, layers = self.species_of(batch), max(self.hypers.wanted)
+        return self.network(species, batch.src, batch.dst, batch.edge_vectors(), layers=layers)
 
     def bonds(self, batch: CrystalBatch) -> Features:
         """8x0e+8x1o: radial basis × envelope, and that × Y_1."""

@@ -157,11 +157,13 @@ class Convolution(nn.Module):
         """
         return convolve(features, self.blocks, edges, self.weights)
 
-    def scale(self, degree: int) -> Tensor:
-        """(I, C): what the sums of one degree are to be multiplied with."""
+    def scale(self, degree: int, mirror: bool) -> Tensor:
+        """(I, C): what the sums of one degree are to be multiplied with; I = 1 without the mirror image."""
         even = self.denominator.reciprocal().expand(self.channels_out[degree])
+        if not mirror or self.images == 1:
+            return even.unsqueeze(0)
         odd = torch.tensor(self.odd[degree], device=even.device)
-        return torch.stack([even, torch.where(odd, -even, even)][: self.images])
+        return torch.stack([even, torch.where(odd, -even, even)])
 
 
 class Interaction(nn.Module):
@@ -184,10 +186,10 @@ class Interaction(nn.Module):
         self.linear_2 = Linear(self.convolution.channels_out, before_gate, biased=biased)
         self.activation = normalize2mom(silu)
 
-    def forward(self, features: Sequence[Tensor], edges: ConvolutionEdges) -> list[Tensor]:
+    def forward(self, features: Sequence[Tensor], edges: ConvolutionEdges, mirror: bool = True) -> list[Tensor]:
         """(N, 2l+1, I, C_in) for each l -> (N, 2l+1, I, C_out)."""
         own = self.self_connection(features)
-        scales = [self.convolution.scale(degree) for degree in range(len(self.convolution.channels_out))]
+        scales = [self.convolution.scale(degree, mirror) for degree in range(len(self.convolution.channels_out))]
         x = self.linear_2(self.convolution(self.linear_1(features), edges), scales)
         x = [x_l + own[degree] if degree < len(own) else x_l for degree, x_l in enumerate(x)]
         scalars, *gates = self.activation(x[0]).split([self.scalars, *self.gated], dim=-1)
@@ -235,7 +237,16 @@ class Network(nn.Module):
         degrees = list(range(self.filter_degree + 1))
         return o3.spherical_harmonics(degrees, vectors, normalize=not self.solid, normalization="component")
 
-    def forward(self, species: Tensor, src: Tensor, dst: Tensor, vectors: Tensor) -> list[list[Tensor]]:
+    def forward(
+        self,
+        species: Tensor,
+        src: Tensor,
+        dst: Tensor,
+        vectors: Tensor,
+        *,
+        layers: int | None = None,
+        mirror: bool = True,
+    ) -> list[list[Tensor]]:
         """Features after each layer; image 0 is the crystal's, image 1 (where it differs) the mirror image's.
 
         Args:
@@ -243,13 +254,41 @@ class Network(nn.Module):
             src: (E,) int64.
             dst: (E,) int64.
             vectors: (E, 3) Å, from dst to src.
+            layers: how many of the layers to run; None for all.
+            mirror: compute the mirror image too.
         """
         length = vectors.norm(dim=-1)
         radial = self.radial_basis(length)
         edges = ConvolutionEdges(src, dst, self.harmonics(vectors), radial, len(species), length)
         features = [self.embedding[species][:, None, None, :]]
         out = []
-        for layer in self.layers:
-            features = layer(features, edges)
+        for layer in self.layers[:layers]:
+            features = layer(features, edges, mirror)
             out.append(features)
         return out
+
+
+class EnergyHead(nn.Module):
+    """Energy of each atom from the scalars after the last layer: two linear maps, times a scale, plus a shift.
+
+    Args:
+        channels: scalars after the last layer.
+        hidden: scalars between the two maps.
+        species: number of chemical species.
+        biased: the first map has a bias.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, channels: int, hidden: int, species: int, biased: bool = False) -> None:
+        super().__init__()
+        self.linear_1 = Linear((channels,), (hidden,), biased=biased)
+        self.linear_2 = Linear((hidden,), (1,))
+        self.register_buffer("scale", torch.ones(species))
+        self.register_buffer("shift", torch.zeros(species))
+
+    def forward(self, scalars: Tensor, species: Tensor) -> Tensor:
+        """(N, 1, I, C) scalars and (N,) species -> (N, I) eV, one energy for each image."""
+        energy = self.linear_2(self.linear_1([scalars]))[0][:, 0, :, 0]
+        return energy * self.scale[species].unsqueeze(1) + self.shift[species].unsqueeze(1)

@@ -37,10 +37,12 @@ class Provides:
     Attributes:
         atoms: irreps of the atom features.
         bonds: irreps of the bond features, None where it makes none.
+        energy: whether the encoder is an interatomic potential, so that `Encoder.energy` can be called.
     """
 
     atoms: o3.Irreps
     bonds: o3.Irreps | None = None
+    energy: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,12 @@ class Needs:
     Attributes:
         atoms: irreps of which at least one channel must be among the atom features, e.g. `("0e", "1o", "2e")`.
         bonds: the same for the bond features; empty where bonds are not read.
+        force_constants: `CrystalBatch.force_constants` must be there: the core computes them from a potential.
     """
 
     atoms: tuple[str, ...] = ()
     bonds: tuple[str, ...] = ()
+    force_constants: bool = False
 
     def unmet_by(self, provides: Provides) -> str | None:
         """Why an encoder does not fit, in words, or None where it fits."""
@@ -76,6 +80,8 @@ class Encoder(nn.Module, ABC):
             computed once and cached.
         bonds_from_geometry: the bond features follow from the edge vectors alone and are cheap: `bonds` makes
             them anew from the graph, and only the atom features are cached.
+        energy_is_chiral: the energy of a crystal and that of its inverted image may differ (a network that was trained
+            without parity); force constants are then those of the mean of the two, which is exact under O(3).
         public_weights: published files of weights that `zoo convert` knows, by the name that a recipe gives them.
 
     Attributes:
@@ -86,6 +92,7 @@ class Encoder(nn.Module, ABC):
     Hypers: ClassVar[type[Hypers]]
     pretrained: ClassVar[bool] = False
     bonds_from_geometry: ClassVar[bool] = False
+    energy_is_chiral: ClassVar[bool] = False
     public_weights: ClassVar[Mapping[str, PublicWeights]] = {}
 
     cutoff: float
@@ -133,6 +140,17 @@ class Encoder(nn.Module, ABC):
     def bonds(self, batch: CrystalBatch) -> Features | None:
         """Bond features from the geometry alone (see `bonds_from_geometry`)."""
         return None
+
+    def energy(self, batch: CrystalBatch) -> Tensor:
+        """(B,) eV, the potential energy of each crystal, differentiable twice by positions and strain.
+
+        To be overridden by an encoder that `provides` an energy. Forces and stress are `zoo.api.forces_and_stress`.
+        """
+        raise TypeError(f"{type(self).__name__} has no energy")
+
+    def energy_fingerprint(self) -> str:
+        """Identifies the energy, whatever layers the encoder exposes: the key of cached force constants."""
+        return self.fingerprint()
 
     @abstractmethod
     def forward(self, batch: CrystalBatch) -> Embedding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,33 @@ class PotentialOutput:
     energy: Tensor
     forces: Tensor
     stress: Tensor
+
+
+class HasEnergy(Protocol):
+    """A potential: an `Encoder` that provides an energy, or a `Potential`."""
+
+    def energy(self, batch: CrystalBatch) -> Tensor:
+        """(B,) eV."""
+
+
+def forces_and_stress(potential: HasEnergy, batch: CrystalBatch, create_graph: bool = False) -> PotentialOutput:
+    """Energy, forces and stress of any potential, by derivatives of its energy.
+
+    Args:
+        potential: gives the energy.
+        batch: without a strain.
+        create_graph: let the results be differentiated once more.
+    """
+    with torch.enable_grad():
+        positions = batch.positions.detach().requires_grad_()
+        strain = torch.zeros_like(batch.cell).requires_grad_()
+        energy = potential.energy(dataclasses.replace(batch, positions=positions, strain=strain))
+        slope, strain_slope = torch.autograd.grad(
+            energy.sum(), (positions, strain), create_graph=create_graph, materialize_grads=True
+        )
+    symmetric = 0.5 * (strain_slope + strain_slope.transpose(-1, -2))
+    volume = torch.linalg.det(batch.cell).abs()
+    return PotentialOutput(energy, -slope, symmetric / volume[:, None, None])
 
 
 class Potential(nn.Module):
@@ -61,13 +89,4 @@ class Potential(nn.Module):
 
     def forward(self, batch: CrystalBatch) -> PotentialOutput:
         """Energy, forces and stress. In training mode they can be differentiated once more, for a loss on forces."""
-        with torch.enable_grad():
-            positions = batch.positions.detach().requires_grad_()
-            strain = torch.zeros_like(batch.cell).requires_grad_()
-            energy = self.energy(dataclasses.replace(batch, positions=positions, strain=strain))
-            slope, strain_slope = torch.autograd.grad(
-                energy.sum(), (positions, strain), create_graph=self.training, materialize_grads=True
-            )
-        symmetric = 0.5 * (strain_slope + strain_slope.transpose(-1, -2))
-        volume = torch.linalg.det(batch.cell).abs()
-        return PotentialOutput(energy, -slope, symmetric / volume[:, None, None])
+        return forces_and_stress(self, batch, create_graph=self.training)
