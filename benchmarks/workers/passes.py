@@ -18,7 +18,7 @@ from torch.utils.flop_counter import flop_registry
 Input = TypeVar("Input")
 
 
-def read_batches(folder: str) -> list[dict[str, Tensor]]:
+def read_batches(folder: str) -> list[dict[str, Any]]:
     """Tensors named as the fields of the zoo's `CrystalBatch`: positions, numbers, cell, crystal, src, dst, shift."""
     paths = sorted(Path(folder).glob("*.npz"))
     return [{name: torch.from_numpy(value) for name, value in np.load(path).items()} for path in paths]

@@ -2,163 +2,38 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
-    PositiveFloat,
-    PositiveInt,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
-from zoo.config.dataset_settings import Cleaning, FrameCheck, Splitting
+from zoo.config.dataset_settings import Splitting
+from zoo.config.sections import (
+    Cache,
+    Convolution,
+    Data,
+    EncoderChoice,
+    ForceConstants,
+    Graph,
+    Plugin,
+    Section,
+    Tracking,
+    Training,
+)
 from zoo.config.yaml_text import parse_yaml
 from zoo.errors import ZooError, did_you_mean, explain_validation
-from zoo.graphs import neighbour_backends
 from zoo.storage import checksums
 
 PLUGIN_SECTIONS = ("dataset", "encoder", "readout")
 PLUGIN_KINDS = (*PLUGIN_SECTIONS, "objective", "acquisition", "oracle")
-Beta = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    """Base class of recipes and their sections; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Plugin(BaseModel):
-    """Choice of a plugin by name, with its hyperparameters beside the name; the plugin itself validates them."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
-
-    name: str
-    """Name of the plugin (`zoo list`)."""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Hyperparameters: all keys but the name."""
-        return dict(self.model_extra or {})
-
-
-class EncoderChoice(Plugin):
-    """Choice of an encoder by name, and whether it is trained; its hyperparameters beside the name."""
-
-    trainable: bool | None = None
-    """true: fine-tune a pretrained encoder, which then runs in every step; null: freeze pretrained encoders only."""
-    learning_rate: PositiveFloat | None = None
-    """Learning rate of the encoder's parameters at the start of training; null: training.learning_rate."""
-
-
-class Data(Section):
-    """Preparation of the records that the dataset yields; the steps are applied in this order."""
-
-    cleaning: Cleaning | Literal["default"] | None = "default"
-    """Range that every element of the tensor must lie in; null keeps all; default: -10 to 100 for dielectric tensors,
-    none for any other."""
-    frame: FrameCheck | None = FrameCheck()
-    """Check that tensors are invariant under the point group of their own structure; null: no check."""
-    deduplicate: bool = True
-    """Remove duplicates (same formula, same space group, volume within 2 %); the lowest key stays."""
-    on_bad_record: Literal["stop", "skip"] = "stop"
-    """stop: a record that cannot be read stops the run; skip: it is listed in data_report.json."""
-    limit: PositiveInt | None = None
-    """Largest number of records (the first by key) that are used, for a quick trial; null: all."""
-
-
-class Training(Section):
-    """Training by AdamW with cosine annealing on the MAE of the tensor's independent components."""
-
-    max_epochs: PositiveInt = 300
-    """Largest number of epochs, over which the learning rate falls to zero along a cosine."""
-    batch_size: PositiveInt = 64
-    """Number of crystals per step."""
-    batch_edges: PositiveInt | None = None
-    """Largest number of edges per step, instead of `batch_size`; a larger crystal is a step by itself. null: none."""
-    learning_rate: PositiveFloat = 1e-4
-    """Learning rate of AdamW at the start of training."""
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
-    """Decay rates of AdamW's averages of the gradient and of its square."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    """Weight decay of AdamW."""
-    gradient_clip: PositiveFloat = 2.0
-    """Largest norm of the gradient of all parameters; a larger gradient is scaled down."""
-    patience: PositiveInt = 200
-    """Number of epochs without a lower validation error after which training stops."""
-    precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
-    """Precision of linear maps and perceptrons in training steps (tf32: of all matrix products), else float32."""
-    weight_average: float | None = Field(default=None, gt=0, lt=1)
-    """Momentum per step of a moving average of the weights, which is then validated and saved; null: no average."""
-
-
-REMOVED = {"vesin": "graph.backend", "compiled": "convolution.backend", "cuequivariance": "convolution.backend"}
-"""Backend that recipes of earlier versions may name -> its key; `auto` takes its place, with the same results."""
-
-
-@cache
-def _tell_of_cut(name: str) -> None:
-    print(f"zoo: {REMOVED[name]}: {name} is no longer available; auto gives the same result", file=sys.stderr)
-
-
-def _neighbour_list(name: str) -> str:
-    if REMOVED.get(name) == "graph.backend":
-        _tell_of_cut(name)
-        return neighbour_backends.DEFAULT
-    neighbour_backends.refuse_unknown(name)
-    return name
-
-
-def _convolution(name: str) -> str:
-    if REMOVED.get(name) == "convolution.backend":
-        _tell_of_cut(name)
-    elif name not in ("auto", "segments"):
-        raise ZooError(f"there is no convolution backend '{name}'; there is auto")
-    return "auto"
-
-
-class Graph(Section):
-    """Search for the neighbours of the atoms."""
-
-    backend: Annotated[str, AfterValidator(_neighbour_list)] = neighbour_backends.DEFAULT
-    """auto, images, pymatgen or torch-cluster: all find the same edges (docs/neighbours.md)."""
-
-
-class Convolution(Section):
-    """The convolution of `nequip`, `sevennet` and `mace`; kept so that recipes of earlier versions can be read."""
-
-    backend: Annotated[str, AfterValidator(_convolution)] = "auto"
-    """auto: there is one way to compute it (docs/convolution.md)."""
-
-
-class Cache(Section):
-    """Cache on disk of the embeddings of a frozen encoder."""
-
-    dtype: Literal["float32", "float16"] = "float32"
-    """Number format; float16 takes half the space at a relative error of 2e-4."""
-
-
-class Tracking(Section):
-    """Tracking of the run by MLflow."""
-
-    uri: str | None = None
-    """Tracking URI; null: MLFLOW_TRACKING_URI from the environment, else sqlite:///mlflow.db here."""
-    experiment: str = "zoo"
-    """Name of the MLflow experiment."""
-    register_model: bool = True
-    """Register the trained model under the recipe's name, with hyphens."""
-    enabled: bool = True
-    """Send the run to MLflow; false: `zoo track RUN_DIR` can do it later."""
 
 
 class Recipe(Section):
@@ -185,8 +60,22 @@ class Recipe(Section):
     """Device of torch, or auto: cuda, else mps, else cpu."""
     graph: Graph = Graph()
     convolution: Convolution = Convolution()
+    force_constants: ForceConstants = ForceConstants()
     cache: Cache = Cache()
     tracking: Tracking = Tracking()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_readouts(cls, content: Any) -> Any:
+        """Read `readouts: {electronic: ..., ionic: ...}` as the readout `joint` of these."""
+        if not isinstance(content, dict) or "readouts" not in content:
+            return content
+        if "readout" in content:
+            raise ValueError("readout is for one tensor, readouts for several: leave one of them out")
+        if not isinstance(content["readouts"], dict):
+            raise ValueError("readouts names a readout of each part: {electronic: {name: ...}, ionic: {name: ...}}")
+        rest = {key: value for key, value in content.items() if key != "readouts"}
+        return {**rest, "readout": {"name": "joint", **content["readouts"]}}
 
     @field_validator("seeds")
     @classmethod

@@ -8,9 +8,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from zoo.contract.force_constants import PaddedForceConstants
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class CrystalBatch:
         shift: (E, 3) int64, the image of src: its position is `positions[src] + shift @ cell`.
         strain: (B, 3, 3) dimensionless or None. Its symmetric part η deforms positions and cell together,
             r -> r (1 + η).
+        force_constants: those of a potential, where the readout needs them, else None.
     """
 
     positions: Tensor
@@ -41,6 +45,7 @@ class CrystalBatch:
     dst: Tensor
     shift: Tensor
     strain: Tensor | None = None
+    force_constants: PaddedForceConstants | None = None
 
     @property
     def n_crystals(self) -> int:
@@ -100,4 +105,7 @@ class CrystalBatch:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> CrystalBatch:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return dataclasses.replace(self, **{k: change(v) for k, v in fields.items() if isinstance(v, Tensor)})
+        changed: dict[str, Any] = {k: change(v) for k, v in fields.items() if isinstance(v, Tensor)}
+        if self.force_constants is not None:
+            changed["force_constants"] = self.force_constants.each(change)
+        return dataclasses.replace(self, **changed)

@@ -68,6 +68,8 @@ class Needs:
             missing = [irrep for irrep in wanted if o3.Irrep(irrep) not in present]
             if missing:
                 return f"needs {what} features of {'+'.join(missing)}, the encoder gives {given}"
+        if self.force_constants and not provides.energy:
+            return "needs force constants, the encoder has no energy: force_constants.potential names one that has"
         return None
 
 
@@ -195,6 +197,14 @@ class Readout(nn.Module, ABC):
         To be overridden where neither alone says it: a tensor that can be made of some features and not of others.
         """
         return cls.needs.unmet_by(provides) or cls.cannot_make(target)
+
+    @classmethod
+    def unmet_with(cls, hypers: Any, provides: Provides, target: TensorTarget) -> str | None:
+        """The same with these hyperparameters: to be overridden where it depends on them."""
+        return cls.unmet(provides, target)
+
+    def fit(self, tensors: Tensor) -> None:
+        """Take statistics of the training tensors, (n, *target.shape), before the training, if it wants any."""
 
     def prepare(self, batch: CrystalBatch) -> CrystalBatch:
         """The batch as the encoder shall see it: itself, or with a strain to differentiate by."""

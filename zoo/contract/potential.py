@@ -37,6 +37,14 @@ class HasEnergy(Protocol):
         """(B,) eV."""
 
 
+def forces_of(potential: HasEnergy, batch: CrystalBatch) -> Tensor:
+    """(N, 3) eV/Å, the forces alone."""
+    with torch.enable_grad():
+        positions = batch.positions.detach().requires_grad_()
+        energy = potential.energy(dataclasses.replace(batch, positions=positions))
+        return -torch.autograd.grad(energy.sum(), positions, materialize_grads=True)[0]
+
+
 def forces_and_stress(potential: HasEnergy, batch: CrystalBatch, create_graph: bool = False) -> PotentialOutput:
     """Energy, forces and stress of any potential, by derivatives of its energy.
 

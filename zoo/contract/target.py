@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from e3nn import o3
@@ -47,6 +48,9 @@ class TensorTarget:
         per_atom: one tensor an atom, (N, *shape), rather than one a crystal, (B, *shape).
         quantity: what the numbers are physically, where generic code wants to know: `dielectric`,
             `electronic dielectric` (a refractive index follows), ...
+        parts: of a joint target the tensors that are predicted together, stacked in this order, all of this formula
+            and unit; the last is the main one, by which models are compared. Where a crystal lacks the label of a part,
+            that part is NaN. Empty for a single tensor.
     """
 
     name: str
@@ -55,6 +59,23 @@ class TensorTarget:
     intensive: bool = True
     per_atom: bool = False
     quantity: str = ""
+    parts: tuple[TensorTarget, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Of a file the parts come as mappings.
+        parts = (TensorTarget(**part) if isinstance(part, dict) else part for part in self.parts)
+        object.__setattr__(self, "parts", tuple(parts))
+
+    @property
+    def main(self) -> TensorTarget:
+        """The last part of a joint target, else itself."""
+        return self.parts[-1] if self.parts else self
+
+    def split(self, tensors: Any) -> dict[str, tuple[TensorTarget, Any]]:
+        """By name, each part and its tensors, (n, *part.shape), of (n, *shape); a single target is its own part."""
+        if not self.parts:
+            return {self.name: (self, tensors)}
+        return {part.name: (part, tensors[:, k]) for k, part in enumerate(self.parts)}
 
     @property
     def rank(self) -> int:
@@ -63,8 +84,8 @@ class TensorTarget:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(3,) * rank."""
-        return (3,) * self.rank
+        """(3,) * rank, after the number of parts of a joint target."""
+        return (len(self.parts),) * bool(self.parts) + (3,) * self.rank
 
     @property
     def irreps(self) -> o3.Irreps:
@@ -74,7 +95,8 @@ class TensorTarget:
     @property
     def independent(self) -> tuple[int, ...]:
         """Flat indices of the independent components: for `ij=ji` the six with i ≤ j: xx xy xz yy yz zz."""
-        return _independent(self.formula)
+        one = _independent(self.formula)
+        return tuple(k * 3**self.rank + i for k in range(max(len(self.parts), 1)) for i in one)
 
     def to_irreps(self, tensor: Tensor) -> Tensor:
         """(n, *shape) -> (n, irreps.dim), an isometry on tensors of this symmetry."""
@@ -95,6 +117,8 @@ class TensorTarget:
 
 def only_symmetric_rank_2(target: TensorTarget) -> str | None:
     """For `Readout.cannot_make`: why a target is not one symmetric intensive 3×3 tensor a crystal; None if it is."""
+    if target.parts:
+        return f"makes one tensor, '{target.name}' is {len(target.parts)} together: name a readout of each by readouts"
     if target.rank != 2 or {str(ir) for _, ir in target.irreps} != {"0e", "2e"}:
         return f"makes symmetric 3×3 tensors (ij=ji) alone, '{target.name}' is {target.formula}"
     if target.per_atom:

@@ -206,7 +206,7 @@ class CrystalWriter:
             np.nanmin(cleaned_by),
             np.nanmax(cleaned_by),
             total is not None,
-            not self.target.per_atom and is_negligible(record, self.target),
+            not self.target.per_atom and not self.target.parts and is_negligible(record, self.target),
         )
         row = {
             "names": [identity.key, identity.formula],

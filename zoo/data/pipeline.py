@@ -22,8 +22,8 @@ from zoo.data.duplicates import KnownCrystals
 from zoo.data.frame import SymmetryViolation, offender
 from zoo.data.reading import LeftOut, read
 from zoo.data.splits import Split, split
-from zoo.data.tensors import range_of
-from zoo.errors import ZooError, did_you_mean
+from zoo.data.tensors import range_of, target_named
+from zoo.errors import ZooError
 from zoo.storage.cache import building, cache_root, content_key
 from zoo.storage.run_folder import read_json, write_json
 
@@ -68,10 +68,7 @@ def prepare(
     Raises:
         ZooError: no such target, a bad record (with stop), or nothing is left.
     """
-    known = dataset.targets()
-    if target not in known:
-        raise ZooError(f"the dataset has no target '{target}'.{did_you_mean(target, known)}")
-    wanted = known[target]
+    wanted = target_named(dataset.targets(), target, "the dataset")
     found, left_out = read(dataset, wanted, on_bad_record)
     crystals = found.select(sorted(range(len(found)), key=found.keys.__getitem__))
     limits = range_of(wanted, cleaning)
@@ -129,6 +126,8 @@ def _offenders(crystals: CrystalStore, check: FrameCheck) -> list[SymmetryViolat
 def _offender(crystals: CrystalStore, index: int, check: FrameCheck) -> SymmetryViolation | None:
     negligible = bool(crystals.facts["negligible"][index])
     tensor = crystals.tensor(index)
+    if crystals.target.parts:  # the last that has a label, the total where there is one
+        tensor = next(part for part in tensor[::-1] if not np.isnan(part).any())
     return offender(crystals.keys[index], lambda: crystals.structure(index), tensor, negligible, check)
 
 

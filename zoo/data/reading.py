@@ -16,6 +16,7 @@ from zoo import __version__
 from zoo.contract.plugin import BadRecord, Dataset, Record
 from zoo.contract.target import TensorTarget
 from zoo.data.crystals import FORMAT, CrystalStore, CrystalWriter
+from zoo.data.tensors import with_parts
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.graphs.crystal import Crystal
 from zoo.storage.cache import building, cache_root, content_key, told_if_deleted
@@ -74,6 +75,8 @@ def _write(folder: Path, dataset: Dataset, target: TensorTarget, stop: bool) -> 
     seen: set[str] = set()
     with CrystalWriter(folder, target, by_total="total" in dataset.targets()) as writer:
         for record in tqdm(dataset.records(), desc="reading", unit=" crystals", disable=None):
+            if target.parts and isinstance(record, Record):
+                record = with_parts(record, target)
             again = record.key in seen
             seen.add(record.key)
             if again:
@@ -115,8 +118,8 @@ def _defect(record: Record, target: TensorTarget) -> str | None:
     shape = (len(record.structure), *target.shape) if target.per_atom else target.shape
     if tensor.shape != shape:
         return f"'{target.name}' must be of shape {shape}, it is {tensor.shape}"
-    if target.per_atom:
-        # NaN in all components: an atom without a label.
+    if target.per_atom or target.parts:
+        # NaN in all components: an atom, or a part, without a label.
         tensor = tensor[~np.isnan(tensor.reshape(len(tensor), -1)).all(axis=1)]
     return None if np.isfinite(tensor).all() else f"'{target.name}' holds NaN or infinite numbers"
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from zoo.config.dataset_settings import Cleaning
+from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
-from zoo.errors import ZooError
+from zoo.errors import ZooError, did_you_mean
 
 ASYMMETRY_TOLERANCE = 0.05
 """Largest part of a tensor (Frobenius norm, relative) that may break its index symmetry."""
@@ -19,6 +22,43 @@ DIELECTRIC = {
     for name in ("electronic", "ionic", "total")
 }
 """ε∞, ε0 and their sum ε, relative to vacuum."""
+
+JOINT = TensorTarget("dielectric", quantity="dielectric", parts=tuple(DIELECTRIC.values()))
+"""ε∞, ε0 and ε together: any dataset that has one of them has this target."""
+
+
+def target_named(known: Mapping[str, TensorTarget], name: str, dataset: str) -> TensorTarget:
+    """The target of a dataset by its name; `dielectric` is the joint one of what the dataset has of its parts.
+
+    Raises:
+        ZooError: the dataset has no such target.
+    """
+    if name in known:
+        return known[name]
+    if name == JOINT.name and DIELECTRIC.keys() & known.keys():
+        return JOINT
+    raise ZooError(f"{dataset} has no target '{name}'.{did_you_mean(name, known)}")
+
+
+def with_parts(record: Record, target: TensorTarget) -> Record:
+    """The record with a joint target among its tensors: (parts, 3, 3), NaN for a part that it has no label of.
+
+    Of ε∞, ε0 and ε the third follows from two. A record without any of them is returned as it is.
+    """
+    labels: dict[str, Any] = {part.name: record.targets.get(part.name) for part in target.parts}
+    if target == JOINT:
+        electronic, ionic, total = labels.values()
+        if electronic is None and ionic is not None and total is not None:
+            labels["electronic"] = total - ionic
+        if ionic is None and electronic is not None and total is not None:
+            labels["ionic"] = total - electronic
+        if total is None and electronic is not None and ionic is not None:
+            labels["total"] = electronic + ionic
+    if all(label is None for label in labels.values()):
+        return record
+    blank = np.full(target.main.shape, np.nan)
+    stacked = np.stack([blank if label is None else np.asarray(label, dtype=np.float64) for label in labels.values()])
+    return dataclasses.replace(record, targets={**record.targets, target.name: stacked})
 
 
 def range_of(target: TensorTarget, cleaning: Cleaning | Literal["default"] | None) -> Cleaning | None:

@@ -170,7 +170,7 @@ def load(folder: Path) -> tuple[Card, list[TensorModel]]:
             )
     models: list[TensorModel] = []
     for index in range(len(card.members)):
-        member = tensor_model.build(config.encoder, config.readout, card.target)
+        member = tensor_model.build(config.encoder, config.readout, card.target, config.force_constants.potential)
         if models and member.frozen:
             member.encoder = models[0].encoder
         _restore(member, folder / _weights(index))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,43 +17,7 @@ from zoo.contract.features import Embedding
 from zoo.contract.plugin import Encoder, Readout
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
-
-
-class Normaliser(nn.Module):
-    """Equivariant affine map from a readout's numbers of order one to physical units.
-
-    In the irreps of the target: one scale for each of them (for an elasticity's 2x0e+2x2e+1x4e five), and a shift of
-    the invariant ones (0e) alone. An element-wise mean and scale would depend on the frame. A tensor that grows with
-    the crystal is not shifted: a supercell would get the shift once.
-    """
-
-    def __init__(self, target: TensorTarget) -> None:
-        super().__init__()
-        self.target = target
-        self.shift: Tensor
-        self.scale: Tensor
-        self.register_buffer("shift", torch.zeros(target.irreps.dim))
-        self.register_buffer("scale", torch.ones(target.irreps.dim))
-
-    @torch.no_grad()
-    def fit(self, tensors: Tensor) -> None:
-        """Take mean and root mean square of the training tensors, (n, *target.shape)."""
-        values = self.target.to_irreps(tensors.double())
-        start = 0
-        for irrep in (irrep for mul, irrep in self.target.irreps for _ in range(mul)):
-            where = slice(start, start + irrep.dim)
-            start += irrep.dim
-            part = values[:, where]
-            if irrep.is_scalar() and (self.target.intensive or self.target.per_atom):
-                self.shift[where] = part.mean(0).to(self.shift)
-                part = part - part.mean(0)
-            rms = part.pow(2).mean().sqrt()
-            # A set without any anisotropy, or of one crystal, leaves nothing to scale by.
-            self.scale[where] = rms.to(self.scale) if rms > 1e-8 else 1.0
-
-    def forward(self, raw: Tensor) -> Tensor:
-        """Map (n, *target.shape) to physical units, in the same shape."""
-        return self.target.from_irreps(self.target.to_irreps(raw) * self.scale + self.shift)
+from zoo.model.normaliser import Normaliser
 
 
 class TensorModel(nn.Module):
@@ -97,6 +62,7 @@ class TensorModel(nn.Module):
         """Take the statistics of the training tensors, (n, *target.shape), where the readout wants them."""
         if self.readout.normalise:
             self.normaliser.fit(tensors)
+        self.readout.fit(tensors)
 
     def forward(self, batch: CrystalBatch, embedding: Embedding | None = None) -> Tensor:
         """Predict (B, *target.shape), per atom (N, *target.shape), in physical units.
@@ -107,18 +73,39 @@ class TensorModel(nn.Module):
         if embedding is None:
             with torch.no_grad() if self.caches_embeddings else contextlib.nullcontext():
                 embedding = self.encoder(batch)
-        return self.normaliser(self.readout(embedding, batch))
+        made = self.readout(embedding, batch)
+        return made if self.target.parts else self.normaliser(made)
 
 
-def mismatch(encoder: str, encoder_hypers: Any, readout: str, target: TensorTarget) -> str | None:
-    """Say why a pair cannot work, or None; this needs neither weights nor data."""
+def mismatch(
+    encoder: str,
+    encoder_hypers: Any,
+    readout: str,
+    target: TensorTarget,
+    *,
+    readout_hypers: Any = None,
+    potential: bool = False,
+) -> str | None:
+    """Say why a pair cannot work, or None; this needs neither weights nor data.
+
+    With `potential` the force constants that a readout may need come from another encoder.
+    """
     reader = plugins.load("readout", readout)
     given = plugins.load("encoder", encoder).provides(encoder_hypers)
-    return reader.unmet(given, target)
+    if potential:
+        given = dataclasses.replace(given, energy=True)
+    return reader.unmet(given, target) if readout_hypers is None else reader.unmet_with(readout_hypers, given, target)
 
 
-def build(encoder: EncoderChoice, readout: Plugin, target: TensorTarget) -> TensorModel:
+def build(
+    encoder: EncoderChoice, readout: Plugin, target: TensorTarget, potential: Plugin | None = None
+) -> TensorModel:
     """Build an untrained model from the plugins of a recipe.
+
+    Args:
+        encoder, readout: the plugins.
+        target: the tensor that the model predicts.
+        potential: what the recipe names for force constants; None: the encoder itself, if the readout needs some.
 
     Raises:
         ZooError: an unknown plugin or setting, a missing extra, a pair that cannot work, or an encoder that starts at
@@ -126,7 +113,10 @@ def build(encoder: EncoderChoice, readout: Plugin, target: TensorTarget) -> Tens
     """
     encoder_hypers = plugins.hypers("encoder", encoder.name, encoder.settings)
     readout_hypers = plugins.hypers("readout", readout.name, readout.settings)
-    reason = mismatch(encoder.name, encoder_hypers, readout.name, target)
+    given = potential is not None
+    reason = mismatch(
+        encoder.name, encoder_hypers, readout.name, target, readout_hypers=readout_hypers, potential=given
+    )
     if reason is not None:
         names = plugins.available("readout")
         fits = [name for name in names if mismatch(encoder.name, encoder_hypers, name, target) is None]

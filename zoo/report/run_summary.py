@@ -19,7 +19,7 @@ from zoo.graphs.elements import symbols
 from zoo.model.checkpoint import Card
 
 if TYPE_CHECKING:
-    from zoo.config.recipe import Cleaning
+    from zoo.config.dataset_settings import Cleaning
     from zoo.evaluation.predictions import Predictions
 
 PARTS = ("train", "val", "test")

@@ -60,7 +60,7 @@ def _obstacle(recipe: Recipe, built: dict[str, str | None]) -> str | None:
     key = json.dumps([recipe.encoder.model_dump(), recipe.readout.model_dump(), repr(target)], default=str)
     if key not in built:
         try:
-            tensor_model.build(recipe.encoder, recipe.readout, target)
+            tensor_model.build(recipe.encoder, recipe.readout, target, recipe.force_constants.potential)
             built[key] = None
         except Exception as error:  # a third-party plugin may raise anything; the cell fails, not the sweep
             built[key] = one_line(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import ignite.distributed as idist
@@ -17,6 +17,7 @@ from zoo.contract.plugin import Encoder
 from zoo.graphs.graph import collate
 from zoo.graphs.store import GraphStore
 from zoo.model.embedding_store import EmbeddingStore
+from zoo.phonons.store import ForceConstantsStore
 from zoo.storage.cache import give_back
 from zoo.training.packing import Packing, partition
 from zoo.training.prefetch import prefetch
@@ -68,6 +69,7 @@ class Samples:
         tensors: float32, (n, *target.shape), or per atom (all atoms, *target.shape), one crystal after another.
         encoder: makes bond features from the geometry, where they are not cached.
         embeddings: of a frozen encoder, else None.
+        force_constants: of all crystals, where the readout needs them, else None.
     """
 
     graphs: GraphStore
@@ -75,6 +77,7 @@ class Samples:
     encoder: Encoder
     embeddings: EmbeddingStore | None
     per_atom: bool = False
+    force_constants: ForceConstantsStore | None = None
 
     def rows(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return where in `tensors` those of these crystals are, crystal after crystal."""
@@ -92,6 +95,9 @@ class Samples:
         """The crystals of these indices from the files; see `Batch` for `rows` and `weight`."""
         embedding = None if self.embeddings is None else self.embeddings.read(indices)
         crystals = collate([self.graphs[i] for i in indices])
+        if self.force_constants is not None:
+            constants = self.force_constants.read(indices)
+            crystals = replace(crystals, force_constants=constants.each(in_precision_of(crystals.positions)))
         give_back()
         return Loaded(crystals, embedding, self.tensors[self.rows(indices)], rows, weight)
 
@@ -105,6 +111,11 @@ class Samples:
             embedding = self.embeddings.complete(loaded.embedding, crystals, self.encoder)
         tensors = loaded.tensors.to(device, non_blocking=pinned)
         return Batch(crystals, embedding, tensors, loaded.rows, loaded.weight)
+
+
+def in_precision_of(like: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function that brings floating-point tensors to the dtype of `like`, and leaves others."""
+    return lambda tensor: tensor.to(like.dtype) if tensor.is_floating_point() else tensor
 
 
 def _concatenated_ranges(offsets: np.ndarray, indices: np.ndarray) -> np.ndarray:

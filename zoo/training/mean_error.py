@@ -19,6 +19,8 @@ ErrorsOf = Callable[[Tensor, Tensor], Tensor]
 def component_errors(predicted: Tensor, true: Tensor, target: TensorTarget) -> Tensor:
     """Absolute errors of the independent components, (n, components), in the unit of the target.
 
+    Of a joint target, those of all labelled components of all parts, in one row.
+
     Args:
         predicted, true: (B, *target.shape); per atom (N, *target.shape), of which atoms without a label (NaN) are left
             out.
@@ -26,6 +28,9 @@ def component_errors(predicted: Tensor, true: Tensor, target: TensorTarget) -> T
     """
     chosen = list(target.independent)
     predicted, true = predicted.flatten(1)[:, chosen], true.flatten(1)[:, chosen]
+    if target.parts:  # a crystal may lack the label of a part
+        labelled = ~true.isnan()
+        return (predicted[labelled] - true[labelled]).abs()
     if target.per_atom:
         labelled = ~true.isnan().any(dim=1)
         predicted, true = predicted[labelled], true[labelled]

@@ -16,7 +16,8 @@ from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
 from zoo.data.crystals import CrystalStore
 from zoo.data.subset import dataset_of
-from zoo.errors import ZooError, clear_disk_errors, did_you_mean
+from zoo.data.tensors import target_named
+from zoo.errors import ZooError, clear_disk_errors
 from zoo.evaluation import metrics
 from zoo.evaluation.predictions import Predictions, errors_by_element, write_predictions
 from zoo.graphs import neighbour_backends
@@ -24,6 +25,9 @@ from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.store import GraphStore
 from zoo.model import tensor_model as models
 from zoo.model.embedding_store import EmbeddingStore
+from zoo.phonons import potentials
+from zoo.phonons.force_constants import LARGE_FORCE
+from zoo.phonons.store import ForceConstantsStore
 from zoo.runtime.devices import choose_device
 from zoo.runtime.distributed import first_goes_first, is_first, wait
 from zoo.storage import checksums
@@ -64,11 +68,7 @@ def target_of(config: Recipe) -> TensorTarget:
         ZooError: an unknown plugin or setting or target, or a pair that cannot work.
     """
     known = dataset_of(config.dataset).targets()
-    if config.target not in known:
-        raise ZooError(
-            f"dataset '{config.dataset.name}' has no target '{config.target}'.{did_you_mean(config.target, known)}"
-        )
-    return known[config.target]
+    return target_named(known, config.target, f"dataset '{config.dataset.name}'")
 
 
 def run(config: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, EpochRow], None] | None = None) -> dict:
@@ -91,7 +91,7 @@ def run(config: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, 
     with clear_disk_errors(folder.path):
         target = target_of(config)
         seed_everything(config.seeds[0])
-        first = models.build(config.encoder, config.readout, target)
+        first = models.build(config.encoder, config.readout, target, config.force_constants.potential)
         device = choose_device(config.device)
         refuse_precision(config.training.precision, device)
         neighbour_backends.choose(config.graph.backend)  # what is missing is said before any data are read
@@ -206,8 +206,23 @@ def prepare(
     else:
         words = "fine-tuned" if encoder.pretrained else "trained from a random start"
         echo(f"encoder   {config.encoder.name}, {words}: {atoms}")
-    samples = Samples(graphs, crystals.tensors(), encoder, embeddings, target.per_atom)
+    constants = None
+    if model.readout.needs.force_constants:
+        constants = force_constants(config, graphs, device, echo)
+    samples = Samples(graphs, crystals.tensors(), encoder, embeddings, target.per_atom, constants)
     return Prepared(config, target, crystals, samples, device)
+
+
+def force_constants(config: Recipe, graphs: GraphStore, device: torch.device, echo: Echo) -> ForceConstantsStore:
+    """Force constants of all crystals by the potential that the recipe names, else by its encoder."""
+    choice = potentials.choice(config)
+    potential = potentials.build(choice).to(device)
+    refuse_unknown_elements(potential, graphs.keys, graphs)
+    store = ForceConstantsStore.build(potential, graphs)
+    large = int((store.largest_force > LARGE_FORCE).sum())
+    moved = f"; {large} crystals with a force above {LARGE_FORCE:g} eV/Å" if large else ""
+    echo(f"phonons   force constants at Γ by {choice.name}, cached{moved}")
+    return store
 
 
 def train_seed(
@@ -229,7 +244,7 @@ def train_seed(
     parts = {name: [index[key] for key in getattr(split, name)] for name in ("train", "val", "test")}
 
     seed_everything(seed)
-    model = models.build(config.encoder, config.readout, prepared.target)
+    model = models.build(config.encoder, config.readout, prepared.target, config.force_constants.potential)
     if model.frozen:
         model.encoder = first.encoder
     known = samples.tensors[samples.rows(parts["train"])]

@@ -1,0 +1,102 @@
+"""The ionic dielectric tensor of force constants, corrected by what is learned, and Born charges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from zoo.api import CrystalBatch, PaddedForceConstants
+
+COULOMB = 14.399645
+"""e²/(4πε0) in eV Å."""
+
+CLASSES = (4, 8, 16, 32, 64)
+"""Atoms up to which crystals are padded together: one batched solve a class, with little that is padding."""
+
+
+def size_classes(atoms_per_crystal: Tensor) -> Iterator[Tensor]:
+    """Indices of the crystals of each class of size that occurs; a class ends at one of `CLASSES`, or is open."""
+    bounds = torch.tensor(CLASSES, device=atoms_per_crystal.device)
+    which = torch.bucketize(atoms_per_crystal, bounds)
+    for number in which.unique().tolist():
+        yield (which == number).nonzero().squeeze(1)
+
+
+def ionic_tensor(
+    charges: Tensor,
+    batch: CrystalBatch,
+    regularise: Callable[[Tensor], Tensor],
+    scale: Tensor | None,
+    stiffness: Tensor | None,
+) -> Tensor:
+    """(4π e²/(4πε0)/V) Z* Φ'⁻¹ Z*ᵀ, with Φ' = P [D f(Φ) D + K] P, in the space orthogonal to rigid translations.
+
+    Gonze and Lee, Phys. Rev. B 55, 10355 (1997), eq. (54), as a linear system: no eigenvector is differentiated, so
+    that degenerate modes have gradients. Symmetric and positive semi-definite by construction.
+
+    Args:
+        charges: (N, 3, 3) e, polarisation and displacement, of which the mean over each cell is zero.
+        batch: holds the force constants.
+        regularise: f, which acts on eigenvalues in eV/Å² and makes them positive; identity for stable modes.
+        scale: (N,) the logarithm of D for each atom; None for D = 1.
+        stiffness: (N, 3, 3) eV/Å², positive semi-definite, K on the site of each atom; None for K = 0.
+
+    Returns:
+        (B, 3, 3).
+    """
+    given = batch.force_constants
+    assert given is not None  # needs
+    counts = batch.atoms_per_crystal()
+    volume = torch.linalg.det(batch.cell).abs()
+    z = given.pad(charges, batch.crystal)
+    d = None if scale is None else given.pad(scale.exp(), batch.crystal)
+    k = None if stiffness is None else given.pad(stiffness, batch.crystal)
+    out = charges.new_zeros(batch.n_crystals, 3, 3)
+    for chosen in size_classes(counts):
+        most = int(counts[chosen].max())
+        vectors, values = _part(given, chosen, most)
+        matrix = (vectors * regularise(values).unsqueeze(1)) @ vectors.transpose(1, 2)
+        if d is not None:
+            along = d[chosen, :most].repeat_interleave(3, dim=1)
+            matrix = along.unsqueeze(2) * matrix * along.unsqueeze(1)
+        if k is not None:
+            matrix = matrix + _block_diagonal(k[chosen, :most])
+        matrix = _in_the_space_of_optic_modes(matrix, counts[chosen], most)
+        source = z[chosen, :most].permute(0, 1, 3, 2).reshape(len(chosen), 3 * most, 3)
+        half = torch.linalg.solve_triangular(torch.linalg.cholesky(matrix), source, upper=False)
+        out = out.index_copy(0, chosen, half.transpose(1, 2) @ half)
+    return 4 * torch.pi * COULOMB / volume[:, None, None] * out
+
+
+def _part(given: PaddedForceConstants, chosen: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Eigenvectors (b, 3 most, 3 most) and eigenvalues (b, 3 most) of some crystals of at most so many atoms."""
+    # A crystal of n atoms has 3n eigenvectors, in the first columns.
+    size = 3 * most
+    return given.eigenvectors[chosen, :size, :size], given.eigenvalues[chosen, :size]
+
+
+def _block_diagonal(blocks: Tensor) -> Tensor:
+    """(b, A, 3, 3) -> (b, 3A, 3A)."""
+    b, a = blocks.shape[:2]
+    eye = torch.eye(a, dtype=blocks.dtype, device=blocks.device)
+    return torch.einsum("baij,ac->baicj", blocks, eye).reshape(b, 3 * a, 3 * a)
+
+
+def _in_the_space_of_optic_modes(matrix: Tensor, counts: Tensor, most: int) -> Tensor:
+    """P M P plus a stiffness of rigid translations, and of atoms that are not there: positive definite.
+
+    The charges have no part along what is added, so that its size does not matter.
+    """
+    there = torch.arange(most, device=counts.device) < counts.unsqueeze(1)  # (b, A)
+    amplitude = there.to(matrix.dtype) / counts.to(matrix.dtype).sqrt().unsqueeze(1)
+    translations = torch.einsum("ba,ij->baij", amplitude, torch.eye(3, dtype=matrix.dtype, device=matrix.device))
+    t = translations.reshape(len(counts), 3 * most, 3)
+    mt = matrix @ t
+    tmt = t.transpose(1, 2) @ mt
+    projected = matrix - mt @ t.transpose(1, 2) - t @ mt.transpose(1, 2)
+    stiff = torch.diagonal(matrix, dim1=1, dim2=2).mean(1).detach().clamp(min=1.0)
+    held = tmt + stiff[:, None, None] * torch.eye(3, dtype=matrix.dtype, device=matrix.device)
+    absent = (~there).to(matrix.dtype).repeat_interleave(3, dim=1) * stiff.unsqueeze(1)
+    return projected + t @ held @ t.transpose(1, 2) + torch.diag_embed(absent)

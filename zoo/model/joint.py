@@ -1,0 +1,119 @@
+"""The readout `joint`: a readout for each part of a joint target, over one embedding."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from zoo.config import plugins
+from zoo.config.recipe import Plugin
+from zoo.contract.batch import CrystalBatch
+from zoo.contract.features import Embedding, Rows
+from zoo.contract.plugin import Hypers, Needs, Provides, Readout
+from zoo.contract.target import TensorTarget
+from zoo.model.normaliser import Normaliser
+
+
+class JointHypers(Hypers):
+    """Readouts of the two parts of the dielectric tensor; the total is their sum."""
+
+    electronic: Plugin
+    """Readout of the electronic part, its settings beside its name."""
+
+    ionic: Plugin
+    """Readout of the ionic part, its settings beside its name."""
+
+
+class Joint(Readout):
+    """Electronic and ionic tensor by a readout each, and the total as their sum, trained by one loss over all three.
+
+    A recipe writes `readouts: {electronic: {...}, ionic: {...}}`.
+    """
+
+    Hypers = JointHypers
+    normalise: ClassVar[bool] = False
+
+    hypers: JointHypers
+
+    def __init__(self, hypers: JointHypers, provides: Provides, cutoff: float, target: TensorTarget) -> None:
+        super().__init__(hypers, provides, cutoff, target)
+        self.readouts = nn.ModuleDict()
+        self.normalisers = nn.ModuleDict()
+        for part, choice in _choices(hypers, target).items():
+            kind = plugins.load("readout", choice.name)
+            settings = plugins.hypers("readout", choice.name, choice.settings)
+            self.readouts[part.name] = kind(settings, provides, cutoff, part)
+            self.normalisers[part.name] = Normaliser(part)
+        each = [type(readout) for readout in self.readouts.values()]
+        needs: list[Needs] = [kind.needs for kind in each]  # type: ignore[attr-defined]
+        # Of this pair of readouts, not of the class: what the core asks a readout for.
+        self.needs = Needs(  # type: ignore[misc]
+            atoms=tuple(dict.fromkeys(irrep for need in needs for irrep in need.atoms)),
+            bonds=tuple(dict.fromkeys(irrep for need in needs for irrep in need.bonds)),
+            force_constants=any(need.force_constants for need in needs),
+        )
+        self.needs_grad = any(kind.needs_grad for kind in each)  # type: ignore[misc,attr-defined]
+
+    @classmethod
+    def cannot_make(cls, target: TensorTarget) -> str | None:
+        """Anything but electronic, ionic and total together."""
+        if [part.name for part in target.parts] == ["electronic", "ionic", "total"]:
+            return None
+        return f"makes the electronic and the ionic tensor together, the target is '{target.name}' alone"
+
+    @classmethod
+    def unmet_with(cls, hypers: JointHypers, provides: Provides, target: TensorTarget) -> str | None:
+        """Why one of the two readouts cannot make its part of an encoder's features; None where both can."""
+        reason = cls.unmet(provides, target)
+        if reason is not None:
+            return reason
+        for part, choice in _choices(hypers, target).items():
+            reason = plugins.load("readout", choice.name).unmet(provides, part)
+            if reason is not None:
+                return f"names '{choice.name}' for '{part.name}', which {reason}"
+        return None
+
+    def fit(self, tensors: Tensor) -> None:
+        """Take the statistics of the training tensors, (n, 3, 3, 3), for the readouts that want a normaliser."""
+        for name, (_, values) in self.target.split(tensors).items():
+            known = values[~values.flatten(1).isnan().any(dim=1)]
+            if name in self.readouts and self.readouts[name].normalise and len(known):
+                normaliser = self.normalisers[name]
+                assert isinstance(normaliser, Normaliser)  # for the type checker
+                normaliser.fit(known)
+
+    def prepare(self, batch: CrystalBatch) -> CrystalBatch:
+        """The batch as both readouts want it."""
+        for readout in self.readouts.values():
+            batch = readout.prepare(batch)  # type: ignore[operator]
+        return batch
+
+    def precompute(self, embedding: Embedding, batch: CrystalBatch) -> Mapping[str, Rows] | None:
+        """What each readout precomputes, under its part's name; None where one of them wants bonds in every step."""
+        out: dict[str, Rows] = {}
+        for name, readout in self.readouts.items():
+            found = readout.precompute(embedding, batch)  # type: ignore[operator]
+            if found is None:
+                return None
+            out |= {f"{name}.{key}": rows for key, rows in found.items()}
+        return out
+
+    def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
+        """(B, 3, 3, 3): electronic, ionic, total."""
+        parts = []
+        for name, readout in self.readouts.items():
+            mine = embedding
+            if embedding.precomputed is not None:
+                own = {k.removeprefix(f"{name}."): v for k, v in embedding.precomputed.items() if k.startswith(name)}
+                mine = dataclasses.replace(embedding, precomputed=own)
+            parts.append(self.normalisers[name](readout(mine, batch)))
+        return torch.stack([*parts, torch.stack(parts).sum(0)], dim=1)
+
+
+def _choices(hypers: JointHypers, target: TensorTarget) -> dict[TensorTarget, Plugin]:
+    named: dict[str, Any] = {"electronic": hypers.electronic, "ionic": hypers.ionic}
+    return {part: named[part.name] for part in target.parts if part.name in named}

@@ -1,0 +1,37 @@
+"""Potentials by name: encoders whose energy is read."""
+
+from __future__ import annotations
+
+from zoo.config import plugins
+from zoo.config.recipe import Plugin, Recipe
+from zoo.contract.plugin import Encoder
+from zoo.errors import ZooError
+
+
+def choice(config: Recipe) -> Plugin:
+    """The potential that a recipe's force constants come from: the one that it names, else its encoder."""
+    named = config.force_constants.potential
+    return Plugin(name=config.encoder.name, **config.encoder.settings) if named is None else named
+
+
+def build(potential: Plugin) -> Encoder:
+    """Build an encoder of its own, frozen, in float64 and in eval mode, whose energy can be asked for.
+
+    Raises:
+        ZooError: there is no such encoder, it refuses a setting, its weights are not here, or it has no energy.
+    """
+    kind = plugins.load("encoder", potential.name)
+    hypers = plugins.hypers("encoder", potential.name, potential.settings)
+    if not kind.provides(hypers).energy:
+        having = ", ".join(name for name in plugins.available("encoder") if _has_energy(name))
+        raise ZooError(f"the encoder '{potential.name}' has no energy; those that have: {having} (zoo list encoders)")
+    built: Encoder = kind(hypers)
+    return built.double().eval().requires_grad_(False)
+
+
+def _has_energy(name: str) -> bool:
+    try:
+        kind = plugins.load("encoder", name)
+        return bool(kind.provides(plugins.hypers("encoder", name, {})).energy)
+    except Exception:  # a stranger's plugin may raise anything
+        return False

@@ -1,0 +1,151 @@
+"""Force constants of a set of crystals, computed once and kept in memory-mapped files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from zoo.contract.force_constants import PaddedForceConstants, places
+from zoo.contract.plugin import Encoder
+from zoo.graphs.crystal import Crystal
+from zoo.graphs.store import GraphStore, offsets
+from zoo.phonons.displacements import SYMPREC
+from zoo.phonons.force_constants import STEP, ForceConstants, iterate, refuse_size
+from zoo.storage.cache import ArrayWriter, building, cache_root, content_key, give_back, open_array
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1  # of the files: count up when they, or what is computed, change
+ATOMS_AT_ONCE = 64
+
+# name -> shape of a row; of the first a crystal has one row, of the second 3N, of the others 9N²
+_FILES = ("largest_force", "eigenvalues", "eigenvectors", "matrix")
+
+
+class ForceConstantsStore:
+    """Force constants of the n crystals of a `GraphStore`, float64.
+
+    Attributes:
+        key: hash of the content: the crystals, the energy's fingerprint, the way of computing.
+        largest_force: (n,) eV/Å, the largest force on an atom of each crystal.
+    """
+
+    def __init__(self, folder: Path, n_atoms: np.ndarray, key: str) -> None:
+        self.key = key
+        self._n_atoms = n_atoms
+        self._arrays = {name: open_array(folder / f"{name}.npy") for name in _FILES}
+        order = _order(n_atoms)
+        self._starts = {}
+        for name in ("eigenvalues", "matrix"):
+            self._starts[name] = np.empty(len(n_atoms), dtype=np.int64)
+            self._starts[name][order] = offsets(_rows(name, n_atoms[order]))[:-1]
+        self.largest_force = np.empty(len(n_atoms))
+        self.largest_force[order] = np.asarray(self._arrays["largest_force"][:])
+
+    @classmethod
+    def build(cls, potential: Encoder, graphs: GraphStore, cache: Path | None = None) -> ForceConstantsStore:
+        """Compute the force constants of all crystals, or take them from `cache`; a killed run goes on where it was.
+
+        Args:
+            potential: a frozen encoder that provides an energy; it is brought to float64 and stays so.
+            graphs: the crystals, whatever the cutoff.
+            cache: default: `cache_root()`.
+
+        Raises:
+            ZooError: a crystal is too large, or its energy has no finite derivative.
+        """
+        key = content_key("force constants", FORMAT, STEP, SYMPREC, _Geometry(graphs), potential.energy_fingerprint())
+        folder = (cache_root() if cache is None else cache) / "force_constants" / key
+        with building(folder, resume=True) as partial:
+            if partial is not None:
+                for count in graphs.n_atoms:
+                    refuse_size(int(count))
+                potential.double().eval().requires_grad_(False)
+                _compute(partial, potential, graphs)
+        return cls(folder, graphs.n_atoms, key)
+
+    def __len__(self) -> int:
+        return len(self._n_atoms)
+
+    def __getitem__(self, index: int) -> ForceConstants:
+        size = 3 * int(self._n_atoms[index])
+        first, start = self._starts["eigenvalues"][index], self._starts["matrix"][index]
+        square = {
+            name: np.asarray(self._arrays[name][start : start + size**2]).reshape(size, size)
+            for name in ("matrix", "eigenvectors")
+        }
+        values = np.asarray(self._arrays["eigenvalues"][first : first + size])
+        return ForceConstants(eigenvalues=values, largest_force=float(self.largest_force[index]), **square)
+
+    def read(self, indices: Sequence[int]) -> PaddedForceConstants:
+        """The force constants of these crystals as one batch, float64, on the CPU."""
+        return padded([self[i] for i in indices])
+
+
+def padded(each: Sequence[ForceConstants]) -> PaddedForceConstants:
+    """Force constants of several crystals as one batch, float64, on the CPU."""
+    sizes = [len(one.eigenvalues) for one in each]
+    most = max(sizes)
+    matrix, vectors, values = (np.zeros((len(each), *shape)) for shape in ((most, most), (most, most), (most,)))
+    for i, (one, size) in enumerate(zip(each, sizes, strict=True)):
+        matrix[i, :size, :size] = one.matrix
+        vectors[i, :size, :size] = one.eigenvectors
+        values[i, :size] = one.eigenvalues
+    counts = torch.tensor(sizes) // 3
+    return PaddedForceConstants(
+        torch.from_numpy(matrix), torch.from_numpy(values), torch.from_numpy(vectors), places(counts)
+    )
+
+
+class _Geometry(Sequence):
+    """What of the graphs the force constants depend on: cells, positions and elements, not the cutoff."""
+
+    def __init__(self, graphs: GraphStore) -> None:
+        self._graphs = graphs
+
+    def __len__(self) -> int:
+        return len(self._graphs)
+
+    def __getitem__(self, index: int) -> list[np.ndarray]:  # type: ignore[override]
+        graph = self._graphs[range(len(self))[index]]
+        return [np.asarray(graph.cell), np.asarray(graph.positions), np.asarray(graph.numbers)]
+
+
+def _rows(name: str, n_atoms: np.ndarray) -> np.ndarray:
+    """(n,) rows of each crystal in a file."""
+    return {"largest_force": np.ones_like(n_atoms), "eigenvalues": 3 * n_atoms}.get(name, 9 * n_atoms**2)
+
+
+def _order(n_atoms: np.ndarray) -> np.ndarray:
+    """Order crystals by size, the largest first, so that one that does not fit in memory fails at once."""
+    return np.argsort(-n_atoms, kind="stable")
+
+
+def _compute(folder: Path, potential: Encoder, graphs: GraphStore) -> None:
+    order = _order(graphs.n_atoms)
+    with ExitStack() as stack:
+        files = {name: ArrayWriter(folder / f"{name}.npy", "<f8") for name in _FILES}
+        for file in files.values():
+            stack.callback(file.close)
+        # The files are their own journal: whole are the first crystals whose rows are all there.
+        ends = {name: offsets(_rows(name, graphs.n_atoms[order])) for name in files}
+        done = min(int(np.searchsorted(ends[name], files[name].rows, side="right")) - 1 for name in files)
+        for name, file in files.items():
+            file.truncate(int(ends[name][done]))
+        bar = stack.enter_context(
+            tqdm(total=len(order), initial=done, desc="force constants", unit=" crystals", disable=None)
+        )
+        crystals = (Crystal(g.positions, g.numbers, g.cell) for g in (graphs[i] for i in order[done:]))
+        for found in iterate(potential, crystals, ATOMS_AT_ONCE):
+            files["matrix"].append(found.matrix.ravel())
+            files["eigenvectors"].append(found.eigenvectors.ravel())
+            files["eigenvalues"].append(found.eigenvalues)
+            files["largest_force"].append(np.array([found.largest_force]))
+            bar.update()
+            give_back()
