@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.contract.force_constants import PaddedForceConstants
+from zoo.contract.padded_force_constants import PaddedForceConstants
 
 
 @dataclass(frozen=True)

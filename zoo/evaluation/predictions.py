@@ -37,11 +37,17 @@ class Predictions:
 
     @classmethod
     def of(cls, crystals: CrystalStore, predicted: np.ndarray, true: np.ndarray) -> Predictions:
-        """Collect tensors (n, *shape), per atom (all atoms, *shape), leaving out atoms without a label."""
+        """Collect tensors (n, *shape), per atom (all atoms, *shape), leaving out atoms without a label.
+
+        Of a joint target they are those of one part, and crystals without its label are left out.
+        """
         keys, systems = crystals.keys, crystals.systems()
-        if not crystals.target.per_atom:
+        if not crystals.target.per_atom and not crystals.target.parts:
             return cls(keys, systems, predicted, true)
         labelled = ~np.isnan(true.reshape(len(true), -1)).any(axis=1)
+        if crystals.target.parts:
+            chosen = np.flatnonzero(labelled).tolist()
+            return cls([keys[i] for i in chosen], [systems[i] for i in chosen], predicted[labelled], true[labelled])
         atoms = zip(keys, systems, crystals.facts["n_atoms"].tolist(), strict=True)
         names = ((f"{key}#{i}", system) for key, system, count in atoms for i in range(count))
         kept = [name for name, has_label in zip(names, labelled, strict=True) if has_label]
@@ -79,7 +85,7 @@ def once_each(parts: Sequence[Predictions]) -> Predictions:
 
 def errors_by_element(tested: Predictions, crystals: CrystalStore) -> dict[str, dict[str, float]]:
     """Return `n` and `mae_ten` of the crystals that hold an element (of tensors per atom: of its atoms), by symbol."""
-    target, index = crystals.target, {key: i for i, key in enumerate(crystals.keys)}
+    target, index = crystals.target.main, {key: i for i, key in enumerate(crystals.keys)}
     difference = np.abs(tested.predicted - tested.true).reshape(len(tested.keys), -1)
     groups: dict[str, list[float]] = {}
     for key, error in zip(tested.keys, difference[:, list(target.independent)].mean(axis=1), strict=True):

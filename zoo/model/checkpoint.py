@@ -10,7 +10,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,9 @@ class Card:
         encoder_fingerprint: fingerprint of a frozen encoder, else None.
         versions: kind of plugin -> name and distribution; and the zoo's own version.
         metrics: `metrics.json` of the run, as far as it was known.
-        calibration: calibration of an ensemble's spread, else None.
+        calibrations: calibration of an ensemble's spread by the name of the tensor (each part of a joint target has
+            its own); empty for a single model.
+        potential_fingerprint: of the energy whose force constants the readout was trained with, else None.
         format_version: version of the format of the folder.
     """
 
@@ -80,8 +82,14 @@ class Card:
     encoder_fingerprint: str | None
     versions: Mapping[str, str]
     metrics: Mapping[str, Any]
-    calibration: Calibration | None = None
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    potential_fingerprint: str | None = None
     format_version: int = FORMAT_VERSION
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """That of the target, or of the main part of a joint one."""
+        return self.calibrations.get(self.target.main.name)
 
 
 def save(folder: Path, card: Card, weights: Sequence[Mapping[str, Tensor]]) -> None:
@@ -102,6 +110,10 @@ def save(folder: Path, card: Card, weights: Sequence[Mapping[str, Tensor]]) -> N
         "versions": {"zoo": __version__, **card.versions},
         "metrics": dict(card.metrics),
         "calibration": None if card.calibration is None else card.calibration.as_dict(),
+        "calibrations": {
+            name: one.as_dict() for name, one in card.calibrations.items() if name != card.target.main.name
+        },
+        "potential_fingerprint": card.potential_fingerprint,
     }
     (folder / CARD).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     checksums.seal(folder, [CARD, *map(_weights, range(len(weights)))])
@@ -132,7 +144,7 @@ def read_card(folder: Path) -> Card:
             f"pip install -U crystal-tensor-zoo (it was written by {wrote})"
         )
     try:
-        target, calibrated = TensorTarget(**content["target"]), content.get("calibration")
+        target = TensorTarget(**content["target"])
         if not content["members"]:
             raise ValueError("it has no members")
         return Card(
@@ -144,11 +156,21 @@ def read_card(folder: Path) -> Card:
             encoder_fingerprint=content["encoder_fingerprint"],
             versions=content["versions"],
             metrics=content["metrics"],
-            calibration=None if calibrated is None else Calibration.from_dict(calibrated, target),
+            calibrations=_calibrations(content, target),
+            potential_fingerprint=content.get("potential_fingerprint"),
             format_version=version,
         )
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise ZooError(f"{path} is damaged: {repr(error)[:300]}") from None
+
+
+def _calibrations(content: Mapping[str, Any], target: TensorTarget) -> dict[str, Calibration]:
+    """By the name of the tensor; that of the main one has had a key of its own since format 3."""
+    each = {part.name: part for part in target.parts or (target,)}
+    found = dict(content.get("calibrations", {}))
+    if content.get("calibration") is not None:
+        found[target.main.name] = content["calibration"]
+    return {name: Calibration.from_dict(one, each[name]) for name, one in found.items()}
 
 
 def load(folder: Path) -> tuple[Card, list[TensorModel]]:

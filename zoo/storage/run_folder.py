@@ -62,6 +62,10 @@ class SeedFolder:
         """True and predicted tensors of validation and test part."""
         return self.path / "predictions.csv"
 
+    def predictions_of(self, part: str, main: str) -> Path:
+        """The same for a part of a joint target, by its name; the `main` part is in `predictions`."""
+        return self.predictions if part == main else self.path / f"predictions_{part}.csv"
+
     @property
     def result(self) -> Path:
         """Result of the seed, which is written last."""

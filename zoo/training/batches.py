@@ -17,7 +17,7 @@ from zoo.contract.plugin import Encoder
 from zoo.graphs.graph import collate
 from zoo.graphs.store import GraphStore
 from zoo.model.embedding_store import EmbeddingStore
-from zoo.phonons.store import ForceConstantsStore
+from zoo.phonons.force_constants_store import ForceConstantsStore
 from zoo.storage.cache import give_back
 from zoo.training.packing import Packing, partition
 from zoo.training.prefetch import prefetch

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from zoo.config import plugins
 from zoo.config.recipe import Recipe
@@ -47,39 +48,59 @@ def finish(
     # validation part may be an easy one, so errors are measured by that of the mean tensor on the same part.
     ensemble = is_ensemble(results)
     chosen = results if ensemble else [min(results, key=lambda r: _relative_error(r, crystals, folder))]
-    parts = {part: Answered.read([folder.seed(r["seed"]) for r in chosen], part, target) for part in ("val", "test")}
-    calibration = None
-    if ensemble:
-        val, test = parts["val"], parts["test"]
-        content["ensemble_test"] = test.mean.errors(target)["all"]
-        calibration = Calibration.fit(val.members, val.mean.true, target)
-        coverage = calibration.coverage(test.members, test.mean.true, target)
-        content["calibration"] = {"n": calibration.n, "test": coverage}
+    places = [folder.seed(result["seed"]) for result in chosen]
+    calibrations: dict[str, Calibration] = {}
+    answered: dict[TensorTarget, dict[str, Answered]] = {}
+    for one in target.parts or (target,):
+        own = content if one == target.main else content["parts"][one.name]
+        answered[one] = {part: Answered.read(places, part, one, target.main) for part in ("val", "test")}
+        if ensemble:
+            calibrations[one.name] = _calibrate(own, answered[one], one)
+    main = answered[target.main]
     card = checkpoint.Card(
         recipe=config,
         target=target,
-        members=tuple(checkpoint.Member(r["seed"], r["split_seed"], r["val"]["all"]["mae_ten"]) for r in chosen),
+        members=tuple(checkpoint.Member(r["seed"], r["split_seed"], _validation_error(r)) for r in chosen),
         elements=tuple(sorted({number for result in chosen for number in result["elements"]})),
         seen=tuple(sorted({key for result in chosen for key in _seen(folder.seed(result["seed"]))})),
         encoder_fingerprint=model.encoder.fingerprint() if model.frozen else None,
         versions=plugins.versions({kind: config.plugins[kind] for kind in ("encoder", "readout")}),
         metrics=content,
-        calibration=calibration,
+        calibrations=calibrations,
+        potential_fingerprint=None if samples.force_constants is None else samples.force_constants.potential,
     )
     best = [read_checkpoint(folder.seed(r["seed"]).best) for r in chosen]
     checkpoint.save(folder.model, card, best)
     write_predictions(
-        folder.model / "predictions.csv", {part: answered.mean for part, answered in parts.items()}, target
+        folder.model / "predictions.csv", {part: answer.mean for part, answer in main.items()}, target.main
     )
     encoder = model.encoder if model.frozen else checkpoint.load(folder.model)[1][0].encoder
     _novelty(encoder, crystals, samples, read_json(folder.seed(chosen[0]["seed"]).split)).save(folder.model)
     draw(config, target, folder)
-    if calibration is not None:
-        plots.calibration(content["calibration"]["test"], folder.figures / "calibration.png")
-    model_card.write(folder, card, crystals, encoder, parts["test"].mean)
+    for one in answered:
+        if one.name in calibrations:
+            own = content if one == target.main else content["parts"][one.name]
+            figures = folder.figures if one == target.main else folder.figures / one.name
+            plots.calibration(own["calibration"]["test"], figures / "calibration.png")
+    model_card.write(folder, card, crystals, encoder, main["test"].mean)
     checksums.seal(folder.figures)
     write_json(folder.result, content)
     return content
+
+
+def _calibrate(content: dict[str, Any], parts: Mapping[str, Answered], target: TensorTarget) -> Calibration:
+    """Fit the intervals of an ensemble on the validation part; coverage on the test part goes into `content`."""
+    val, test = parts["val"], parts["test"]
+    content["ensemble_test"] = test.mean.errors(target)["all"]
+    calibration = Calibration.fit(val.members, val.mean.true, target)
+    coverage = calibration.coverage(test.members, test.mean.true, target)
+    content["calibration"] = {"n": calibration.n, "test": coverage}
+    return calibration
+
+
+def _validation_error(result: dict[str, Any]) -> float:
+    """The lowest validation error of a seed, of all parts of a joint target together."""
+    return float(result["val_error"] if "parts" in result else result["val"]["all"]["mae_ten"])
 
 
 @dataclass(frozen=True)
@@ -95,9 +116,9 @@ class Answered:
     members: np.ndarray
 
     @classmethod
-    def read(cls, places: Sequence[SeedFolder], part: str, target: TensorTarget) -> Answered:
-        """Read the predictions that each member has written."""
-        each = [read_predictions(place.predictions, part, target) for place in places]
+    def read(cls, places: Sequence[SeedFolder], part: str, target: TensorTarget, main: TensorTarget) -> Answered:
+        """Read the predictions of `target` that each member has written; `main` is the run's main one."""
+        each = [read_predictions(place.predictions_of(target.name, main.name), part, target) for place in places]
         members = np.stack([one.predicted for one in each])
         return cls(dataclasses.replace(each[0], predicted=members.mean(0)), members)
 
@@ -112,17 +133,24 @@ def _novelty(encoder: Encoder, crystals: CrystalStore, samples: Samples, split: 
         {"key": crystals.keys[i], "formula": crystals.formulas[i], "crystal_system": system}
         for i, system in zip(train, systems, strict=True)
     ]
-    tensors = None if samples.per_atom else samples.tensors[train].numpy()
+    tensors = None if samples.per_atom else _norms_of(crystals.target, samples.tensors[train])
     found = describe_samples(encoder, samples, train + val, device)
     return Novelty.of(names, tensors, found[: len(train)], found[len(train) :])
 
 
+def _norms_of(target: TensorTarget, tensors: Tensor) -> np.ndarray:
+    """The tensors that predictions are compared with in size: of a joint target the main part, zero where it lacks."""
+    main: np.ndarray = target.split(tensors)[target.main.name][1].nan_to_num().numpy()
+    return main
+
+
 def _relative_error(result: dict[str, Any], crystals: CrystalStore, folder: RunFolder) -> float:
     """Return the validation error of a seed divided by that of predicting the mean of its training tensors."""
-    place, target = folder.seed(result["seed"]), crystals.target
+    place, target = folder.seed(result["seed"]), crystals.target.main
     keys = set(read_json(place.split)["train"])
-    train = crystals.select([i for i, key in enumerate(crystals.keys) if key in keys]).tensors().numpy()
-    known = train[~np.isnan(train.reshape(len(train), -1)).any(axis=1)]
+    train = crystals.select([i for i, key in enumerate(crystals.keys) if key in keys]).tensors()
+    values = crystals.target.split(train)[target.name][1].numpy()
+    known = values[~np.isnan(values.reshape(len(values), -1)).any(axis=1)]
     of_mean = metrics.mean_baseline(known, read_predictions(place.predictions, "val", target).true, target)["mae_ten"]
     error = float(result["val"]["all"]["mae_ten"])
     return error / of_mean if of_mean else error
@@ -145,35 +173,53 @@ def collect(config: Recipe, unit: str, results: Sequence[dict[str, Any]]) -> dic
         sizes = [result[name] for result in results]
         return sizes[0] if len(set(sizes)) == 1 else sizes
 
-    systems = [system for system in CRYSTAL_SYSTEMS if any(system in result["test"] for result in results)]
-    return {
+    content = {
         "target": config.target,
         "unit": unit,
         "n_train": size("n_train"),
         "n_val": size("n_val"),
         "n_test": size("n_test"),
         "seeds": list(config.seeds),
-        "test": metrics.over_seeds([result["test"]["all"] for result in results]),
-        "per_crystal_system": {
-            system: metrics.over_seeds([result["test"].get(system, {}) for result in results]) for system in systems
-        },
+        **_of_all_seeds(results),
         "per_element": {
             symbol: metrics.over_seeds([result.get("test_by_element", {}).get(symbol, {}) for result in results])
             for symbol in sorted({symbol for result in results for symbol in result.get("test_by_element", ())})
         },
-        "val": metrics.over_seeds([result["val"]["all"] for result in results]),
-        "test_mean_baseline": metrics.over_seeds([result["test_mean_baseline"] for result in results]),
         "best_epoch": [result["best_epoch"] for result in results],
         "epochs": [result["epochs"] for result in results],
+    }
+    if "parts" in results[0]:
+        names = results[0]["parts"]
+        content["parts"] = {name: _of_all_seeds([result["parts"][name] for result in results]) for name in names}
+        content["val_error"] = [result["val_error"] for result in results]
+    return content
+
+
+def _of_all_seeds(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Errors of one tensor over all seeds."""
+    systems = [system for system in CRYSTAL_SYSTEMS if any(system in result["test"] for result in results)]
+    return {
+        "test": metrics.over_seeds([result["test"]["all"] for result in results]),
+        "per_crystal_system": {
+            system: metrics.over_seeds([result["test"].get(system, {}) for result in results]) for system in systems
+        },
+        "val": metrics.over_seeds([result["val"]["all"] for result in results]),
+        "test_mean_baseline": metrics.over_seeds([result["test_mean_baseline"] for result in results]),
     }
 
 
 def draw(config: Recipe, target: TensorTarget, folder: RunFolder) -> None:
-    """Draw parity plots and errors by crystal system, each test crystal once, and a learning curve for each seed."""
-    folder.figures.mkdir(exist_ok=True)
-    test = once_each([read_predictions(folder.seed(seed).predictions, "test", target) for seed in config.seeds])
-    for plot in plots.plots_of(target):
-        plot(test.predicted, test.true, test.systems, target, folder.figures / f"{plot.__name__}.png")
+    """Draw parity plots and errors by crystal system, each test crystal once, and a learning curve for each seed.
+
+    The main part of a joint target has its figures in the folder itself, each of the others in one of its own.
+    """
+    for one in target.parts or (target,):
+        figures = folder.figures if one == target.main else folder.figures / one.name
+        figures.mkdir(parents=True, exist_ok=True)
+        files = [folder.seed(seed).predictions_of(one.name, target.main.name) for seed in config.seeds]
+        test = once_each([read_predictions(file, "test", one) for file in files])
+        for plot in plots.plots_of(one):
+            plot(test.predicted, test.true, test.systems, one, figures / f"{plot.__name__}.png")
     for seed in config.seeds:
         place = folder.figures / f"learning_curve_seed_{seed}.png"
         plots.learning_curve(read_history(folder.seed(seed)), place, target.unit)

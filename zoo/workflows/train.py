@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from zoo.config import recipe
 from zoo.config.recipe import Recipe
@@ -27,7 +29,7 @@ from zoo.model import tensor_model as models
 from zoo.model.embedding_store import EmbeddingStore
 from zoo.phonons import potentials
 from zoo.phonons.force_constants import LARGE_FORCE
-from zoo.phonons.store import ForceConstantsStore
+from zoo.phonons.force_constants_store import ForceConstantsStore
 from zoo.runtime.devices import choose_device
 from zoo.runtime.distributed import first_goes_first, is_first, wait
 from zoo.storage import checksums
@@ -247,8 +249,10 @@ def train_seed(
     model = models.build(config.encoder, config.readout, prepared.target, config.force_constants.potential)
     if model.frozen:
         model.encoder = first.encoder
-    known = samples.tensors[samples.rows(parts["train"])]
-    known = known[~known.flatten(1).isnan().any(dim=1)]
+    train_rows = samples.rows(parts["train"])
+    known = samples.tensors[train_rows]
+    if not prepared.target.parts:
+        known = known[~known.flatten(1).isnan().any(dim=1)]
     model.fit_normaliser(known)
     model.to(device)
     if not model.frozen:
@@ -278,18 +282,50 @@ def train_seed(
         "split_seed": split_seed,
         "best_epoch": int(min(history, key=lambda row: row["val_mae_ten"])["epoch"]),
         "epochs": len(history),
+        "val_error": min(row["val_mae_ten"] for row in history),
         **{f"n_{name}": len(indices) for name, indices in parts.items()},
         "elements": sorted({int(z) for i in parts["train"] for z in samples.graphs[i].numbers}),
     }
-    predictions = {}
-    for part, (predicted, true) in found.items():
-        predictions[part] = Predictions.of(crystals.select(parts[part]), predicted, true)
-        outcome[part] = predictions[part].errors(prepared.target)
-        outcome[f"{part}_undefined"] = predictions[part].undefined(prepared.target)
-    outcome["test_by_element"] = errors_by_element(predictions["test"], crystals.select(parts["test"]))
-    outcome["test_mean_baseline"] = metrics.mean_baseline(known.numpy(), predictions["test"].true, prepared.target)
-    write_predictions(place.predictions, predictions, prepared.target)
+    chosen = {part: crystals.select(parts[part]) for part in ("val", "test")}
+    errors = {}
+    for target, of_part in _by_target(prepared.target, chosen, found).items():
+        write_predictions(place.predictions_of(target.name, prepared.target.main.name), of_part, target)
+        errors[target.name] = _errors(target, of_part, labels_of(prepared.target, target, samples.tensors[train_rows]))
+        if target == prepared.target.main:
+            errors[target.name]["test_by_element"] = errors_by_element(of_part["test"], chosen["test"])
+    outcome |= errors.pop(prepared.target.main.name)
+    if errors:
+        outcome["parts"] = errors
     write_json(place.result, outcome)
+
+
+def _by_target(
+    target: TensorTarget, crystals: Mapping[str, CrystalStore], found: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[TensorTarget, dict[str, Predictions]]:
+    """The predictions of validation and test part, for each part of a joint target."""
+    out: dict[TensorTarget, dict[str, Predictions]] = {}
+    for part, (predicted, true) in found.items():
+        for name, (one, of_part) in target.split(predicted).items():
+            labels = target.split(true)[name][1]
+            out.setdefault(one, {})[part] = Predictions.of(crystals[part], of_part, labels)
+    return out
+
+
+def labels_of(target: TensorTarget, part: TensorTarget, tensors: Tensor) -> np.ndarray:
+    """The labels, (n, *part.shape), of one part of a joint target, or of a target itself, without what has none."""
+    values = target.split(tensors)[part.name][1]
+    known: np.ndarray = values[~values.flatten(1).isnan().any(dim=1)].numpy()
+    return known
+
+
+def _errors(target: TensorTarget, predictions: Mapping[str, Predictions], known: np.ndarray) -> dict[str, Any]:
+    """Errors on validation and test part, and those of predicting the mean of the training tensors `known`."""
+    out: dict[str, Any] = {}
+    for part, one in predictions.items():
+        out[part] = one.errors(target)
+        out[f"{part}_undefined"] = one.undefined(target)
+    out["test_mean_baseline"] = metrics.mean_baseline(known, predictions["test"].true, target)
+    return out
 
 
 def summary(report: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from zoo.contract.force_constants import PaddedForceConstants, places
+from zoo.contract.padded_force_constants import PaddedForceConstants, places
 from zoo.contract.plugin import Encoder
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.store import GraphStore, offsets
@@ -33,11 +33,13 @@ class ForceConstantsStore:
 
     Attributes:
         key: hash of the content: the crystals, the energy's fingerprint, the way of computing.
+        potential: the energy's fingerprint.
         largest_force: (n,) eV/Å, the largest force on an atom of each crystal.
     """
 
-    def __init__(self, folder: Path, n_atoms: np.ndarray, key: str) -> None:
+    def __init__(self, folder: Path, n_atoms: np.ndarray, key: str, potential: str) -> None:
         self.key = key
+        self.potential = potential
         self._n_atoms = n_atoms
         self._arrays = {name: open_array(folder / f"{name}.npy") for name in _FILES}
         order = _order(n_atoms)
@@ -68,7 +70,7 @@ class ForceConstantsStore:
                     refuse_size(int(count))
                 potential.double().eval().requires_grad_(False)
                 _compute(partial, potential, graphs)
-        return cls(folder, graphs.n_atoms, key)
+        return cls(folder, graphs.n_atoms, key, potential.energy_fingerprint())
 
     def __len__(self) -> int:
         return len(self._n_atoms)
