@@ -35,8 +35,8 @@ def test_rows_are_plain_and_complete() -> None:
 def test_an_imaginary_mode_is_negative_and_marked() -> None:
     modes = gamma_modes(rock_salt(-2.0), masses_of(salt()))
     header, lines = mode_lines(mode_rows(modes, None, polar_modes(modes, IONS, salt().volume)))
-    assert header == ("THz", "cm⁻¹", "", "irrep", "degeneracy", "share of ε0")
-    assert lines == [("-5.920", "-197.5", "imaginary", "–", "3", "-100.0 %")]
+    assert header == ("THz", "cm⁻¹", "irrep", "degeneracy", "share of ε0", "")
+    assert lines == [("-5.920", "-197.5", "–", "3", "-100.0 %", "imaginary")]
     assert len(mode_lines(mode_rows(modes))[1][0]) == 5
     assert mode_lines([])[1] == []
 
@@ -50,13 +50,28 @@ def test_names_of_springs() -> None:
         assert names is None or set("+".join(filter(None, labels)).split("+")) == names
 
 
-def test_two_irreps_that_coincide() -> None:
-    """Springs to a point on each atom of its own: all modes of quartz at one frequency."""
+def test_irreps_that_coincide() -> None:
+    """All modes of quartz at one frequency."""
     pytest.importorskip("phonopy")
     crystal = quartz()
-    modes = gamma_modes(np.diag(np.repeat(masses_of(crystal), 3)), masses_of(crystal))
-    if len(modes.subspaces) == 1:
-        assert set(irrep_labels(modes, crystal)[0].split("+")) == {"A1", "A2", "E"}
+    weights = np.sqrt(masses_of(crystal))
+    alike = np.outer(weights, weights) * (np.eye(9) - np.outer(weights, weights) / (weights @ weights))
+    modes = gamma_modes(np.kron(alike, np.eye(3)), masses_of(crystal))
+    (label,) = irrep_labels(modes, crystal)
+    assert sorted(label.split("+")) == sorted(["A1"] * 4 + ["A2"] * 4 + ["E"] * 8)
+
+
+def test_a_supercell_has_no_names() -> None:
+    pytest.importorskip("phonopy")
+    large = salt() * (2, 1, 1)
+    modes = gamma_modes(force_constants(large), masses_of(large))
+    assert set(irrep_labels(modes, large)) == {None}
+
+
+def test_without_phonopy_there_are_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.phonons.irreps.find_spec", lambda name: None)
+    modes = gamma_modes(rock_salt(2.0), masses_of(salt()))
+    assert irrep_labels(modes, salt()) == [None]
 
 
 @pytest.mark.parametrize("kind", ["charged", "plain", "imaginary", "empty"])

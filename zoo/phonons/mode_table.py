@@ -43,10 +43,10 @@ def mode_rows(
 def mode_lines(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Write rows of `mode_rows` as text: the header and the cells; an imaginary frequency is negative and is marked."""
     charged = bool(rows) and "share" in rows[0]
-    header = ("THz", "cm⁻¹", "", "irrep", "degeneracy", *(("share of ε0",) if charged else ()))
+    header = ("THz", "cm⁻¹", "irrep", "degeneracy", *(("share of ε0",) if charged else ()), "")
     lines = []
     for row in rows:
-        where = (f"{row['frequency']:.3f}", f"{row['wavenumber']:.1f}", "imaginary" if row["imaginary"] else "")
-        share = (f"{100 * row['share']:.1f} %",) if charged else ()
-        lines.append((*where, row["irrep"] or "–", str(row["degeneracy"]), *share))
+        cells = (f"{row['frequency']:.3f}", f"{row['wavenumber']:.1f}", row["irrep"] or "–", str(row["degeneracy"]))
+        share = (f"{100 * row['share'] + 0.0:.1f} %",) if charged else ()
+        lines.append((*cells, *share, "imaginary" if row["imaginary"] else ""))
     return header, lines

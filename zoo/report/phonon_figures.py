@@ -41,7 +41,7 @@ def mode_sticks(rows: Sequence[Mapping[str, Any]], name: str, path: Path) -> Pat
         title = f"{count} optic modes at Γ{f', {bad} imaginary' if bad else ''}"
         panels[0].set_title(f"{name}: {title if rows else 'one atom in the cell, no optic modes'}")
         if not rows:
-            lower.set(xlim=(0, 1), yticks=[])
+            lower.set(xticks=[], yticks=[], xlabel="")
             return _save(figure, path)
         colours = np.where(at < 0, _IMAGINARY, _COLOURS[0])
         for several, wavenumber, colour in zip(names, at, colours, strict=True):
@@ -87,9 +87,13 @@ def infrared(spectrum: InfraredSpectrum, name: str, path: Path) -> Path:
         style: dict[str, Any] = {"color": _GREY, "linestyle": ""}
         handles.append(Line2D([], [], marker="^", label="TO", **style))
         handles.append(Line2D([], [], marker="v", fillstyle="none", label="LO", **style))
+        margin = 0.05 + 0.035 * len(numbers)  # of the panel's height, where the marks are
+        room = margin / (1 - 2 * margin)
         top = above.get_ylim()[1]
-        above.set(ylabel="absorption (10⁴ cm⁻¹)", ylim=(-0.12 * top, 1.12 * top))
-        below.set(ylabel="reflectivity (%)", xlabel="wavenumber (cm⁻¹)", ylim=(-12, 112), yticks=range(0, 101, 25))
+        above.set_yticks([tick for tick in above.get_yticks() if 0 <= tick <= top])
+        above.set(ylabel="absorption (10⁴ cm⁻¹)", ylim=(-room * top, (1 + room) * top))
+        ends = (-100 * room, 100 * (1 + room))
+        below.set(ylabel="reflectivity (%)", xlabel="wavenumber (cm⁻¹)", ylim=ends, yticks=range(0, 101, 25))
         below.set_xlim(spectrum.wavenumbers.min(), spectrum.wavenumbers.max())
         figure.suptitle(f"{name}: infrared spectrum, damping {spectrum.damping:g} cm⁻¹", fontsize=10)
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
@@ -110,7 +114,7 @@ def _axis_words(spectrum: InfraredSpectrum, number: int) -> str:
         return "any polarisation"
     names = [next(("xyz"[k] for k in range(3) if abs(axis[k]) > 1 - 1e-6), None) for axis in alike]
     if None in names:
-        names = [f"({', '.join(f'{part:.2f}' for part in axis + 0.0)})" for axis in alike]
+        names = [f"({', '.join(f'{round(part, 2) + 0.0:.2f}' for part in axis)})" for axis in alike]
     return f"E ∥ {', '.join(map(str, names))}"
 
 
