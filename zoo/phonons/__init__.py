@@ -1,1 +1,1 @@
-"""Phonons at Γ, and what they make of light: ionic dielectric tensor, infrared spectrum, LO frequencies."""
+"""Force constants at Γ from a potential's energy, and what follows from them: modes, ionic tensor, infrared spectrum."""
