@@ -24,6 +24,7 @@ ORDER = (
     "config",
     "data",
     "evaluation",
+    "phonons",
     "model",
     "training",
     "inference",

@@ -57,6 +57,19 @@ def symmetry(structure: Structure, symprec: float = SYMPREC) -> Symmetry | None:
     return Symmetry(int(found.number), left @ right)
 
 
+def primitive_cell(structure: Structure, symprec: float = 1e-3) -> Structure:
+    """Return a primitive cell in the Cartesian frame of the structure: itself, where it is one or spglib finds none."""
+    found = _found(structure, symprec)
+    if found is None or found.mapping_to_primitive.max() + 1 == len(structure):
+        return structure
+    cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
+    try:
+        primitive: Any = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=symprec)
+    except _SpglibError:
+        return structure
+    return structure if primitive is None else Structure(primitive[0], primitive[2], primitive[1])
+
+
 def _found(structure: Structure, symprec: float) -> Any:
     """Return spglib's dataset, None where it finds nothing."""
     cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)

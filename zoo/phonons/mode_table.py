@@ -1,0 +1,52 @@
+"""Modes at Γ as rows of plain values: one a degenerate subspace, for tables and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from zoo.phonons.modes import GammaModes
+from zoo.phonons.polar_modes import PolarModes
+
+
+def mode_rows(
+    modes: GammaModes, labels: Sequence[str | None] | None = None, polar: PolarModes | None = None
+) -> list[dict[str, Any]]:
+    """Tabulate the degenerate subspaces, softest first.
+
+    Args:
+        modes: optic modes at Γ.
+        labels: irreducible representations, one a subspace (`zoo.phonons.irreps.irrep_labels`).
+        polar: the same modes with their charges, where these are known.
+
+    Returns:
+        Of each subspace `frequency`, THz, and `wavenumber`, cm⁻¹, both negative where it is `imaginary`; `irrep`, None
+        where it is not known; `degeneracy`. With charges `ionic`, its part of ε0, 3×3, and `share`, that in the trace.
+    """
+    rows: list[dict[str, Any]] = []
+    for number, which in enumerate(modes.subspaces):
+        rows.append(
+            {
+                "frequency": float(modes.frequencies[which].mean()),
+                "wavenumber": float(modes.wavenumbers[which].mean()),
+                "irrep": labels[number] if labels is not None else None,
+                "degeneracy": which.stop - which.start,
+                "imaginary": bool(modes.eigenvalues[which].mean() < 0),
+            }
+        )
+    if polar is not None:
+        for row, share, part in zip(rows, polar.shares.tolist(), polar.contributions.tolist(), strict=True):
+            row |= {"share": share, "ionic": part}
+    return rows
+
+
+def mode_lines(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Write rows of `mode_rows` as text: the header and the cells; an imaginary frequency is negative and is marked."""
+    charged = bool(rows) and "share" in rows[0]
+    header = ("THz", "cm⁻¹", "irrep", "degeneracy", *(("share of ε0",) if charged else ()), "")
+    lines = []
+    for row in rows:
+        cells = (f"{row['frequency']:.3f}", f"{row['wavenumber']:.1f}", row["irrep"] or "–", str(row["degeneracy"]))
+        share = (f"{100 * row['share'] + 0.0:.1f} %",) if charged else ()
+        lines.append((*cells, *share, "imaginary" if row["imaginary"] else ""))
+    return header, lines
