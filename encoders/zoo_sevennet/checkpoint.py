@@ -15,7 +15,8 @@ from e3nn import o3
 from torch import Tensor
 
 from zoo.api import ZooError
-from zoo_sevennet.network import Architecture, EnergyHead, Interaction, Linear, Network
+from zoo_sevennet.energy import EnergyHead, EnergyModel
+from zoo_sevennet.network import Architecture, Interaction, Linear, Network
 
 # The elements of MPtrj, 89 of them: all checkpoints know these and no other.
 ELEMENTS = (*range(1, 84), *range(89, 95))
@@ -116,8 +117,13 @@ def load(checkpoint: Checkpoint, layers: int, modality: str | None = None) -> Ne
     return network
 
 
-def load_head(checkpoint: Checkpoint, modality: str | None = None) -> EnergyHead:
-    """The energy head with its weights; arguments as those of `load`."""
+def load_energy(checkpoint: Checkpoint, modality: str | None = None) -> EnergyModel:
+    """The potential with its weights; arguments as those of `load`."""
+    channels = checkpoint.architecture.channels
+    return EnergyModel(load(checkpoint, len(channels), modality), _head(checkpoint, modality))
+
+
+def _head(checkpoint: Checkpoint, modality: str | None) -> EnergyHead:
     state, rows, index = _weights(checkpoint, modality)
     channels = checkpoint.architecture.channels[-1][0]
     weight = state["reduce_input_to_hidden.linear.weight"]

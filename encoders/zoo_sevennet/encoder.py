@@ -23,8 +23,9 @@ from zoo.api import (
     bond_features,
     choose_layers,
 )
-from zoo_sevennet.checkpoint import CHECKPOINTS, ELEMENTS, load, load_head
-from zoo_sevennet.network import EnergyHead, Network
+from zoo_sevennet.checkpoint import CHECKPOINTS, ELEMENTS, load, load_energy
+from zoo_sevennet.energy import EnergyModel
+from zoo_sevennet.network import Network
 
 # Raise it whenever the same checkpoint, layers and parities come to give other numbers: caches are then made anew.
 VERSION = 1
@@ -122,7 +123,8 @@ class SevenNet(PretrainedEncoder):
         self.checkpoint = CHECKPOINTS[hypers.checkpoint]
         self.cutoff = self.checkpoint.architecture.cutoff
         self.network = self.make_network(layers=max(hypers.wanted))
-        self.head: EnergyHead | None = None  # with the layers below it, made when an energy is first asked for
+        # No submodule, so that it is in no checkpoint and no optimiser: a tuple is not looked into.
+        self._energy: tuple[EnergyModel, ...] = ()
 
     def make_network(self, layers: int) -> Network:
         """The first interaction layers, with the pretrained weights."""
@@ -170,30 +172,26 @@ class SevenNet(PretrainedEncoder):
     def energy(self, batch: CrystalBatch) -> Tensor:
         """(B,) eV, the crystal's own energy as sevenn gives it, not the mean of the crystal's and its mirror image's.
 
+        It is that of the checkpoint, whatever the encoder's own layers learn where a recipe fine-tunes them.
+
         Raises:
             ZooError: the checkpoint does not know an element of the batch.
         """
-        head = self._energy_head()
         species = self.species_of(batch)
-        vectors = batch.edge_vectors()
-        scalars = self.network(species, batch.src, batch.dst, vectors, mirror=False)[-1][0]
-        atomic = head(scalars, species).squeeze(1)
+        atomic = self.energy_model()(species, batch.src, batch.dst, batch.edge_vectors())
         return atomic.new_zeros(batch.n_crystals).index_add(0, batch.crystal, atomic)
 
-    def _energy_head(self) -> EnergyHead:
-        """The head; the layers above those whose features are given are made with it."""
-        if self.head is None:
-            if not self.pretrained:
-                raise TypeError(f"{type(self).__name__} has no energy")
+    def energy_model(self) -> EnergyModel:
+        """All layers and the head, frozen, where the encoder is and in its precision; made when first asked for."""
+        if not self.pretrained:
+            raise TypeError(f"{type(self).__name__} has no energy")
+        if not self._energy:
             assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
-            here = next(self.network.parameters())
-            complete = self.make_network(self.layers(self.hypers)).to(here)
-            head = load_head(self.checkpoint, self.hypers.level_of_theory).to(here)
-            for part in (*complete.layers[len(self.network.layers) :], head):
-                part.requires_grad_(here.requires_grad).train(self.training)
-            self.network.layers.extend(complete.layers[len(self.network.layers) :])
-            self.head = head
-        return self.head
+            # Neither the random numbers of a training nor an inference_mode around the first call shall matter.
+            with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+                made = load_energy(self.checkpoint, self.hypers.level_of_theory)
+            self._energy = (made.requires_grad_(False).eval(),)
+        return self._energy[0].to(next(self.network.parameters()))
 
     def raw_features(self, batch: CrystalBatch) -> list[list[Tensor]]:
         """SevenNet's own features, and those of the mirror image.
@@ -205,8 +203,7 @@ class SevenNet(PretrainedEncoder):
         Raises:
             ZooError: the checkpoint does not know an element of the batch.
         """
-        species, layers = self.species_of(batch), max(self.hypers.wanted)
-        return self.network(species, batch.src, batch.dst, batch.edge_vectors(), layers=layers)
+        return self.network(self.species_of(batch), batch.src, batch.dst, batch.edge_vectors())
 
     def bonds(self, batch: CrystalBatch) -> Features:
         """8x0e+8x1o: radial basis × envelope, and that × Y_1."""

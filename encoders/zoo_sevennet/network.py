@@ -243,8 +243,6 @@ class Network(nn.Module):
         src: Tensor,
         dst: Tensor,
         vectors: Tensor,
-        *,
-        layers: int | None = None,
         mirror: bool = True,
     ) -> list[list[Tensor]]:
         """Features after each layer; image 0 is the crystal's, image 1 (where it differs) the mirror image's.
@@ -254,7 +252,6 @@ class Network(nn.Module):
             src: (E,) int64.
             dst: (E,) int64.
             vectors: (E, 3) Å, from dst to src.
-            layers: how many of the layers to run; None for all.
             mirror: compute the mirror image too.
         """
         length = vectors.norm(dim=-1)
@@ -262,33 +259,7 @@ class Network(nn.Module):
         edges = ConvolutionEdges(src, dst, self.harmonics(vectors), radial, len(species), length)
         features = [self.embedding[species][:, None, None, :]]
         out = []
-        for layer in self.layers[:layers]:
+        for layer in self.layers:
             features = layer(features, edges, mirror)
             out.append(features)
         return out
-
-
-class EnergyHead(nn.Module):
-    """Energy of each atom from the scalars after the last layer: two linear maps, times a scale, plus a shift.
-
-    Args:
-        channels: scalars after the last layer.
-        hidden: scalars between the two maps.
-        species: number of chemical species.
-        biased: the first map has a bias.
-    """
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, channels: int, hidden: int, species: int, biased: bool = False) -> None:
-        super().__init__()
-        self.linear_1 = Linear((channels,), (hidden,), biased=biased)
-        self.linear_2 = Linear((hidden,), (1,))
-        self.register_buffer("scale", torch.ones(species))
-        self.register_buffer("shift", torch.zeros(species))
-
-    def forward(self, scalars: Tensor, species: Tensor) -> Tensor:
-        """(N, 1, I, C) scalars and (N,) species -> (N, I) eV, one energy for each image."""
-        energy = self.linear_2(self.linear_1([scalars]))[0][:, 0, :, 0]
-        return energy * self.scale[species].unsqueeze(1) + self.shift[species].unsqueeze(1)

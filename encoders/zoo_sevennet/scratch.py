@@ -26,6 +26,7 @@ class SevenNetScratch(SevenNet):
 
     Hypers = SevenNetScratchHypers
     pretrained = False
+    energy_is_chiral = False
 
     @classmethod
     def missing(cls, hypers: FeaturesHypers) -> str | None:
@@ -37,5 +38,9 @@ class SevenNetScratch(SevenNet):
         return Network(self.checkpoint.architecture, len(ELEMENTS), layers)
 
     def fingerprint(self) -> str:
+        """Raises TypeError: it is not pretrained."""
+        return Encoder.fingerprint(self)
+
+    def energy_fingerprint(self) -> str:
         """Raises TypeError: it is not pretrained."""
         return Encoder.fingerprint(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from pymatgen.core import Lattice, Structure
@@ -23,6 +24,12 @@ def quartz() -> Structure:
     """Chiral."""
     lattice = Lattice.hexagonal(4.913, 5.405)
     return Structure.from_spacegroup("P3_121", lattice, ["Si", "O"], [[0.4697, 0, 1 / 3], [0.4135, 0.2669, 0.4533]])
+
+
+def rattled(structure: Structure, size: float = 0.08) -> Structure:
+    """Every atom moved by a vector of normal numbers times `size`, Å."""
+    moved = structure.cart_coords + size * np.random.default_rng(0).normal(size=(len(structure), 3))
+    return Structure(structure.lattice, structure.species, moved, coords_are_cartesian=True, to_unit_cell=False)
 
 
 def within(cutoff: float, *structures: Structure, dtype: torch.dtype = torch.float64) -> CrystalBatch:

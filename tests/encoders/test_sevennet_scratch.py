@@ -35,7 +35,9 @@ class TestScratch:
         """With the pretrained weights put in, it is the pretrained encoder."""
         pretrained = encoder(4, False, checkpoint=name)
         made = scratch(4, checkpoint=name)
-        assert SevenNetScratch.provides(made.hypers) == SevenNet.provides(pretrained.hypers)
+        ours, theirs = SevenNetScratch.provides(made.hypers), SevenNet.provides(pretrained.hypers)
+        assert (ours.atoms, ours.bonds) == (theirs.atoms, theirs.bonds)
+        assert theirs.energy and not ours.energy
         assert made.elements() == pretrained.elements()
         made.load_state_dict(pretrained.state_dict(), strict=True)
         with torch.no_grad():

@@ -62,6 +62,8 @@ def forces_and_stress(potential: HasEnergy, batch: CrystalBatch, create_graph: b
         )
     symmetric = 0.5 * (strain_slope + strain_slope.transpose(-1, -2))
     volume = torch.linalg.det(batch.cell).abs()
+    # Without create_graph the graph is gone, and the energy has nothing to be differentiated through.
+    energy = energy if create_graph else energy.detach()
     return PotentialOutput(energy, -slope, symmetric / volume[:, None, None])
 
 
