@@ -4,8 +4,9 @@
 #
 #   scripts/test_foreign.sh [mace] [tensornet]
 #
-# The package makes models with random weights and computes their features (tests/encoders/data/make_*.py); the zoo
-# converts these models and compares. What the zoo's environment has already, torch above all, is not installed again.
+# The package makes models with random weights and computes their features and energies (tests/encoders/data/make_*.py);
+# the zoo converts these models and compares. What the zoo's environment has already, torch above all, is not installed
+# again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$(realpath -s "${PYTHON:-.venv/bin/python}")
@@ -33,9 +34,9 @@ for package in "$@"; do
             make_models mace "$theirs" make_mace.py residual density third-order public agnostic ;;
         tensornet)
             theirs=$(environment tensornet matgl==4.1.2)
-            make_models tensornet "$theirs" make_tensornet.py bessel gaussian ;;
+            make_models tensornet "$theirs" make_tensornet.py bessel gaussian potential ;;
         *) echo "test_foreign: mace or tensornet, not $package" >&2; exit 2 ;;
     esac
     marks+=("$package")
 done
-ZOO_FOREIGN=$models "$python" -m pytest -q -m "$(printf '%s or ' "${marks[@]}" | sed 's/ or $//')" tests/encoders/test_mace.py tests/encoders/test_tensornet.py
+ZOO_FOREIGN=$models "$python" -m pytest -q -m "$(printf '%s or ' "${marks[@]}" | sed 's/ or $//')" tests/encoders/test_{mace,tensornet}{,_energy}.py

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.api import PublicWeights, Weights, ZooError
 from zoo_mace.architecture import Architecture, Layer, Outline
+from zoo_mace.energy_weights import NoEnergy, energy_of
 from zoo_mace.pickled import PickledObject, read_pickled_module
 from zoo_mace.product import monomials, symmetric_part
 
@@ -71,7 +72,7 @@ INTERACTIONS = {
 
 
 def convert(source: Path) -> Weights:
-    """The embedding, interactions and products of a model that mace pickled; its energy readouts are left out.
+    """The tensors of a model that mace pickled: embedding, interactions, products, and the readouts of the energy.
 
     Raises:
         ZooError: it is no MACE model that the zoo can run.
@@ -88,6 +89,8 @@ def convert(source: Path) -> Weights:
 
 def _convert(model: PickledObject, source: Path) -> Weights:
     state = model.state_dict()
+    if "joint_embedding" in model.children():
+        raise ZooError(f"{source} reads charges, spins or the like beside the elements: the zoo does not run this")
     interactions, products = (list(model.children()[name].children().values()) for name in ("interactions", "products"))
     transform, envelope_on = _radial(model.children()["radial_embedding"], source)
     tensors = {"radial_basis.bessel_weights": state["radial_embedding.bessel_fn.bessel_weights"]}
@@ -128,7 +131,12 @@ def _convert(model: PickledObject, source: Path) -> Weights:
         radial=_radial_sizes(tensors),
         transform=transform,
     )
-    return Weights(tensors, architecture.model_dump())
+    try:
+        known, energy = energy_of(model, len(layers), architecture.channels, len(elements))
+    except NoEnergy as reason:
+        return Weights(tensors, {**architecture.model_dump(), "energy": str(reason)})
+    named = {f"energy.{name}": tensor for name, tensor in energy.items()}
+    return Weights({**tensors, **named}, {**architecture.model_dump(), "energy": known.model_dump()})
 
 
 def _radial(embedding: PickledObject, source: Path) -> tuple[Literal["none", "agnesi"], Literal["basis", "weights"]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from e3nn import o3
-from pydantic import StrictInt
+from pydantic import BaseModel, StrictInt
 
 from zoo.api import (
     ConvertedEncoder,
@@ -21,10 +21,21 @@ from zoo.api import (
 from zoo_mace import checkpoint
 from zoo_mace.architecture import Architecture, Outline
 from zoo_mace.checkpoint import KNOWN, PUBLIC
+from zoo_mace.energy import EnergyHead, EnergyModel, EnergyOutline
 from zoo_mace.network import Network
 
 # Raise it whenever the same weights and layers come to give other numbers: caches are then made anew.
 VERSION = 1
+
+
+# A model of the kind MACE has none of its own, one of the kind ScaleShiftMACE has.
+_NO_SCALE = {"scale": torch.ones(()), "shift": torch.zeros(())}
+
+
+class Energetic(BaseModel):
+    """The part of a header that speaks of the energy."""
+
+    energy: EnergyOutline
 
 
 class MACEHypers(ConvertedHypers):
@@ -118,7 +129,8 @@ class MACE(ConvertedEncoder):
         atoms = [
             (len(parts) * outline.channels, o3.Irrep(degree, (-1) ** degree)) for degree, parts in hypers.sources()
         ]
-        return Provides(o3.Irreps(atoms), o3.Irreps([(outline.radial, "0e"), (outline.radial, "1o")]))
+        bonds = o3.Irreps([(outline.radial, "0e"), (outline.radial, "1o")])
+        return Provides(o3.Irreps(atoms), bonds, energy=hypers.without_energy() is None)
 
     @classmethod
     def layers(cls, hypers: MACEHypers) -> int:
@@ -133,6 +145,25 @@ class MACE(ConvertedEncoder):
     def fingerprint(self) -> str:
         """sha256 of the weights, the layers, the choice of features and the version of this plugin."""
         return self.fingerprint_with(self.hypers.wanted, self.hypers.atomic_basis, VERSION)
+
+    def energy_fingerprint(self) -> str:
+        """sha256 of the weights and the version of this plugin."""
+        return self.energy_fingerprint_with(VERSION)
+
+    def make_energy_model(self) -> EnergyModel:
+        """The potential as mace has it: readouts, scale and shift, reference energies, repulsion of nuclei.
+
+        Raises:
+            ZooError: the weights hold no energy; the line says why.
+        """
+        energy = self.hypers.energy_tensors()
+        architecture, outline = self.hypers.described(Architecture), self.hypers.described(Energetic)
+        assert architecture is not None and outline is not None  # else there would be no tensors
+        head = EnergyHead(outline.energy, architecture.channels, len(architecture.elements)).double()
+        head.load_state_dict({**_NO_SCALE, **energy}, strict=True)
+        network = Network(architecture, layers=len(architecture.layers)).double()
+        network.load_state_dict(dict(self.hypers.tensors()), strict=True)
+        return EnergyModel(network, head)
 
     def bonds(self, batch: CrystalBatch) -> Features:
         """Radial basis × envelope (0e), and that × Y_1 (1o)."""

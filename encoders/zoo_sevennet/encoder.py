@@ -123,8 +123,6 @@ class SevenNet(PretrainedEncoder):
         self.checkpoint = CHECKPOINTS[hypers.checkpoint]
         self.cutoff = self.checkpoint.architecture.cutoff
         self.network = self.make_network(layers=max(hypers.wanted))
-        # No submodule, so that it is in no checkpoint and no optimiser: a tuple is not looked into.
-        self._energy: tuple[EnergyModel, ...] = ()
 
     def make_network(self, layers: int) -> Network:
         """The first interaction layers, with the pretrained weights."""
@@ -169,29 +167,10 @@ class SevenNet(PretrainedEncoder):
         words = [*choice] if level is None else [*choice, level]
         return hashlib.sha256(self.checkpoint.path().read_bytes() + json.dumps(words).encode()).hexdigest()
 
-    def energy(self, batch: CrystalBatch) -> Tensor:
-        """(B,) eV, the crystal's own energy as sevenn gives it, not the mean of the crystal's and its mirror image's.
-
-        It is that of the checkpoint, whatever the encoder's own layers learn where a recipe fine-tunes them.
-
-        Raises:
-            ZooError: the checkpoint does not know an element of the batch.
-        """
-        species = self.species_of(batch)
-        atomic = self.energy_model()(species, batch.src, batch.dst, batch.edge_vectors())
-        return atomic.new_zeros(batch.n_crystals).index_add(0, batch.crystal, atomic)
-
-    def energy_model(self) -> EnergyModel:
-        """All layers and the head, frozen, where the encoder is and in its precision; made when first asked for."""
-        if not self.pretrained:
-            raise TypeError(f"{type(self).__name__} has no energy")
-        if not self._energy:
-            assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
-            # Neither the random numbers of a training nor an inference_mode around the first call shall matter.
-            with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
-                made = load_energy(self.checkpoint, self.hypers.level_of_theory)
-            self._energy = (made.requires_grad_(False).eval(),)
-        return self._energy[0].to(next(self.network.parameters()))
+    def make_energy_model(self) -> EnergyModel:
+        """Return all layers and the head: the crystal's own energy as sevenn gives it, not the mean with its image."""
+        assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
+        return load_energy(self.checkpoint, self.hypers.level_of_theory)
 
     def raw_features(self, batch: CrystalBatch) -> list[list[Tensor]]:
         """SevenNet's own features, and those of the mirror image.

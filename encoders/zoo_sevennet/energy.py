@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from zoo.api import CrystalBatch
 from zoo_sevennet.network import Linear, Network
 
 
@@ -47,7 +48,7 @@ class EnergyModel(nn.Module):
         self.network = network
         self.head = head
 
-    def forward(self, species: Tensor, src: Tensor, dst: Tensor, vectors: Tensor) -> Tensor:
-        """(N,) eV, the energy of each atom of the crystal itself; arguments as those of `Network`."""
-        scalars, *_ = self.network(species, src, dst, vectors, mirror=False)[-1]
+    def forward(self, species: Tensor, batch: CrystalBatch) -> Tensor:
+        """Index of each atom's species (N,), batch -> (N,) eV, of the crystal itself and not of its mirror image."""
+        scalars, *_ = self.network(species, batch.src, batch.dst, batch.edge_vectors(), mirror=False)[-1]
         return self.head(scalars, species)

@@ -7,6 +7,7 @@ from typing import Literal
 from zoo.api import Encoder
 from zoo_sevennet.checkpoint import ELEMENTS
 from zoo_sevennet.encoder import FeaturesHypers, SevenNet
+from zoo_sevennet.energy import EnergyModel
 from zoo_sevennet.network import Network
 
 
@@ -44,3 +45,7 @@ class SevenNetScratch(SevenNet):
     def energy_fingerprint(self) -> str:
         """Raises TypeError: it is not pretrained."""
         return Encoder.fingerprint(self)
+
+    def make_energy_model(self) -> EnergyModel:
+        """Raises TypeError: it has no energy; a `Potential` makes one of it."""
+        raise TypeError(f"{type(self).__name__} has no energy")

@@ -15,6 +15,7 @@ from pymatgen.core import Element
 from torch import Tensor, nn
 
 from zoo.api import PublicWeights, Weights, ZooError, sha256_of
+from zoo_tensornet.energy import EnergyHead, EnergyModel, energy_tensors, why_none, widths
 from zoo_tensornet.network import Network
 from zoo_tensornet.radial import Gaussians, SmoothBessel
 
@@ -106,24 +107,45 @@ def build(architecture: Architecture, tensors: Mapping[str, Tensor], layers: int
     return basis, network
 
 
+def build_energy(
+    architecture: Architecture, tensors: Mapping[str, Tensor], energy: Mapping[str, Tensor]
+) -> EnergyModel:
+    """The potential, from the tensors of `convert`: those of the features, and those of the energy without `energy.`.
+
+    Raises:
+        RuntimeError: the tensors are not those of the architecture.
+    """
+    basis, network = build(architecture, tensors, architecture.layers)
+    head = EnergyHead(architecture.units, widths(energy, "layers."), len(architecture.elements)).double()
+    head.load_state_dict(dict(energy), strict=True)
+    return EnergyModel(basis, network, head, architecture.cutoff).double()
+
+
 def convert(source: Path) -> Weights:
-    """The embedding and the interaction layers of a model in matgl's files `state.pt` and, beside it, `model.json`.
+    """The tensors of a model in matgl's files `state.pt` and, beside it, `model.json`: of its features and its energy.
 
     Raises:
         ZooError: it is no TensorNet that the zoo can run, or a published one with another `model.json`.
     """
     described = source.with_name("model.json")
     try:
-        architecture = architecture_of(_settings(described), described)
+        content = _content(described)
+        architecture = architecture_of(_settings(content, described), described)
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise ZooError(f"{described} lacks what the zoo must know of a TensorNet ({_reason(error)})") from error
     _check_published(source, architecture)
-    tensors = _tensors(source)
+    state = _state(source)
+    tensors = _tensors(state)
     try:
         build(architecture, tensors, architecture.layers)
-    except RuntimeError as error:
+        missing = why_none(content, state)
+        energy = energy_tensors(state, len(architecture.elements)) if missing is None else {}
+        if missing is None:
+            build_energy(architecture, tensors, energy)
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ZooError(f"{source} is not of the model in {described} ({_reason(error)})") from error
-    return Weights(tensors, architecture.model_dump())
+    named = {f"energy.{name}": tensor for name, tensor in energy.items()}
+    return Weights({**tensors, **named}, {**architecture.model_dump(), "energy": missing or {"readout": "gated"}})
 
 
 def _reason(error: Exception) -> str:
@@ -144,26 +166,34 @@ def _check_published(source: Path, architecture: Architecture) -> None:
             )
 
 
-def _tensors(source: Path) -> dict[str, Tensor]:
+def _state(source: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(source, map_location="cpu", weights_only=True)
-        named = {name.removeprefix("model."): value for name, value in state.items()}
+        return {name.removeprefix("model."): value for name, value in state.items()}
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, AttributeError, TypeError) as error:
         raise ZooError(f"{source} is no state.pt of matgl ({_reason(error)})") from error
+
+
+def _tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those of the features."""
     return {
         name: value
-        for name, value in named.items()
+        for name, value in state.items()
         # emb3: in files of matgl's DGL models; it makes edge features that no layer reads.
         if (name.startswith(("tensor_embedding.", "layers.")) and ".emb3." not in name) or name == f"{BASIS}centers"
     }
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    """The constructor's arguments that matgl keeps."""
+def _content(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ZooError(f"matgl's model.json must be beside state.pt ({path}: {error})") from error
+    return content
+
+
+def _settings(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The constructor's arguments that matgl keeps."""
     arguments = "kwargs"
     if content.get("@class") == "Potential":  # a model with reference energies around it
         content, arguments = content["kwargs"]["model"], "init_args"

@@ -20,7 +20,8 @@ from zoo.api import (
 )
 from zoo_tensornet import checkpoint
 from zoo_tensornet.checkpoint import KNOWN, PUBLIC, Architecture
-from zoo_tensornet.network import SIZES, Edges
+from zoo_tensornet.energy import EnergyModel
+from zoo_tensornet.network import SIZES, edges_of
 from zoo_tensornet.radial import cosine_envelope
 
 # Raise it whenever the same weights and layers come to give other numbers: caches are then made anew.
@@ -93,6 +94,7 @@ class TensorNet(ConvertedEncoder):
         return Provides(
             o3.Irreps([(channels, "0e"), (channels, "1o"), (channels, "2e")]),
             o3.Irreps([(radial, "0e"), (radial, "1o")]),
+            energy=hypers.without_energy() is None,
         )
 
     @classmethod
@@ -109,6 +111,19 @@ class TensorNet(ConvertedEncoder):
         """sha256 of the weights, the layers and the version of this plugin."""
         return self.fingerprint_with(self.wanted, VERSION)
 
+    def energy_fingerprint(self) -> str:
+        """sha256 of the weights and the version of this plugin."""
+        return self.energy_fingerprint_with(VERSION)
+
+    def make_energy_model(self) -> EnergyModel:
+        """The potential as matgl has it: readout, scale and reference energies.
+
+        Raises:
+            ZooError: the weights hold no energy; the line says why.
+        """
+        tensors, found = self.hypers.energy_tensors(), self.hypers.architecture
+        return checkpoint.build_energy(found, self.hypers.tensors(), tensors)
+
     def bonds(self, batch: CrystalBatch) -> Features:
         """Radial basis × envelope (0e), and that × Y_1 (1o)."""
         vectors = batch.edge_vectors()
@@ -123,11 +138,8 @@ class TensorNet(ConvertedEncoder):
             ZooError: the model does not know an element of the batch.
         """
         species = self.species_of(batch)
-        vectors = batch.edge_vectors()
-        distance = vectors.norm(dim=-1)
-        envelope = cosine_envelope(distance, self.cutoff)
-        edges = Edges(batch.src, batch.dst, self.radial_basis(distance), envelope, batch.n_atoms)
-        layers = self.network(species, edges, vectors / distance.unsqueeze(-1))
+        edges, directions = edges_of(batch, self.radial_basis, self.cutoff)
+        layers = self.network(species, edges, directions)
         chosen = torch.cat([layers[n - 1] for n in self.wanted], dim=-1)
         values = torch.cat([part.transpose(1, 2).flatten(1) for part in chosen.split(SIZES, dim=1)], dim=1)
         return Embedding(Features(self.provided.atoms, values), self.bonds(batch))

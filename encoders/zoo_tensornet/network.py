@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from zoo.api import matrix_to_spherical
+from zoo.api import CrystalBatch, matrix_to_spherical
+from zoo_tensornet.radial import cosine_envelope
 
 SIZES = (1, 3, 5)
 # Edges whose messages are made at a time on a CPU: few enough to stay in its cache.
@@ -70,6 +71,15 @@ class Edges:
         for some in torch.arange(len(self.src), device=self.src.device).split(chunk):
             total.index_add_(0, self.dst[some], message(some))
         return total
+
+
+def edges_of(batch: CrystalBatch, radial_basis: nn.Module, cutoff: float) -> tuple[Edges, Tensor]:
+    """The edges of a batch for the layers, and their directions (E, 3), from dst to src."""
+    vectors = batch.edge_vectors()
+    distance = vectors.norm(dim=-1)
+    envelope = cosine_envelope(distance, cutoff)
+    edges = Edges(batch.src, batch.dst, radial_basis(distance), envelope, batch.n_atoms)
+    return edges, vectors / distance.unsqueeze(-1)
 
 
 class Embedding(nn.Module):

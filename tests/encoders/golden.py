@@ -26,9 +26,9 @@ class Golden:
     features: dict[str, Tensor]
 
 
-def golden(file: Path) -> Iterator[Golden]:
-    """All crystals of a file."""
-    content = load_file(file)
+def golden(file: Path, model: str = "") -> Iterator[Golden]:
+    """All crystals of a file; in one with several models, those of the model of that name, `MODEL:`."""
+    content = {name.removeprefix(model): value for name, value in load_file(file).items() if name.startswith(model)}
     for crystal in sorted({name.split(".")[0] for name in content}):
         own = {name.split(".", 1)[1]: value for name, value in content.items() if name.startswith(f"{crystal}.")}
         lattice, numbers, places = Lattice(own["cell"].numpy()), own["numbers"].tolist(), own["positions"].numpy()

@@ -57,7 +57,7 @@ class TestAgainstMatgl:
         assert all(torch.equal(made.tensors[name], kept[name]) for name in kept)
 
     @pytest.mark.tensornet
-    @pytest.mark.parametrize("variant", ["bessel", "gaussian"])
+    @pytest.mark.parametrize("variant", ["bessel", "gaussian", "potential"])
     def test_models_made_just_now(self, tmp_path, variant):
         folder = Path(os.environ["ZOO_FOREIGN"]) / "tensornet" / variant
         save_weights("tensornet", TensorNet.convert(folder / "state.pt"), tmp_path / "made.safetensors")
@@ -179,7 +179,7 @@ class TestConversion:
         published = PublicWeights(file="state.pt", page="there", sha256=sha256_of(FOLDER / "state.pt"))
         monkeypatch.setitem(checkpoint.PUBLIC, "small", published)
         monkeypatch.setitem(checkpoint.KNOWN, "small", found)
-        assert TensorNet.convert(FOLDER / "state.pt").metadata == found.model_dump()
+        assert Architecture(**TensorNet.convert(FOLDER / "state.pt").metadata) == found
         value = value or self.content()["kwargs"]["element_types"][::-1]
         told = self.convert(tmp_path, self.content(**{key: value}))
         assert f"not the one published with small: it has another {wrong}; get it anew" in told

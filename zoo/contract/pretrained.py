@@ -11,19 +11,20 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from pydantic import BaseModel, StrictInt, ValidationError, field_validator
 from pymatgen.core import Element
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.plugin import Encoder, Hypers
 from zoo.errors import ZooError, explain_validation
 from zoo.storage.weights import (
+    ENERGY,
     SUFFIX,
     PublicWeights,
     default_path,
+    identity,
     load_weights,
     locate_weights,
     read_metadata,
-    sha256_of,
 )
 
 Described = TypeVar("Described", bound=BaseModel)
@@ -62,6 +63,8 @@ class PretrainedEncoder(Encoder):
         species = torch.full((119,), -1)
         species[list(elements)] = torch.arange(len(elements))
         self.register_buffer("species", species)
+        # No submodule, so that it is in no checkpoint and no optimiser: a tuple is not looked into.
+        self._energy_model: tuple[nn.Module, ...] = ()
 
     def elements(self) -> frozenset[int]:
         """Return the atomic numbers for which the weights were trained."""
@@ -78,6 +81,43 @@ class PretrainedEncoder(Encoder):
             unknown = ", ".join(Element.from_Z(z).symbol for z in batch.numbers[species < 0].unique().tolist())
             raise ZooError(f"{self._weights} does not know {unknown}: leave out the crystals that hold it")
         return species
+
+    def make_energy_model(self) -> nn.Module:
+        """The potential, all layers and the head, in the precision of the weights: species (N,), batch -> (N,) eV.
+
+        To be overridden by an encoder that provides an energy.
+
+        Raises:
+            ZooError: there is none; the line says why.
+        """
+        raise TypeError(f"{type(self).__name__} has no energy")
+
+    def energy_model(self) -> nn.Module:
+        """The potential, frozen, where the encoder is and in its precision; it is made when first asked for.
+
+        It is a module of its own beside the features, so that neither an encoder's state nor what it computes depends
+        on whether an energy was asked for, and the energy is that of the weights as they came, whatever the encoder
+        itself learns where a recipe fine-tunes it.
+
+        Raises:
+            ZooError: as `make_energy_model`.
+        """
+        here = next(self.parameters())
+        if not self._energy_model or next(self._energy_model[0].parameters()).dtype != here.dtype:
+            # Neither the random numbers of a training nor an inference_mode around the first call shall matter.
+            with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+                self._energy_model = (self.make_energy_model().to(here).requires_grad_(False).eval(),)
+        return self._energy_model[0].to(here.device)
+
+    def energy(self, batch: CrystalBatch) -> Tensor:
+        """(B,) eV, the energy that the weights were trained for; see `energy_model`.
+
+        Raises:
+            ZooError: an element of the batch is unknown, or the weights hold no energy.
+        """
+        model = self.energy_model()
+        atomic = model(self.species_of(batch), batch)
+        return atomic.new_zeros(batch.n_crystals).index_add(0, batch.crystal, atomic)
 
 
 class ConvertedHypers(Hypers):
@@ -129,12 +169,39 @@ class ConvertedHypers(Hypers):
             raise ZooError(f"{explain_validation(error, model, str(path))}: convert it anew") from None
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """By name.
+        """Those of the features, by name.
 
         Raises:
             ZooError: the weights are not here, or the file is of something else.
         """
-        return load_weights(self.encoder, self.file()).tensors
+        found = load_weights(self.encoder, self.file()).tensors
+        return {name: tensor for name, tensor in found.items() if not name.startswith(f"{ENERGY}.")}
+
+    def energy_tensors(self) -> Mapping[str, Tensor]:
+        """Those of the energy alone, by name without `energy.`.
+
+        Raises:
+            ZooError: the weights are not here, or they hold no energy.
+        """
+        reason = self.without_energy()
+        if reason is not None:
+            raise ZooError(reason)
+        found = load_weights(self.encoder, self.file()).tensors
+        return {name.removeprefix(f"{ENERGY}."): x for name, x in found.items() if name.startswith(f"{ENERGY}.")}
+
+    def without_energy(self) -> str | None:
+        """Why the weights hold no energy, in one line; None where they do, as public ones will that are not here yet.
+
+        Raises:
+            ZooError: as `described`.
+        """
+        path = default_path(self.encoder, self.weights) if self.weights in self.public else self.file()
+        if not path.is_file():
+            return None
+        found = read_metadata(self.encoder, path).get(ENERGY)
+        if found is None:
+            return f"{path} was converted before there were energies, and holds its features alone: convert it anew"
+        return f"{path} holds no energy: {found}" if isinstance(found, str) else None
 
     def chosen(self, last: int) -> list[int]:
         """The layers asked for, ascending, of a model with `last` layers.
@@ -169,5 +236,15 @@ class ConvertedEncoder(PretrainedEncoder):
         return None
 
     def fingerprint_with(self, *choice: object) -> str:
-        """sha256 of the weights and of what is chosen of them, JSON values; the plugin's version belongs to these."""
-        return hashlib.sha256(json.dumps([sha256_of(self.path), *choice]).encode()).hexdigest()
+        """sha256 of the weights and of what is chosen of them, JSON values; the plugin's version belongs to these.
+
+        Raises:
+            ZooError: the file is damaged.
+        """
+        known = identity(self.hypers.encoder, self.path)
+        return hashlib.sha256(json.dumps([known, *choice]).encode()).hexdigest()
+
+    def energy_fingerprint_with(self, *choice: object) -> str:
+        """The same of all numbers of the file, those of the energy among them."""
+        known = load_weights(self.hypers.encoder, self.path).content()
+        return hashlib.sha256(json.dumps([ENERGY, known, *choice]).encode()).hexdigest()

@@ -17,8 +17,13 @@ from zoo.errors import ZooError, clear_disk_errors
 from zoo.storage.cache import cache_root
 from zoo.storage.user_path import user_path
 
-FORMAT = 1
+FORMAT = 2
+READABLE = ("1", "2")
+"""Formats of the header. 1 has no energy and no identity: `zoo convert` left out the heads of potentials."""
 SUFFIX = ".safetensors"
+ENERGY = "energy"
+"""Tensors of the energy have names that begin with `energy.`; the metadata's `energy` is what must be known of them."""
+_ORIGIN = ("source", "source_sha256")
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,18 @@ class Weights:
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, Any]
+
+    def content(self, energy: bool = True) -> str:
+        """SHA-256 of all numbers and metadata, hex, wherever they came from; without the energy, of the features."""
+        digest = hashlib.sha256()
+        left_out = (*_ORIGIN, *(() if energy else (ENERGY,)))
+        metadata = {key: value for key, value in self.metadata.items() if key not in left_out}
+        digest.update(json.dumps(metadata, sort_keys=True).encode())
+        for name, tensor in sorted(self.tensors.items()):
+            if energy or not name.startswith(f"{ENERGY}."):
+                digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+                digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -93,15 +110,64 @@ def locate_weights(encoder: str, weights: str, public: Mapping[str, PublicWeight
 def save_weights(encoder: str, weights: Weights, path: Path) -> None:
     """Write converted weights atomically.
 
+    Where they replace a file of the same features, which an earlier zoo wrote without the energy, they keep its
+    `identity`: models that were trained on it go on, and what is cached stays good.
+
     Raises:
         ZooError: no space, or no permission.
     """
-    header = {"format": str(FORMAT), "encoder": encoder, "metadata": json.dumps(weights.metadata)}
+    features = weights.content(energy=False)
+    header = {
+        "format": str(FORMAT),
+        "encoder": encoder,
+        "metadata": json.dumps(weights.metadata),
+        "features": features,
+        "identity": _identity_of_the_same(encoder, features, path) or features,
+    }
     part = path.with_name(f"{path.name}.part")
     with clear_disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: tensor.contiguous() for name, tensor in weights.tensors.items()}, part, header)
         part.replace(path)
+
+
+def _identity_of_the_same(encoder: str, features: str, path: Path) -> str | None:
+    """The identity of a file that is there already, if its features are these."""
+    if not path.is_file():
+        return None
+    try:
+        there = load_weights(encoder, path)
+        return identity(encoder, path) if there.content(energy=False) == features else None
+    except (ZooError, SafetensorError):  # whatever it is, it is replaced
+        return None
+
+
+def identity(encoder: str, path: Path) -> str:
+    """What a converted file's features are known by, hex: the same however often the same weights are converted.
+
+    Raises:
+        ZooError: the file is damaged or not from `zoo convert` for this encoder.
+    """
+    header = _header(encoder, path)
+    if header["format"] == "1":
+        return sha256_of(path)
+    if load_weights(encoder, path).content(energy=False) != header.get("features"):
+        raise ZooError(f"{path} is damaged, its numbers are not those that were written: convert it anew")
+    return header.get("identity", "")
+
+
+def _header(encoder: str, path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ZooError(f"{path} is damaged or no safetensors file ({error}): convert it anew") from error
+    if header.get("encoder") != encoder:
+        raise ZooError(f"{path} is not from `zoo convert {encoder}`")
+    if header.get("format") not in READABLE:
+        known = " and ".join(READABLE)
+        raise ZooError(f"{path} has format {header.get('format')}, this zoo reads {known}: convert it anew")
+    return dict(header)
 
 
 def read_metadata(encoder: str, path: Path) -> dict[str, Any]:
@@ -110,15 +176,7 @@ def read_metadata(encoder: str, path: Path) -> dict[str, Any]:
     Raises:
         ZooError: the file is damaged or not from `zoo convert` for this encoder.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ZooError(f"{path} is damaged or no safetensors file ({error}): convert it anew") from error
-    if header.get("encoder") != encoder:
-        raise ZooError(f"{path} is not from `zoo convert {encoder}`")
-    if header.get("format") != str(FORMAT):
-        raise ZooError(f"{path} has format {header.get('format')}, this zoo reads {FORMAT}: convert it anew")
+    header = _header(encoder, path)
     try:
         metadata = json.loads(header.get("metadata", ""))
     except (ValueError, RecursionError) as error:

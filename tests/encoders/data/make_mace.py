@@ -3,7 +3,7 @@
     python make_mace.py FOLDER [SEED [VARIANT]]
 
 FOLDER gets `mace.model`, pickled as mace's own training does it, and `features.safetensors`: crystals, the features h
-after every layer (`node_feats`), and the atomic basis A of every layer.
+after every layer (`node_feats`), the atomic basis A of every layer, and energy, forces and stress (eV, Å).
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ def make(folder: Path, seed: int = 0, variant: str = "residual") -> None:
         **settings,
         num_elements=len(NUMBERS),
         MLP_irreps=o3.Irreps("4x0e"),
-        atomic_energies=np.zeros(len(NUMBERS)),
+        atomic_energies=np.random.default_rng(seed).normal(size=len(NUMBERS)),
         avg_num_neighbors=11.3,
         atomic_numbers=NUMBERS,
         gate=torch.nn.functional.silu,
-        atomic_inter_scale=1.0,
-        atomic_inter_shift=0.0,
+        atomic_inter_scale=0.8,
+        atomic_inter_shift=0.3,
     )
     torch.save(model, folder / "mace.model")
     kept: dict[str, torch.Tensor] = {}
@@ -87,10 +87,11 @@ def make(folder: Path, seed: int = 0, variant: str = "residual") -> None:
             block.register_forward_hook(lambda _, __, out, basis=basis: basis.append(out[0].detach().clone()))
             for block in model.interactions
         ]
-        out = model(_data(atoms, float(model.r_max)), compute_force=False)
+        out = model(_data(atoms, float(model.r_max)), compute_force=True, compute_stress=True)
         for hook in hooks:
             hook.remove()
         kept[f"{name}.h"] = out["node_feats"].detach()
+        kept |= {f"{name}.{key}": out[key].detach().clone() for key in ("energy", "forces", "stress")}
         for layer, values in enumerate(basis, start=1):
             kept[f"{name}.A{layer}"] = values
         kept[f"{name}.positions"] = torch.tensor(atoms.positions)
