@@ -172,6 +172,15 @@ class SevenNet(PretrainedEncoder):
         assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
         return load_energy(self.checkpoint, self.hypers.level_of_theory)
 
+    def even_energy(self, batch: CrystalBatch) -> Tensor:
+        """(B,) eV, the mean with the mirror image's, which shares edges and weights: a sixth more than `energy`.
+
+        Raises:
+            ZooError: the checkpoint does not know an element of the batch.
+        """
+        atomic = self.energy_model()(self.species_of(batch), batch, mirror=True)
+        return atomic.new_zeros(batch.n_crystals).index_add(0, batch.crystal, atomic)
+
     def raw_features(self, batch: CrystalBatch) -> list[list[Tensor]]:
         """SevenNet's own features, and those of the mirror image.
 

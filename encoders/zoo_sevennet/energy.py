@@ -30,8 +30,8 @@ class EnergyHead(nn.Module):
         self.register_buffer("shift", torch.zeros(species))
 
     def forward(self, scalars: Tensor, species: Tensor) -> Tensor:
-        """(N, 1, 1, C) scalars and (N,) species -> (N,) eV."""
-        energy = self.linear_2(self.linear_1([scalars]))[0].flatten()
+        """(N, 1, I, C) scalars and (N,) species -> (N,) eV, the mean over the images."""
+        energy = self.linear_2(self.linear_1([scalars]))[0].mean(dim=2).flatten()
         return energy * self.scale[species] + self.shift[species]
 
 
@@ -48,7 +48,10 @@ class EnergyModel(nn.Module):
         self.network = network
         self.head = head
 
-    def forward(self, species: Tensor, batch: CrystalBatch) -> Tensor:
-        """Index of each atom's species (N,), batch -> (N,) eV, of the crystal itself and not of its mirror image."""
-        scalars, *_ = self.network(species, batch.src, batch.dst, batch.edge_vectors(), mirror=False)[-1]
+    def forward(self, species: Tensor, batch: CrystalBatch, mirror: bool = False) -> Tensor:
+        """Index of each atom's species (N,), batch -> (N,) eV.
+
+        The energy is that of the crystal itself, with `mirror` the mean with that of its mirror image.
+        """
+        scalars, *_ = self.network(species, batch.src, batch.dst, batch.edge_vectors(), mirror=mirror)[-1]
         return self.head(scalars, species)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -83,7 +84,7 @@ class Encoder(nn.Module, ABC):
         bonds_from_geometry: the bond features follow from the edge vectors alone and are cheap: `bonds` makes
             them anew from the graph, and only the atom features are cached.
         energy_is_chiral: the energy of a crystal and that of its inverted image may differ (a network that was trained
-            without parity); force constants are then those of the mean of the two, which is exact under O(3).
+            without parity); force constants are those of the mean of the two, `even_energy`.
         public_weights: published files of weights that `zoo convert` knows, by the name that a recipe gives them.
 
     Attributes:
@@ -149,6 +150,17 @@ class Encoder(nn.Module, ABC):
         To be overridden by an encoder that `provides` an energy. Forces and stress are `zoo.api.forces_and_stress`.
         """
         raise TypeError(f"{type(self).__name__} has no energy")
+
+    def even_energy(self, batch: CrystalBatch) -> Tensor:
+        """(B,) eV, the mean of the energies of each crystal and of its inverted image: invariant under all of O(3).
+
+        To be overridden where an encoder whose `energy_is_chiral` has both at less than the cost of two.
+        """
+        own = self.energy(batch)
+        if not self.energy_is_chiral:
+            return own
+        image = dataclasses.replace(batch, positions=-batch.positions, cell=-batch.cell)
+        return 0.5 * (own + self.energy(image))
 
     def energy_fingerprint(self) -> str:
         """Identifies the energy, whatever layers the encoder exposes: the key of cached force constants."""

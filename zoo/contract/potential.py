@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,11 +38,11 @@ class HasEnergy(Protocol):
         """(B,) eV."""
 
 
-def forces_of(potential: HasEnergy, batch: CrystalBatch) -> Tensor:
-    """(N, 3) eV/Å, the forces alone."""
+def forces_of(energy_of: Callable[[CrystalBatch], Tensor], batch: CrystalBatch) -> Tensor:
+    """(N, 3) eV/Å, the forces alone, of a function that gives the energies (B,)."""
     with torch.enable_grad():
         positions = batch.positions.detach().requires_grad_()
-        energy = potential.energy(dataclasses.replace(batch, positions=positions))
+        energy = energy_of(dataclasses.replace(batch, positions=positions))
         return -torch.autograd.grad(energy.sum(), positions, materialize_grads=True)[0]
 
 

@@ -1,1 +1,1 @@
-"""Force constants at Γ from a potential's energy, and what follows from them: modes, ionic tensor, infrared spectrum."""
+"""Force constants at Γ from the energy of a potential, and what follows: modes, ionic tensor, infrared spectrum."""

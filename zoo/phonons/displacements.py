@@ -67,16 +67,6 @@ class SpaceGroup:
         good = np.array([len(set(move)) == len(fractions) for move in moves.tolist()])
         return cls((left @ right)[good], moves[good])
 
-    @property
-    def improper(self) -> np.ndarray:
-        """(G,) whether each operation holds an inversion or a reflection."""
-        return np.linalg.det(self.rotations) < 0
-
-    def proper(self) -> SpaceGroup:
-        """The subgroup of the rotations and screws."""
-        keep = ~self.improper
-        return SpaceGroup(self.rotations[keep], self.moves[keep])
-
     def average(self, matrix: np.ndarray) -> np.ndarray:
         """Mean of a (3N, 3N) matrix over all operations."""
         n = self.moves.shape[1]

@@ -21,7 +21,7 @@ from zoo.storage.cache import ArrayWriter, building, cache_root, content_key, gi
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1  # of the files: count up when they, or what is computed, change
+FORMAT = 2  # of the files: count up when they, or what is computed, change
 ATOMS_AT_ONCE = 64
 
 # name -> shape of a row; of the first a crystal has one row, of the second 3N, of the others 9N²
