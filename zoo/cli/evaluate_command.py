@@ -50,7 +50,7 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
     if out is not None and not out.resolve().parent.is_dir():
         raise ZooError(f"{out}: there is no folder {out.parent}")
     predictor = Predictor.load(model_folder_of(model), str(choose_device(device)))
-    target = predictor.card.target
+    target = predictor.target
     _, dataset, _ = open_source(source, target)
     result = evaluate(predictor, dataset, below)
     if out is not None:

@@ -34,6 +34,9 @@ MAX_ATOMS = 200
 LARGE_FORCE = 0.1
 """eV/Å: where a force on an atom exceeds it, the geometry is not the potential's, and Φ is uncertain."""
 
+SOFT = 0.1
+"""eV/Å²: below it an eigenvalue of Φ is within the errors of today's potentials, and the mode may be unstable."""
+
 EDGES_PER_BATCH = 6_000  # in float64; more does not make it faster on a CPU
 
 
@@ -52,6 +55,17 @@ class ForceConstants:
     eigenvalues: np.ndarray
     eigenvectors: np.ndarray
     largest_force: float
+
+    @property
+    def softest(self) -> float | None:
+        """The lowest eigenvalue but for the rigid translations, eV/Å²; None for one atom."""
+        n = len(self.eigenvalues) // 3
+        if n == 1:
+            return None
+        # Translations are exact eigenvectors, but among degenerate zeros eigh may mix them: push them up instead.
+        translation = np.tile(np.eye(3), (n, 1)) / n**0.5
+        lifted = self.matrix + (1 + self.eigenvalues[-1]) * translation @ translation.T
+        return float(np.linalg.eigvalsh(lifted)[0])
 
     @classmethod
     def of(cls, matrix: np.ndarray, largest_force: float = 0.0) -> ForceConstants:
