@@ -58,7 +58,7 @@ class Predictor:
         card: recipe, target, metrics and provenance of the model (see `zoo.model.checkpoint.Card`).
         target: the tensor that is predicted; of a joint target its main part.
         reference: its training crystals; None for a model of format 2 or before.
-        potential: encoder whose energy gives the force constants that the readout needs, float64; else None.
+        potentials: encoders of whose energies the force constants that the readout needs are the mean, float64.
         folder: where it was loaded from.
         max_atoms, max_edges: crystals with more are refused.
     """
@@ -72,11 +72,11 @@ class Predictor:
         folder: Path | None = None,
         max_atoms: int = MAX_ATOMS,
         max_edges: int = MAX_EDGES,
-        potential: Encoder | None = None,
+        potentials: Sequence[Encoder] = (),
     ) -> None:
         self.card = card
         self.target = card.target.main
-        self.potential = potential
+        self.potentials = potentials
         self.members = [member.to(device) for member in members]
         self.device = device
         self.reference = reference
@@ -96,15 +96,17 @@ class Predictor:
         card, members = checkpoint.load(folder)
         reference = Novelty.load(folder) if card.format_version >= 3 else None
         place = choose_device(device)
-        potential = None
+        found: list[Encoder] = []
         if members[0].readout.needs.force_constants:
-            potential = potentials.build(potentials.choice(card.recipe)).to(place)
-            if potential.energy_fingerprint() != card.potential_fingerprint:
+            choices = potentials.chosen(card.recipe)
+            found = [potentials.build(choice).to(place) for choice in choices]
+            if potentials.fingerprint(found) != card.potential_fingerprint:
+                names = ", ".join(choice.name for choice in choices)
                 raise ZooError(
-                    f"{folder} was trained on force constants of other weights of "
-                    f"'{potentials.choice(card.recipe).name}' than are installed: install those, or train it again"
+                    f"{folder} was trained on force constants of other weights of {names} than are installed: install "
+                    "those, or train it again"
                 )
-        return cls(card, members, place, reference, folder, max_atoms, max_edges, potential)
+        return cls(card, members, place, reference, folder, max_atoms, max_edges, found)
 
     def __repr__(self) -> str:
         config, count = self.card.recipe, len(self.members)
@@ -254,13 +256,13 @@ class Predictor:
         crystal = checked_crystal(structure, self.max_atoms)
         refuse_too_many_edges(crystal, self.members[0].encoder.cutoff, self.max_edges)
         refuse_unknown_elements(self.members[0].encoder, [structure.composition.reduced_formula], [crystal])
-        if self.potential is not None:
+        for potential in self.potentials:
             refuse_size(len(crystal.numbers))
-            refuse_unknown_elements(self.potential, [structure.composition.reduced_formula], [crystal])
+            refuse_unknown_elements(potential, [structure.composition.reduced_formula], [crystal])
         return crystal
 
     def _answers_of(self, graphs: list[CrystalGraph], watch: Stopwatch) -> list[Raw]:
-        return answers_of(graphs, self.members, self.potential, self.reference is not None, self.device, watch)
+        return answers_of(graphs, self.members, self.potentials, self.reference is not None, self.device, watch)
 
     def _answer(
         self,

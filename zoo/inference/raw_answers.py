@@ -15,7 +15,7 @@ from zoo.graphs.graph import CrystalGraph, collate
 from zoo.inference.novelty import describe_crystals
 from zoo.model.tensor_model import TensorModel
 from zoo.phonons.force_constants import LARGE_FORCE, SOFT, ForceConstants, force_constants
-from zoo.phonons.force_constants_store import padded
+from zoo.phonons.force_constants_store import mean_of, padded
 from zoo.runtime.timing import Stopwatch
 
 
@@ -38,7 +38,7 @@ class Raw:
 def answers_of(
     graphs: Sequence[CrystalGraph],
     members: Sequence[TensorModel],
-    potential: Encoder | None,
+    potentials: Sequence[Encoder],
     describe: bool,
     device: torch.device,
     watch: Stopwatch,
@@ -56,14 +56,13 @@ def answers_of(
     with watch("graphs"):
         batch = collate(graphs).to(device)
     constants: list[ForceConstants | None] = [None] * len(graphs)
-    if potential is not None:
+    if potentials:
         with watch("phonons"):
-            found_constants = force_constants(
-                potential, [Crystal(graph.positions, graph.numbers, graph.cell) for graph in graphs]
-            )
-            constants = list(found_constants)
-            like = batch.positions
-            batch = replace(batch, force_constants=padded(found_constants).each(lambda t: _as(t, like)))
+            crystals = [Crystal(graph.positions, graph.numbers, graph.cell) for graph in graphs]
+            by_potential = [force_constants(potential, crystals) for potential in potentials]
+            means = [mean_of(each) for each in zip(*by_potential, strict=True)]
+            constants, like = list(means), batch.positions
+            batch = replace(batch, force_constants=padded(means).each(lambda t: _as(t, like)))
     first = members[0]
     target = first.target
     embedding, found = None, []

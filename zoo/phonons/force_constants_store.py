@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -69,8 +69,29 @@ class ForceConstantsStore:
                 for count in graphs.n_atoms:
                     refuse_size(int(count))
                 potential.double().eval().requires_grad_(False)
-                _compute(partial, potential, graphs)
+
+                def compute(indices: np.ndarray) -> Iterator[ForceConstants]:
+                    pieces = (graphs[i] for i in indices)
+                    yield from iterate(
+                        potential, (Crystal(g.positions, g.numbers, g.cell) for g in pieces), ATOMS_AT_ONCE
+                    )
+
+                _write(partial, graphs, compute)
         return cls(folder, graphs.n_atoms, key, potential.energy_fingerprint())
+
+    @classmethod
+    def mean(
+        cls, stores: Sequence[ForceConstantsStore], graphs: GraphStore, cache: Path | None = None
+    ) -> ForceConstantsStore:
+        """The mean of several potentials' force constants of the same crystals; of forces the largest."""
+        if len(stores) == 1:
+            return stores[0]
+        key = content_key("mean force constants", FORMAT, [store.key for store in stores])
+        folder = (cache_root() if cache is None else cache) / "force_constants" / key
+        with building(folder, resume=True) as partial:
+            if partial is not None:
+                _write(partial, graphs, lambda indices: (mean_of([store[i] for store in stores]) for i in indices))
+        return cls(folder, graphs.n_atoms, key, content_key([store.potential for store in stores]))
 
     def __len__(self) -> int:
         return len(self._n_atoms)
@@ -129,7 +150,16 @@ def _order(n_atoms: np.ndarray) -> np.ndarray:
     return np.argsort(-n_atoms, kind="stable")
 
 
-def _compute(folder: Path, potential: Encoder, graphs: GraphStore) -> None:
+def mean_of(each: Sequence[ForceConstants]) -> ForceConstants:
+    """The mean of several potentials' force constants of a crystal; of forces the largest."""
+    if len(each) == 1:
+        return each[0]
+    matrix = np.mean([one.matrix for one in each], axis=0)
+    return ForceConstants.of(matrix, max(one.largest_force for one in each))
+
+
+def _write(folder: Path, graphs: GraphStore, compute: Callable[[np.ndarray], Iterator[ForceConstants]]) -> None:
+    """Fill the files, going on after the last whole crystal; `compute` yields the force constants of crystals."""
     order = _order(graphs.n_atoms)
     with ExitStack() as stack:
         files = {name: ArrayWriter(folder / f"{name}.npy", "<f8") for name in _FILES}
@@ -143,8 +173,7 @@ def _compute(folder: Path, potential: Encoder, graphs: GraphStore) -> None:
         bar = stack.enter_context(
             tqdm(total=len(order), initial=done, desc="force constants", unit=" crystals", disable=None)
         )
-        crystals = (Crystal(g.positions, g.numbers, g.cell) for g in (graphs[i] for i in order[done:]))
-        for found in iterate(potential, crystals, ATOMS_AT_ONCE):
+        for found in compute(order[done:]):
             files["matrix"].append(found.matrix.ravel())
             files["eigenvectors"].append(found.eigenvectors.ravel())
             files["eigenvalues"].append(found.eigenvalues)
