@@ -135,7 +135,7 @@ class ForceConstants(Section):
     """Force constants at Γ, for a readout that needs them; computed once and cached."""
 
     potential: Plugin | tuple[Plugin, ...] | None = None
-    """Encoder whose energy is differentiated twice, its settings beside its name; a list: their mean; null: the recipe's
+    """Encoder whose energy is differentiated twice, settings beside its name; a list: their mean; null: the recipe's
     own encoder."""
 
 
