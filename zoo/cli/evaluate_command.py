@@ -55,6 +55,8 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
     result = evaluate(predictor, dataset, below)
     if out is not None:
         write_rows(out, result.rows())
+        for name, part in result.parts.items():
+            write_rows(out.with_name(f"{out.stem}_{name}{out.suffix}"), part.rows())
     if form == "json":
         content = {
             "model": model,
@@ -64,10 +66,17 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
             "errors": result.errors,
             "mean_baseline": result.mean_baseline,
         }
+        if result.parts:
+            content["parts"] = {
+                name: {"errors": part.errors, "mean_baseline": part.mean_baseline}
+                for name, part in result.parts.items()
+            }
         click.echo(json.dumps(content, indent=1, ensure_ascii=False))
         return
-    title = f"{target.name}: {model} on {source}" + (f", eigenvalues below {below:g}" if below is not None else "")
-    console().print(errors_table(title, result.errors, {f"the mean, {k}": v for k, v in result.mean_baseline.items()}))
+    limit = f", eigenvalues below {below:g}" if below is not None else ""
+    for one in (result, *result.parts.values()):
+        others = {f"the mean, {system}": errors for system, errors in one.mean_baseline.items()}
+        console().print(errors_table(f"{one.target.name}: {model} on {source}{limit}", one.errors, others))
     counts = Counter(item["stage"] for item in result.left_out)
     lost = [f"{count} {WORDS[stage]}" for stage, count in counts.items()]
     click.echo(
