@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -50,15 +51,14 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
     if out is not None and not out.resolve().parent.is_dir():
         raise ZooError(f"{out}: there is no folder {out.parent}")
     predictor = Predictor.load(model_folder_of(model), str(choose_device(device)))
-    target = predictor.target
-    _, dataset, _ = open_source(source, target)
+    _, dataset, _ = open_source(source, predictor.card.target)
     result = evaluate(predictor, dataset, below)
     if out is not None:
         write_rows(out, result.rows())
         for name, part in result.parts.items():
             write_rows(out.with_name(f"{out.stem}_{name}{out.suffix}"), part.rows())
     if form == "json":
-        content = {
+        content: dict[str, Any] = {
             "model": model,
             "source": source,
             "below": below,
@@ -68,8 +68,7 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
         }
         if result.parts:
             content["parts"] = {
-                name: {"errors": part.errors, "mean_baseline": part.mean_baseline}
-                for name, part in result.parts.items()
+                name: {"errors": one.errors, "mean_baseline": one.mean_baseline} for name, one in result.parts.items()
             }
         click.echo(json.dumps(content, indent=1, ensure_ascii=False))
         return

@@ -61,7 +61,7 @@ def predict_command(
     if form == "json":
         click.echo(json.dumps(everything, indent=1, ensure_ascii=False))
     elif answers and form == "csv":
-        rows = [csv_row(row) for answer in answers for row in rows_of(answer, predictor.target)]
+        rows = [csv_row(row) for answer in answers for row in rows_of(answer, predictor.card.target)]
         writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
