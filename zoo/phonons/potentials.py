@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from zoo.config import plugins
 from zoo.config.recipe import Plugin, Recipe
 from zoo.contract.plugin import Encoder
+from zoo.contract.pretrained import ConvertedHypers
 from zoo.errors import ZooError
 from zoo.storage.cache import content_key
 
@@ -28,8 +29,9 @@ def build(potential: Plugin) -> Encoder:
     kind = plugins.load("encoder", potential.name)
     hypers = plugins.hypers("encoder", potential.name, potential.settings)
     if not kind.provides(hypers).energy:
-        having = ", ".join(name for name in plugins.available("encoder") if _has_energy(name))
-        raise ZooError(f"the encoder '{potential.name}' has no energy; those that have: {having} (zoo list encoders)")
+        reason = hypers.without_energy() if isinstance(hypers, ConvertedHypers) else None
+        having = ", ".join(with_energy())
+        raise ZooError(reason or f"the encoder '{potential.name}' has no energy; those that have: {having} (zoo list)")
     built: Encoder = kind(hypers)
     return built.double().eval().requires_grad_(False)
 
@@ -38,6 +40,11 @@ def fingerprint(potentials: Sequence[Encoder]) -> str:
     """Identifies the mean of the potentials' force constants."""
     each = [potential.energy_fingerprint() for potential in potentials]
     return each[0] if len(each) == 1 else content_key(each)
+
+
+def with_energy() -> list[str]:
+    """Names of the encoders that have an energy, with their default settings."""
+    return [name for name in plugins.available("encoder") if _has_energy(name)]
 
 
 def _has_energy(name: str) -> bool:
