@@ -16,9 +16,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from torture import fuzz_each
 from torture.cases import Kind
 from torture.corruption import Corruption
 from torture.fuzz import Fuzz
+from torture.inputs import INPUTS
 from torture.kills import Kills
 from torture.made import Made
 from torture.stores import Stores
@@ -64,8 +66,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=600, help="all kinds together, beside what is made first")
     parser.add_argument("--only", choices=KINDS, help="one kind")
     parser.add_argument("--case", type=int, help="one case of it, with all that is said of it")
+    parser.add_argument("--each", type=int, help="so many of each kind of input, with --only fuzz")
+    parser.add_argument("--input", choices=[one.what for one in INPUTS], help="of this kind alone, with --only fuzz")
     parser.add_argument("--out", type=Path, help="the table as CSV")
     chosen = parser.parse_args()
+    if (chosen.each is not None and (chosen.only != "fuzz" or chosen.out is None)) or (
+        chosen.input is not None and chosen.only != "fuzz"
+    ):
+        parser.error("--each and --input are for --only fuzz, and --each for --out FILE.csv, too")
     if chosen.case is not None and chosen.only is None:
         parser.error("--case is one of a kind: say --only, too")
     return chosen
@@ -79,6 +87,9 @@ def main() -> int:
     logging.captureWarnings(True)
     for module in FORKED_WITH:
         importlib.import_module(module)
+    if chosen.only == "fuzz" and (chosen.each is not None or chosen.input is not None):
+        with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+            return fuzz_each.go(Made(Path(folder).resolve()), chosen)
     table = Table(chosen.seed)
     kinds = {name: KINDS[name] for name in ([chosen.only] if chosen.only else KINDS)}
     shares = sum(share for _, share in kinds.values())
