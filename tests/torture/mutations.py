@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ VALUES: tuple[Any, ...] = (
     "", "x", "\x00", "é" * 100, "Xx", "Na", "9" * 5000, [], {}, [[]], [None], {"": None}, [1, 2, 3], ["a"], [[[1.0]]],
     "../x", "NaN",
 )  # fmt: skip
+SHORT = reprlib.Repr()
+SHORT.maxlevel = 3
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
 
 
@@ -155,7 +158,8 @@ def _change(place: Any, key: Any, how: str, random: np.random.Generator) -> None
     if how == "deleted":
         del place[key]
     elif how == "wrapped":
-        place[key] = pick(random, ([place[key]], {"x": place[key]}, str(place[key])))
+        text = SHORT.repr(place[key])  # all that a bomb of YAML holds would not fit in memory
+        place[key] = pick(random, ([place[key]], {"x": place[key]}, text))
     elif how == "doubled" and isinstance(place, list):
         place[key:key] = [copy.deepcopy(place[key]) for _ in range(int(pick(random, (1, 2, 100))))]
     elif how == "renamed" and isinstance(place, dict):
