@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from e3nn import o3
 from torch import Tensor
+
+MOST_INDICES = 6
+_FORMULA = re.compile(r"[a-z]+(=-?[a-z]+)*")
+
+
+def check_formula(formula: str) -> None:
+    """Refuse what is no index symmetry; e3nn makes Python code of its letters, so there must be nothing else in it.
+
+    Raises:
+        ValueError: with what is wrong, and an example.
+    """
+    if not isinstance(formula, str) or not _FORMULA.fullmatch(formula):
+        raise ValueError("an index symmetry has small letters joined by = or =-, as in ij=ji or ijkl=jikl=klij")
+    first, *others = (term.removeprefix("-") for term in formula.split("="))
+    if len(set(first)) < len(first) or any(sorted(term) != sorted(first) for term in others):
+        raise ValueError("every term must hold the letters of the first, each once, as in ijkl=jikl=klij")
+    if len(first) > MOST_INDICES:
+        raise ValueError(f"a tensor may have {MOST_INDICES} indices, not {len(first)}")
 
 
 @functools.lru_cache(maxsize=32)
@@ -76,6 +95,14 @@ class TensorTarget:
         if not self.parts:
             return {self.name: (self, tensors)}
         return {part.name: (part, tensors[:, k]) for k, part in enumerate(self.parts)}
+
+    def __post_init__(self) -> None:
+        """Check the formula.
+
+        Raises:
+            ValueError: it is no index symmetry.
+        """
+        check_formula(self.formula)
 
     @property
     def rank(self) -> int:
