@@ -81,7 +81,12 @@ class TensorTarget:
     parts: tuple[TensorTarget, ...] = ()
 
     def __post_init__(self) -> None:
-        # Of a file the parts come as mappings.
+        """Check the formula, and make the parts tensors where they come as mappings, from a file.
+
+        Raises:
+            ValueError: it is no index symmetry.
+        """
+        check_formula(self.formula)
         parts = (TensorTarget(**part) if isinstance(part, dict) else part for part in self.parts)
         object.__setattr__(self, "parts", tuple(parts))
 
@@ -95,14 +100,6 @@ class TensorTarget:
         if not self.parts:
             return {self.name: (self, tensors)}
         return {part.name: (part, tensors[:, k]) for k, part in enumerate(self.parts)}
-
-    def __post_init__(self) -> None:
-        """Check the formula.
-
-        Raises:
-            ValueError: it is no index symmetry.
-        """
-        check_formula(self.formula)
 
     @property
     def rank(self) -> int:
