@@ -11,7 +11,10 @@ the mean of the two (`Encoder.even_energy`), which is exact under O(3), so that 
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,12 +169,42 @@ def _forces(potential: Encoder, plans: Sequence[_Plan]) -> list[np.ndarray]:
 
 
 def iterate(potential: Encoder, crystals: Iterable[Crystal], at_once: int) -> Iterator[ForceConstants]:
-    """`force_constants` of any number of crystals, of which about `at_once` atoms are in memory."""
-    waiting: list[Crystal] = []
+    """`force_constants` of any number of crystals, of which about `at_once` atoms are in a piece.
+
+    On a CPU as many pieces are computed at the same time as there are cores, each by one thread: torch's own threads
+    gain little on matrices of this size. What comes out does not depend on their number.
+    """
+    pieces = iter(_pieces(crystals, at_once))
+    first = next(pieces, None)
+    if first is None:
+        return
+    # Alone, for what a potential makes when its energy is first asked for.
+    yield from force_constants(potential, first)
+    if next(iter(potential.parameters())).device.type != "cpu":
+        for piece in pieces:
+            yield from force_constants(potential, piece)
+        return
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting: deque[Future[list[ForceConstants]]] = deque()
+        try:
+            for piece in pieces:
+                waiting.append(pool.submit(force_constants, potential, piece))
+                if len(waiting) > 2 * workers:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _pieces(crystals: Iterable[Crystal], at_once: int) -> Iterator[list[Crystal]]:
+    piece: list[Crystal] = []
     for crystal in crystals:
-        waiting.append(crystal)
-        if sum(len(one.numbers) for one in waiting) >= at_once:
-            yield from force_constants(potential, waiting)
-            waiting = []
-    if waiting:
-        yield from force_constants(potential, waiting)
+        piece.append(crystal)
+        if sum(len(one.numbers) for one in piece) >= at_once:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
