@@ -54,7 +54,7 @@ class BornHypers(Hypers):
     """Learned stiffness that is added to the force constants: none, or on the site of each atom."""
 
     stiffness_start: PositiveFloat = 2.0
-    """That stiffness before training, eV/Å²."""
+    """Added stiffness before training, eV/Å²."""
 
 
 class Born(Readout):
