@@ -54,7 +54,7 @@ class BornHypers(Hypers):
     soft_modes: Literal["floor", "softplus", "expectation"] = "floor"
     """Rule that makes the eigenvalues of the potential's force constants positive (zoo_born.soft_modes)."""
 
-    softest: PositiveFloat = 0.1
+    softest: PositiveFloat = 0.05
     """Stiffness in eV/Å² at which that rule begins before training."""
 
     scale: Literal["none", "one", "site"] = "site"
@@ -63,8 +63,8 @@ class BornHypers(Hypers):
     stiffness: Literal["none", "site"] = "site"
     """Learned stiffness that is added to the force constants: none, or on the site of each atom."""
 
-    stiffness_start: PositiveFloat = 0.1
-    """That stiffness before training, eV/Å²."""
+    stiffness_start: PositiveFloat = 2.0
+    """Added stiffness before training, eV/Å²."""
 
 
 class Born(Readout):

@@ -127,7 +127,7 @@ def padded(each: Sequence[ForceConstants]) -> PaddedForceConstants:
 
 
 class _Geometry(Sequence):
-    """What of the graphs the force constants depend on: cells, positions and elements, not the cutoff."""
+    """Content of graphs that force constants depend on: cells, positions and elements, not the cutoff."""
 
     def __init__(self, graphs: GraphStore) -> None:
         self._graphs = graphs
