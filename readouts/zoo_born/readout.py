@@ -123,28 +123,13 @@ class Born(Readout):
         return ionic_tensor(charges, batch, self.soft_modes, scale, stiffness)
 
     def explain(self, embedding: Embedding, batch: CrystalBatch) -> LatticeResponse:
-        """Z* and Φ' of which `forward` makes the tensor, with its formula, float64.
-
-        Dielectric tensors determine them up to a factor, Z* → cZ* and Φ' → c²Φ'. It is chosen for each crystal so that
-        Φ' is on the whole as stiff as the potential's Φ: ⟨Φ, Φ'⟩ = ⟨Φ, Φ⟩.
-        """
+        """Z* and Φ' of which `forward` makes the tensor, with its formula, float64."""
         charges, scale, stiffness = (
             None if found is None else found.double() for found in self.learned(embedding, batch)
         )
         assert charges is not None  # for the type checker
         charges = charges - batch.mean_over_atoms(charges)[batch.crystal]  # zero was that of float32
-        matrices, factors = [], []
-        given = batch.force_constants
-        assert given is not None  # needs
-        for made, matrix in zip(
-            corrected_force_constants(batch, self.soft_modes, scale, stiffness), given.matrix.double(), strict=True
-        ):
-            known = matrix[: len(made), : len(made)]
-            ratio = (known * made).sum() / known.square().sum()
-            ratio = torch.where(ratio.isfinite() & (ratio > 0), ratio, torch.ones_like(ratio))  # one atom: 0/0
-            matrices.append(made / ratio)
-            factors.append(ratio.rsqrt())
-        return LatticeResponse(charges * torch.stack(factors)[batch.crystal, None, None], tuple(matrices))
+        return LatticeResponse(charges, corrected_force_constants(batch, self.soft_modes, scale, stiffness))
 
     def learned(self, embedding: Embedding, batch: CrystalBatch) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Read from the features the charges (N, 3, 3), ln D (N,) and K (N, 3, 3), as `ionic_tensor` takes them."""

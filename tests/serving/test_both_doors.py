@@ -37,6 +37,10 @@ PARAMS: tuple[dict[str, Any], ...] = (
     {"neighbours": 1000},
     {"neighbours": 1.5},
     {"neighbors": 2},
+    {"explain": True},
+    {"explain": False},
+    {"explain": 1},
+    {"explain": "yes"},
     {"symprec": 0.1, "coverage": 0.9, "neighbours": 1},
 )
 

@@ -38,7 +38,7 @@ def test_it_is_logged_with_types_options_and_limits_and_without_pickles(uri: str
     info = mlflow.models.get_model_info(uri)
     assert info.signature is not None
     assert {"cif", "structure"} <= {field.name for field in info.signature.inputs.inputs[0].type.properties}
-    assert {option.name for option in info.signature.params} == {"symprec", "coverage", "neighbours"}
+    assert {option.name for option in info.signature.params} == {"symprec", "coverage", "neighbours", "explain"}
     assert info.flavors["python_function"]["config"] == LOGGED["model_config"]
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     names = {path.name for path in folder.rglob("*") if path.is_file()}

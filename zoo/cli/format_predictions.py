@@ -9,6 +9,7 @@ import click
 import numpy as np
 from rich.table import Table
 
+from zoo.cli.format_modes import show_explanation
 from zoo.cli.terminal import console
 from zoo.contract.target import TensorTarget
 from zoo.data.elasticity import to_voigt
@@ -67,6 +68,9 @@ def show(answers: list[dict[str, Any]], card: Card) -> None:
         main = part == card.target.main
         measured = card.metrics if main else card.metrics["parts"][part.name]
         _show(answers if main else [{**answer, **answer[part.name]} for answer in answers], part, measured)
+    for answer in answers:
+        if "explanation" in answer:
+            show_explanation(answer["file"], answer["explanation"])
     for answer in answers:
         for near in answer.get("nearest", ()):
             click.echo(f"near {answer['file']}: {_neighbour(near)}")

@@ -111,10 +111,8 @@ def _each(encoder: Encoder, crystals: Iterator[NamedCrystal]) -> Iterator[tuple[
 
 def _show(answer: dict[str, Any]) -> None:
     """Print the table of one crystal, and its warnings on stderr."""
-    from rich.table import Table
-
+    from zoo.cli.format_modes import modes_table
     from zoo.cli.terminal import console
-    from zoo.phonons.mode_table import mode_lines
 
     rows: Sequence[dict[str, Any]] = answer["modes"]
     size = "one atom" if answer["atoms"] == 1 else f"{answer['atoms']} atoms"
@@ -122,13 +120,7 @@ def _show(answer: dict[str, Any]) -> None:
         f"{answer['file']}: {answer['formula']}, {size} in the primitive cell{'' if rows else ': no optic modes'}"
     )
     if rows:
-        header, lines = mode_lines(rows)
-        table = Table(box=None, header_style="bold")
-        for name in header:
-            table.add_column(name, justify="left" if name in ("", "irrep") else "right")
-        for line in lines:
-            table.add_row(*line)
-        console().print(table)
+        console().print(modes_table(rows))
     for warning in answer["warnings"]:
         click.echo(f"warning: {answer['file']}: {warning}", err=True)
 

@@ -23,9 +23,17 @@ MAX_CRYSTALS = 100_000  # of a call, which holds all of them and their answers i
 )
 @click.option("--symprec", type=float, metavar="Å", help="Project on the point group found within so many Å.")
 @click.option("--neighbours", default=0, metavar="N", help="Name the N nearest training crystals.")
+@click.option("--modes", is_flag=True, help="Explain an ionic tensor: Born charges, and the modes at Γ that make it.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
 def predict_command(
-    model: str, files: tuple[str, ...], form: str, coverage: float, symprec: float | None, neighbours: int, device: str
+    model: str,
+    files: tuple[str, ...],
+    form: str,
+    coverage: float,
+    symprec: float | None,
+    neighbours: int,
+    modes: bool,
+    device: str,
 ) -> None:
     """Predict the tensor of crystals: CIF or VASP files, or a JSON, extxyz or CSV of many.
 
@@ -36,6 +44,7 @@ def predict_command(
     \b
     zoo predict runs/mine quartz.cif
     zoo predict dtnet-total *.cif --format csv > answers.csv
+    zoo predict dielectric quartz.cif --modes
     """
     import zoo
     from zoo.cli.format_predictions import rows_of, show
@@ -48,9 +57,13 @@ def predict_command(
     if len(crystals) > MAX_CRYSTALS:
         raise ZooError(f"more than {MAX_CRYSTALS:,} crystals: name fewer files at a time; zoo screen takes any number")
     readable = [crystal.structure for crystal in crystals if not isinstance(crystal.structure, ZooError)]
+    if modes and form == "csv":
+        raise ZooError("a CSV has a row for each crystal and no place for modes: take --format json")
     predictor = zoo.load(model, device)
     found = iter(
-        predictor.predict_each(readable, symprec=symprec, coverage=coverage, neighbours=neighbours, progress=True)
+        predictor.predict_each(
+            readable, symprec=symprec, coverage=coverage, neighbours=neighbours, explain=modes, progress=True
+        )
     )
     everything = by_file(
         [crystal.name for crystal in crystals],

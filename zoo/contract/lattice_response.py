@@ -19,7 +19,10 @@ class LatticeResponse:
             cell is zero.
         force_constants: Φ of each crystal of n atoms, B matrices (3n, 3n), eV/Å², row and column 3κ+α; they obey the
             acoustic sum rule, and all modes but the rigid translations are stable.
+        absolute: the scale of both is known, by labels of charges say. Tensors alone tell them up to a factor, for ε0
+            does not change where Z* becomes cZ* and Φ becomes c²Φ; then the stiffness is made that of the potential.
     """
 
     born: Tensor
     force_constants: tuple[Tensor, ...]
+    absolute: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,43 +10,77 @@ import numpy as np
 from pymatgen.core import Structure
 
 from zoo.errors import ZooError
+from zoo.inference.raw_answers import Response
+from zoo.phonons.common_factor import common_factor
 from zoo.phonons.infrared import DAMPING, InfraredSpectrum, infrared_spectrum, longitudinal_modes
 from zoo.phonons.irreps import irrep_labels
 from zoo.phonons.mode_table import mode_rows
 from zoo.phonons.modes import gamma_modes, masses_of
-from zoo.phonons.polar_modes import PolarModes, polar_modes
+from zoo.phonons.polar_modes import PolarModes, polar_modes, share_along
 from zoo.phonons.primitive_part import primitive_part
 
 FIXED_CELL = "at fixed cell (clamped strain): a piezoelectric crystal that is free to deform has a larger constant"
 """The condition under which every ionic and static tensor of such a model holds."""
+
+IMAGINARY = -1e-3
+"""eV/Å², below which an eigenvalue of force constants is that of an imaginary mode; rigid translations have 1e-12."""
 
 
 @dataclass(frozen=True)
 class Explanation:
     """Born charges and modes of which the ionic tensor of an answer is made, at fixed cell.
 
-    Those of an ensemble are the means over its members of the charges and of the corrected force constants. The ionic
-    tensor that these make is not exactly the mean of the members' tensors, which is the answer: `deviation` is how far
-    it is from that. A projection of the answer on a point group counts in it, too.
+    Dielectric tensors tell charges and force constants up to a common factor, which is chosen so that the crystal is on
+    the whole as stiff as in the potential (`zoo.phonons.common_factor`). Those of an ensemble are the means over its
+    members of the charges and of the corrected force constants. The ionic tensor that these make is not exactly the
+    mean of the members' tensors, which is the answer: `deviation` is how far it is from that; a projection of the
+    answer on a point group counts, too.
 
     Attributes:
         elements: symbols of the N atoms of the given structure.
         born: Z* of these, (N, 3, 3), e: polarisation along the first axis by displacement along the second.
-        cell: a primitive cell in the same frame; its atoms are some of those given.
-        polar: the transverse optic modes at Γ of the primitive cell with their charges, by force constants that the
-            model has corrected.
+        cell: a primitive cell in the same frame; its n atoms are some of those given.
+        cell_born: Z* of these, (n, 3, 3), e.
+        force_constants: Φ' at Γ of the primitive cell, corrected by the model, (3n, 3n), eV/Å².
+        potential: Φ that they are a correction of, (3n, 3n), eV/Å²; None where it is not known.
         electronic: ε∞ of the answer, (3, 3); None where the model gives the ionic tensor alone.
         answered: ε0 of the answer, (3, 3).
         by_potential: ε0 by the force constants of each potential alone, (P, 3, 3), where the model has several.
+        frozen: displacements of the primitive cell that are left out of the modes, (3n, K); see `without_imaginary`.
     """
 
     elements: tuple[str, ...]
     born: np.ndarray
     cell: Structure
-    polar: PolarModes
+    cell_born: np.ndarray
+    force_constants: np.ndarray
+    potential: np.ndarray | None
     electronic: np.ndarray | None
     answered: np.ndarray
     by_potential: np.ndarray | None = None
+    frozen: np.ndarray | None = None
+
+    @cached_property
+    def polar(self) -> PolarModes:
+        """The transverse optic modes at Γ of the primitive cell, with their charges."""
+        modes = gamma_modes(self.force_constants, masses_of(self.cell), self.frozen)
+        return polar_modes(modes, self.cell_born, self.cell.volume)
+
+    @cached_property
+    def imaginary_share(self) -> float:
+        """Share of ε0 along modes that are imaginary in the potential: their frequencies here are the correction's."""
+        return share_along(self.force_constants, self.cell_born, self._imaginary)
+
+    @cached_property
+    def _imaginary(self) -> np.ndarray:
+        """Displacements of the modes that are imaginary in the potential, (3n, K)."""
+        found = self.force_constants if self.potential is None else self.potential
+        values, vectors = np.linalg.eigh(found)
+        return vectors[:, values < IMAGINARY]
+
+    def without_imaginary(self) -> Explanation:
+        """The same with atoms that do not move along the modes that are imaginary in the potential."""
+        return replace(self, frozen=self._imaginary)
 
     @property
     def ionic(self) -> np.ndarray:
@@ -66,7 +100,7 @@ class Explanation:
     @cached_property
     def modes(self) -> list[dict[str, Any]]:
         """The degenerate subspaces, softest first, as rows of `zoo.phonons.mode_table.mode_rows`, shares included."""
-        return mode_rows(self.polar.modes, self.irreps, self.polar)
+        return mode_rows(self.polar.modes, self.irreps, self.polar, self.potential)
 
     def longitudinal(self, direction: np.ndarray, electronic: np.ndarray | float | None = None) -> PolarModes:
         """Return the modes for q → 0 along a Cartesian direction, with the macroscopic field: LO where polar along it.
@@ -78,13 +112,14 @@ class Explanation:
         Raises:
             ZooError: no direction, or no electronic tensor.
         """
-        return longitudinal_modes(self.polar, self._screening(electronic), np.asarray(direction))
+        return longitudinal_modes(self.polar, self.screening(electronic), np.asarray(direction))
 
     def spectrum(
         self,
         damping: float = DAMPING,
         wavenumbers: np.ndarray | None = None,
         electronic: np.ndarray | float | None = None,
+        axes: np.ndarray | None = None,
     ) -> InfraredSpectrum:
         """Return ε(ω) in the infrared, and what is measured of it.
 
@@ -92,19 +127,25 @@ class Explanation:
             damping: γ of all modes, cm⁻¹.
             wavenumbers: cm⁻¹; see `zoo.phonons.infrared.infrared_spectrum`.
             electronic: ε∞, (3, 3) or a number for an isotropic one; None: that of the answer.
+            axes: directions of polarisation, rows, (A, 3); by default the principal axes of ε∞ + ε0.
 
         Raises:
             ZooError: the model gives no electronic tensor and none is given, or an argument is out of range.
         """
-        return infrared_spectrum(self.polar, self._screening(electronic), wavenumbers, damping)
+        return infrared_spectrum(self.polar, self.screening(electronic), wavenumbers, damping, axes)
 
-    def _screening(self, given: np.ndarray | float | None) -> np.ndarray:
+    def screening(self, given: np.ndarray | float | None = None) -> np.ndarray:
+        """Return ε∞, (3, 3): the given one, a number for an isotropic one, or that of the answer.
+
+        Raises:
+            ZooError: there is neither.
+        """
         if given is not None:
             return np.asarray(given, dtype=np.float64) * (np.eye(3) if np.ndim(given) == 0 else 1.0)
         if self.electronic is None:
             raise ZooError(
-                "the model gives no electronic tensor, which a spectrum and LO modes need: ask one of all three "
-                "tensors (recipe dielectric), or give the value (--electronic)"
+                "the model gives no electronic tensor, which a spectrum and LO modes need: give the value "
+                "(--electronic), or ask a model of all three tensors (recipe dielectric)"
             )
         return self.electronic
 
@@ -137,24 +178,32 @@ class Explanation:
 
 def explanation_of(
     structure: Structure,
-    born: np.ndarray,
-    force_constants: np.ndarray,
+    response: Response,
     answered: np.ndarray,
     electronic: np.ndarray | None,
+    potential: np.ndarray | None = None,
     by_potential: np.ndarray | None = None,
 ) -> Explanation:
     """Make the explanation of an answer.
 
     Args:
         structure: that was asked about, with N atoms.
-        born: Z*, (N, 3, 3), e.
-        force_constants: Φ', (3N, 3N), eV/Å².
+        response: its Born charges and corrected force constants.
+        potential: Φ of the potential, (3N, 3N), eV/Å².
         answered, electronic, by_potential: see `Explanation`.
 
     Raises:
         ZooError: numbers that are not finite, or a polar mode at zero.
     """
-    cell, small, charges = primitive_part(structure, force_constants, born)
-    polar = polar_modes(gamma_modes(small, masses_of(cell)), charges, cell.volume)
+    born = response.born
+    cell, small, charges = primitive_part(structure, response.force_constants, born)
+    before = None if potential is None else primitive_part(structure, potential, born)[1]
+    if before is not None and not response.absolute:
+        # Once more: of a supercell the stiffness at Γ of the primitive cell is what counts.
+        factor = common_factor(small, before)
+        small, charges, born = factor**2 * small, factor * charges, factor * born
     elements = tuple(site.specie.symbol for site in structure)
-    return Explanation(elements, born, cell, polar, electronic, answered, by_potential)
+    found = Explanation(elements, born, cell, charges, small, before, electronic, answered, by_potential)
+    if not np.isfinite(found.ionic).all():
+        raise ZooError("the modes make no finite ionic tensor")
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from zoo.inference.raw_answers import Response
 from zoo.phonons.force_constants import LARGE_FORCE, SOFT, ForceConstants
 from zoo.phonons.polar_modes import share_along
 
@@ -18,7 +19,7 @@ warned of."""
 
 def phonon_warnings(
     found: ForceConstants,
-    response: tuple[np.ndarray, np.ndarray] | None = None,
+    response: Response | None = None,
     by_potential: np.ndarray | None = None,
 ) -> list[str]:
     """Say in one line each what makes an ionic tensor doubtful.
@@ -28,8 +29,8 @@ def phonon_warnings(
 
     Args:
         found: force constants of the potential, or the mean of several.
-        response: Born charges (N, 3, 3), e, and corrected force constants (3N, 3N), eV/Å², of the model; None where it
-            does not tell them, and all soft modes are warned of.
+        response: Born charges and corrected force constants of the model; None where it does not tell them, and all
+            soft modes are warned of.
         by_potential: ε0 by each of several potentials alone, (P, 3, 3).
     """
     out = []
@@ -48,7 +49,7 @@ def phonon_warnings(
     return out
 
 
-def _soft_modes(found: ForceConstants, response: tuple[np.ndarray, np.ndarray] | None) -> list[str]:
+def _soft_modes(found: ForceConstants, response: Response | None) -> list[str]:
     softest = found.softest
     if softest is None or softest >= SOFT:
         return []
@@ -57,7 +58,7 @@ def _soft_modes(found: ForceConstants, response: tuple[np.ndarray, np.ndarray] |
         return [f"the potential has {kind} modes ({softest:.3f} eV/Å²): the ionic tensor is uncertain"]
     # Rigid translations lie among the soft ones at zero; they carry nothing.
     for kind, below in (("imaginary", -1e-6), ("very soft or imaginary" if softest < 0 else "very soft", SOFT)):
-        share = share_along(response[1], response[0], found.eigenvectors[:, found.eigenvalues < below])
+        share = share_along(response.force_constants, response.born, found.eigenvectors[:, found.eigenvalues < below])
         if share > MUCH:
             return [
                 f"{100 * share:.0f} % of the ionic tensor comes from modes that are {kind} in the potential (lowest "

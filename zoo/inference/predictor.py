@@ -327,9 +327,10 @@ class Predictor:
             electronic = answers.get("electronic")
             more["explanation"] = explanation_of(
                 structure,
-                *raw.response,
+                raw.response,
                 answers[ionic_part(self.card.target).name].tensor.astype(np.float64),
                 None if electronic is None else electronic.tensor.astype(np.float64),
+                None if raw.force_constants is None else raw.force_constants.matrix,
                 raw.by_potential,
             )
         main = answers.pop(self.target.name)

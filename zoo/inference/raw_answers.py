@@ -17,9 +17,34 @@ from zoo.graphs.crystal import Crystal
 from zoo.graphs.graph import CrystalGraph, collate
 from zoo.inference.novelty import describe_crystals
 from zoo.model.tensor_model import TensorModel
+from zoo.phonons.common_factor import common_factor
 from zoo.phonons.force_constants import ForceConstants, force_constants
 from zoo.phonons.force_constants_store import mean_of, padded
 from zoo.runtime.timing import Stopwatch
+
+
+@dataclass(frozen=True)
+class Response:
+    """Born charges and corrected force constants that the members of a model make the ionic tensor of a crystal of.
+
+    Attributes:
+        born: (N, 3, 3), e; float64, as the others.
+        force_constants: (3N, 3N), eV/Å².
+        absolute: see `zoo.contract.lattice_response.LatticeResponse`.
+    """
+
+    born: np.ndarray
+    force_constants: np.ndarray
+    absolute: bool = False
+
+    @classmethod
+    def mean(cls, each: Sequence[Response]) -> Response:
+        """Mean charges and mean force constants of several members."""
+        return cls(
+            np.mean([one.born for one in each], axis=0),
+            np.mean([one.force_constants for one in each], axis=0),
+            each[0].absolute,
+        )
 
 
 @dataclass(frozen=True)
@@ -31,8 +56,7 @@ class Raw:
             (members, n_atoms, *shape).
         descriptor: (D,) what `Novelty.novelty` describes the crystal by, where the model knows its training crystals.
         force_constants: those of the potential, where the readout needs them.
-        response: means over the members of Born charges (N, 3, 3), e, and of corrected force constants (3N, 3N),
-            eV/Å², where the readout explains; float64.
+        response: mean over the members of what they make the ionic tensor of, where the readout explains.
         by_potential: (P, 3, 3) mean over the members of the ionic tensor by the force constants of each potential,
             where there are several and the readout explains.
     """
@@ -40,7 +64,7 @@ class Raw:
     tensors: Mapping[str, np.ndarray]
     descriptor: np.ndarray | None = None
     force_constants: ForceConstants | None = None
-    response: tuple[np.ndarray, np.ndarray] | None = None
+    response: Response | None = None
     by_potential: np.ndarray | None = None
 
 
@@ -95,7 +119,7 @@ def answers_of(
             with watch("readout"):
                 found.append(member(batch, mine).detach().cpu().numpy())
                 if explains:
-                    responses.append(_response(member, batch, mine))
+                    responses.append(_response(member, batch, mine, constants))
                 if explains and len(potentials) > 1:
                     alone.append(_by_potential(member, batch, mine, each))
     descriptors: list[np.ndarray | None] = [None] * len(graphs)
@@ -115,7 +139,7 @@ def answers_of(
             {name: part for name, (_, part) in target.split(one).items()},
             descriptors[k],
             constants[k] if constants else None,
-            _mean([of_member[k] for of_member in responses]) if responses else None,
+            Response.mean([of_member[k] for of_member in responses]) if responses else None,
             None if spread is None else spread[:, k],
         )
         for k, one in enumerate(apart)
@@ -123,22 +147,20 @@ def answers_of(
 
 
 def _response(
-    member: TensorModel, batch: CrystalBatch, embedding: Embedding | None
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Born charges and corrected force constants of each crystal by one member."""
+    member: TensorModel, batch: CrystalBatch, embedding: Embedding | None, constants: Sequence[ForceConstants]
+) -> list[Response]:
+    """What one member makes the ionic tensor of each crystal of, as stiff as the potential's force constants."""
     made = member.explain(batch, embedding)
     assert made is not None  # it explains
     charges = torch.split(made.born, batch.atoms_per_crystal().tolist())
-    return [
-        (born.double().cpu().numpy(), matrix.double().cpu().numpy())
-        for born, matrix in zip(charges, made.force_constants, strict=True)
-    ]
-
-
-def _mean(each: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean charges and mean force constants of several members."""
-    born, matrices = zip(*each, strict=True)
-    return np.mean(born, axis=0), np.mean(matrices, axis=0)
+    out = []
+    for charge, force, known in zip(charges, made.force_constants, constants, strict=True):
+        matrix, born = force.double().cpu().numpy(), charge.double().cpu().numpy()
+        if not made.absolute:
+            factor = common_factor(matrix, known.matrix)
+            matrix, born = factor**2 * matrix, factor * born
+        out.append(Response(born, matrix, made.absolute))
+    return out
 
 
 def _by_potential(

@@ -36,8 +36,8 @@ class InfraredSpectrum:
         wavenumbers: (W,), cm⁻¹.
         dielectric: ε(ω), (W, 3, 3), complex, in the Cartesian frame of the structure.
         damping: γ, cm⁻¹.
-        axes: principal axes of the static tensor ε∞ + ε0, rows, (3, 3). In monoclinic and triclinic crystals those of
-            ε(ω) turn with the frequency, and the axes here are a choice.
+        axes: principal axes of the static tensor ε∞ + ε0, rows, (3, 3), or those that were asked for. In monoclinic
+            and triclinic crystals the axes of ε(ω) turn with the frequency, and those here are a choice.
         transverse: for each axis the wavenumbers of the TO modes that are polar along it, cm⁻¹.
         longitudinal: for each axis those of the LO modes of q along it, cm⁻¹.
     """
@@ -82,7 +82,11 @@ class InfraredSpectrum:
 
 
 def infrared_spectrum(
-    polar: PolarModes, electronic: np.ndarray, wavenumbers: np.ndarray | None = None, damping: float = DAMPING
+    polar: PolarModes,
+    electronic: np.ndarray,
+    wavenumbers: np.ndarray | None = None,
+    damping: float = DAMPING,
+    axes: np.ndarray | None = None,
 ) -> InfraredSpectrum:
     """Return the infrared spectrum of a crystal.
 
@@ -91,12 +95,15 @@ def infrared_spectrum(
         electronic: ε∞, (3, 3).
         wavenumbers: cm⁻¹, (W,); by default 2001 from zero to a fifth above the highest mode.
         damping: γ of all modes, cm⁻¹, positive.
+        axes: directions of polarisation, rows of any length, (A, 3); by default the principal axes of ε∞ + ε0.
 
     Raises:
-        ZooError: a polar mode is imaginary or at zero, or ε∞, γ or a wavenumber is out of range.
+        ZooError: a polar mode is imaginary or at zero, or ε∞, γ, a wavenumber or an axis is out of range.
     """
     electronic = checked_electronic(electronic)
-    axes = principal_axes(electronic + polar.ionic)
+    if axes is None:
+        axes = principal_axes(electronic + polar.ionic)
+    axes = np.array([unit(axis) for axis in axes])
     transverse = tuple(_along(polar, axis) for axis in axes)
     longitudinal = tuple(_along(longitudinal_modes(polar, electronic, axis), axis) for axis in axes)
     if wavenumbers is None:

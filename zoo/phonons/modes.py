@@ -53,13 +53,15 @@ class GammaModes:
         return tuple(slice(start, stop) for start, stop in pairwise(bounds) if start < stop)
 
 
-def gamma_modes(force_constants: np.ndarray, masses: np.ndarray) -> GammaModes:
+def gamma_modes(force_constants: np.ndarray, masses: np.ndarray, frozen: np.ndarray | None = None) -> GammaModes:
     """Diagonalise force constants at Γ.
 
     Args:
         force_constants: Φ = ∂²E/∂r∂r per cell, (3N, 3N), eV/Å², row and column 3κ+α, every image of an atom moving
             along. What breaks its index symmetry and the acoustic sum rule is projected out.
         masses: (N,), u.
+        frozen: displacements that the atoms shall not make, (3N, K), orthonormal columns and none of them rigid
+            translations; there are K modes less.
 
     Raises:
         ZooError: shapes that do not belong together, numbers that are not finite, a mass that is not positive.
@@ -70,6 +72,10 @@ def gamma_modes(force_constants: np.ndarray, masses: np.ndarray) -> GammaModes:
     weights = np.sqrt(np.repeat(masses, 3))
     dynamical = without_translations(checked(force_constants, len(masses))) / np.outer(weights, weights)
     basis = _complement(np.sqrt(masses))
+    if frozen is not None and frozen.size:
+        # A displacement u is e/√M: it is at right angles to v where e is to v/√M.
+        forbidden = basis.T @ (frozen / weights[:, None])
+        basis = basis @ np.linalg.qr(forbidden, mode="complete")[0][:, frozen.shape[1] :]
     eigenvalues, columns = np.linalg.eigh(basis.T @ dynamical @ basis)
     return GammaModes(eigenvalues, basis @ columns, masses)
 

@@ -83,7 +83,7 @@ def infrared(spectrum: InfraredSpectrum, name: str, path: Path) -> Path:
                 to, lo = spectrum.transverse[number], spectrum.longitudinal[number]
                 panel.plot(to, np.full(len(to), 0.025 + shift), "^", markersize=4, **marks)
                 panel.plot(lo, np.full(len(lo), 0.975 - shift), "v", markersize=4, fillstyle="none", **marks)
-            handles.append(Line2D([], [], color=colour, linestyle=dash, label=_axis_words(spectrum, number)))
+            handles.append(Line2D([], [], color=colour, linestyle=dash, label=axis_words(spectrum, number)))
         style: dict[str, Any] = {"color": _GREY, "linestyle": ""}
         handles.append(Line2D([], [], marker="^", label="TO", **style))
         handles.append(Line2D([], [], marker="v", fillstyle="none", label="LO", **style))
@@ -105,12 +105,12 @@ def _mulliken(label: str) -> str:
     return f"${label[0]}_{{\\mathrm{{{label[1:]}}}}}$" if label[1:] else f"${label}$" if label else "–"
 
 
-def _axis_words(spectrum: InfraredSpectrum, number: int) -> str:
+def axis_words(spectrum: InfraredSpectrum, number: int) -> str:
     """Name a principal axis: x, y or z where it is one of them, else its components; all that are alike with it."""
     here = spectrum.along(spectrum.axes[number])
     size = 1e-3 * np.abs(here).max()
     alike = [axis for axis in spectrum.axes if np.abs(spectrum.along(axis) - here).max() <= size]
-    if len(alike) == 3:
+    if len(alike) == 3 == len(spectrum.axes):
         return "any polarisation"
     names = [next(("xyz"[k] for k in range(3) if abs(axis[k]) > 1 - 1e-6), None) for axis in alike]
     if None in names:

@@ -25,7 +25,7 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 WORKER_SETTINGS = "ZOO_SERVE"
 """Environment variable by which `zoo serve` tells its worker processes the folder, the limits and its own number."""
 PATH = "/invocations"
-OPTIONS = {"symprec": 0.0, "coverage": 0.9, "neighbours": 0}
+OPTIONS: dict[str, bool | int | float] = {"symprec": 0.0, "coverage": 0.9, "neighbours": 0, "explain": False}
 """The options of a request (its `params`) and their defaults; symprec 0 is off."""
 
 NO_OBJECT = "no object"
@@ -168,6 +168,10 @@ def _check_options(params: Any) -> None:
     for name, value in params.items():
         if name not in OPTIONS:
             raise _bad(f"unknown option '{name[:40]}'.{did_you_mean(name, OPTIONS)}")
+        if isinstance(OPTIONS[name], bool):
+            if not isinstance(value, bool):
+                raise _bad(f"the option '{name}' is neither true nor false")
+            continue
         if isinstance(value, bool) or not isinstance(value, int if isinstance(OPTIONS[name], int) else (int, float)):
             raise _bad(f"the option '{name}' is no {'whole ' if isinstance(OPTIONS[name], int) else ''}number")
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlflow
 import pydantic
@@ -78,6 +78,15 @@ class Refused(MlflowException):
             self._line = " ".join(text.split())
 
 
+class _Options(NamedTuple):
+    """Options of `Predictor.predict_each`; crystals of several requests with the same ones are answered together."""
+
+    symprec: float | None
+    coverage: float
+    neighbours: int
+    explain: bool
+
+
 class TensorService(PythonModel):
     """The zoo's predictor behind MLflow's interface."""
 
@@ -129,7 +138,9 @@ class TensorService(PythonModel):
         if atoms > self.limits.max_total_atoms:
             most = self.limits.max_total_atoms
             raise ZooError(f"{atoms:,} atoms in one request, at most {most:,} are answered: ask for fewer at a time")
-        kind = (options["symprec"] or None, float(options["coverage"]), int(options["neighbours"]))
+        kind = _Options(
+            options["symprec"] or None, float(options["coverage"]), int(options["neighbours"]), options["explain"]
+        )
         found = iter(self.batcher.ask(kind, good) if good else ())
         outcomes = [next(found) if isinstance(one, Structure) else one for one in read]
         answers = [one.as_dict() if isinstance(one, Prediction) else {"error": _told(one)} for one in outcomes]
@@ -137,13 +148,9 @@ class TensorService(PythonModel):
             raise outcomes[0]  # type: ignore[misc]
         return answers
 
-    def _predict(
-        self, kind: tuple[float | None, float, int], structures: list[Structure]
-    ) -> list[Prediction | Exception]:
-        symprec, coverage, neighbours = kind
+    def _predict(self, kind: _Options, structures: list[Structure]) -> list[Prediction | Exception]:
         try:
-            found = self.predictor.predict_each(structures, symprec=symprec, coverage=coverage, neighbours=neighbours)
-            return list(found)
+            return list(self.predictor.predict_each(structures, **kind._asdict()))
         except (ZooError, TookTooLong):
             raise  # the options are wrong, or there are too many crystals
         except Exception as error:  # whatever it is that the predictor did not foresee: it shall not spread
