@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from e3nn import o3
 from pymatgen.core import Element
@@ -16,10 +18,12 @@ MIDDLE = 2.2
 def electronegativity_charges() -> Tensor:
     """(119, 1): by atomic number the difference of electronegativities (Pauling) that a charge starts from, in e."""
     out = torch.zeros(119, 1)
-    for element in Element:
-        x = element.X if element.Z <= 118 else float("nan")
-        if x == x:  # noble gases have none
-            out[element.Z] = MIDDLE - x
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pymatgen's, for each element that has none
+        for element in Element:
+            x = element.X if element.Z <= 118 else float("nan")
+            if x == x:  # noble gases have none
+                out[element.Z] = MIDDLE - x
     return out
 
 

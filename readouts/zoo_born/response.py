@@ -51,9 +51,49 @@ def ionic_tensor(
     counts = batch.atoms_per_crystal()
     volume = torch.linalg.det(batch.cell).abs()
     z = given.pad(charges, batch.crystal)
+    out = charges.new_zeros(batch.n_crystals, 3, 3)
+    for chosen, most, matrix in _corrected(given, batch, counts, regularise, scale, stiffness):
+        held = _in_the_space_of_optic_modes(matrix, counts[chosen], most)
+        source = z[chosen, :most].permute(0, 1, 3, 2).reshape(len(chosen), 3 * most, 3)
+        half = torch.linalg.solve_triangular(torch.linalg.cholesky(held), source, upper=False)
+        out = out.index_copy(0, chosen, half.transpose(1, 2) @ half)
+    return 4 * torch.pi * COULOMB / volume[:, None, None] * out
+
+
+def corrected_force_constants(
+    batch: CrystalBatch,
+    regularise: Callable[[Tensor], Tensor],
+    scale: Tensor | None,
+    stiffness: Tensor | None,
+) -> tuple[Tensor, ...]:
+    """Φ' of each crystal of n atoms, (3n, 3n), eV/Å², float64: arguments as those of `ionic_tensor`."""
+    given = batch.force_constants
+    assert given is not None  # needs
+    given = given.each(lambda t: t.double() if t.is_floating_point() else t)
+    counts = batch.atoms_per_crystal()
+    out: list[Tensor] = [counts] * batch.n_crystals
+    for chosen, _, matrix in _corrected(given, batch, counts, regularise, scale, stiffness):
+        for place, whole in zip(chosen.tolist(), matrix, strict=True):
+            size = 3 * int(counts[place])
+            blocks = whole[:size, :size].reshape(size // 3, 3, -1, 3)
+            blocks = blocks - blocks.mean(dim=0, keepdim=True)
+            blocks = blocks - blocks.mean(dim=2, keepdim=True)
+            found = blocks.reshape(size, size)
+            out[place] = 0.5 * (found + found.T)
+    return tuple(out)
+
+
+def _corrected(
+    given: PaddedForceConstants,
+    batch: CrystalBatch,
+    counts: Tensor,
+    regularise: Callable[[Tensor], Tensor],
+    scale: Tensor | None,
+    stiffness: Tensor | None,
+) -> Iterator[tuple[Tensor, int, Tensor]]:
+    """D f(Φ) D + K of each class of size: which b crystals, of at most so many atoms A, (b, 3A, 3A)."""
     d = None if scale is None else given.pad(scale.exp(), batch.crystal)
     k = None if stiffness is None else given.pad(stiffness, batch.crystal)
-    out = charges.new_zeros(batch.n_crystals, 3, 3)
     for chosen in size_classes(counts):
         most = int(counts[chosen].max())
         vectors, values = _part(given, chosen, most)
@@ -63,11 +103,7 @@ def ionic_tensor(
             matrix = along.unsqueeze(2) * matrix * along.unsqueeze(1)
         if k is not None:
             matrix = matrix + _block_diagonal(k[chosen, :most])
-        matrix = _in_the_space_of_optic_modes(matrix, counts[chosen], most)
-        source = z[chosen, :most].permute(0, 1, 3, 2).reshape(len(chosen), 3 * most, 3)
-        half = torch.linalg.solve_triangular(torch.linalg.cholesky(matrix), source, upper=False)
-        out = out.index_copy(0, chosen, half.transpose(1, 2) @ half)
-    return 4 * torch.pi * COULOMB / volume[:, None, None] * out
+        yield chosen, most, matrix
 
 
 def _part(given: PaddedForceConstants, chosen: Tensor, most: int) -> tuple[Tensor, Tensor]:
