@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+
 import torch
 from e3nn import o3
 from pymatgen.core import Element
@@ -16,10 +19,11 @@ MIDDLE = 2.2
 def electronegativity_charges() -> Tensor:
     """(119, 1): by atomic number the difference of electronegativities (Pauling) that a charge starts from, in e."""
     out = torch.zeros(119, 1)
-    for element in Element:
-        x = element.X if element.Z <= 118 else float("nan")
-        if x == x:  # noble gases have none
-            out[element.Z] = MIDDLE - x
+    with warnings.catch_warnings(action="ignore"):  # pymatgen warns of each element that has none
+        known = {element.Z: float(element.X) for element in Element}
+    for number, x in known.items():
+        if not math.isnan(x):  # noble gases have none
+            out[number] = MIDDLE - x
     return out
 
 

@@ -11,8 +11,9 @@ the mean of the two (`Encoder.even_energy`), which is exact under O(3), so that 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from zoo.contract.plugin import Encoder
 from zoo.contract.potential import forces_of
 from zoo.errors import ZooError
 from zoo.graphs.crystal import Crystal
+from zoo.graphs.elements import symbols
 from zoo.graphs.graph import CrystalGraph, collate, crystal_graphs, size_sorted
 from zoo.phonons.displacements import Displacement, SpaceGroup, assemble, displacements
 from zoo.phonons.modes import without_translations
@@ -112,7 +114,7 @@ def force_constants(potential: Encoder, crystals: Sequence[Crystal]) -> list[For
         crystals: of at most `MAX_ATOMS` atoms each, of elements that the potential knows.
 
     Raises:
-        ZooError: a crystal is too large, or the energy has no finite derivative.
+        ZooError: a crystal is too large, or the energy has no finite derivative; its formula is named.
     """
     for crystal in crystals:
         refuse_size(len(crystal.numbers))
@@ -138,26 +140,25 @@ def refuse_size(atoms: int) -> None:
 def _forces(potential: Encoder, plans: Sequence[_Plan]) -> list[np.ndarray]:
     """(N, 3) forces of each replica of each plan, in order, computed in batches of like size."""
     replicas = [replica for plan in plans for replica in plan.replicas()]
-    device = next(iter(potential.parameters())).device
+    # A potential may have buffers alone, or nothing.
+    device = next((tensor.device for tensor in chain(potential.parameters(), potential.buffers())), "cpu")
     out: list[np.ndarray] = [np.zeros(0)] * len(replicas)
     for chosen in size_sorted([len(graph.src) for graph in replicas], EDGES_PER_BATCH):
         batch = collate([replicas[i] for i in chosen], dtype=torch.float64).to(device)
         forces = forces_of(potential.even_energy, batch).cpu().numpy()
-        if not np.isfinite(forces).all():
-            raise ZooError("the potential gives no finite forces: look for atoms in the same place")
         ends = np.cumsum([len(replicas[i].numbers) for i in chosen])
         for i, part in zip(chosen, np.split(forces, ends[:-1]), strict=True):
+            if not np.isfinite(part).all():
+                raise ZooError(
+                    f"the potential gives no finite forces in {_formula(replicas[i].numbers)}: are two of its atoms at "
+                    "one place?"
+                )
             out[i] = part
     return out
 
 
-def iterate(potential: Encoder, crystals: Iterable[Crystal], at_once: int) -> Iterator[ForceConstants]:
-    """`force_constants` of any number of crystals, of which about `at_once` atoms are in memory."""
-    waiting: list[Crystal] = []
-    for crystal in crystals:
-        waiting.append(crystal)
-        if sum(len(one.numbers) for one in waiting) >= at_once:
-            yield from force_constants(potential, waiting)
-            waiting = []
-    if waiting:
-        yield from force_constants(potential, waiting)
+def _formula(numbers: np.ndarray) -> str:
+    """The number of atoms of each element: `Si3 O6`."""
+    kinds, counts = np.unique(numbers, return_counts=True)
+    return " ".join(f"{symbol}{count}" for symbol, count in zip(symbols(kinds), counts, strict=True))
+
