@@ -9,11 +9,14 @@ TESTS  ?=
 # Of `make torture`. SECONDS is what bash counts itself where it comes from the environment: the command line alone is meant.
 SECONDS = 600
 SEED   = 0
+# Of `make torture-fuzz` and `make lock`.
+EACH   = 10000
+EXTRAS = sevennet
 
 # Images for containers often set it; then each of the many processes of the tests would compile torch anew, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-extended test-foreign torture bench lint clean
+.PHONY: run test test-extended test-foreign torture torture-every torture-fuzz bench lint lock sbom clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,8 +25,12 @@ help:
 	@echo "make test-extended   the other tests: README and guides, Ray, PostgreSQL, a browser, the wheel, all pairs"
 	@echo "make test-foreign   mace and tensornet against their own packages, each in an environment of its own"
 	@echo "make torture   damaged files, kills, changed inputs, broken databases, for SECONDS=600 from SEED=0 (OUT=table.csv)"
+	@echo "make torture-every   each write, fsync and rename of small works fails in each way (as root; docs/results/faults.csv)"
+	@echo "make torture-fuzz   EACH=10000 changed inputs of each kind (docs/results/fuzz.csv)"
 	@echo "make bench  all benchmarks against their peers, and docs/benchmarks.md from them (BENCH=--quick for a check)"
 	@echo "make lint   ruff and mypy"
+	@echo "make lock   requirements.lock: versions and hashes for a deployment like this machine (EXTRAS=sevennet, OUT=FILE)"
+	@echo "make sbom   sbom.json: what is installed in $(VENV), as CycloneDX (OUT=FILE)"
 	@echo "make clean  remove $(VENV)"
 
 # Made anew where what is to be installed has changed. The lowest layer first: with torch there, nothing pulls another.
@@ -51,6 +58,12 @@ test-foreign: $(VENV)/.installed
 torture: $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m torture --seed $(SEED) --seconds $(SECONDS) $(if $(OUT),--out $(OUT))
 
+torture-every: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m torture --only kills --every --out $(or $(OUT),docs/results/faults.csv)
+
+torture-fuzz: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m torture --seed $(SEED) --only fuzz --each $(EACH) --out $(or $(OUT),docs/results/fuzz.csv)
+
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/all.py $(BENCH)
 
@@ -59,5 +72,14 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+lock: $(VENV)/.installed
+	$(BIN)/python scripts/lock.py $(or $(OUT),requirements.lock) $(EXTRAS)
+
+# In an environment of its own: what makes the list is not on it.
+sbom: $(VENV)/.installed
+	@test -x build/sbom/bin/cyclonedx-py || { $(PYTHON) -m venv build/sbom && \
+	  build/sbom/bin/pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7,<8'; }
+	build/sbom/bin/cyclonedx-py environment --output-reproducible -o $(or $(OUT),sbom.json) $(VENV)
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build/sbom

@@ -79,7 +79,11 @@ def test_a_kill_between_checksum_and_file_leaves_either_readable(
 
 def test_the_checksums_themselves_may_be_damaged(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", 1)
-    for wrong in (b"", b"[]", b'{"a.json": [{}]}', b'{"a.json": 3}', b"[" * 100_000):
+    text = (tmp_path / "checksums.json").read_bytes()
+    states = (b'{"size": [2], "blocks": []}', b'{"size": true, "blocks": []}', b'{"size": 2, "blocks": 3}')
+    types = (*(b'{"a.json": [%b]}' % state for state in states), b'{"a.json": []}')
+    names = (text.replace(b"}\n", b'}, "\\u0000": []}', 1), text.replace(b'"a.json"', b'"\\ud800"'))
+    for wrong in (b"", b"[]", b'{"a.json": [{}]}', b'{"a.json": 3}', b"[" * 100_000, *types, *names):
         (tmp_path / "checksums.json").write_bytes(wrong)
         with pytest.raises(Damaged, match=r"checksums.json is damaged"):
             read_json(tmp_path / "a.json")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli import refused, zoo
+from e3nn import o3
 from rich.console import Console
 
 from zoo.cli import terminal
 from zoo.config import plugins
+from zoo.errors import ZooError
 from zoo.model import compat
 
 NAMES = ("dtnet", "dtnet-exp", "dtnet-simple", "matten", "painn-rank1", "painn-rank1-absolute", "strain", "x-y", "last")
@@ -53,6 +56,14 @@ def test_equal_reasons_share_a_footnote(printed, monkeypatch: pytest.MonkeyPatch
     (note,) = [line for line in lines if line.split()[:1] == [number]]
     assert note.strip().startswith(f"{number}  {reason[:40]}")
     assert " ".join(" ".join(lines).split()).count(reason) == 1
+
+
+@pytest.mark.parametrize("formula", ["(i=i(", "i;=;i", "\n", "", "ij=ik", "abcdefghijk", 3])
+def test_no_python_is_made_of_a_formula_that_is_none(formula: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """e3nn writes the letters of a formula into code that it runs."""
+    monkeypatch.setattr(o3, "ReducedTensorProducts", lambda *_, **__: pytest.fail("e3nn was asked"))
+    with pytest.raises(ZooError, match="is no index symmetry such as ij=ji"):
+        compat.pairs(formula)
 
 
 def test_ten_by_nine_fits_in_100_columns(printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

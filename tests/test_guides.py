@@ -29,6 +29,7 @@ from zoo.data.elastic2015 import Elastic2015
 from zoo.data.petousis2017 import Petousis2017
 from zoo.errors import ZooError
 from zoo.graphs.graph import collate, crystal_graph
+from zoo.phonons.potentials import with_energy
 from zoo.storage.run_folder import RunFolder, read_json
 
 pytestmark = pytest.mark.extended
@@ -222,3 +223,27 @@ def test_the_guide_to_screening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for kind in ("objective", "acquisition"):
         ours = {name for name, point in plugins.available(kind).items() if point.value.startswith("zoo.")}
         assert ours <= set(re.findall(r"^\| `([a-z-]+)` \|", SCREENING, flags=re.M)), kind
+
+
+POTENTIALS = (DOCS / "guides" / "potentials.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.sevennet
+def test_the_guide_to_potentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of the page."""
+    monkeypatch.chdir(tmp_path)
+    for words in commands(POTENTIALS):
+        result = zoo(*words[1:], cwd=tmp_path)
+        assert result.returncode == 0 and "an energy" in result.stdout.lower(), result.stderr
+    shown: dict = {}
+    for block in blocks(POTENTIALS):
+        if "import" in block:
+            exec(block, shown)
+    atoms = shown["atoms"]
+    assert atoms.cell.lengths() * 2**0.5 == pytest.approx(4.25, abs=0.05)
+    assert shown["hessian"].shape == (2, 3, 2, 3)
+    assert shown["hessian"].sum(2).abs().max() < 1e-8  # the acoustic sum rule
+    assert any(p.grad is not None for p in shown["mine"].parameters())
+    assert np.isfinite(atoms.get_potential_energy())
+    named = re.findall(r"^\| `(\w+)` \|", POTENTIALS, flags=re.M)
+    assert set(named) == set(with_energy())

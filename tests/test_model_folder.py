@@ -84,6 +84,7 @@ def edit(**values):
         (lambda folder: (folder / "model.json").write_text("[]"), "format version"),
         (edit(format_version=99), "format version 99"),
         (edit(members=[{"seed": 0}]), "damaged"),
+        (edit(target={"name": "total", "formula": "[i=i["}), "damaged.*small letters"),
         (lambda folder: (folder / "member_1.safetensors").unlink(), "member_1.safetensors is missing"),
         (lambda folder: (folder / "member_1.safetensors").write_bytes(b"x" * 100), "is damaged"),
     ],

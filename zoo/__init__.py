@@ -8,7 +8,10 @@ from zoo import old_names
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
+    from zoo.api import Encoder, Potential
+    from zoo.inference.calculator import PotentialCalculator
     from zoo.inference.predictor import Predictor
 
 __version__ = "0.1.0"
@@ -32,3 +35,22 @@ def load(model: str | Path, device: str = "auto") -> Predictor:
     from zoo.tracking.fetch import model_folder_of
 
     return Predictor.load(model_folder_of(str(model)), device)
+
+
+def calculator(
+    potential: str | Encoder | Potential, device: str = "auto", dtype: str = "float32", **settings: Any
+) -> PotentialCalculator:
+    """A calculator of ASE: `atoms.calc = zoo.calculator("sevennet", checkpoint="SevenNet-l3i5")`.
+
+    Args:
+        potential: the name of an encoder that has an energy (`zoo list`), such an encoder, or a `zoo.api.Potential`.
+        device: auto (cuda, then mps, then cpu), or a torch device.
+        dtype: float32, or float64 for force constants and other small differences.
+        settings: of the encoder that is named, as a recipe says them: `checkpoint`, `modality`, `weights`, ...
+
+    Raises:
+        zoo.errors.ZooError: there is no such encoder, its weights are not here, or it has no energy.
+    """
+    from zoo.inference.calculator import make_calculator
+
+    return make_calculator(potential, device, dtype, **settings)

@@ -175,7 +175,7 @@ def _state(source: Path) -> dict[str, Tensor]:
 
 
 def _tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those of the features."""
+    """Pick the tensors of the features."""
     return {
         name: value
         for name, value in state.items()

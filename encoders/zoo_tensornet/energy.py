@@ -41,7 +41,7 @@ def why_none(content: Mapping[str, Any], state: Mapping[str, Tensor]) -> str | N
 
 
 def energy_tensors(state: Mapping[str, Tensor], elements: int) -> dict[str, Tensor]:
-    """Those of `EnergyHead` in matgl's state, names without `model.`."""
+    """Pick the tensors of `EnergyHead` from matgl's state, whose names are without `model.`."""
     tensors = {name: state[name] for name in READOUT} | {"scale": state["data_std"].reshape(())}
     tensors |= {name.removeprefix(GATED): x for name, x in state.items() if name.startswith(GATED)}
     tensors["references"] = state.get("element_refs.property_offset", torch.zeros(elements)).reshape(elements)
@@ -49,7 +49,7 @@ def energy_tensors(state: Mapping[str, Tensor], elements: int) -> dict[str, Tens
 
 
 def widths(state: Mapping[str, Tensor], prefix: str) -> list[int]:
-    """Of the perceptron whose maps are named `prefix` 0, 2, 4, ..., without what goes in."""
+    """Sizes of a perceptron whose maps are named `prefix` 0, 2, 4, ..., without what goes in."""
     found: list[int] = []
     while (name := f"{prefix}{2 * len(found)}.weight") in state:
         found.append(state[name].shape[0])

@@ -86,6 +86,25 @@ def test_gradients_of_gradients() -> None:
     assert torch.autograd.gradgradcheck(made.by_segments, inputs, fast_mode=True)
 
 
+def test_gradients_of_a_second_layer_to_be_differentiated() -> None:
+    """Its features come from the same edges and the same network: each way to the vectors counts once."""
+    made = Made(edges=12)
+    vectors = made.vectors.requires_grad_()
+
+    def energy(way: Callable[..., tuple[Tensor, ...]]) -> Tensor:
+        scalars, others = way(vectors, *made.features)
+        again = torch.cat([scalars, scalars[..., :1]], dim=-1), others[..., :2]  # as many channels as a layer takes
+        return torch.cat([x.flatten() for x in way(vectors, *again)]).square().sum()
+
+    inputs = [vectors, *made.network.parameters()]
+    wanted = torch.autograd.grad(energy(made.plain), inputs, create_graph=True)
+    for create_graph in (False, True):
+        found = torch.autograd.grad(energy(made.by_segments), inputs, create_graph=create_graph)
+        assert_close(found, wanted, 1e-12)
+    seconds = [torch.autograd.grad(slopes[0].square().sum(), inputs) for slopes in (found, wanted)]
+    assert_close(*seconds, 1e-12)
+
+
 def test_only_what_is_wanted_gets_a_gradient() -> None:
     made = Made()
     made.network.requires_grad_(False)

@@ -10,6 +10,7 @@ from pymatgen.core import Lattice, Structure
 from zoo.config import plugins
 from zoo.contract.plugin import BadRecord, Record
 from zoo.data.file import File
+from zoo.data.formats import csv_fingerprint
 from zoo.errors import ZooError
 
 TENSORS = {
@@ -127,6 +128,8 @@ def test_each_bad_row_of_a_csv_is_named(crystals, tmp_path):
         "none,salt.cif,,,,,,\n"
         "text,salt.cif,1,1,one,0,0,0\n"
         "nofile,,1,1,1,0,0,0\n"
+        f"long,{'é' * 200}.cif,1,1,1,0,0,0\n"  # more bytes than a name may have, and fewer letters
+        f"deep,{'x/' * 3000}x.cif,1,1,1,0,0,0\n"
         "good,salt.cif,1,1,1,0,0,0\n"
     )
     read = records(tmp_path / "data.csv")
@@ -140,9 +143,12 @@ def test_each_bad_row_of_a_csv_is_named(crystals, tmp_path):
         "none": "has no 'total'",
         "text": "'total' is no 3×3 array of numbers",
         "nofile": "row 8 has no 'cif'",
+        "long": "no file has so long a name",
+        "deep": "no file has so long a name",
     }.items():
         assert words in reasons.pop(key)
     assert not reasons
+    assert csv_fingerprint(tmp_path / "data.csv")
 
 
 def test_each_bad_entry_of_a_json_is_named(crystals, tmp_path):

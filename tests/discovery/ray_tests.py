@@ -16,11 +16,15 @@ from unittest import mock
 import psutil
 import pytest
 from cli import Result, refused, zoo
+from discovered import asked, write_discovery
 from jobs import Job, begun, name, programs, work
 from quick import no_pictures
 from screened import save, write_json
+from waiting import until
 
+from zoo.config import plugins
 from zoo.discovery import ray_cluster
+from zoo.discovery.rounds.loop import Loop
 from zoo.discovery.screen_config import Workers
 from zoo.discovery.screen_folder import ScreenFolder
 from zoo.discovery.workers import each
@@ -33,15 +37,46 @@ TWO = Workers(kind="ray", count=2)
 ON_RAY = ("workers.kind=ray", "workers.count=2")
 
 
+SLOW_ORACLE = """
+import sys
+import time
+from zoo.oracles.replay import Replay
+
+class Slow(Replay):
+    '''Replays labels; where Ray asks it notes on which node, and takes two seconds.'''
+
+    def tensors(self, candidate, folder):
+        ray = sys.modules.get("ray")
+        if ray is not None and ray.is_initialized():
+            with (folder / "calls").open("a") as file:
+                file.write(ray.get_runtime_context().get_node_id() + "\\n")
+            time.sleep(2.0)
+        return super().tensors(candidate, folder)
+"""
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the oracle `slow`, as if it were installed."""
+    folder = tmp_path_factory.mktemp("plugin")
+    (folder / "slow_oracle.py").write_text(SLOW_ORACLE)
+    info = folder / "slow_oracle-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slow-oracle\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text("[zoo.oracles]\nslow = slow_oracle:Slow\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(plugin: Path) -> Iterator[Any]:
     """A head of two CPUs, which reads and predicts, and a second node of one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # 127.0.0.1 alone
         patch.setenv("RAY_worker_niceness", "0")  # 15 else: on a busy machine they would hardly run
         patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
+        found = [str(Path(__file__).parents[1]), str(plugin), os.environ.get("PYTHONPATH", "")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(found))
         from ray.cluster_utils import Cluster
 
         made = Cluster(True, head_node_args={"num_cpus": 2, "object_store_memory": SMALL, "include_dashboard": False})
@@ -165,6 +200,51 @@ def test_clear_errors(cluster: Any, recipe: dict, tmp_path: Path, monkeypatch: p
     refused(said("d", "workers.count=2"), "workers.count=2", "workers.kind=ray")
     monkeypatch.setitem(sys.modules, "ray", None)
     refused(said("e", *ON_RAY), 'pip install "crystal-tensor-zoo[ray]"')
+
+
+def test_a_node_killed_midway_in_a_discovery(
+    cluster: Any, plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the last round calculates: no crystal is lost, or counted twice, and nobody else's work is done again."""
+    monkeypatch.syspath_prepend(plugin)
+    plugins.registered.cache_clear()
+    everything = {"name": "file", "path": "all.json"}
+    write_discovery(tmp_path, oracle={"name": "slow", "dataset": everything}, top=5)
+    assert zoo("discover", "find.yaml", "--out", "here", cwd=tmp_path).returncode == 0
+    second = cluster.add_node(num_cpus=2, object_store_memory=SMALL)
+    calculations = tmp_path / "ray" / "round_2" / "calculations"
+    lost: list[str] = []
+
+    def at_work() -> list[str]:
+        """Crystals that are calculated on the second node, and have no outcome."""
+        return [
+            path.parent.name
+            for path in calculations.glob("*/calls")
+            if not (path.parent / "outcome.json").exists() and second.node_id in path.read_text()
+        ]
+
+    told = Loop._tell
+
+    def telling(self: Loop, *of: Any) -> None:
+        told(self, *of)
+        if calculations.is_dir() and not lost:
+            lost.extend(until(at_work))
+            cluster.remove_node(second, allow_graceful=False)
+
+    with mock.patch.object(Loop, "_tell", telling):
+        result = zoo("discover", "find.yaml", "workers.kind=ray", "workers.count=4", "--out", "ray", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert lost
+    rows = asked(tmp_path / "ray")
+    assert len({row["key"] for row in rows}) == len(rows) == 10
+    assert rows == asked(tmp_path / "here")
+    for number in (1, 2):
+        results = [tmp_path / out / f"round_{number}" / "results.json" for out in ("here", "ray")]
+        assert results[0].read_bytes() == results[1].read_bytes()
+    calls = {path.parent.name: path.read_text().split() for path in calculations.glob("*/calls")}
+    assert {key for key, nodes in calls.items() if len(nodes) > 1} == set(lost)
+    assert all(len(calls[key]) == 2 for key in lost) and len(calls) == 5
+    plugins.registered.cache_clear()
 
 
 def test_a_killed_node_changes_nothing(cluster: Any, recipe: dict, tmp_path: Path) -> None:

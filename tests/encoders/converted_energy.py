@@ -18,6 +18,7 @@ from small_crystals import quartz
 
 from zoo.api import ConvertedEncoder, ZooError, forces_and_stress
 from zoo.storage.weights import identity, save_weights
+from zoo.testing import check_hessian
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal
 
 
@@ -87,6 +88,10 @@ class ConvertedEnergyTests:
             assert (after.stress - matrix @ before.stress @ matrix.T).abs().max() < 1e-10
         double = crystal.copy().make_supercell([2, 1, 1])
         assert torch.allclose(encoder.energy(batch_of(encoder, double)), 2 * before.energy, rtol=1e-12)
+
+    def test_second_derivatives(self, weights: str) -> None:
+        encoder = self.build(weights)
+        check_hessian(encoder, batch_of(encoder, *(crystal.structure for crystal in golden(self.answers))))
 
     def test_it_changes_nothing_of_the_encoder(self, weights: str) -> None:
         encoder = self.build(weights, layer=1)

@@ -12,10 +12,11 @@ import pytest
 import torch
 from converted_energy import ConvertedEnergyTests, check_energies
 from golden import DATA, batch_of, build, golden
-from small_crystals import quartz
+from small_crystals import quartz, random_p1
 
 from zoo.api import Weights, ZooError
 from zoo.storage.weights import read_metadata, save_weights
+from zoo.testing import check_hessian
 from zoo_mace import MACE, checkpoint
 from zoo_mace.pickled import PickledObject, read_pickled_module
 
@@ -54,6 +55,11 @@ def test_with_the_repulsion_of_nuclei():
     encoder = build(MACE, weights=str(FOLDER / "density.safetensors"), layer=1)
     assert encoder.energy_model().head.repulsion is not None
     assert check_energies(encoder, golden(FOLDER / "density.features.safetensors"), 1e-9) == 3
+
+
+def test_second_derivatives_with_the_repulsion():
+    encoder = build(MACE, weights=str(FOLDER / "density.safetensors"))
+    check_hessian(encoder, batch_of(encoder, quartz(), random_p1()))
 
 
 def test_the_repulsion_shows():

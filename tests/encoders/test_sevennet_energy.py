@@ -6,13 +6,15 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 from sevennets import SHIPPED, batch_of, encoder, ours
-from small_crystals import quartz, rattled
+from small_crystals import quartz, random_p1, rattled
 
 from zoo.api import ZooError, forces_and_stress
 from zoo.config.recipe import EncoderChoice, Plugin
 from zoo.contract.target import TensorTarget
 from zoo.model.tensor_model import build
+from zoo.testing import check_hessian
 from zoo_sevennet import SevenNet, SevenNetScratch
+from zoo_sevennet.checkpoint import CHECKPOINTS
 
 
 def new(**hypers: object) -> SevenNet:
@@ -53,6 +55,12 @@ class TestBeside:
             for parameter in made.parameters():
                 parameter.mul_(1.1)
         assert torch.equal(made.energy(batch), before)
+
+    @pytest.mark.parametrize("checkpoint", CHECKPOINTS)
+    def test_second_derivatives(self, checkpoint):
+        salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+        batch = batch_of(quartz(), random_p1(), salt.get_primitive_structure(), dtype=torch.float64)
+        check_hessian(new(layer=1, checkpoint=checkpoint).double(), batch)
 
     def test_it_does_not_depend_on_the_layers_that_are_exposed(self):
         batch = batch_of(quartz())

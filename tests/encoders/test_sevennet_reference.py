@@ -16,6 +16,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from sevennets import CHIRAL, INVERSION, SHIPPED, batch_of, ours
 from small_crystals import error, quartz, random_p1, rattled
 
+import zoo
 from zoo.api import PotentialOutput, forces_and_stress
 from zoo.testing.compare import rotate_crystal
 from zoo_sevennet import checkpoint as checkpoints
@@ -175,6 +176,19 @@ class TestEnergy:
         assert abs(own - inverted) > 1e-4
         theirs = [sevenn_answer(calculator_of(name), s).get_potential_energy() for s in (crystal, image)]
         assert own - inverted == pytest.approx(theirs[0] - theirs[1], abs=2e-6)
+
+    @pytest.mark.parametrize("name", ["SevenNet-0", "SevenNet-l3i5", "SevenNet-MF-0 R2SCAN"])
+    def test_the_calculator_of_the_zoo_says_the_same(self, calculator_of, name):
+        """Of atoms beyond the cell too, as a run of molecular dynamics has them."""
+        crystal = rattled(quartz())
+        crystal.translate_sites([0], [3, 0, -2], to_unit_cell=False)
+        theirs, atoms = sevenn_answer(calculator_of(name), crystal), AseAtomsAdaptor.get_atoms(crystal)
+        checkpoint, *modality = name.split()
+        which = {"modality": modality[0]} if modality else {}
+        atoms.calc = zoo.calculator("sevennet", checkpoint=checkpoint, dtype="float64", device="cpu", **which)
+        assert atoms.get_potential_energy() == pytest.approx(theirs.get_potential_energy(), abs=1e-6 * len(atoms))
+        assert np.abs(atoms.get_forces() - theirs.get_forces()).max() < 5e-6
+        assert np.abs(atoms.get_stress() - theirs.get_stress()).max() < 1e-7
 
     def test_the_levels_of_theory_have_energies_of_their_own(self):
         pbe, r2scan = (our_answer(n, quartz()).energy.item() for n in ("SevenNet-MF-0", "SevenNet-MF-0 R2SCAN"))

@@ -15,6 +15,7 @@ from small_crystals import quartz
 
 from zoo.api import Weights, ZooError
 from zoo.storage.weights import save_weights
+from zoo.testing import check_hessian
 from zoo_tensornet import TensorNet
 
 FOLDER = DATA / "tensornet"
@@ -39,6 +40,7 @@ def test_the_published_potentials(shared_data, tmp_path, functional):
     save_weights("tensornet", TensorNet.convert(shared_data / "matgl" / name / "state.pt"), tmp_path / "m.safetensors")
     encoder = build(TensorNet, weights=str(tmp_path / "m.safetensors"), layer=1)
     assert check_energies(encoder, golden(FOLDER / "matpes.safetensors", f"{name}:")) == 3
+    check_hessian(encoder, batch_of(encoder, quartz()))
 
 
 @pytest.mark.tensornet

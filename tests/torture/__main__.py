@@ -16,20 +16,27 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from torture import fuzz_each
 from torture.cases import Kind
 from torture.corruption import Corruption
+from torture.every import every
 from torture.fuzz import Fuzz
+from torture.inputs import INPUTS
 from torture.kills import Kills
+from torture.lean import warm
 from torture.made import Made
 from torture.stores import Stores
 from torture.table import Table
+from torture.works import WORKS
 
 KINDS = {"corruption": (Corruption, 5), "kills": (Kills, 3), "fuzz": (Fuzz, 1.5), "stores": (Stores, 2.5)}
 """Kinds of torture, and how much of the time each of them gets."""
 
 FORKED_WITH = (
+    "ase.visualize.plot",
     "e3nn.o3",
     "pymatgen.io.vasp",
+    "sklearn.model_selection",
     "zoo.cli.main",
     "zoo.discovery.rounds.loop",
     "zoo.discovery.screen",
@@ -41,6 +48,8 @@ FORKED_WITH = (
     "zoo_nequip",
     "zoo_sevennet",
     "zoo_dtnet",
+    "zoo_painn",
+    "zoo_painn_rank1",
 )
 """Modules that are imported once before the forks: else each command would import them again."""
 
@@ -64,8 +73,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=600, help="all kinds together, beside what is made first")
     parser.add_argument("--only", choices=KINDS, help="one kind")
     parser.add_argument("--case", type=int, help="one case of it, with all that is said of it")
+    parser.add_argument("--every", action="store_true", help="every operation of every work, with --only kills")
+    parser.add_argument("--work", choices=[work.name for work in WORKS], help="of this alone, with --every")
+    parser.add_argument("--each", type=int, help="so many of each kind of input, with --only fuzz")
+    parser.add_argument("--input", choices=[one.what for one in INPUTS], help="of this kind alone, with --only fuzz")
     parser.add_argument("--out", type=Path, help="the table as CSV")
     chosen = parser.parse_args()
+    if (chosen.each is not None and (chosen.only != "fuzz" or chosen.out is None)) or (
+        chosen.input is not None and chosen.only != "fuzz"
+    ):
+        parser.error("--each and --input are for --only fuzz, and --each for --out FILE.csv, too")
+    if chosen.every and (chosen.only != "kills" or chosen.out is None):
+        parser.error("--every is for --only kills --out FILE.csv")
     if chosen.case is not None and chosen.only is None:
         parser.error("--case is one of a kind: say --only, too")
     return chosen
@@ -79,6 +98,13 @@ def main() -> int:
     logging.captureWarnings(True)
     for module in FORKED_WITH:
         importlib.import_module(module)
+    warm()
+    if chosen.only == "fuzz" and (chosen.each is not None or chosen.input is not None):
+        with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+            return fuzz_each.go(Made(Path(folder).resolve()), chosen)
+    if chosen.every:
+        with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+            return every(Made(Path(folder).resolve()), chosen.out, chosen.work)
     table = Table(chosen.seed)
     kinds = {name: KINDS[name] for name in ([chosen.only] if chosen.only else KINDS)}
     shares = sum(share for _, share in kinds.values())

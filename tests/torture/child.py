@@ -108,18 +108,26 @@ def _child(work: Callable[[], None], cwd: Path, env: Mapping[str, str], log: Pat
         os._exit(code)
 
 
-def start(*arguments: str, cwd: Path, log: Path, env: Mapping[str, str] | None = None, quick: bool = True) -> Running:
+def start(
+    *arguments: str,
+    cwd: Path,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    quick: bool = True,
+    pictures: bool = True,
+) -> Running:
     """Start `zoo ARGUMENTS...` in the folder `cwd`; `quick`: databases do not wait for the disk."""
 
     def work() -> None:
         from quick import one_draw_an_activation, quick_databases, small_pictures
 
+        from torture.lean import lean
         from zoo.cli import main
 
         sys.argv = ["zoo", *arguments]
         with contextlib.ExitStack() as stack:
             stack.enter_context(one_draw_an_activation())
-            stack.enter_context(small_pictures())
+            stack.enter_context(small_pictures() if pictures else lean())
             if quick:
                 stack.enter_context(quick_databases(log))
             main()
@@ -127,6 +135,14 @@ def start(*arguments: str, cwd: Path, log: Path, env: Mapping[str, str] | None =
     return Running(work, cwd, env or {}, log)
 
 
-def zoo(*arguments: str, cwd: Path, log: Path, env: Mapping[str, str] | None = None, quick: bool = True) -> Ended:
-    """`zoo ARGUMENTS...` to its end."""
-    return start(*arguments, cwd=cwd, log=log, env=env, quick=quick).wait()
+def zoo(
+    *arguments: str,
+    cwd: Path,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    quick: bool = True,
+    pictures: bool = True,
+    limit: float = HANG,
+) -> Ended:
+    """`zoo ARGUMENTS...` to its end, which comes within the limit; without `pictures`, each is one pixel."""
+    return start(*arguments, cwd=cwd, log=log, env=env, quick=quick, pictures=pictures).wait(limit)

@@ -51,7 +51,26 @@ def _content(path: Path) -> bytes:
             rows = list(csv.DictReader(io.StringIO(data.decode())))
             if rows and TIMES & set(rows[0]):
                 return json.dumps([{k: v for k, v in row.items() if k not in TIMES} for row in rows]).encode()
+    if path.suffix == ".json":
+        with contextlib.suppress(ValueError):
+            content = json.loads(data)
+            if isinstance(content, dict) and TIMES & set(content):
+                return json.dumps({k: v for k, v in content.items() if k not in TIMES}).encode()
     return data
+
+
+def damaged(folder: Path) -> Facts:
+    """What is wrong with the checksums of a folder and of those in it: nothing, after all has been done."""
+    from zoo.errors import ZooError
+    from zoo.storage import checksums
+
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob(checksums.NAME)):
+        try:
+            checksums.verify_all(path.parent)
+        except ZooError as error:
+            found[f"damage below {path.parent.relative_to(folder)}"] = str(error)
+    return found
 
 
 def of_parts(folder: Path) -> Facts:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from torture import child
+from torture import child, saved_inputs
 from torture.cases import FAILED, REFUSED, SURVIVED, Outcome, Tried, draws
 from torture.inputs import INPUTS
 from torture.made import Made
@@ -36,7 +36,7 @@ class Fuzz:
 
     def run(self, numbers: Iterable[int]) -> Iterator[Tried]:
         """Go through cases by their numbers."""
-        self.made.timed(lambda: [one.good() for one in INPUTS])
+        self.prepare()
         worker = Worker(self.made, self.seed)
         try:
             for number in numbers:
@@ -48,6 +48,16 @@ class Fuzz:
                 yield Tried(number, answer["what"], answer["how"], outcome)
         finally:
             worker.end()
+
+    def prepare(self) -> None:
+        """Make what the changed inputs begin with."""
+        self.made.timed(lambda: [one.good() for one in INPUTS])
+        folder = self.made.place / "made for fuzz"
+        os.environ["TORTURE_CACHE"] = str(folder)
+        if not folder.is_dir():
+            log = self.made.place / "log of fuzz"
+            ended = child.Running(lambda: saved_inputs.make_cache(folder), self.made.place, {}, log).wait()
+            assert ended.returncode == 0, ended
 
     def notes(self) -> list[str]:
         """Tell the longest processor time of a case beside the limit."""
@@ -79,14 +89,14 @@ class Worker:
         os.close(answered)
         self._left = b""
 
-    def ask(self, number: int) -> dict[str, Any]:
-        """Return how a case ended."""
-        os.write(self._asks, f"{number}\n".encode())
+    def ask(self, number: int, place: int = -1) -> dict[str, Any]:
+        """Return how a case ended; `place`: of a kind of input, of which it is the case with this number."""
+        os.write(self._asks, f"{number} {place}\n".encode())
         line = self._line(child.HANG)
         if line is None:
             self._process.kill()
             ended = self.end()
-            what, _, how, _ = drawn(self._seed, number)
+            what, _, how, _ = drawn(self._seed, number, place)
             why = (
                 f"does not end within {child.HANG:.0f} s"
                 if ended.hung
@@ -121,11 +131,17 @@ class Worker:
         return line
 
 
-def drawn(seed: int, number: int) -> tuple[str, bytes, str, int]:
-    """Draw a case: kind of input, changed input, description of the change, index of the kind in INPUTS."""
-    random = draws(seed, "fuzz", number)
-    weights = [one.weight for one in INPUTS]
-    place = int(random.choice(len(INPUTS), p=[weight / sum(weights) for weight in weights]))
+def drawn(seed: int, number: int, place: int = -1) -> tuple[str, bytes, str, int]:
+    """Draw a case: kind of input, changed input, description of the change, index of the kind in INPUTS.
+
+    With `place`, which is such an index, it is the case with this number of that kind.
+    """
+    if place >= 0:
+        random = draws(seed, f"fuzz of {INPUTS[place].what}", number)
+    else:
+        random = draws(seed, "fuzz", number)
+        weights = [one.weight for one in INPUTS]
+        place = int(random.choice(len(INPUTS), p=[weight / sum(weights) for weight in weights]))
     data, how = INPUTS[place].changed(random)
     return INPUTS[place].what, data, how, place
 
@@ -136,19 +152,27 @@ def serve(asked: Any, answered: int, seed: int, folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (addressed + MOST, addressed + MOST))
     signal.signal(signal.SIGVTALRM, too_long)
     begun = peak()
-    for line in asked:
-        what, data, how, place = drawn(seed, int(line))
-        before, started = peak(), time.process_time()
-        signal.setitimer(signal.ITIMER_VIRTUAL, CPU_SECONDS)
-        verdict, why = tried(place, data, folder)
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
-        seconds, memory = time.process_time() - started, peak() - before
-        if memory > MEMORY:
-            verdict, why = FAILED, f"took {memory / 1e9:.1f} GB; {why}"
-        if verdict == FAILED:
-            how = f"{how}; {data[:60]!r}"
-        answer = {"what": what, "how": how, "verdict": verdict, "why": why, "seconds": seconds, "grown": peak() - begun}
-        os.write(answered, json.dumps(answer).encode() + b"\n")
+    from quick import one_draw_an_activation
+
+    with one_draw_an_activation():
+        for line in asked:
+            number, place = map(int, line.split())
+            os.write(answered, json.dumps(answer(seed, number, place, begun, folder)).encode() + b"\n")
+
+
+def answer(seed: int, number: int, place: int, begun: int, folder: Path) -> dict[str, Any]:
+    """Go through a case: what it was, how it ended, and what it took of the processor and of memory."""
+    what, data, how, place = drawn(seed, number, place)
+    before, started = peak(), time.process_time()
+    signal.setitimer(signal.ITIMER_VIRTUAL, CPU_SECONDS)
+    verdict, why = tried(place, data, folder)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+    seconds, memory = time.process_time() - started, peak() - before
+    if memory > MEMORY:
+        verdict, why = FAILED, f"took {memory / 1e9:.1f} GB; {why}"
+    if verdict == FAILED:
+        how = f"{how}; {data[:60]!r}"
+    return {"what": what, "how": how, "verdict": verdict, "why": why, "seconds": seconds, "grown": peak() - begun}
 
 
 class TooLong(BaseException):

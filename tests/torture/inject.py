@@ -4,6 +4,10 @@ ZOO_TORTURE_ROOT: the folder below which operations count. ZOO_TORTURE_FAIL_AT=k
 ZOO_TORTURE_HOW: `kill` (half of a write, then SIGKILL), `ENOSPC` (from then on every write fails, as on a full disk) or
 `EIO` (once). ZOO_TORTURE_LOG: a file that gets a line an operation, kind and path.
 
+ZOO_TORTURE_STATES: a folder. At every operation the process forks for each kind of fault; the fork has it, in a copy of
+the root that it alone sees in its place (a mount of its own, for which one has to be root), and goes on to its end. The
+copy stays there as `K-HOW`, beside `K-HOW.json` with its exit code and what it said.
+
 ZOO_TORTURE_SQL_AT=k: SIGKILL at the k-th SQL statement of SQLite; with ZOO_TORTURE_SQL_LOG, a file gets a line each.
 
 `python -m torture.inject run small.yaml --out run` is `zoo run small.yaml --out run` with the faults.
@@ -13,16 +17,28 @@ from __future__ import annotations
 
 import _io
 import builtins
+import ctypes
 import errno
+import fcntl
 import io
+import json
 import os
+import re
+import select
+import shutil
 import signal
 import sqlite3.dbapi2
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 WRITES = set("wax+")
+KINDS = ("kill", "EIO", "ENOSPC")
+LONGEST = 90.0  # s that a fork may take
+CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 4096, 16384, 1 << 18
+DRAWN = re.compile(r"\b[0-9a-f]{64}\b|(?<=run-)\w{8}\b|(?<=once-)\w{8}\b")
+"""Keys of the cache, and names of temporary folders."""
 
 
 class _Faults:
@@ -35,6 +51,7 @@ class _Faults:
         log = os.environ.get("ZOO_TORTURE_LOG")
         self.log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if log else None
         self.count = 0
+        self.states = os.environ.get("ZOO_TORTURE_STATES")
 
     def below(self, path: Any) -> bool:
         """Whether a path is one that counts."""
@@ -45,6 +62,8 @@ class _Faults:
         self.count += 1
         if self.log is not None:
             os.write(self.log, f"{what} {os.path.relpath(path, self.root)}\n".encode())
+        if self.states is not None:
+            self.branch()
         full = self.how == "ENOSPC" and what == "write" and 0 < self.at < self.count
         if self.count != self.at and not full:
             return
@@ -53,6 +72,54 @@ class _Faults:
             os.kill(os.getpid(), signal.SIGKILL)
         number = getattr(errno, self.how)
         raise OSError(number, os.strerror(number), str(path))
+
+    def branch(self) -> None:
+        """Let a fork have each of the faults here; returns in this process, and in a fork that is to have one."""
+        for how in KINDS:
+            place = Path(f"{self.states}/{self.count}-{how}")
+            shutil.copytree(self.root, place, symlinks=True)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            pid = os.fork()
+            if pid == 0:
+                separate(place, self.root)
+                self.states, self.how, self.at = None, how, self.count
+                return
+            code = waited(pid, LONGEST)
+            said = (place / "log" / "stderr").read_text("utf-8", "replace")
+            place.with_suffix(".json").write_text(json.dumps({"returncode": code, "stderr": said[-2000:]}))
+
+
+def separate(place: Path, root: str) -> None:
+    """Show this process the copy `place` where `root` is, and let files that it is writing be those of the copy."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    everywhere = libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) if libc.unshare(CLONE_NEWNS) == 0 else -1
+    if everywhere != 0 or libc.mount(str(place).encode(), root.encode(), None, MS_BIND, None) != 0:
+        raise OSError(ctypes.get_errno(), "a mount of its own is not allowed: be root")
+    os.chdir(root)
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        try:
+            path = os.readlink(f"/proc/self/fd/{name}")  # noqa: PTH115
+        except OSError:
+            continue
+        flags = fcntl.fcntl(int(name), fcntl.F_GETFL)
+        if path.startswith(root) and flags & (os.O_WRONLY | os.O_RDWR) and os.path.exists(path):  # noqa: PTH110
+            fresh = os.open(path, flags & ~(os.O_CREAT | os.O_TRUNC | os.O_EXCL))
+            if not flags & os.O_APPEND:
+                os.lseek(fresh, os.lseek(int(name), 0, os.SEEK_CUR), os.SEEK_SET)
+            os.dup2(fresh, int(name), inheritable=os.get_inheritable(int(name)))
+            os.close(fresh)
+
+
+def waited(pid: int, limit: float) -> int | None:
+    """Return the exit code of a process; None where it did not end within the limit and was killed."""
+    fd = os.pidfd_open(pid)
+    over = not select.select([fd], [], [], limit)[0]
+    os.close(fd)
+    if over:
+        os.kill(pid, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return None if over else code
 
 
 def install() -> None:
@@ -137,8 +204,9 @@ def _count_statements(at: int) -> None:
 
 
 def operations(log: Path) -> list[tuple[str, str]]:
-    """Kind and path of each operation that a process has logged."""
-    return [(line.partition(" ")[0], line.partition(" ")[2]) for line in log.read_text("utf-8").splitlines()]
+    """Kind and path of each operation that a process has logged; what is another name each time is a star."""
+    lines = [DRAWN.sub("*", line).partition(" ") for line in log.read_text("utf-8").splitlines()]
+    return [(kind, path) for kind, _, path in lines]
 
 
 if __name__ == "__main__":

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from torture import saved_inputs
 from torture.mutations import changed_bytes, changed_text, changed_value, pick
+from torture.saved_inputs import SAVED
 
 ROOT = Path(__file__).parents[2]
-SAVED = ROOT / "tests" / "checkpoints" / "format_4"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Input:
         read: what reads the changed bytes, with a folder for files, which is kept between cases.
         weight: how often it has its turn; less for what is slow to read.
         parse, dump: of a structured format: text to values and back, so that values can be changed in their place.
+        change: draws the changed input in another way than `changed` does by itself.
     """
 
     what: str
@@ -42,9 +44,12 @@ class Input:
     weight: float
     parse: Callable[[str], Any] | None = None
     dump: Callable[[Any], str] = json.dumps
+    change: Callable[[np.random.Generator], tuple[bytes, str]] | None = None
 
     def changed(self, random: np.random.Generator) -> tuple[bytes, str]:
         """A changed input, and how it was changed."""
+        if self.change is not None:
+            return self.change(random)
         texts = self.good()
         text = pick(random, texts)
         if self.parse is not None and random.random() < 0.6:
@@ -55,7 +60,8 @@ class Input:
 
 
 @cache
-def _crystals() -> list[Any]:
+def some_crystals() -> list[Any]:
+    """A few small ones, two of them made by hand."""
     from screened import crystal
 
     from zoo.data.petousis2017 import Petousis2017
@@ -76,8 +82,8 @@ def cifs() -> list[str]:
     sites = "Na Na 0 0 0 1\nCl Cl 0.5 0.5 0.5 1"
     symmetry = "loop_\n_symmetry_equiv_pos_as_xyz\n'x,y,z'\n'-x,-y,-z'\n'-y,x,z'"
     own = [TEMPLATE.format(name="x", symmetry=s, sites=sites, **cell) for s in ("", symmetry)]
-    plain = [str(CifWriter(one)) for one in _crystals()[:3]]
-    return [*own, *plain, *(str(CifWriter(one, symprec=0.1)) for one in _crystals()[2:]), EXAMPLE[0]["cif"]]
+    plain = [str(CifWriter(one)) for one in some_crystals()[:3]]
+    return [*own, *plain, *(str(CifWriter(one, symprec=0.1)) for one in some_crystals()[2:]), EXAMPLE[0]["cif"]]
 
 
 @cache
@@ -85,8 +91,8 @@ def poscars() -> list[str]:
     """Direct and Cartesian, with a scale, with selective dynamics."""
     from pymatgen.io.vasp import Poscar
 
-    texts = [Poscar(one).get_str() for one in _crystals()]
-    dynamic = Poscar(_crystals()[0], selective_dynamics=[[True, False, True]] * 2, velocities=[[0.0] * 3] * 2)
+    texts = [Poscar(one).get_str() for one in some_crystals()]
+    dynamic = Poscar(some_crystals()[0], selective_dynamics=[[True, False, True]] * 2, velocities=[[0.0] * 3] * 2)
     return [
         *texts,
         texts[0].replace("direct", "Cartesian"),
@@ -107,7 +113,7 @@ def extxyz() -> list[str]:
     import ase.io
     from pymatgen.io.ase import AseAtomsAdaptor
 
-    frames = [AseAtomsAdaptor.get_atoms(one) for one in _crystals()[:4]]
+    frames = [AseAtomsAdaptor.get_atoms(one) for one in some_crystals()[:4]]
     for number, frame in enumerate(frames):
         frame.info |= {"total": np.array(_tensor(number)), "key": f"c-{number}", "band_gap": 1.5}
     texts = []
@@ -121,7 +127,7 @@ def extxyz() -> list[str]:
 @cache
 def datasets() -> list[str]:
     """JSON by key, and as a list."""
-    entries = {f"c-{i}": {"structure": one.as_dict(), "total": _tensor(i)} for i, one in enumerate(_crystals()[:3])}
+    entries = {f"c-{i}": {"structure": one.as_dict(), "total": _tensor(i)} for i, one in enumerate(some_crystals()[:3])}
     return [json.dumps(entries), json.dumps([{"key": key, **entry} for key, entry in entries.items()])]
 
 
@@ -162,7 +168,7 @@ def cards() -> list[str]:
 @cache
 def bodies() -> list[str]:
     """Bodies of good HTTP requests, with crystals as CIF and as pymatgen dicts."""
-    crystals = [{"cif": text} for text in cifs()[:3]] + [{"structure": one.as_dict()} for one in _crystals()[:2]]
+    crystals = [{"cif": text} for text in cifs()[:3]] + [{"structure": one.as_dict()} for one in some_crystals()[:2]]
     options = {"symprec": 0.01, "coverage": 0.9, "neighbours": 1}
     return [json.dumps({"inputs": crystals, "params": options}), json.dumps({"inputs": crystals[3:]})]
 
@@ -286,4 +292,6 @@ INPUTS = (
     Input("recipe", recipes, _recipe, 0.5, yaml.safe_load, yaml.safe_dump),
     Input("model.json", cards, _card, 0.05, json.loads),
     Input("HTTP body", bodies, _request, 0.5, json.loads),
+    Input("model folder", list, saved_inputs.read_model, 0.05, change=saved_inputs.change_model),
+    Input("cache file", list, saved_inputs.read_cache, 0.1, change=saved_inputs.change_cache),
 )

@@ -92,6 +92,35 @@ class Made:
         for section in (find["candidates"], find["oracle"]):
             section["dataset"] = {"name": "file", "path": str(self.place / "all.json")}
         self.write("find.yaml", find)
+        self._write_tiny(find)
+
+    def _write_tiny(self, find: dict[str, Any]) -> None:
+        """Write the recipes of the works that faults are injected into, hundreds of times."""
+        from discovery.discovered import labelled
+        from screened import write_json
+
+        write_json(self.place / "few.json", 9)
+        screen = yaml.safe_load((self.place / "screen.yaml").read_text())
+        screen["candidates"] = {"path": str(self.place / "few.json")}
+        self.write("tiny_screen.yaml", screen | {"top": 3, "chunk": 4})
+        (self.place / "few_known.json").write_text(json.dumps(labelled(range(12))))
+        (self.place / "few_more.json").write_text(json.dumps(labelled(range(18))))
+        model = yaml.safe_load((self.place / "small_discovery.yaml").read_text())
+        model["dataset"]["path"] = str(self.place / "few_known.json")
+        model["encoder"] = {
+            "name": "painn",
+            "cutoff": 3.0,
+            "channels": 4,
+            "layers": 1,
+        }  # made in no time
+        model["readout"] = {"name": "painn-rank1", "width": 4}
+        self.write("tiny_discovery.yaml", model)
+        candidates = {"name": "file", "path": str(self.place / "few_more.json")}
+        self.write("tiny_find.yaml", find | {
+            "model": {"recipe": str(self.place / "tiny_discovery.yaml"), "members": 1, "last": False},
+            "acquisition": {"name": "greedy"}, "candidates": {"dataset": candidates},
+            "oracle": {"name": "replay", "dataset": candidates}, "top": 2, "rounds": 2,
+        })  # fmt: skip
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """A recipe."""

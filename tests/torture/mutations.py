@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ VALUES: tuple[Any, ...] = (
     "", "x", "\x00", "é" * 100, "Xx", "Na", "9" * 5000, [], {}, [[]], [None], {"": None}, [1, 2, 3], ["a"], [[[1.0]]],
     "../x", "NaN",
 )  # fmt: skip
+SHORT = reprlib.Repr()
+SHORT.maxlevel = 3
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
 
 
@@ -111,6 +114,18 @@ def changed_bytes(text: str, random: np.random.Generator) -> bytes:
     return bytes(data)
 
 
+def changed_binary(data: bytes, other: bytes, random: np.random.Generator) -> tuple[bytes, str]:
+    """A file of any format after changes as those of a text, or with one to eight bytes that are others; and which."""
+    if random.random() < 0.3:
+        content = bytearray(data)
+        places = [int(random.integers(len(content))) for _ in range(int(pick(random, (1, 1, 2, 8))) if content else 0)]
+        for place in places:
+            content[place] ^= int(random.integers(1, 256))
+        return bytes(content), f"bytes {places} are others"
+    text, how = changed_text(data.decode("latin-1"), other.decode("latin-1"), random)
+    return text.encode("latin-1", "replace"), how
+
+
 def changed_value(value: Any, random: np.random.Generator) -> tuple[Any, str]:
     """A JSON value with one to three of its parts replaced, deleted, doubled or wrapped; and which."""
     value = copy.deepcopy(value)
@@ -118,7 +133,7 @@ def changed_value(value: Any, random: np.random.Generator) -> tuple[Any, str]:
     for _ in range(int(pick(random, (1, 1, 2, 3)))):
         place, key, path = _place(value, random)
         if place is None:
-            return pick(random, VALUES), "all of it replaced"
+            return copy.deepcopy(pick(random, VALUES)), "all of it replaced"
         how = pick(random, ("replaced", "replaced", "replaced", "deleted", "wrapped", "doubled", "renamed"))
         _change(place, key, how, random)
         names.append(f"{path} {how}")
@@ -143,10 +158,11 @@ def _change(place: Any, key: Any, how: str, random: np.random.Generator) -> None
     if how == "deleted":
         del place[key]
     elif how == "wrapped":
-        place[key] = pick(random, ([place[key]], {"x": place[key]}, str(place[key])))
+        text = SHORT.repr(place[key])  # all that a bomb of YAML holds would not fit in memory
+        place[key] = pick(random, ([place[key]], {"x": place[key]}, text))
     elif how == "doubled" and isinstance(place, list):
-        place[key:key] = [place[key]] * int(pick(random, (1, 2, 100)))
+        place[key:key] = [copy.deepcopy(place[key]) for _ in range(int(pick(random, (1, 2, 100))))]
     elif how == "renamed" and isinstance(place, dict):
         place[pick(random, ("", "x", f"{key}s", "\x00", "é", str(key).upper()))] = place.pop(key)
     else:
-        place[key] = pick(random, VALUES)
+        place[key] = copy.deepcopy(pick(random, VALUES))  # a later change of it must not reach the other cases

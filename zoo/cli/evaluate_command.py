@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -50,13 +51,14 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
     if out is not None and not out.resolve().parent.is_dir():
         raise ZooError(f"{out}: there is no folder {out.parent}")
     predictor = Predictor.load(model_folder_of(model), str(choose_device(device)))
-    target = predictor.card.target
-    _, dataset, _ = open_source(source, target)
+    _, dataset, _ = open_source(source, predictor.card.target)
     result = evaluate(predictor, dataset, below)
     if out is not None:
         write_rows(out, result.rows())
+        for name, part in result.parts.items():
+            write_rows(out.with_name(f"{out.stem}_{name}{out.suffix}"), part.rows())
     if form == "json":
-        content = {
+        content: dict[str, Any] = {
             "model": model,
             "source": source,
             "below": below,
@@ -64,10 +66,16 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
             "errors": result.errors,
             "mean_baseline": result.mean_baseline,
         }
+        if result.parts:
+            content["parts"] = {
+                name: {"errors": one.errors, "mean_baseline": one.mean_baseline} for name, one in result.parts.items()
+            }
         click.echo(json.dumps(content, indent=1, ensure_ascii=False))
         return
-    title = f"{target.name}: {model} on {source}" + (f", eigenvalues below {below:g}" if below is not None else "")
-    console().print(errors_table(title, result.errors, {f"the mean, {k}": v for k, v in result.mean_baseline.items()}))
+    limit = f", eigenvalues below {below:g}" if below is not None else ""
+    for one in (result, *result.parts.values()):
+        others = {f"the mean, {system}": errors for system, errors in one.mean_baseline.items()}
+        console().print(errors_table(f"{one.target.name}: {model} on {source}{limit}", one.errors, others))
     counts = Counter(item["stage"] for item in result.left_out)
     lost = [f"{count} {WORDS[stage]}" for stage, count in counts.items()]
     click.echo(

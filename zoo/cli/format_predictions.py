@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -28,7 +28,20 @@ COLUMNS = ("eigenvalues", "polycrystalline", "anisotropy", "bulk_modulus", "shea
 
 
 def rows_of(answer: dict[str, Any], target: TensorTarget) -> Iterator[dict[str, Any]]:
-    """Yield one row per tensor: the independent components, then the scalars derived from them."""
+    """Yield one row per tensor: the independent components, then the scalars derived from them.
+
+    Of a joint target the columns are those of its main part, then those of the other parts after their names.
+    """
+    if target.parts:
+        (row,) = rows_of(answer, target.main)
+        warnings = row.pop("warnings")
+        for part in target.parts:
+            if part != target.main:
+                (of_part,) = rows_of({**answer, **answer[part.name]}, part)
+                common = ("file", "formula", "crystal_system", "novelty", "coverage", "warnings")
+                row |= {f"{part.name}_{key}": value for key, value in of_part.items() if key not in common}
+        yield {**row, "warnings": warnings}
+        return
     tensors = np.array(answer["tensor"])
     start = {key: answer[key] for key in ("file", "formula", "crystal_system")}
     eigenvalues = {f"eigenvalue_{k}": value for k, value in enumerate(answer.get("eigenvalues", ()), 1)}
@@ -49,8 +62,21 @@ def rows_of(answer: dict[str, Any], target: TensorTarget) -> Iterator[dict[str, 
 
 
 def show(answers: list[dict[str, Any]], card: Card) -> None:
-    """Print a table, and warnings on stderr."""
-    target = card.target
+    """Print a table, of a joint target one for each part, and warnings on stderr."""
+    for part in card.target.parts or (card.target,):
+        main = part == card.target.main
+        measured = card.metrics if main else card.metrics["parts"][part.name]
+        _show(answers if main else [{**answer, **answer[part.name]} for answer in answers], part, measured)
+    for answer in answers:
+        for near in answer.get("nearest", ()):
+            click.echo(f"near {answer['file']}: {_neighbour(near)}")
+    for answer in answers:
+        for warning in answer["warnings"]:
+            click.echo(f"warning: {answer['file']}: {warning}", err=True)
+
+
+def _show(answers: list[dict[str, Any]], target: TensorTarget, measured: Mapping[str, Any]) -> None:
+    """Print the table of one tensor; `measured` are its errors and coverage on the test part."""
     unit = "" if target.unit == "1" else f", {target.unit}"
     kind = "dielectric tensor" if "dielectric" in target.quantity else "tensor"
     table = Table(title=f"{target.name} {kind}{unit}", title_justify="left", box=None, header_style="bold")
@@ -72,13 +98,8 @@ def show(answers: list[dict[str, Any]], card: Card) -> None:
     console().print(table)
     sure = next((answer for answer in answers if answer["intervals"]), None)
     if sure is not None:
-        click.echo(_about_intervals(sure["coverage"], [key for key in shown if key in sure["intervals"]], card))
-    for answer in answers:
-        for near in answer.get("nearest", ()):
-            click.echo(f"near {answer['file']}: {_neighbour(near)}")
-    for answer in answers:
-        for warning in answer["warnings"]:
-            click.echo(f"warning: {answer['file']}: {warning}", err=True)
+        known = [key for key in shown if key in sure["intervals"]]
+        click.echo(_about_intervals(sure["coverage"], known, measured["calibration"]["test"]))
 
 
 def _layout(target: TensorTarget) -> str:
@@ -109,9 +130,8 @@ def _cell(answer: dict[str, Any], key: str) -> str:
     return f"{value:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
 
 
-def _about_intervals(coverage: float, keys: list[str], card: Card) -> str:
+def _about_intervals(coverage: float, keys: list[str], measured: Mapping[str, Any]) -> str:
     """Say what the intervals promise, and how often they held the true value on the test part."""
-    measured = card.metrics["calibration"]["test"]
     held = []
     for key in keys:
         at = measured.get(key, {}).get("levels", {}).get(str(coverage))

@@ -44,12 +44,16 @@ def list_command(name: str | None, as_json: bool) -> None:
             description = entry["error"] or entry["summary"]
             table.add_row(*map(escape, (entry["kind"], entry["name"], description, entry["package"])))
         console().print(table)
-        click.echo("\nzoo list NAME shows the keys that one takes in a recipe; zoo compat shows which pairs work.")
+        potentials = [entry["name"] for entry in found if entry.get("energy")]
+        click.echo(f"\nWith an energy (zoo.calculator): {', '.join(potentials)}.")
+        click.echo("zoo list NAME shows the keys that one takes in a recipe; zoo compat shows which pairs work.")
         return
     for entry in found:
         click.echo(f"{entry['kind']} {entry['name']} ({entry['package']}): {entry['error'] or entry['summary']}\n")
         if entry["more"]:
             click.echo(entry["more"] + "\n")
+        if entry.get("energy"):
+            click.echo(f'It has an energy, forces and stress: zoo.calculator("{entry["name"]}").\n')
         table = Table(box=None, header_style="bold")
         for column in ("key", "type", "default", "what it does"):
             table.add_column(column)
@@ -81,8 +85,17 @@ def _describe(kind: str) -> list[dict[str, Any]]:
             "summary": " ".join(paragraphs[0].split()),
             "more": "\n\n".join(paragraphs[1 : min(sections, default=None)]),
         }
-        entries.append(entry | texts | {"error": None, "hypers": _keys(cls.Hypers)})
+        more = {"energy": _has_energy(cls)} if kind == "encoder" else {}
+        entries.append(entry | texts | {"error": None, "hypers": _keys(cls.Hypers)} | more)
     return entries
+
+
+def _has_energy(encoder: Any) -> bool:
+    """Whether it is a potential with its default settings."""
+    try:
+        return bool(encoder.provides(encoder.Hypers()).energy)
+    except Exception:  # settings without a default, or a stranger's plugin that raises anything
+        return False
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> dict[str, dict[str, str]]:

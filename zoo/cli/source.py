@@ -8,6 +8,7 @@ from pathlib import Path
 from zoo.config import plugins, recipe
 from zoo.contract.plugin import Dataset
 from zoo.contract.target import TensorTarget
+from zoo.data.tensors import target_named
 from zoo.errors import ZooError, did_you_mean
 
 
@@ -22,16 +23,16 @@ def open_source(
         ZooError: the source is none of these, or has no such target.
     """
     path = Path(source)
-    in_file: dict[str, object] = {"formula": formula}
+    in_file: dict[str, dict[str, object]] = {target if isinstance(target, str) else "total": {"formula": formula}}
     if isinstance(target, TensorTarget):
-        in_file = dataclasses.asdict(target)
-        target = str(in_file.pop("name"))
+        in_file = {part.name: _settings(part) for part in target.parts or (target,)}
+        target = target.name
     if source in plugins.available("dataset"):
         name, settings = source, {}
         if source == "file":
             raise ZooError("for a file of your own, name the file itself")
     elif path.is_file() and path.suffix not in (".yaml", ".yml"):
-        name, settings = "file", {"path": source, "targets": {target or "total": in_file}}
+        name, settings = "file", {"path": source, "targets": in_file}
     elif path.is_file() or path.stem in recipe.shipped():
         config = recipe.read(source)
         name, settings, target = config.dataset.name, config.dataset.settings, target or config.target
@@ -44,6 +45,10 @@ def open_source(
     targets = dataset.targets()
     if target is None:
         target = "total" if "total" in targets else next(iter(targets))
-    if target not in targets:
-        raise ZooError(f"{source} has no target '{target}'.{did_you_mean(target, targets)}")
-    return source if name == "file" else name, dataset, targets[target]
+    return source if name == "file" else name, dataset, target_named(targets, target, source)
+
+
+def _settings(target: TensorTarget) -> dict[str, object]:
+    """A tensor as the dataset `file` is told of it."""
+    fields = dataclasses.asdict(target)
+    return {key: value for key, value in fields.items() if key not in ("name", "parts")}

@@ -134,8 +134,9 @@ class Cache(Section):
 class ForceConstants(Section):
     """Force constants at Γ, for a readout that needs them; computed once and cached."""
 
-    potential: Plugin | None = None
-    """Encoder whose energy they are the second derivatives of, with its settings; null: the recipe's own encoder."""
+    potential: Plugin | tuple[Plugin, ...] | None = None
+    """Encoder whose energy is differentiated twice, settings beside its name; a list: their mean; null: the recipe's
+    own encoder."""
 
 
 class Tracking(Section):

@@ -169,7 +169,7 @@ class ConvertedHypers(Hypers):
             raise ZooError(f"{explain_validation(error, model, str(path))}: convert it anew") from None
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Those of the features, by name.
+        """Return the tensors of the features by name.
 
         Raises:
             ZooError: the weights are not here, or the file is of something else.
@@ -178,7 +178,7 @@ class ConvertedHypers(Hypers):
         return {name: tensor for name, tensor in found.items() if not name.startswith(f"{ENERGY}.")}
 
     def energy_tensors(self) -> Mapping[str, Tensor]:
-        """Those of the energy alone, by name without `energy.`.
+        """Return the tensors of the energy by name, without the prefix `energy.`.
 
         Raises:
             ZooError: the weights are not here, or they hold no energy.

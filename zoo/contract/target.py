@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from e3nn import o3
 from torch import Tensor
+
+MOST_INDICES = 6
+_FORMULA = re.compile(r"[a-z]+(=-?[a-z]+)*")
+
+
+def check_formula(formula: str) -> None:
+    """Refuse what is no index symmetry; e3nn makes Python code of its letters, so there must be nothing else in it.
+
+    Raises:
+        ValueError: with what is wrong, and an example.
+    """
+    if not isinstance(formula, str) or not _FORMULA.fullmatch(formula):
+        raise ValueError("an index symmetry has small letters joined by = or =-, as in ij=ji or ijkl=jikl=klij")
+    first, *others = (term.removeprefix("-") for term in formula.split("="))
+    if len(set(first)) < len(first) or any(sorted(term) != sorted(first) for term in others):
+        raise ValueError("every term must hold the letters of the first, each once, as in ijkl=jikl=klij")
+    if len(first) > MOST_INDICES:
+        raise ValueError(f"a tensor may have {MOST_INDICES} indices, not {len(first)}")
 
 
 @functools.lru_cache(maxsize=32)
@@ -62,7 +81,12 @@ class TensorTarget:
     parts: tuple[TensorTarget, ...] = ()
 
     def __post_init__(self) -> None:
-        # Of a file the parts come as mappings.
+        """Check the formula, and make the parts tensors where they come as mappings, from a file.
+
+        Raises:
+            ValueError: it is no index symmetry.
+        """
+        check_formula(self.formula)
         parts = (TensorTarget(**part) if isinstance(part, dict) else part for part in self.parts)
         object.__setattr__(self, "parts", tuple(parts))
 

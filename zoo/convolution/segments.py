@@ -132,9 +132,18 @@ class Segments(torch.autograd.Function):
         harmonics, radial, *rest = ctx.saved_tensors
         needs = ctx.needs_input_grad[3:]
         if torch.is_grad_enabled():
-            features = rest[len(rest) - len(ctx.blocks) :]
-            out = plain(features, ctx.blocks, ctx.edges, ctx.network, harmonics, radial)
-            wanted = [tensor for tensor, needed in zip([harmonics, radial, *rest], needs, strict=True) if needed]
+            # By aliases: the features may themselves come from the same harmonics, radial inputs and parameters, by an
+            # earlier layer, and a gradient by these must stop here, not go on through the features.
+            inputs = [tensor.view_as(tensor) for tensor in (harmonics, radial, *rest)]
+            parameters, features = inputs[2 : len(inputs) - len(ctx.blocks)], inputs[len(inputs) - len(ctx.blocks) :]
+            named = {name: x for (name, _), x in zip(ctx.network.named_parameters(), parameters, strict=True)}
+
+            def network(seen: Tensor) -> Tensor:
+                weights: Tensor = torch.func.functional_call(ctx.network, named, (seen,))
+                return weights
+
+            out = plain(features, ctx.blocks, ctx.edges, network, *inputs[:2])
+            wanted = [tensor for tensor, needed in zip(inputs, needs, strict=True) if needed]
             found = iter(torch.autograd.grad(out, wanted, grad_outputs, create_graph=True))
             return (None, None, None, *(next(found) if needed else None for needed in needs))
         return (None, None, None, *_Backward(ctx, harmonics, radial, rest, needs).run(grad_outputs))

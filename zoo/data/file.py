@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
-from zoo.contract.target import TensorTarget
+from zoo.contract.target import TensorTarget, check_formula
 from zoo.data.formats import csv_entries, csv_fingerprint, extxyz_entries, json_entries, records_of
 from zoo.errors import ZooError
 from zoo.storage.user_path import user_path
@@ -33,10 +33,7 @@ class TargetHypers(BaseModel):
     @field_validator("formula")
     @classmethod
     def _permutations(cls, formula: str) -> str:
-        first = formula.split("=")[0]
-        terms = [term.removeprefix("-") for term in formula.split("=")]
-        if len(set(first)) < len(first) or any(sorted(term) != sorted(first) for term in terms):
-            raise ValueError("every term must hold the letters of the first, each once, as in ijkl=jikl=klij")
+        check_formula(formula)
         return formula
 
 

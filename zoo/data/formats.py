@@ -26,6 +26,7 @@ from zoo.data.tensors import read_target
 from zoo.errors import ZooError, did_you_mean
 from zoo.storage.csv_cells import cell_read, row_read
 from zoo.storage.file_limits import UNREADABLE, FileTooLarge, open_bytes, refuse_too_many_lines
+from zoo.storage.user_path import is_file
 from zoo.storage.weights import sha256_of
 
 if TYPE_CHECKING:  # half a second to import, for one of the formats
@@ -245,7 +246,7 @@ def csv_fingerprint(path: Path, structure_column: str = "cif") -> str:
     digest = hashlib.sha256(sha256_of(path).encode())
     for row in _rows(path, structure_column):
         file = path.parent / row.get(structure_column, "")
-        digest.update(sha256_of(file).encode() if file.is_file() else b"none")
+        digest.update(sha256_of(file).encode() if is_file(file) else b"none")
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
@@ -112,9 +113,12 @@ def structure_from_file(path: Path, max_bytes: int | None = None) -> Structure:
     name = path.name.lower()
     if not name:
         raise ZooError("the name of a file is empty")
-    if len(name) > 255:  # asking whether it is there would raise
-        raise ZooError(f"{path.name[:40]}…: no file has so long a name")
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # so long a name, or a folder on the way that is closed to us
+        why = "no file has so long a name" if error.errno == errno.ENAMETOOLONG else error.strerror
+        raise ZooError(f"{_short(path)}: {why}") from None
+    if is_folder:
         raise ZooError(f"{path}: is a folder; name the files in it, such as {path / '*.cif'}")
     if not path.is_file():
         raise ZooError(f"{path}: no such file")
@@ -123,6 +127,10 @@ def structure_from_file(path: Path, max_bytes: int | None = None) -> Structure:
     if holds_one_structure(path.name):
         return _parsed(str(path), lambda: _read_poscar(read_bytes(path, max_bytes).decode("utf-8")))
     raise ZooError(f"{path}: neither a CIF (.cif) nor a VASP file (POSCAR, .vasp)")
+
+
+def _short(path: Path) -> str:
+    return f"{path.name[:40]}…" if len(path.name) > 40 else str(path)[-200:]
 
 
 def _read_cif(text: str, max_atoms: int | None = None) -> Structure:

@@ -72,7 +72,7 @@ class Scoring:
         Raises:
             ZooError: an unknown plugin or setting, or they do not go with the model.
         """
-        target = predictor.card.target
+        target = predictor.target
         objective, acquisition = (
             plugins.load(kind, one.name)(plugins.hypers(kind, one.name, one.settings))
             for kind, one in (("objective", config.objective), ("acquisition", config.acquisition))
@@ -113,7 +113,8 @@ class Scoring:
             if isinstance(answer, ZooError):
                 outcomes[i] = Rejected("failed", "not predicted", str(answer))
                 continue
-            tensors[i], descriptor = answer[0].astype(np.float64), answer[1]
+            name, descriptor = self.predictor.target.name, answer.descriptor
+            tensors[i] = answer.tensors[name].astype(np.float64)
             with watch("novelty"):
                 novelty[i] = None if reference is None or descriptor is None else reference.novelty(descriptor)
         if not tensors:

@@ -56,7 +56,7 @@ def screen(config: Screen, folder: ScreenFolder, echo: Echo, known: KnownOrChose
     predictor = zoo.load(config.model, "cpu" if config.workers.kind == "ray" else config.device)
     scoring = Scoring.of(config, predictor)
     source = source_of(config.candidates, folder.path)
-    members, target = len(predictor.members), predictor.card.target
+    members, target = len(predictor.members), predictor.target
     echo(f"model     {config.model}: {target.name} tensor, {members} member{'s' if members > 1 else ''}")
     if scoring.acquisition.needs_best:
         echo(
@@ -135,7 +135,7 @@ class Walk:
             for number, rows in enumerate(chunks, len(self._folder.parts())):
                 self._choose(rows)
                 with self.watch("writing"):
-                    self._folder.add(number, table_of(rows, self._scoring.predictor.card.target))
+                    self._folder.add(number, table_of(rows, self._scoring.predictor.target))
                 done += len(rows)
                 bar.update(len(rows))
         return done
@@ -146,9 +146,7 @@ class Walk:
         for table in self._folder.tables(("key",)):
             rows += table.num_rows
             last = table["key"][-1].as_py()
-        for row in (
-            screen_results.chosen(self._config, self._folder, self._scoring.predictor.card.target) if rows else ()
-        ):
+        for row in screen_results.chosen(self._config, self._folder, self._scoring.predictor.target) if rows else ():
             structure = structure_from_dict(json.loads(row["structure"]))
             identity = self._identity(row["key"], structure, json.loads(row["properties"]))
             self._best.add(Member(row["index"], row["score"], row["key"], identity))

@@ -45,7 +45,10 @@ def cell(entry: Mapping[str, Any] | None, name: str) -> str:
 
 
 def of_errors(content: Mapping[str, Any]) -> Rows:
-    """Tabulate the content of metrics.json: all crystals, each crystal system, the ensemble, and the mean predictor."""
+    """Tabulate the content of metrics.json: all crystals, each crystal system, the ensemble, and the mean predictor.
+
+    Of a joint target they are those of the total; the other parts follow with a row each.
+    """
     seeds = ", ".join(map(str, content["seeds"]))
     over = f"seed {seeds}" if len(content["seeds"]) == 1 else f"mean ± std over seeds {seeds}"
     unit = "" if content["unit"] == "1" else f" in {content['unit']}"
@@ -57,7 +60,14 @@ def of_errors(content: Mapping[str, Any]) -> Rows:
         rows.append(one_model("ensemble", content["ensemble_test"], columns))
     baseline = content["test_mean_baseline"]
     rows.append(("predicting the mean", "", *[cell(baseline.get(name), name) for name in columns]))
-    title = f"{content['target']}: errors{unit} on the test part, {over}"
+    for part, own in content.get("parts", {}).items():
+        rows.append((part, f"{own['test']['n']['mean']:.0f}", *[cell(own["test"].get(c), c) for c in columns]))
+        if "ensemble_test" in own:
+            rows.append(one_model(f"{part}, ensemble", own["ensemble_test"], columns))
+        mean = own["test_mean_baseline"]
+        rows.append((f"{part}, the mean", "", *[cell(mean.get(name), name) for name in columns]))
+    what = f"{content['target']}, total" if "parts" in content else content["target"]
+    title = f"{what}: errors{unit} on the test part, {over}"
     return Rows(title, ("", "n", *[COLUMNS[name] for name in columns]), tuple(rows))
 
 

@@ -41,6 +41,7 @@ class Prediction:
         novelty: `distance` to the nearest training crystals and the `threshold` that 99 % of the validation part are
             within (see `zoo.inference.novelty`); None where the model does not know its training crystals.
         nearest: the nearest training crystals, as many as requested.
+        parts: of a joint target the other parts, by name: `electronic` and `ionic` beside the total.
     """
 
     formula: str
@@ -56,6 +57,7 @@ class Prediction:
     tensor_radius: float | None = None
     novelty: Mapping[str, float] | None = None
     nearest: tuple[Mapping[str, Any], ...] | None = None
+    parts: Mapping[str, Prediction] = field(default_factory=dict)
 
     @property
     def eigenvalues(self) -> np.ndarray | None:
@@ -105,6 +107,17 @@ class Prediction:
         content: dict[str, Any] = {
             "formula": self.formula,
             "crystal_system": self.crystal_system,
+            **self._tensor_as_dict(),
+            "novelty": None if self.novelty is None else dict(self.novelty),
+        }
+        if self.nearest is not None:
+            content["nearest"] = [dict(near) for near in self.nearest]
+        for name, part in self.parts.items():
+            content[name] = part._tensor_as_dict()
+        return {**content, "warnings": list(self.warnings)}
+
+    def _tensor_as_dict(self) -> dict[str, Any]:
+        return {
             "tensor": self.tensor.tolist(),
             **self.derived,
             "spread": None if self.spread is None else self.spread.tolist(),
@@ -112,42 +125,56 @@ class Prediction:
             "coverage": self.coverage,
             "intervals": dict(self.intervals),
             "tensor_radius": self.tensor_radius,
-            "novelty": None if self.novelty is None else dict(self.novelty),
         }
-        if self.nearest is not None:
-            content["nearest"] = [dict(near) for near in self.nearest]
-        return {**content, "warnings": list(self.warnings)}
 
     def row(self) -> dict[str, Any]:
-        """Return one row of a table: the scalars, and the tensor as a whole."""
+        """Return one row of a table: the scalars, and the tensor as a whole; those of other parts after its name."""
+        numbers = self._scalars()
+        if self.coverage is not None:
+            numbers["coverage"] = self.coverage
+        if self.novelty is not None:
+            numbers["novelty"] = self.novelty["distance"]
+        others: dict[str, Any] = {}
+        for name, part in self.parts.items():
+            others |= {f"{name}_{key}": value for key, value in part._scalars().items()}
+            others[f"{name}_tensor"] = part.tensor
+        return {
+            "formula": self.formula,
+            "crystal_system": self.crystal_system,
+            **numbers,
+            "tensor": self.tensor,
+            **others,
+            "warnings": "; ".join(self.warnings),
+        }
+
+    def _scalars(self) -> dict[str, Any]:
         numbers: dict[str, Any] = {}
         for name in NUMBERS:
             if name in self.derived:
                 numbers[name] = self.derived[name]
             if name in self.intervals:
                 numbers[f"{name}_low"], numbers[f"{name}_high"] = self.intervals[name]
-        numbers |= {f"eigenvalue_{k}": value for k, value in enumerate(self.derived.get("eigenvalues", ()), 1)}
-        if self.coverage is not None:
-            numbers["coverage"] = self.coverage
-        if self.novelty is not None:
-            numbers["novelty"] = self.novelty["distance"]
-        return {
-            "formula": self.formula,
-            "crystal_system": self.crystal_system,
-            **numbers,
-            "tensor": self.tensor,
-            "warnings": "; ".join(self.warnings),
-        }
+        return numbers | {f"eigenvalue_{k}": value for k, value in enumerate(self.derived.get("eigenvalues", ()), 1)}
 
     def __str__(self) -> str:
-        tensor = np.array2string(self.tensor, precision=3, suppress_small=True)
-        lines = [f"{self.formula} ({self.crystal_system}): {self.title}", tensor]
-        lines += [f"{name}: {value}" for name, value in self._numbers().items()]
+        lines = [f"{self.formula} ({self.crystal_system}): {self.title}", *self._lines()]
+        for part in self.parts.values():
+            lines += [part.title, *part._lines()]
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
+    def _lines(self) -> list[str]:
+        tensor = np.array2string(self.tensor, precision=3, suppress_small=True)
+        return [tensor, *(f"{name}: {value}" for name, value in self._numbers().items())]
+
     def _repr_html_(self) -> str:
-        """Render for notebooks: the tensor as a matrix, the scalars below it."""
-        parts = [f"<b>{escape(self.formula)}</b> ({self.crystal_system}): {escape(self.title)}"]
+        """Render for notebooks: the tensor as a matrix, the scalars below it; then the other parts."""
+        pieces = [f"<b>{escape(self.formula)}</b> ({self.crystal_system}): {escape(self.title)}", self._html()]
+        for part in self.parts.values():
+            pieces += [f"<div>{escape(part.title)}</div>", part._html()]
+        return "".join([*pieces, *(f"<div>warning: {escape(warning)}</div>" for warning in self.warnings)])
+
+    def _html(self) -> str:
+        parts = []
         if self.tensor.ndim == 2:
             rows = "".join(
                 "<tr>" + "".join(f"<td style='text-align:right'>{value:.3f}</td>" for value in row) + "</tr>"
@@ -162,7 +189,6 @@ class Prediction:
         )
         if numbers:
             parts.append(f"<table>{numbers}</table>")
-        parts += [f"<div>warning: {escape(warning)}</div>" for warning in self.warnings]
         return "".join(parts)
 
     @property

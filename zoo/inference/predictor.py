@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -12,6 +12,8 @@ import torch
 from pymatgen.core import Structure
 from tqdm import tqdm
 
+from zoo.contract.plugin import Encoder
+from zoo.contract.target import TensorTarget
 from zoo.data.inputs import CLOSEST, CrystalLike, checked_crystal, is_one, structure_of, too_close
 from zoo.data.symmetry import crystal_system, rotated, symmetry
 from zoo.errors import ZooError
@@ -22,16 +24,18 @@ from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.graph import (
     MAX_EDGES,
     CrystalGraph,
-    collate,
     crystal_graphs,
     refuse_too_many_edges,
     size_sorted,
     too_many_edges,
 )
-from zoo.inference.novelty import NEIGHBOURS, Novelty, describe_crystals
+from zoo.inference.novelty import NEIGHBOURS, Novelty
 from zoo.inference.prediction import Prediction, Predictions
+from zoo.inference.raw_answers import Raw, answers_of, phonon_warnings
 from zoo.model import checkpoint
 from zoo.model.tensor_model import TensorModel
+from zoo.phonons import potentials
+from zoo.phonons.force_constants import refuse_size
 from zoo.runtime.devices import choose_device
 from zoo.runtime.timing import Stopwatch
 
@@ -52,7 +56,9 @@ class Predictor:
 
     Attributes:
         card: recipe, target, metrics and provenance of the model (see `zoo.model.checkpoint.Card`).
+        target: the tensor that is predicted; of a joint target its main part.
         reference: its training crystals; None for a model of format 2 or before.
+        potentials: encoders of whose energies the force constants that the readout needs are the mean, float64.
         folder: where it was loaded from.
         max_atoms, max_edges: crystals with more are refused.
     """
@@ -66,15 +72,17 @@ class Predictor:
         folder: Path | None = None,
         max_atoms: int = MAX_ATOMS,
         max_edges: int = MAX_EDGES,
+        potentials: Sequence[Encoder] = (),
     ) -> None:
         self.card = card
+        self.target = card.target.main
+        self.potentials = potentials
         self.members = [member.to(device) for member in members]
         self.device = device
         self.reference = reference
         self.folder = folder
         self.max_atoms = max_atoms
         self.max_edges = max_edges
-        self._calibration = card.calibration
 
     @classmethod
     def load(
@@ -87,7 +95,18 @@ class Predictor:
         """
         card, members = checkpoint.load(folder)
         reference = Novelty.load(folder) if card.format_version >= 3 else None
-        return cls(card, members, choose_device(device), reference, folder, max_atoms, max_edges)
+        place = choose_device(device)
+        found: list[Encoder] = []
+        if members[0].readout.needs.force_constants:
+            choices = potentials.chosen(card.recipe)
+            found = [potentials.build(choice).to(place) for choice in choices]
+            if potentials.fingerprint(found) != card.potential_fingerprint:
+                names = ", ".join(choice.name for choice in choices)
+                raise ZooError(
+                    f"{folder} was trained on force constants of other weights of {names} than are installed: install "
+                    "those, or train it again"
+                )
+        return cls(card, members, place, reference, folder, max_atoms, max_edges, found)
 
     def __repr__(self) -> str:
         config, count = self.card.recipe, len(self.members)
@@ -157,6 +176,8 @@ class Predictor:
     def tensors(self, structures: Sequence[Structure]) -> list[np.ndarray]:
         """Return all members' tensors of each structure, (members, *target.shape), per atom (members, n_atoms, *shape).
 
+        Of a joint target they are those of its main part.
+
         Raises:
             ZooError: the first crystal that cannot be answered.
         """
@@ -164,21 +185,16 @@ class Predictor:
         for answer in found:
             if isinstance(answer, ZooError):
                 raise answer
-        return [answer[0] for answer in found if not isinstance(answer, ZooError)]
+        name = self.target.name
+        return [answer.tensors[name] for answer in found if not isinstance(answer, ZooError)]
 
-    def ask(
-        self, structures: Sequence[Structure], watch: Stopwatch | None = None
-    ) -> list[tuple[np.ndarray, np.ndarray | None] | ZooError]:
+    def ask(self, structures: Sequence[Structure], watch: Stopwatch | None = None) -> list[Raw | ZooError]:
         """Compute the members' tensors and the descriptor of each structure, or the error that prevented it.
 
         Args:
             structures: some hundred at most: their graphs are in memory at once.
-            watch: counts the time of "graphs", "encoder" and "readout"; an encoder that the readout differentiates is
-                counted with it, as is what a GPU has only been told to do.
-
-        Returns:
-            Every member's tensor, as in `tensors`, and what `Novelty.novelty` describes the crystal by, (D,), where
-            the model knows its training crystals.
+            watch: counts the time of "graphs", "phonons", "encoder" and "readout"; an encoder that the readout
+                differentiates is counted with it, as is what a GPU has only been told to do.
         """
         watch = watch or Stopwatch()
         names = [structure.composition.reduced_formula for structure in structures]
@@ -199,11 +215,11 @@ class Predictor:
         indices = list(graphs)
         for chosen in size_sorted([len(graph.src) for graph in graphs.values()], EDGES_PER_BATCH):
             chosen = [indices[k] for k in chosen]
-            answers = zip(chosen, *self._forward([graphs[i] for i in chosen], watch), strict=True)
-            for i, tensors, descriptor in answers:
-                finite = np.isfinite(tensors).all()
+            answers = zip(chosen, self._answers_of([graphs[i] for i in chosen], watch), strict=True)
+            for i, answer in answers:
+                finite = all(np.isfinite(tensors).all() for tensors in answer.tensors.values())
                 reason = f"no finite answer for {names[i]}: are two of its atoms at one place?"
-                found[i] = (tensors, descriptor) if finite else ZooError(reason)
+                found[i] = answer if finite else ZooError(reason)
         return found
 
     def _refuse_options(self, symprec: float | None, coverage: float, neighbours: int) -> None:
@@ -233,98 +249,85 @@ class Predictor:
             if isinstance(outcome, ZooError):
                 answers.append(outcome)
             else:
-                answers.append(self._answer(structure, *outcome, symprec, coverage, neighbours))
+                answers.append(self._answer(structure, outcome, symprec, coverage, neighbours))
         return answers
 
     def _checked(self, structure: Structure) -> Crystal:
         crystal = checked_crystal(structure, self.max_atoms)
         refuse_too_many_edges(crystal, self.members[0].encoder.cutoff, self.max_edges)
         refuse_unknown_elements(self.members[0].encoder, [structure.composition.reduced_formula], [crystal])
+        for potential in self.potentials:
+            refuse_size(len(crystal.numbers))
+            refuse_unknown_elements(potential, [structure.composition.reduced_formula], [crystal])
         return crystal
 
-    def _forward(
-        self, graphs: list[CrystalGraph], watch: Stopwatch
-    ) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
-        """Predict one batch: the tensors of all members, and the description of each crystal (`Novelty`)."""
-        with watch("graphs"):
-            batch = collate(graphs).to(self.device)
-        first = self.members[0]
-        embedding, found = None, []
-        with nullcontext() if first.readout.needs_grad else torch.inference_mode():
-            for member in self.members:
-                mine = None
-                if not member.readout.needs_grad:
-                    # A frozen encoder is shared, and runs once for all members.
-                    with watch("encoder"):
-                        mine = (
-                            embedding
-                            if embedding is not None and member.encoder is first.encoder
-                            else member.encoder(batch)
-                        )
-                    embedding = mine if member is first else embedding
-                with watch("readout"):
-                    found.append(member(batch, mine).detach().cpu().numpy())
-        descriptors: list[np.ndarray | None] = [None] * len(graphs)
-        if self.reference is not None:
-            with torch.no_grad(), watch("encoder"):
-                atoms = (first.encoder(batch) if embedding is None else embedding).atoms
-                descriptors = list(describe_crystals(atoms, batch.crystal, len(graphs)).cpu().numpy())
-        tensors = np.stack(found)
-        if not self.card.target.per_atom:
-            return list(tensors.swapaxes(0, 1)), descriptors
-        ends = np.cumsum([len(graph.numbers) for graph in graphs])
-        return np.split(tensors, ends[:-1], axis=1), descriptors
+    def _answers_of(self, graphs: list[CrystalGraph], watch: Stopwatch) -> list[Raw]:
+        return answers_of(graphs, self.members, self.potentials, self.reference is not None, self.device, watch)
 
     def _answer(
         self,
         structure: Structure,
-        tensors: np.ndarray,
-        descriptor: np.ndarray | None,
+        raw: Raw,
         symprec: float | None,
         coverage: float,
         neighbours: int,
     ) -> Prediction:
-        target, warnings = self.card.target, []
+        warnings = []
         unseen = sorted({site.specie.symbol for site in structure if site.specie.Z not in self.card.elements})
         if unseen:
             warnings.append(f"not among the training crystals: {', '.join(unseen)}")
+        group = None
         if symprec is not None:
             group = symmetry(structure, symprec)
             if group is None:
                 warnings.append(f"not projected: spglib finds no symmetry within {symprec} Å")
-            else:
-                tensors = np.stack([rotated(tensor, group.rotations).mean(0) for tensor in tensors])
-        several = len(tensors) > 1
-        tensor = tensors.mean(0)
-        has_trace = derived.is_symmetric_matrix(target) and not target.per_atom
-        constants = derived.polycrystalline(tensors) if has_trace else None
         more: dict[str, Any] = {}
-        if self._calibration is not None and not target.per_atom:
-            intervals, radius = self._calibration.intervals(tensors.astype(np.float64), target, coverage)
-            more = {"coverage": coverage, "intervals": intervals, "tensor_radius": radius}
-            if not intervals and radius is None:
-                more["coverage"] = None
-                n = self._calibration.n
-                warnings.append(f"no intervals of {100 * coverage:.0f} %: {n} validation crystals are too few for that")
-        if self.reference is not None and descriptor is not None:
-            distance = self.reference.novelty(descriptor)
-            more["novelty"] = {"distance": distance, "threshold": self.reference.threshold}
-            limit = self.reference.threshold
+        if self.reference is not None and raw.descriptor is not None:
+            distance, limit = self.reference.novelty(raw.descriptor), self.reference.threshold
+            more["novelty"] = {"distance": distance, "threshold": limit}
             if distance > limit:
                 warnings.append(
                     f"unlike the training crystals: its features are {distance:.2f} from the {NEIGHBOURS} nearest of "
                     f"them, on average; those of 99 % of the validation crystals are within {limit:.2f}"
                 )
-            if self.reference.largest is not None and np.linalg.norm(tensor) > BEYOND * self.reference.largest:
+            largest = self.reference.largest
+            if largest is not None and np.linalg.norm(raw.tensors[self.target.name].mean(0)) > BEYOND * largest:
                 warnings.append(f"more than {BEYOND} times as large as the largest training tensor")
             if neighbours:
-                more["nearest"] = self.reference.nearest(descriptor, neighbours)
+                more["nearest"] = self.reference.nearest(raw.descriptor, neighbours)
+        if raw.force_constants is not None:
+            warnings += phonon_warnings(raw.force_constants)
+        answers = {}
+        for part in self.card.target.parts or (self.target,):
+            tensors = raw.tensors[part.name]
+            if group is not None:
+                tensors = np.stack([rotated(tensor, group.rotations).mean(0) for tensor in tensors])
+            answers[part.name] = self._of_part(structure, part, tensors, coverage)
+        main = answers.pop(self.target.name)
+        return replace(main, warnings=(*warnings, *main.warnings), parts=answers, **more)
+
+    def _of_part(self, structure: Structure, target: TensorTarget, tensors: np.ndarray, coverage: float) -> Prediction:
+        """The prediction of one tensor from all members' of it."""
+        several = len(tensors) > 1
+        tensor = tensors.mean(0)
+        has_trace = derived.is_symmetric_matrix(target) and not target.per_atom
+        constants = derived.polycrystalline(tensors) if has_trace else None
+        more: dict[str, Any] = {}
+        calibration = self.card.calibrations.get(target.name)
+        if calibration is not None and not target.per_atom:
+            intervals, radius = calibration.intervals(tensors.astype(np.float64), target, coverage)
+            more = {"coverage": coverage, "intervals": intervals, "tensor_radius": radius}
+            if not intervals and radius is None:
+                more["coverage"] = None
+                few = (
+                    f"no intervals of {100 * coverage:.0f} %: {calibration.n} validation crystals are too few for that"
+                )
+                more["warnings"] = (few,)
         return Prediction(
             formula=structure.composition.reduced_formula,
             crystal_system=crystal_system(structure),
             target=target,
             tensor=tensor,
-            warnings=tuple(warnings),
             derived={} if target.per_atom else derived.describe(tensor, target),
             spread=tensors.std(0, ddof=1) if several else None,
             polycrystalline_spread=float(constants.std(ddof=1)) if several and constants is not None else None,

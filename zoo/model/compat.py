@@ -18,8 +18,8 @@ def pairs(formula: str = "ij=ji") -> list[dict[str, Any]]:
     Raises:
         ZooError: `formula` is no index symmetry.
     """
-    target = TensorTarget("tensor", formula)
     try:
+        target = TensorTarget("tensor", formula)
         target.irreps  # noqa: B018 - whether e3nn understands the formula
     except Exception as error:  # e3nn raises many kinds
         raise ZooError(f"'{formula}' is no index symmetry such as ij=ji or ijkl=jikl=klij: {error}") from None

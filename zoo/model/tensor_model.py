@@ -98,7 +98,7 @@ def mismatch(
 
 
 def build(
-    encoder: EncoderChoice, readout: Plugin, target: TensorTarget, potential: Plugin | None = None
+    encoder: EncoderChoice, readout: Plugin, target: TensorTarget, potential: Plugin | tuple[Plugin, ...] | None = None
 ) -> TensorModel:
     """Build an untrained model from the plugins of a recipe.
 

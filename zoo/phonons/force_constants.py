@@ -11,7 +11,10 @@ the mean of the two (`Encoder.even_energy`), which is exact under O(3), so that 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 
@@ -36,6 +39,9 @@ MAX_ATOMS = 200
 LARGE_FORCE = 0.1
 """eV/Å: where a force on an atom exceeds it, the geometry is not the potential's, and Φ is uncertain."""
 
+SOFT = 0.1
+"""eV/Å²: below it an eigenvalue of Φ is within the errors of today's potentials, and the mode may be unstable."""
+
 EDGES_PER_BATCH = 6_000  # in float64; more does not make it faster on a CPU
 
 
@@ -54,6 +60,17 @@ class ForceConstants:
     eigenvalues: np.ndarray
     eigenvectors: np.ndarray
     largest_force: float
+
+    @property
+    def softest(self) -> float | None:
+        """The lowest eigenvalue but for the rigid translations, eV/Å²; None for one atom."""
+        n = len(self.eigenvalues) // 3
+        if n == 1:
+            return None
+        # Translations are exact eigenvectors, but among degenerate zeros eigh may mix them: push them up instead.
+        translation = np.tile(np.eye(3), (n, 1)) / n**0.5
+        lifted = self.matrix + (1 + self.eigenvalues[-1]) * translation @ translation.T
+        return float(np.linalg.eigvalsh(lifted)[0])
 
     @classmethod
     def of(cls, matrix: np.ndarray, largest_force: float = 0.0) -> ForceConstants:
@@ -140,8 +157,7 @@ def refuse_size(atoms: int) -> None:
 def _forces(potential: Encoder, plans: Sequence[_Plan]) -> list[np.ndarray]:
     """(N, 3) forces of each replica of each plan, in order, computed in batches of like size."""
     replicas = [replica for plan in plans for replica in plan.replicas()]
-    # A potential may have buffers alone, or nothing.
-    device = next((tensor.device for tensor in chain(potential.parameters(), potential.buffers())), "cpu")
+    device = _device(potential)
     out: list[np.ndarray] = [np.zeros(0)] * len(replicas)
     for chosen in size_sorted([len(graph.src) for graph in replicas], EDGES_PER_BATCH):
         batch = collate([replicas[i] for i in chosen], dtype=torch.float64).to(device)
@@ -157,8 +173,54 @@ def _forces(potential: Encoder, plans: Sequence[_Plan]) -> list[np.ndarray]:
     return out
 
 
+def _device(potential: Encoder) -> torch.device:
+    """The device of a potential, which may have buffers alone, or neither these nor parameters."""
+    return next((x.device for x in chain(potential.parameters(), potential.buffers())), torch.device("cpu"))
+
+
 def _formula(numbers: np.ndarray) -> str:
-    """The number of atoms of each element: `Si3 O6`."""
+    """The number of atoms of each element: `O6 Si3`."""
     kinds, counts = np.unique(numbers, return_counts=True)
     return " ".join(f"{symbol}{count}" for symbol, count in zip(symbols(kinds), counts, strict=True))
 
+
+def iterate(potential: Encoder, crystals: Iterable[Crystal], at_once: int) -> Iterator[ForceConstants]:
+    """`force_constants` of any number of crystals, of which about `at_once` atoms are in a piece.
+
+    On a CPU as many pieces are computed at the same time as there are cores, each by one thread: torch's own threads
+    gain little on matrices of this size. What comes out does not depend on their number.
+    """
+    pieces = iter(_pieces(crystals, at_once))
+    first = next(pieces, None)
+    if first is None:
+        return
+    # Alone, for what a potential makes when its energy is first asked for.
+    yield from force_constants(potential, first)
+    if _device(potential).type != "cpu":
+        for piece in pieces:
+            yield from force_constants(potential, piece)
+        return
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting: deque[Future[list[ForceConstants]]] = deque()
+        try:
+            for piece in pieces:
+                waiting.append(pool.submit(force_constants, potential, piece))
+                if len(waiting) > 2 * workers:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _pieces(crystals: Iterable[Crystal], at_once: int) -> Iterator[list[Crystal]]:
+    piece: list[Crystal] = []
+    for crystal in crystals:
+        piece.append(crystal)
+        if sum(len(one.numbers) for one in piece) >= at_once:
+            yield piece
+            piece = []
+    if piece:
+        yield piece

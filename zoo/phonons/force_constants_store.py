@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from zoo.graphs.crystal import Crystal
 from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.store import GraphStore, offsets
 from zoo.phonons.displacements import SYMPREC
-from zoo.phonons.force_constants import STEP, ForceConstants, force_constants, refuse_size
+from zoo.phonons.force_constants import STEP, ForceConstants, iterate, refuse_size
 from zoo.storage.cache import ArrayWriter, building, cache_root, content_key, give_back, open_array
 
 logger = logging.getLogger(__name__)
@@ -73,8 +72,29 @@ class ForceConstantsStore:
                 _refuse_sizes(graphs)
                 refuse_unknown_elements(potential, graphs.keys, graphs)
                 potential.double().eval().requires_grad_(False)
-                _compute(partial, potential, graphs)
+
+                def compute(indices: np.ndarray) -> Iterator[ForceConstants]:
+                    pieces = (graphs[i] for i in indices)
+                    yield from iterate(
+                        potential, (Crystal(g.positions, g.numbers, g.cell) for g in pieces), ATOMS_AT_ONCE
+                    )
+
+                _write(partial, graphs, compute)
         return cls(folder, graphs.n_atoms, key, potential.energy_fingerprint())
+
+    @classmethod
+    def mean(
+        cls, stores: Sequence[ForceConstantsStore], graphs: GraphStore, cache: Path | None = None
+    ) -> ForceConstantsStore:
+        """The mean of several potentials' force constants of the same crystals; of forces the largest."""
+        if len(stores) == 1:
+            return stores[0]
+        key = content_key("mean force constants", FORMAT, [store.key for store in stores])
+        folder = (cache_root() if cache is None else cache) / "force_constants" / key
+        with building(folder, resume=True) as partial:
+            if partial is not None:
+                _write(partial, graphs, lambda indices: (mean_of([store[i] for store in stores]) for i in indices))
+        return cls(folder, graphs.n_atoms, key, content_key([store.potential for store in stores]))
 
     def __len__(self) -> int:
         return len(self._n_atoms)
@@ -133,7 +153,16 @@ def _order(n_atoms: np.ndarray) -> np.ndarray:
     return np.argsort(-n_atoms, kind="stable")
 
 
-def _compute(folder: Path, potential: Encoder, graphs: GraphStore) -> None:
+def mean_of(each: Sequence[ForceConstants]) -> ForceConstants:
+    """The mean of several potentials' force constants of a crystal; of forces the largest."""
+    if len(each) == 1:
+        return each[0]
+    matrix = np.mean([one.matrix for one in each], axis=0)
+    return ForceConstants.of(matrix, max(one.largest_force for one in each))
+
+
+def _write(folder: Path, graphs: GraphStore, compute: Callable[[np.ndarray], Iterator[ForceConstants]]) -> None:
+    """Fill the files, going on after the last whole crystal; `compute` yields the force constants of crystals."""
     order = _order(graphs.n_atoms)
     with ExitStack() as stack:
         files = {name: ArrayWriter(folder / f"{name}.npy", "<f8") for name in _FILES}
@@ -142,22 +171,19 @@ def _compute(folder: Path, potential: Encoder, graphs: GraphStore) -> None:
         # The files are their own journal: whole are the first crystals whose rows are all there.
         ends = {name: offsets(_rows(name, graphs.n_atoms[order])) for name in files}
         done = min(int(np.searchsorted(ends[name], files[name].rows, side="right")) - 1 for name in files)
-        # A group is begun anew as a whole: the last digits of a crystal may depend on what is computed beside it.
-        starts = _groups(graphs.n_atoms[order])
-        done = max(start for start in starts if start <= done)
+        # A piece is begun anew as a whole: the last digits of a crystal may depend on what is computed beside it.
+        done = max(start for start in _pieces(graphs.n_atoms[order]) if start <= done)
         for name, file in files.items():
             file.truncate(int(ends[name][done]))
         bar = stack.enter_context(
             tqdm(total=len(order), initial=done, desc="force constants", unit=" crystals", disable=None)
         )
-        for begin, end in pairwise([start for start in starts if start >= done]):
-            these = [graphs[i] for i in order[begin:end]]
-            for found in force_constants(potential, [Crystal(g.positions, g.numbers, g.cell) for g in these]):
-                files["matrix"].append(found.matrix.ravel())
-                files["eigenvectors"].append(found.eigenvectors.ravel())
-                files["eigenvalues"].append(found.eigenvalues)
-                files["largest_force"].append(np.array([found.largest_force]))
-                bar.update()
+        for found in compute(order[done:]):
+            files["matrix"].append(found.matrix.ravel())
+            files["eigenvectors"].append(found.eigenvectors.ravel())
+            files["eigenvalues"].append(found.eigenvalues)
+            files["largest_force"].append(np.array([found.largest_force]))
+            bar.update()
             give_back()
 
 
@@ -169,8 +195,8 @@ def _refuse_sizes(graphs: GraphStore) -> None:
             raise ZooError(f"{key}: {error}") from None
 
 
-def _groups(sizes: np.ndarray) -> list[int]:
-    """Number of the first crystal of each group that is computed together, and the number of all."""
+def _pieces(sizes: np.ndarray) -> list[int]:
+    """Number of the first crystal of each piece that `iterate` computes together, and the number of all."""
     starts, atoms = [0], 0
     for number, size in enumerate(sizes.tolist(), 1):
         atoms += size

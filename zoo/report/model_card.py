@@ -11,12 +11,13 @@ import inspect
 import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from PIL import Image
 
 from zoo.config import plugins, recipe
@@ -72,14 +73,7 @@ def write(folder: RunFolder, card: Card, crystals: CrystalStore, encoder: Encode
     report = read_json(folder.path / "data_report.json")
     dataset = plugins.load("dataset", card.recipe.dataset.name)
     name, errors = _registered(card)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "date": lambda text: f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC",
-        "symbols": lambda numbers: ", ".join(symbols(np.array(numbers, dtype=int))),
-        "mae": lambda error: error_table.cell({"mean": error, "std": None}, "mae_ten"),
-    }
-    template = resources.files("zoo.report").joinpath("model_card.html").read_text(encoding="utf-8")
-    page = environment.from_string(template).render(
+    page = compiled_template().render(
         run=RunSummary(card, crystals, split, tested, report, encoder, one_split),
         card=card,
         config=card.recipe,
@@ -103,6 +97,19 @@ def write(folder: RunFolder, card: Card, crystals: CrystalStore, encoder: Encode
     path = folder.model / NAME
     write_text(path, page)
     return path
+
+
+@cache
+def compiled_template() -> Template:
+    """Return the template of the card, compiled once: a discovery writes many cards."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "date": lambda text: f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+        "symbols": lambda numbers: ", ".join(symbols(np.array(numbers, dtype=int))),
+        "mae": lambda error: error_table.cell({"mean": error, "std": None}, "mae_ten"),
+    }
+    text = resources.files("zoo.report").joinpath("model_card.html").read_text(encoding="utf-8")
+    return environment.from_string(text)
 
 
 def in_short(config: Recipe, content: Mapping[str, Any]) -> str:

@@ -52,15 +52,21 @@ def read_entries(folder: Path) -> dict[str, list[dict[str, Any]]]:
     path = folder / NAME
     try:
         entries = json.loads(path.read_bytes())
-        for versions in entries.values():
-            for version in versions:
-                _ = version["size"], version["blocks"]
+        for name, versions in entries.items():
+            if not all(map(_is_state, versions)) or not versions or "\0" in name or not os.fsencode(name):
+                raise ValueError(name)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         raise Damaged(f"{path} is damaged ({why}): delete it to go on without checksums") from None
     return dict(entries)
+
+
+def _is_state(version: dict[str, Any]) -> bool:
+    """Whether an entry is what `state_of` gives, as far as its types tell."""
+    size, blocks = version["size"], version["blocks"]
+    return type(size) is int and isinstance(blocks, list) and all(isinstance(block, str) for block in blocks)
 
 
 def seal(folder: Path, names: Iterable[str] | None = None) -> None:

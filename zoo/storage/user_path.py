@@ -25,3 +25,11 @@ def user_path(given: str | Path, named: str = "") -> Path:
         raise ZooError(
             f"{start}{str(given)[:200]}: no home folder is known for '{user}'; write the whole path"
         ) from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file that we may see; `Path.is_file` raises where a name is too long or a folder closed."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

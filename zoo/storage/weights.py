@@ -143,7 +143,7 @@ def _identity_of_the_same(encoder: str, features: str, path: Path) -> str | None
 
 
 def identity(encoder: str, path: Path) -> str:
-    """What a converted file's features are known by, hex: the same however often the same weights are converted.
+    """Return the name, hex, of a converted file's features, the same however often the same weights are converted.
 
     Raises:
         ZooError: the file is damaged or not from `zoo convert` for this encoder.

@@ -33,6 +33,7 @@ from zoo.testing.potential_checks import (
     PotentialTests,
     check_energy_symmetry,
     check_forces,
+    check_hessian,
     check_second_derivative,
     check_smooth_energy,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "check_frame",
     "check_gradients_finite",
     "check_gradients_flow",
+    "check_hessian",
     "check_hypers",
     "check_input_not_mutated",
     "check_lattice_shift",

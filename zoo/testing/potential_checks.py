@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,11 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from pymatgen.core import Lattice, Structure
+from torch import Tensor
 
 from zoo.config import plugins
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.plugin import Encoder
-from zoo.contract.potential import Potential
+from zoo.contract.potential import HasEnergy, Potential
 from zoo.graphs.graph import collate, crystal_graph
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal, rotate_tensor
 from zoo.testing.pair import default_dtype, shake
@@ -146,6 +148,40 @@ def check_second_derivative(model: EncoderWithEnergy) -> None:
     assert not bad, f"gradients of a loss on energy, forces and stress are not finite: {', '.join(bad)}"
 
 
+def check_hessian(potential: HasEnergy, batch: CrystalBatch) -> None:
+    """Second derivatives by positions and strain are the slopes of the first ones, by central differences of these.
+
+    One direction, drawn at random, in which all atoms move and the cell is strained.
+
+    Args:
+        potential: in float64 and eval mode.
+        batch: float64, without a strain; crystals of high symmetry belong in it.
+    """
+    generator = torch.Generator().manual_seed(0)
+    move = torch.randn(batch.positions.shape, generator=generator, dtype=torch.float64)
+    strain = 0.1 * torch.randn(batch.cell.shape, generator=generator, dtype=torch.float64)
+
+    def slopes(step: float, create_graph: bool = False) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        at = ((batch.positions + step * move).requires_grad_(), (step * strain).requires_grad_())
+        energy = potential.energy(dataclasses.replace(batch, positions=at[0], strain=at[1])).sum()
+        found = torch.autograd.grad(energy, at, create_graph=create_graph, materialize_grads=True)
+        return at, (found[0], found[1])
+
+    at, first = slopes(0.0, create_graph=True)
+    along = (first[0] * move).sum() + (first[1] * strain).sum()
+    second = torch.autograd.grad(along, at, materialize_grads=True)
+    _, without_graph = slopes(0.0)
+    for what, a, b in zip(("the positions", "the strain"), first, without_graph, strict=True):
+        error = ((a - b).abs().max() / b.abs().max()).item()
+        assert error < EXACT, f"the slopes by {what} are others where they can be differentiated: off by {error:.1e}"
+    (_, plus), (_, minus) = slopes(STEP / 10), slopes(-STEP / 10)
+    for what, exact, up, down in zip(("the positions", "the strain"), second, plus, minus, strict=True):
+        assert exact.isfinite().all(), f"second derivatives by {what} are not finite"
+        difference = (up - down) / (2 * STEP / 10)
+        error = ((exact - difference).abs().max() / difference.abs().max()).item()
+        assert error < 1e-5, f"second derivatives by {what} are not the slopes of the first: off by {error:.1e}"
+
+
 class PotentialTests:
     """Subclass it, name the encoder, and pytest runs all checks.
 
@@ -168,3 +204,7 @@ class PotentialTests:
 
     def test_second_derivative(self) -> None:
         check_second_derivative(self.model)
+
+    def test_hessian(self) -> None:
+        cubic = Structure(Lattice.cubic(2.913), ["O"], [[0, 0, 0]])
+        check_hessian(self.model.potential, self.model.batch([*varied(), cubic]))

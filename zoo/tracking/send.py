@@ -87,7 +87,12 @@ def _send_seed(runs: SeedRuns, folder: RunFolder, seed: int) -> None:
     final = {f"{names[part]}_{k}": v for part in names for k, v in result[part]["all"].items() if v is not None}
     params = {key: result[key] for key in ("seed", "split_seed", "n_train", "n_val", "n_test", "best_epoch", "epochs")}
     runs.log(run_id, params, final)
-    for path in (place.history, place.split, place.predictions, place.result, place.last, place.best):
+    for part, own in result.get("parts", {}).items():
+        final |= {
+            f"{names[where]}_{part}_{k}": v for where in names for k, v in own[where]["all"].items() if v is not None
+        }
+    others = sorted(place.path.glob("predictions_*.csv"))
+    for path in (place.history, place.split, place.predictions, *others, place.result, place.last, place.best):
         if path.is_file():  # checkpoints may have been deleted to save space
             checksums.verify(path)
             runs.client.log_artifact(run_id, str(path), place.path.name)
@@ -96,14 +101,9 @@ def _send_seed(runs: SeedRuns, folder: RunFolder, seed: int) -> None:
 def _send_parent(runs: SeedRuns, folder: RunFolder, config: Recipe, content: dict[str, Any]) -> None:
     origin = read_json(folder.path / "run.json")
     params = flatten(config.model_dump(mode="json", exclude={"tracking", "description"}))
-    final = {
-        f"{part}_{name}_{kind}": entry[kind]
-        for part in ("val", "test")
-        for name, entry in content[part].items()
-        for kind in ("mean", "std")
-        if entry[kind] is not None
-    }
-    final |= {f"test_ensemble_{name}": v for name, v in content.get("ensemble_test", {}).items() if v is not None}
+    final = _over_seeds(content)
+    for part, own in content.get("parts", {}).items():
+        final |= _over_seeds(own, f"{part}_")
     for name, found in content.get("calibration", {}).get("test", {}).items():
         for level, at in found["levels"].items():
             final[f"test_held_by_{100 * float(level):.0f}_interval_{name}"] = at["covered"]
@@ -114,10 +114,25 @@ def _send_parent(runs: SeedRuns, folder: RunFolder, config: Recipe, content: dic
     for path in (folder.recipe, folder.path / "run.json", folder.path / "data_report.json", folder.result):
         checksums.verify(path)
         runs.client.log_artifact(runs.parent, str(path))
-    checksums.verify_all(folder.figures)
-    for path in sorted(folder.figures.glob("*.png")):
-        runs.client.log_artifact(runs.parent, str(path), "figures")
+    for figures in (folder.figures, *(path for path in sorted(folder.figures.glob("*")) if path.is_dir())):
+        checksums.verify_all(figures)
+    for path in sorted(folder.figures.rglob("*.png")):
+        place = path.parent.relative_to(folder.path)
+        runs.client.log_artifact(runs.parent, str(path), place.as_posix())
     runs.client.log_dict(runs.parent, _error_table(content), "errors_per_crystal_system.json")
+
+
+def _over_seeds(content: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Errors of one tensor, mean and standard deviation over seeds, and those of the ensemble, where there is one."""
+    found = {
+        f"{part}_{prefix}{name}_{kind}": entry[kind]
+        for part in ("val", "test")
+        for name, entry in content[part].items()
+        for kind in ("mean", "std")
+        if entry[kind] is not None
+    }
+    ensemble = content.get("ensemble_test", {})
+    return found | {f"test_ensemble_{prefix}{name}": v for name, v in ensemble.items() if v is not None}
 
 
 def _error_table(content: dict[str, Any]) -> dict[str, list[Any]]:

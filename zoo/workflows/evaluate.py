@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from zoo.data.crystals import CrystalStore
 from zoo.data.duplicates import KnownCrystals
 from zoo.data.reading import read
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
+from zoo.data.tensors import target_named
 from zoo.errors import ZooError
 from zoo.evaluation import metrics
 from zoo.evaluation.derived import is_symmetric_matrix
@@ -39,6 +40,7 @@ class Evaluation:
         tested: predicted and true tensors.
         formulas: reduced, by the key of the crystal.
         left_out: key, stage and reason of every record that was not tested.
+        parts: of a joint target the same of the other parts, by name.
     """
 
     target: TensorTarget
@@ -47,6 +49,7 @@ class Evaluation:
     tested: Predictions
     formulas: Mapping[str, str]
     left_out: list[dict[str, str]]
+    parts: Mapping[str, Evaluation] = field(default_factory=dict)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield a row per crystal or labelled atom: key, formula, crystal system, components, error."""
@@ -70,7 +73,8 @@ def training_crystals(config: Recipe, seen: Sequence[str]) -> CrystalStore:
     """
     settings = plugins.hypers("dataset", config.dataset.name, config.dataset.settings)
     dataset: Dataset = plugins.load("dataset", config.dataset.name)(settings)
-    found, _ = read(dataset, dataset.targets()[config.target], "skip")
+    target = target_named(dataset.targets(), config.target, f"dataset '{config.dataset.name}'")
+    found, _ = read(dataset, target, "skip")
     index = {key: i for i, key in enumerate(found.keys)}
     missing = [key for key in seen if key not in index]
     if missing:
@@ -90,7 +94,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None)
         ZooError: the dataset lacks the target, or nothing is left; `below` for tensors without eigenvalues.
     """
     card, target = predictor.card, predictor.card.target
-    if below is not None and (target.per_atom or not is_symmetric_matrix(target)):
+    if below is not None and (target.per_atom or not is_symmetric_matrix(target.main)):
         raise ZooError(f"'{target.name}' has no eigenvalues ({target.formula}): leave out --below")
     ready = pipeline.prepare(
         dataset,
@@ -114,39 +118,53 @@ def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None)
         elif foreign:
             reason = f"the encoder does not know {', '.join(sorted(foreign))}"
             left_out.append({"key": key, "stage": "element", "reason": reason})
-        elif below is not None and (largest := np.linalg.eigvalsh(ready.crystals.tensor(index)).max()) >= below:
+        elif below is not None and (largest := _largest(ready.crystals, index)) >= below:
             left_out.append({"key": key, "stage": "below", "reason": f"an eigenvalue is {largest:.4g}"})
         else:
             usable.append(index)
     if not usable:
         raise ZooError("no crystal is left that the model has not seen")
     crystals = ready.crystals.select(usable)
-    tested = Predictions.of(crystals, _predict(predictor, crystals), _true(crystals))
-    train = _true(mine)
-    train = train[~np.isnan(train.reshape(len(train), -1)).any(axis=1)]
-    return Evaluation(
-        target=target,
-        errors=tested.errors(target),
-        mean_baseline={
-            system: metrics.mean_baseline(train, tested.true[chosen], target)
-            for system, chosen in _groups(tested.systems).items()
-        },
-        tested=tested,
-        formulas=dict(zip(crystals.keys, crystals.formulas, strict=True)),
-        left_out=left_out,
-    )
+    true, train = (target.split(_true(store)) for store in (crystals, mine))
+    formulas = dict(zip(crystals.keys, crystals.formulas, strict=True))
+    parts = {}
+    for name, predicted in _predict(predictor, crystals).items():
+        one, labels = true[name]
+        tested = Predictions.of(crystals, predicted, labels)
+        if tested.keys:
+            known = train[name][1]
+            known = known[~np.isnan(known.reshape(len(known), -1)).any(axis=1)]
+            baseline = {
+                system: metrics.mean_baseline(known, tested.true[chosen], one)
+                for system, chosen in _groups(tested.systems).items()
+            }
+            parts[name] = Evaluation(one, tested.errors(one), baseline, tested, formulas, left_out)
+    main = parts.pop(target.main.name, None)
+    if main is None:
+        raise ZooError(f"no crystal is left that has the tensor '{target.main.name}'")
+    return replace(main, parts=parts)
 
 
-def _predict(predictor: Predictor, crystals: CrystalStore) -> np.ndarray:
-    """Predict with the mean over the members: (n, *shape), per atom (all atoms, *shape)."""
-    predicted = []
+def _largest(crystals: CrystalStore, index: int) -> float:
+    """The largest eigenvalue of a crystal's tensor; of a joint target that of its main part, NaN without a label."""
+    tensor = crystals.target.split(crystals.tensor(index)[None])[crystals.target.main.name][1][0]
+    return float("nan") if np.isnan(tensor).any() else float(np.linalg.eigvalsh(tensor).max())
+
+
+def _predict(predictor: Predictor, crystals: CrystalStore) -> dict[str, np.ndarray]:
+    """Predict with the mean over the members: by name of the tensor (n, *shape), per atom (all atoms, *shape)."""
+    predicted: dict[str, list[np.ndarray]] = {}
     with tqdm(total=len(crystals), desc="predicting", unit=" crystals", disable=None, leave=False) as bar:
         for start in range(0, len(crystals), CHUNK):
             part = range(start, min(start + CHUNK, len(crystals)))
-            answers = [answer.mean(0) for answer in predictor.tensors([crystals.structure(i) for i in part])]
-            predicted.append(np.concatenate(answers) if crystals.target.per_atom else np.stack(answers))
+            for answer in predictor.ask([crystals.structure(i) for i in part]):
+                if isinstance(answer, ZooError):
+                    raise answer
+                for name, tensors in answer.tensors.items():
+                    predicted.setdefault(name, []).append(tensors.mean(0))
             bar.update(len(part))
-    return np.concatenate(predicted)
+    join = np.concatenate if crystals.target.per_atom else np.stack
+    return {name: join(tensors) for name, tensors in predicted.items()}
 
 
 def _true(crystals: CrystalStore) -> np.ndarray:

@@ -83,7 +83,8 @@ def finish(
             figures = folder.figures if one == target.main else folder.figures / one.name
             plots.calibration(own["calibration"]["test"], figures / "calibration.png")
     model_card.write(folder, card, crystals, encoder, main["test"].mean)
-    checksums.seal(folder.figures)
+    for figures in (folder.figures, *(folder.figures / one.name for one in answered if one != target.main)):
+        checksums.seal(figures)
     write_json(folder.result, content)
     return content
 

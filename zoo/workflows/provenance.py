@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,13 +28,19 @@ def provenance(names: dict[str, str]) -> dict[str, Any]:
         "zoo": __version__,
         "git_commit": git_commit(),
         "plugins": plugins.versions(names),
-        "packages": {name: d.version for d in distributions() if (name := d.metadata["Name"])},
+        "packages": dict(installed()),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
         "command": without_password(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+@cache
+def installed() -> Mapping[str, str]:
+    """Return the version of each package that is installed, read once: a discovery writes it down for each training."""
+    return {name: d.version for d in distributions() if (name := d.metadata["Name"])}
 
 
 def record(folder: WorkFolder, names: dict[str, str], **more: Any) -> None:

@@ -217,13 +217,16 @@ def prepare(
 
 def force_constants(config: Recipe, graphs: GraphStore, device: torch.device, echo: Echo) -> ForceConstantsStore:
     """Force constants of all crystals by the potential that the recipe names, else by its encoder."""
-    choice = potentials.choice(config)
-    potential = potentials.build(choice).to(device)
-    refuse_unknown_elements(potential, graphs.keys, graphs)
-    store = ForceConstantsStore.build(potential, graphs)
+    stores = []
+    for choice in potentials.chosen(config):
+        potential = potentials.build(choice).to(device)
+        refuse_unknown_elements(potential, graphs.keys, graphs)
+        stores.append(ForceConstantsStore.build(potential, graphs))
+    store = ForceConstantsStore.mean(stores, graphs)
     large = int((store.largest_force > LARGE_FORCE).sum())
     moved = f"; {large} crystals with a force above {LARGE_FORCE:g} eV/Å" if large else ""
-    echo(f"phonons   force constants at Γ by {choice.name}, cached{moved}")
+    names = " and ".join(choice.name for choice in potentials.chosen(config))
+    echo(f"phonons   force constants at Γ by {names}, cached{moved}")
     return store
 
 

@@ -77,8 +77,8 @@ class Loop:
 
     @cached_property
     def target(self) -> TensorTarget:
-        """Return the target that the models predict."""
-        return runs.target_of(self.training)
+        """Return the target that the models predict; of a joint one its main part."""
+        return runs.target_of(self.training).main
 
     @cached_property
     def objective(self) -> Objective:

@@ -1,0 +1,87 @@
+"""Validation errors of many settings of a recipe, by seed: `python scripts/choose_by_validation.py FILE`.
+
+FILE is YAML: `recipe` (name or path), `seeds`, `out` (CSV) and `settings`, a mapping of a name to overrides of the
+recipe. A row is written for each setting and seed as it comes; what is there already is not done again. Nothing is
+tested here: test errors come from `zoo run` of what was chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+
+from zoo.config import recipe
+from zoo.data import pipeline
+from zoo.model import tensor_model
+from zoo.runtime.devices import choose_device
+from zoo.storage.run_folder import RunFolder
+from zoo.training.batches import Batches
+from zoo.training.trainer import Trainer, predict_all, seed_everything
+from zoo.workflows import train
+
+COLUMNS = ["setting", "seed", "val_mae_ten", "best_epoch", "parameters", "seconds", "parts"]
+
+
+def main() -> None:
+    """Read the file, and go through settings and seeds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--only", nargs="*", help="names of settings")
+    chosen = parser.parse_args()
+    study = yaml.safe_load(chosen.file.read_text())
+    out = Path(study["out"])
+    done = set()
+    if out.is_file():
+        with out.open() as file:
+            done = {(row["setting"], int(row["seed"])) for row in csv.DictReader(file)}
+    else:
+        out.write_text(",".join(COLUMNS) + "\n")
+    for name, overrides in study["settings"].items():
+        seeds = [seed for seed in study["seeds"] if (name, seed) not in done]
+        if seeds and (not chosen.only or name in chosen.only):
+            _setting(study["recipe"], name, overrides or [], seeds, out)
+
+
+def _setting(base: str, name: str, overrides: list[str], seeds: list[int], out: Path) -> None:
+    config = recipe.read(base, tuple(overrides))
+    target = train.target_of(config)
+    device = choose_device(config.device)
+    first = tensor_model.build(config.encoder, config.readout, target, config.force_constants.potential)
+    with TemporaryDirectory() as scratch:
+        prepared = train.prepare(config, target, first, device, RunFolder(Path(scratch)), lambda line: None)
+    samples, crystals = prepared.samples, prepared.crystals
+    index = {key: i for i, key in enumerate(crystals.keys)}
+    for seed in seeds:
+        begin = time.monotonic()
+        split = pipeline.split(crystals.keys, crystals.formulas, config.split, seed)
+        parts = {part: [index[key] for key in getattr(split, part)] for part in ("train", "val")}
+        seed_everything(seed)
+        model = tensor_model.build(config.encoder, config.readout, target, config.force_constants.potential)
+        model.encoder = first.encoder
+        model.fit_normaliser(samples.tensors[samples.rows(parts["train"])])
+        model.to(device)
+        batches = [Batches(samples, parts["train"], config.training, device, seed)]
+        batches.append(Batches(samples, parts["val"], config.training, device, None))
+        with TemporaryDirectory() as scratch:
+            trainer = Trainer(model, *batches, config.training, seed, Path(scratch), lambda row: None, f"{name} {seed}")
+            trainer.run()
+        rows = trainer.history.rows
+        best = min(rows, key=lambda row: row["val_mae_ten"])
+        predicted, true = predict_all(model, batches[1])
+        each = {}
+        for part, (one, values) in target.split(predicted).items():
+            gap = abs(values - target.split(true)[part][1]).reshape(len(values), -1)[:, list(one.independent)]
+            each[part] = f"{part}={gap.mean():.4f}"
+        count = sum(p.numel() for p in trainer.parameters)
+        line = [name, seed, f"{best['val_mae_ten']:.4f}", int(best["epoch"]), count, f"{time.monotonic() - begin:.0f}"]
+        with out.open("a", newline="") as file:
+            csv.writer(file).writerow([*line, " ".join(each.values())])
+
+
+if __name__ == "__main__":
+    main()
