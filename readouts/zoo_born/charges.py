@@ -36,7 +36,7 @@ class Charges(nn.Module):
 
     Args:
         irreps: of the atom features.
-        width: invariants that gate, per atom.
+        width: invariants per atom, that change q and gate; 0 where nothing but the element is read.
         channels: channels of each of 1o, 2e and 1e that are made of the encoder's.
         anisotropic: use 2e.
         antisymmetric: use 1e.
@@ -47,7 +47,8 @@ class Charges(nn.Module):
         counts = {irrep: irreps.count(irrep) for irrep in ("1o", "2e", "1e")}
         self.channels = channels
         self.element = nn.Embedding.from_pretrained(electronegativity_charges(), freeze=False)
-        self.scalar = nn.Linear(width, 1)
+        # Without a bias, which would go with the mean.
+        self.scalar = nn.Linear(width, 1, bias=False) if width else None
         self.tensor = nn.Linear(counts["2e"], channels, bias=False) if anisotropic else None
         self.sources: list[str] = []
         if antisymmetric:
@@ -59,13 +60,16 @@ class Charges(nn.Module):
         )
         gates = channels * (anisotropic + len(self.sources))
         self.gates = nn.Linear(width, gates) if gates else None
-        nn.init.zeros_(self.scalar.weight)
-        nn.init.zeros_(self.scalar.bias)
+        if self.scalar is not None:
+            nn.init.zeros_(self.scalar.weight)
 
     def forward(self, hidden: Tensor, atoms: Features, batch: CrystalBatch) -> Tensor:
         """(N, 3, 3) e, indices polarisation and displacement, from (N, width) invariants and the features."""
         identity = torch.eye(3, dtype=hidden.dtype, device=hidden.device)
-        total = (self.element(batch.numbers) + self.scalar(hidden)).unsqueeze(-1) * identity
+        scalar = self.element(batch.numbers)
+        if self.scalar is not None:
+            scalar = scalar + self.scalar(hidden)
+        total = scalar.unsqueeze(-1) * identity
         gates = iter(self.gates(hidden).split(self.channels, dim=1)) if self.gates is not None else iter(())
         if self.tensor is not None:
             tensors = self.tensor(atoms.block("2e").transpose(1, 2))  # (N, 5, k)

@@ -54,7 +54,7 @@ class BornHypers(Hypers):
     """Learned stiffness that is added to the force constants: none, or on the site of each atom."""
 
     stiffness_start: PositiveFloat = 0.1
-    """That stiffness before training, eV/Å²."""
+    """Stiffness on the sites before training, eV/Å²."""
 
 
 class Born(Readout):
@@ -85,7 +85,7 @@ class Born(Readout):
         self.trunk = nn.Sequential(*layers) if read else None
         self.charges = Charges(
             provides.atoms,
-            size if read else 1,
+            size if read else 0,
             hypers.channels,
             hypers.anisotropic and read,
             hypers.antisymmetric and read,
@@ -121,6 +121,6 @@ class Born(Readout):
         return ionic_tensor(charges, batch, self.soft_modes, scale, stiffness)
 
     def hidden(self, embedding: Embedding) -> Tensor:
-        """(N, width) invariants of each atom that everything is read from; zeros where no features are read."""
+        """(N, width) invariants of each atom that everything is read from; (N, 0) where no features are read."""
         scalars = embedding.atoms.scalars()
-        return scalars.new_zeros(len(scalars), 1) if self.trunk is None else self.trunk(scalars)
+        return scalars[:, :0] if self.trunk is None else self.trunk(scalars)

@@ -15,8 +15,8 @@ COULOMB = 14.399645
 CLASSES = (4, 8, 16, 32, 64)
 """Atoms up to which crystals are padded together: one batched solve a class, with little that is padding."""
 
-LEAST = 1e-6
-"""eV/Å², below which no rule for soft modes goes: far below what means anything, far above what rounding takes away."""
+LEAST = 1e-3
+"""eV/Å², below which no rule for soft modes goes: below the errors of any potential, above what rounding takes away."""
 
 
 def size_classes(atoms_per_crystal: Tensor) -> Iterator[Tensor]:

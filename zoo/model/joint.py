@@ -97,7 +97,7 @@ class Joint(Readout):
         return batch
 
     def precompute(self, embedding: Embedding, batch: CrystalBatch) -> Mapping[str, Rows] | None:
-        """What each readout precomputes, under its part's name; None where one of them wants bonds in every step."""
+        """Collect what each readout precomputes, under its part's name; None where one of them wants bonds in every step."""
         out: dict[str, Rows] = {}
         for name, readout in self.readouts.items():
             found = readout.precompute(embedding, batch)  # type: ignore[operator]
