@@ -13,6 +13,7 @@ A plugin is a class registered under an entry-point group of its distribution:
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.discovery import Acquisition, Candidate, Objective, Oracle
 from zoo.contract.features import Embedding, Features, Rows, matrix_to_spherical, spherical_to_matrix
+from zoo.contract.lattice_response import LatticeResponse
 from zoo.contract.padded_force_constants import PaddedForceConstants
 from zoo.contract.plugin import BadRecord, Dataset, Encoder, Hypers, Needs, Provides, Readout, Record
 from zoo.contract.potential import HasEnergy, Potential, PotentialOutput, forces_and_stress
@@ -42,6 +43,7 @@ __all__ = [
     "Features",
     "HasEnergy",
     "Hypers",
+    "LatticeResponse",
     "Needs",
     "Objective",
     "Oracle",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 
 import torch
@@ -19,11 +18,12 @@ MIDDLE = 2.2
 def electronegativity_charges() -> Tensor:
     """(119, 1): by atomic number the difference of electronegativities (Pauling) that a charge starts from, in e."""
     out = torch.zeros(119, 1)
-    with warnings.catch_warnings(action="ignore"):  # pymatgen warns of each element that has none
-        known = {element.Z: float(element.X) for element in Element}
-    for number, x in known.items():
-        if not math.isnan(x):  # noble gases have none
-            out[number] = MIDDLE - x
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pymatgen's, for each element that has none
+        for element in Element:
+            x = element.X if element.Z <= 118 else float("nan")
+            if x == x:  # noble gases have none
+                out[element.Z] = MIDDLE - x
     return out
 
 
@@ -36,7 +36,7 @@ class Charges(nn.Module):
 
     Args:
         irreps: of the atom features.
-        width: invariants per atom, that change q and gate; 0 where nothing but the element is read.
+        width: invariants that gate, per atom.
         channels: channels of each of 1o, 2e and 1e that are made of the encoder's.
         anisotropic: use 2e.
         antisymmetric: use 1e.
@@ -47,8 +47,7 @@ class Charges(nn.Module):
         counts = {irrep: irreps.count(irrep) for irrep in ("1o", "2e", "1e")}
         self.channels = channels
         self.element = nn.Embedding.from_pretrained(electronegativity_charges(), freeze=False)
-        # Without a bias, which would go with the mean.
-        self.scalar = nn.Linear(width, 1, bias=False) if width else None
+        self.scalar = nn.Linear(width, 1)
         self.tensor = nn.Linear(counts["2e"], channels, bias=False) if anisotropic else None
         self.sources: list[str] = []
         if antisymmetric:
@@ -60,16 +59,13 @@ class Charges(nn.Module):
         )
         gates = channels * (anisotropic + len(self.sources))
         self.gates = nn.Linear(width, gates) if gates else None
-        if self.scalar is not None:
-            nn.init.zeros_(self.scalar.weight)
+        nn.init.zeros_(self.scalar.weight)
+        nn.init.zeros_(self.scalar.bias)
 
     def forward(self, hidden: Tensor, atoms: Features, batch: CrystalBatch) -> Tensor:
         """(N, 3, 3) e, indices polarisation and displacement, from (N, width) invariants and the features."""
         identity = torch.eye(3, dtype=hidden.dtype, device=hidden.device)
-        scalar = self.element(batch.numbers)
-        if self.scalar is not None:
-            scalar = scalar + self.scalar(hidden)
-        total = scalar.unsqueeze(-1) * identity
+        total = (self.element(batch.numbers) + self.scalar(hidden)).unsqueeze(-1) * identity
         gates = iter(self.gates(hidden).split(self.channels, dim=1)) if self.gates is not None else iter(())
         if self.tensor is not None:
             tensors = self.tensor(atoms.block("2e").transpose(1, 2))  # (N, 5, k)

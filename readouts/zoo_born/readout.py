@@ -9,9 +9,19 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
-from zoo.api import CrystalBatch, Embedding, Hypers, Needs, Provides, Readout, TensorTarget, only_symmetric_rank_2
+from zoo.api import (
+    CrystalBatch,
+    Embedding,
+    Hypers,
+    LatticeResponse,
+    Needs,
+    Provides,
+    Readout,
+    TensorTarget,
+    only_symmetric_rank_2,
+)
 from zoo_born.charges import Charges
-from zoo_born.response import ionic_tensor
+from zoo_born.response import corrected_force_constants, ionic_tensor
 from zoo_born.soft_modes import RULES
 
 Count = Annotated[int, Field(ge=1, le=4096)]
@@ -44,7 +54,7 @@ class BornHypers(Hypers):
     soft_modes: Literal["floor", "softplus", "expectation"] = "floor"
     """Rule that makes the eigenvalues of the potential's force constants positive (zoo_born.soft_modes)."""
 
-    softest: PositiveFloat = 0.1
+    softest: PositiveFloat = 0.05
     """Stiffness in eV/Å² at which that rule begins before training."""
 
     scale: Literal["none", "one", "site"] = "site"
@@ -53,8 +63,8 @@ class BornHypers(Hypers):
     stiffness: Literal["none", "site"] = "site"
     """Learned stiffness that is added to the force constants: none, or on the site of each atom."""
 
-    stiffness_start: PositiveFloat = 0.1
-    """Stiffness on the sites before training, eV/Å²."""
+    stiffness_start: PositiveFloat = 2.0
+    """Added stiffness before training, eV/Å²."""
 
 
 class Born(Readout):
@@ -70,6 +80,7 @@ class Born(Readout):
     Hypers = BornHypers
     needs: ClassVar[Needs] = Needs(atoms=("0e", "2e"), force_constants=True)
     normalise = False
+    explains = True
 
     hypers: BornHypers
 
@@ -85,7 +96,7 @@ class Born(Readout):
         self.trunk = nn.Sequential(*layers) if read else None
         self.charges = Charges(
             provides.atoms,
-            size if read else 0,
+            size if read else 1,
             hypers.channels,
             hypers.anisotropic and read,
             hypers.antisymmetric and read,
@@ -108,6 +119,35 @@ class Born(Readout):
 
     def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
         """(B, 3, 3)."""
+        charges, scale, stiffness = self.learned(embedding, batch)
+        return ionic_tensor(charges, batch, self.soft_modes, scale, stiffness)
+
+    def explain(self, embedding: Embedding, batch: CrystalBatch) -> LatticeResponse:
+        """Z* and Φ' of which `forward` makes the tensor, with its formula, float64.
+
+        Dielectric tensors determine them up to a factor, Z* → cZ* and Φ' → c²Φ'. It is chosen for each crystal so that
+        Φ' is on the whole as stiff as the potential's Φ: ⟨Φ, Φ'⟩ = ⟨Φ, Φ⟩.
+        """
+        charges, scale, stiffness = (
+            None if found is None else found.double() for found in self.learned(embedding, batch)
+        )
+        assert charges is not None  # for the type checker
+        charges = charges - batch.mean_over_atoms(charges)[batch.crystal]  # zero was that of float32
+        matrices, factors = [], []
+        given = batch.force_constants
+        assert given is not None  # needs
+        for made, matrix in zip(
+            corrected_force_constants(batch, self.soft_modes, scale, stiffness), given.matrix.double(), strict=True
+        ):
+            known = matrix[: len(made), : len(made)]
+            ratio = (known * made).sum() / known.square().sum()
+            ratio = torch.where(ratio.isfinite() & (ratio > 0), ratio, torch.ones_like(ratio))  # one atom: 0/0
+            matrices.append(made / ratio)
+            factors.append(ratio.rsqrt())
+        return LatticeResponse(charges * torch.stack(factors)[batch.crystal, None, None], tuple(matrices))
+
+    def learned(self, embedding: Embedding, batch: CrystalBatch) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Read from the features the charges (N, 3, 3), ln D (N,) and K (N, 3, 3), as `ionic_tensor` takes them."""
         hidden = self.hidden(embedding)
         scale = stiffness = None
         if self.log_scale is not None:
@@ -117,10 +157,9 @@ class Born(Readout):
         if self.site_stiffness is not None:
             identity = torch.eye(3, dtype=hidden.dtype, device=hidden.device)
             stiffness = nn.functional.softplus(self.site_stiffness(hidden)).unsqueeze(-1) * identity
-        charges = self.charges(hidden, embedding.atoms, batch)
-        return ionic_tensor(charges, batch, self.soft_modes, scale, stiffness)
+        return self.charges(hidden, embedding.atoms, batch), scale, stiffness
 
     def hidden(self, embedding: Embedding) -> Tensor:
-        """(N, width) invariants of each atom that everything is read from; (N, 0) where no features are read."""
+        """(N, width) invariants of each atom that everything is read from; zeros where no features are read."""
         scalars = embedding.atoms.scalars()
-        return scalars[:, :0] if self.trunk is None else self.trunk(scalars)
+        return scalars.new_zeros(len(scalars), 1) if self.trunk is None else self.trunk(scalars)

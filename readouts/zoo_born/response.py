@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from zoo.api import CrystalBatch
+from zoo.api import CrystalBatch, PaddedForceConstants
 
 COULOMB = 14.399645
 """e²/(4πε0) in eV Å."""
@@ -52,17 +52,58 @@ def ionic_tensor(
     """
     given = batch.force_constants
     assert given is not None  # needs
-    counts = batch.atoms_per_crystal()
     volume = torch.linalg.det(_exact(batch.cell)).abs()
     z = _exact(given.pad(charges, batch.crystal))
+    counts = batch.atoms_per_crystal().to(z.device)
+    out = z.new_zeros(batch.n_crystals, 3, 3)
+    for chosen, most, matrix in _corrected(given, batch, counts, regularise, scale, stiffness):
+        held = _in_the_space_of_optic_modes(matrix, counts[chosen], most)
+        source = z[chosen, :most].permute(0, 1, 3, 2).reshape(len(chosen), 3 * most, 3)
+        # Of what is not finite no error: the trainer and the predictor say in one line what they then do.
+        factor, failed = torch.linalg.cholesky_ex(held)
+        factor = torch.where((failed > 0)[:, None, None], torch.nan, factor)
+        half = torch.linalg.solve_triangular(factor, source, upper=False)
+        out = out.index_copy(0, chosen, half.transpose(1, 2) @ half)
+    return (4 * torch.pi * COULOMB / volume[:, None, None] * out).to(charges)
+
+
+def corrected_force_constants(
+    batch: CrystalBatch,
+    regularise: Callable[[Tensor], Tensor],
+    scale: Tensor | None,
+    stiffness: Tensor | None,
+) -> tuple[Tensor, ...]:
+    """Φ' of each crystal of n atoms, (3n, 3n), eV/Å², float64: arguments as those of `ionic_tensor`."""
+    given = batch.force_constants
+    assert given is not None  # needs
+    counts = batch.atoms_per_crystal()
+    out: list[Tensor] = [counts] * batch.n_crystals
+    for chosen, _, matrix in _corrected(given, batch, counts, regularise, scale, stiffness):
+        for place, whole in zip(chosen.tolist(), matrix, strict=True):
+            size = 3 * int(counts[place])
+            blocks = whole[:size, :size].reshape(size // 3, 3, -1, 3)
+            blocks = blocks - blocks.mean(dim=0, keepdim=True)
+            blocks = blocks - blocks.mean(dim=2, keepdim=True)
+            found = blocks.reshape(size, size)
+            out[place] = 0.5 * (found + found.T)
+    return tuple(out)
+
+
+def _corrected(
+    given: PaddedForceConstants,
+    batch: CrystalBatch,
+    counts: Tensor,
+    regularise: Callable[[Tensor], Tensor],
+    scale: Tensor | None,
+    stiffness: Tensor | None,
+) -> Iterator[tuple[Tensor, int, Tensor]]:
+    """D f(Φ) D + K of each class of size: which b crystals, of at most so many atoms A, (b, 3A, 3A) float64."""
     d = None if scale is None else _exact(given.pad(scale.exp(), batch.crystal))
     k = None if stiffness is None else _exact(given.pad(stiffness, batch.crystal))
     stiff = _exact(regularise(given.eigenvalues)).clamp(min=LEAST)
     vectors = _exact(given.eigenvectors)
-    out = z.new_zeros(batch.n_crystals, 3, 3)
-    for chosen in size_classes(counts.to(z.device)):
-        present = counts.to(z.device)[chosen]
-        most = int(present.max())
+    for chosen in size_classes(counts):
+        most = int(counts[chosen].max())
         # A crystal of n atoms has 3n eigenvectors, in the first rows and columns.
         size = 3 * most
         part = vectors[chosen, :size, :size]
@@ -72,14 +113,7 @@ def ionic_tensor(
             matrix = along.unsqueeze(2) * matrix * along.unsqueeze(1)
         if k is not None:
             matrix = matrix + _block_diagonal(k[chosen, :most])
-        matrix = _in_the_space_of_optic_modes(matrix, present, most)
-        source = z[chosen, :most].permute(0, 1, 3, 2).reshape(len(chosen), size, 3)
-        # Of what is not finite no error: the trainer and the predictor say in one line what they then do.
-        factor, failed = torch.linalg.cholesky_ex(matrix)
-        factor = torch.where((failed > 0)[:, None, None], torch.nan, factor)
-        half = torch.linalg.solve_triangular(factor, source, upper=False)
-        out = out.index_copy(0, chosen, half.transpose(1, 2) @ half)
-    return (4 * torch.pi * COULOMB / volume[:, None, None] * out).to(charges)
+        yield chosen, most, matrix
 
 
 def _exact(tensor: Tensor) -> Tensor:

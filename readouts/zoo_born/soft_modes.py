@@ -1,4 +1,4 @@
-"""Rules by which eigenvalues of an imperfect force-constant matrix become stiffnesses that one can divide by."""
+"""Rules that make positive stiffnesses of the eigenvalues of an imperfect force-constant matrix."""
 
 from __future__ import annotations
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.command("phonons")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--potential", default="sevennet", show_default=True, help="An encoder with an energy (zoo list).")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of it: --set checkpoint=7net-0.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of it: --set checkpoint=SevenNet-l3i5."
+)
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option(
     "--draw", type=click.Path(path_type=Path), metavar="FOLDER", help="A picture of the modes of each crystal."
@@ -41,13 +43,12 @@ def phonons_command(
     from zoo.cli.trained_encoder import trained_encoder
     from zoo.data.crystal_files import crystals_in
     from zoo.errors import ZooError
+    from zoo.phonons.potentials import refuse_without_energy
     from zoo.runtime.devices import choose_device
 
     source = trained_encoder(potential, settings)
     encoder = source.encoder
-    if not encoder.provides(encoder.hypers).energy:
-        name = source.description["encoder"]["name"]
-        raise ZooError(f"the encoder {name} has no energy: name one that is a potential, such as sevennet")
+    refuse_without_energy(source.description["encoder"]["name"], type(encoder), encoder.hypers)
     encoder = encoder.to(choose_device(device)).double().requires_grad_(False)
     answers: list[dict[str, Any]] = []
     refused: list[str] = []

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding, Features, Rows
+from zoo.contract.lattice_response import LatticeResponse
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
 from zoo.storage.weights import PublicWeights, Weights
@@ -180,6 +181,7 @@ class Readout(nn.Module, ABC):
             the encoder's embedding cannot come from the cache.
         normalise: the model scales and shifts what it makes by the training set's statistics; False where the
             readout itself makes the physical scale.
+        explains: `explain` gives the Born charges and force constants of which the ionic tensor is made.
         violates: what a method of the literature gets wrong: name of a check of `zoo.testing.ConformanceTests`
             (`supercell`, ...) -> the reason, in a few words. Those tests are strict expected failures, and `zoo compat`
             says so. Empty for a method that one can use.
@@ -189,6 +191,7 @@ class Readout(nn.Module, ABC):
     needs: ClassVar[Needs] = Needs()
     needs_grad: ClassVar[bool] = False
     normalise: ClassVar[bool] = True
+    explains: ClassVar[bool] = False
     violates: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, hypers: Any, provides: Provides, cutoff: float, target: TensorTarget) -> None:
@@ -230,6 +233,14 @@ class Readout(nn.Module, ABC):
         `forward` gets the bond features. None: it wants these in every step, the default where it `needs` some.
         """
         return None if self.needs.bonds else {}
+
+    def explain(self, embedding: Embedding, batch: CrystalBatch) -> LatticeResponse | None:
+        """Born charges and force constants of which the ionic tensor that `forward` gives is made, float64.
+
+        To be overridden by a readout that goes through them, `explains` and does not `normalise`; of a joint target
+        they are those of the part `ionic`. Callers run it in eval mode and without grad. None: it has none.
+        """
+        return None
 
     @abstractmethod
     def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:

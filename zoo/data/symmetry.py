@@ -70,6 +70,17 @@ def primitive_cell(structure: Structure, symprec: float = 1e-3) -> Structure:
     return structure if primitive is None else Structure(primitive[0], primitive[2], primitive[1])
 
 
+def primitive_atoms(structure: Structure, symprec: float = 1e-3) -> np.ndarray:
+    """Number the atoms so that those which a lattice vector of the primitive cell brings to each other share one.
+
+    Returns:
+        (N,) int64, from zero on; all different in a primitive cell, and where spglib finds no symmetry.
+    """
+    found = _found(structure, symprec)
+    numbers = np.arange(len(structure)) if found is None else np.asarray(found.mapping_to_primitive)
+    return np.unique(numbers, return_inverse=True)[1]
+
+
 def _found(structure: Structure, symprec: float) -> Any:
     """Return spglib's dataset, None where it finds nothing."""
     cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)

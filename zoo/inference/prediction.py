@@ -11,6 +11,7 @@ import numpy as np
 
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
+from zoo.inference.explanation import Explanation
 
 if TYPE_CHECKING:
     import pandas
@@ -42,6 +43,7 @@ class Prediction:
             within (see `zoo.inference.novelty`); None where the model does not know its training crystals.
         nearest: the nearest training crystals, as many as requested.
         parts: of a joint target the other parts, by name: `electronic` and `ionic` beside the total.
+        explanation: Born charges and modes of which the ionic tensor is made, where they were asked for.
     """
 
     formula: str
@@ -58,6 +60,7 @@ class Prediction:
     novelty: Mapping[str, float] | None = None
     nearest: tuple[Mapping[str, Any], ...] | None = None
     parts: Mapping[str, Prediction] = field(default_factory=dict)
+    explanation: Explanation | None = None
 
     @property
     def eigenvalues(self) -> np.ndarray | None:
@@ -114,6 +117,8 @@ class Prediction:
             content["nearest"] = [dict(near) for near in self.nearest]
         for name, part in self.parts.items():
             content[name] = part._tensor_as_dict()
+        if self.explanation is not None:
+            content["explanation"] = self.explanation.as_dict()
         return {**content, "warnings": list(self.warnings)}
 
     def _tensor_as_dict(self) -> dict[str, Any]:

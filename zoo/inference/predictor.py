@@ -29,9 +29,11 @@ from zoo.graphs.graph import (
     size_sorted,
     too_many_edges,
 )
+from zoo.inference.explanation import explanation_of
 from zoo.inference.novelty import NEIGHBOURS, Novelty
+from zoo.inference.phonon_warnings import phonon_warnings
 from zoo.inference.prediction import Prediction, Predictions
-from zoo.inference.raw_answers import Raw, answers_of, phonon_warnings
+from zoo.inference.raw_answers import Raw, answers_of, ionic_part
 from zoo.model import checkpoint
 from zoo.model.tensor_model import TensorModel
 from zoo.phonons import potentials
@@ -114,6 +116,11 @@ class Predictor:
         parts = f"{config.encoder.name} + {config.readout.name}"
         return f"<Predictor {config.name}: {parts}, {self.card.target.name}, {which}>"
 
+    @property
+    def explains(self) -> bool:
+        """Whether it can tell the Born charges and modes of which it makes the ionic tensor."""
+        return self.members[0].readout.explains and bool(self.potentials)
+
     @overload
     def predict(self, crystals: CrystalLike, **options: Any) -> Prediction: ...
 
@@ -148,6 +155,7 @@ class Predictor:
         symprec: float | None = None,
         coverage: float = 0.9,
         neighbours: int = 0,
+        explain: bool = False,
         progress: bool = False,
     ) -> list[Prediction | ZooError]:
         """Predict each crystal; one that cannot be predicted has an error in its place.
@@ -158,18 +166,19 @@ class Predictor:
                 no projection.
             coverage: coverage of the intervals, one of `zoo.evaluation.calibration.LEVELS`.
             neighbours: number of nearest training crystals to return.
+            explain: tell the Born charges and modes of which the ionic tensor is made (`Prediction.explanation`).
             progress: draw a bar.
 
         Raises:
             ZooError: an option that makes no sense for this model.
         """
-        self._refuse_options(symprec, coverage, neighbours)
+        self._refuse_options(symprec, coverage, neighbours, explain)
         requested = list(crystals)
         answers: list[Prediction | ZooError] = []
         with tqdm(total=len(requested), desc="predicting", unit=" crystals", disable=None if progress else True) as bar:
             for start in range(0, len(requested), AT_ONCE):
                 part = requested[start : start + AT_ONCE]
-                answers += self._answer_together(part, symprec, coverage, neighbours)
+                answers += self._answer_together(part, symprec, coverage, neighbours, explain)
                 bar.update(len(part))
         return answers
 
@@ -222,7 +231,7 @@ class Predictor:
                 found[i] = answer if finite else ZooError(reason)
         return found
 
-    def _refuse_options(self, symprec: float | None, coverage: float, neighbours: int) -> None:
+    def _refuse_options(self, symprec: float | None, coverage: float, neighbours: int, explain: bool) -> None:
         if coverage not in LEVELS:
             raise ZooError(f"coverage is one of {', '.join(map(str, LEVELS))}, not {coverage}")
         if symprec is not None and not (_is_number(symprec) and 0 < symprec <= 1):
@@ -233,9 +242,16 @@ class Predictor:
             raise ZooError(f"neighbours counts training crystals, 0 to {MOST_NEIGHBOURS}, not {neighbours}")
         if neighbours and self.reference is None:
             raise ZooError("this model was saved without its training crystals (format 2 or before): train it again")
+        if not isinstance(explain, bool):
+            raise ZooError(f"explain is true or false, not {explain}")
+        if explain and not self.explains:
+            raise ZooError(
+                f"the readout '{self.card.recipe.readout.name}' makes its tensor of no Born charges and modes, so "
+                "there is nothing to explain: ask a model with the readout born (recipes dielectric and born_ionic)"
+            )
 
     def _answer_together(
-        self, part: Sequence[CrystalLike], symprec: float | None, coverage: float, neighbours: int
+        self, part: Sequence[CrystalLike], symprec: float | None, coverage: float, neighbours: int, explain: bool
     ) -> list[Prediction | ZooError]:
         structures: list[Structure | ZooError] = [_or_error(structure_of, crystal) for crystal in part]
         good = [structure for structure in structures if not isinstance(structure, ZooError)]
@@ -249,7 +265,10 @@ class Predictor:
             if isinstance(outcome, ZooError):
                 answers.append(outcome)
             else:
-                answers.append(self._answer(structure, outcome, symprec, coverage, neighbours))
+                try:
+                    answers.append(self._answer(structure, outcome, symprec, coverage, neighbours, explain))
+                except ZooError as error:  # a polar mode at zero cannot be explained
+                    answers.append(error)
         return answers
 
     def _checked(self, structure: Structure) -> Crystal:
@@ -271,6 +290,7 @@ class Predictor:
         symprec: float | None,
         coverage: float,
         neighbours: int,
+        explain: bool,
     ) -> Prediction:
         warnings = []
         unseen = sorted({site.specie.symbol for site in structure if site.specie.Z not in self.card.elements})
@@ -296,13 +316,22 @@ class Predictor:
             if neighbours:
                 more["nearest"] = self.reference.nearest(raw.descriptor, neighbours)
         if raw.force_constants is not None:
-            warnings += phonon_warnings(raw.force_constants)
+            warnings += phonon_warnings(raw.force_constants, raw.response, raw.by_potential)
         answers = {}
         for part in self.card.target.parts or (self.target,):
             tensors = raw.tensors[part.name]
             if group is not None:
                 tensors = np.stack([rotated(tensor, group.rotations).mean(0) for tensor in tensors])
             answers[part.name] = self._of_part(structure, part, tensors, coverage)
+        if explain and raw.response is not None:
+            electronic = answers.get("electronic")
+            more["explanation"] = explanation_of(
+                structure,
+                *raw.response,
+                answers[ionic_part(self.card.target).name].tensor.astype(np.float64),
+                None if electronic is None else electronic.tensor.astype(np.float64),
+                raw.by_potential,
+            )
         main = answers.pop(self.target.name)
         return replace(main, warnings=(*warnings, *main.warnings), parts=answers, **more)
 

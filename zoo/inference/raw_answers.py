@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from zoo.contract.batch import CrystalBatch
+from zoo.contract.features import Embedding
 from zoo.contract.plugin import Encoder
+from zoo.contract.target import TensorTarget
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.graph import CrystalGraph, collate
 from zoo.inference.novelty import describe_crystals
 from zoo.model.tensor_model import TensorModel
-from zoo.phonons.force_constants import LARGE_FORCE, SOFT, ForceConstants, force_constants
+from zoo.phonons.force_constants import ForceConstants, force_constants
 from zoo.phonons.force_constants_store import mean_of, padded
 from zoo.runtime.timing import Stopwatch
 
@@ -28,11 +31,22 @@ class Raw:
             (members, n_atoms, *shape).
         descriptor: (D,) what `Novelty.novelty` describes the crystal by, where the model knows its training crystals.
         force_constants: those of the potential, where the readout needs them.
+        response: means over the members of Born charges (N, 3, 3), e, and of corrected force constants (3N, 3N),
+            eV/Å², where the readout explains; float64.
+        by_potential: (P, 3, 3) mean over the members of the ionic tensor by the force constants of each potential,
+            where there are several and the readout explains.
     """
 
     tensors: Mapping[str, np.ndarray]
-    descriptor: np.ndarray | None
-    force_constants: ForceConstants | None
+    descriptor: np.ndarray | None = None
+    force_constants: ForceConstants | None = None
+    response: tuple[np.ndarray, np.ndarray] | None = None
+    by_potential: np.ndarray | None = None
+
+
+def ionic_part(target: TensorTarget) -> TensorTarget:
+    """The tensor that a readout explains: the ionic part of a joint target, else the target itself."""
+    return next((part for part in target.parts if part.name == "ionic"), target.main)
 
 
 def answers_of(
@@ -46,26 +60,26 @@ def answers_of(
     """Predict one batch of crystals.
 
     Args:
-    graphs: of the crystals.
-    members: the models of an ensemble; with a frozen encoder they share it.
-    potential: gives the force constants, where the readouts need them.
-    describe: describe each crystal, too.
-    device: where the members are.
-    watch: counts the time of each stage.
+        graphs: of the crystals.
+        members: the models of an ensemble; with a frozen encoder they share it.
+        potentials: give the force constants, where the readouts need them.
+        describe: describe each crystal, too.
+        device: where the members are.
+        watch: counts the time of each stage.
     """
     with watch("graphs"):
         batch = collate(graphs).to(device)
-    constants: list[ForceConstants | None] = [None] * len(graphs)
+    each: list[list[ForceConstants]] = []
+    constants: list[ForceConstants] = []
     if potentials:
         with watch("phonons"):
             crystals = [Crystal(graph.positions, graph.numbers, graph.cell) for graph in graphs]
-            by_potential = [force_constants(potential, crystals) for potential in potentials]
-            means = [mean_of(each) for each in zip(*by_potential, strict=True)]
-            constants, like = list(means), batch.positions
-            batch = replace(batch, force_constants=padded(means).each(lambda t: _as(t, like)))
+            each = [force_constants(potential, crystals) for potential in potentials]
+            constants = [mean_of(of_one) for of_one in zip(*each, strict=True)]
+            batch = _with(batch, constants)
     first = members[0]
-    target = first.target
-    embedding, found = None, []
+    target, explains = first.target, first.readout.explains and bool(potentials)
+    embedding, found, responses, alone = None, [], [], []
     with nullcontext() if first.readout.needs_grad else torch.inference_mode():
         for member in members:
             mine = None
@@ -80,6 +94,10 @@ def answers_of(
                 embedding = mine if member is first else embedding
             with watch("readout"):
                 found.append(member(batch, mine).detach().cpu().numpy())
+                if explains:
+                    responses.append(_response(member, batch, mine))
+                if explains and len(potentials) > 1:
+                    alone.append(_by_potential(member, batch, mine, each))
     descriptors: list[np.ndarray | None] = [None] * len(graphs)
     if describe:
         with torch.no_grad(), watch("encoder"):
@@ -88,28 +106,57 @@ def answers_of(
     tensors = np.stack(found)
     if target.per_atom:
         ends = np.cumsum([len(graph.numbers) for graph in graphs])
-        each = np.split(tensors, ends[:-1], axis=1)
+        apart = np.split(tensors, ends[:-1], axis=1)
     else:
-        each = list(tensors.swapaxes(0, 1))
-    split = [{name: part for name, (_, part) in target.split(one).items()} for one in each]
-    return [Raw(*of_one) for of_one in zip(split, descriptors, constants, strict=True)]
-
-
-def _as(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """On the device of `like`, and in its dtype where it is floating-point."""
-    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
-
-
-def phonon_warnings(found: ForceConstants) -> list[str]:
-    """Reasons not to trust an ionic tensor that are seen from the force constants alone."""
-    out = []
-    if found.largest_force > LARGE_FORCE:
-        out.append(
-            f"the potential has a force of {found.largest_force:.2f} eV/Å on an atom: the structure is not at rest in "
-            "it, and its force constants are uncertain"
+        apart = list(tensors.swapaxes(0, 1))
+    spread = np.mean(alone, axis=0) if alone else None
+    return [
+        Raw(
+            {name: part for name, (_, part) in target.split(one).items()},
+            descriptors[k],
+            constants[k] if constants else None,
+            _mean([of_member[k] for of_member in responses]) if responses else None,
+            None if spread is None else spread[:, k],
         )
-    softest = found.softest
-    if softest is not None and softest < SOFT:
-        kind = "imaginary" if softest < 0 else "very soft"
-        out.append(f"the potential has {kind} modes ({softest:.3f} eV/Å²): the ionic tensor is uncertain")
-    return out
+        for k, one in enumerate(apart)
+    ]
+
+
+def _response(
+    member: TensorModel, batch: CrystalBatch, embedding: Embedding | None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Born charges and corrected force constants of each crystal by one member."""
+    made = member.explain(batch, embedding)
+    assert made is not None  # it explains
+    charges = torch.split(made.born, batch.atoms_per_crystal().tolist())
+    return [
+        (born.double().cpu().numpy(), matrix.double().cpu().numpy())
+        for born, matrix in zip(charges, made.force_constants, strict=True)
+    ]
+
+
+def _mean(each: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean charges and mean force constants of several members."""
+    born, matrices = zip(*each, strict=True)
+    return np.mean(born, axis=0), np.mean(matrices, axis=0)
+
+
+def _by_potential(
+    member: TensorModel, batch: CrystalBatch, embedding: Embedding | None, each: Sequence[Sequence[ForceConstants]]
+) -> np.ndarray:
+    """(P, B, 3, 3), the ionic tensors of one member by the force constants of each potential alone."""
+    name = ionic_part(member.target).name
+
+    def tensors() -> Iterator[np.ndarray]:
+        for constants in each:
+            made = member(_with(batch, constants), embedding).detach().cpu().numpy()
+            yield member.target.split(made)[name][1]
+
+    return np.stack(list(tensors()))
+
+
+def _with(batch: CrystalBatch, constants: Sequence[ForceConstants]) -> CrystalBatch:
+    """The batch with force constants on its device, in its precision."""
+    like = batch.positions
+    given = padded(constants).each(lambda t: t.to(like.device, like.dtype if t.is_floating_point() else None))
+    return replace(batch, force_constants=given)

@@ -88,7 +88,7 @@ class Card:
 
     @property
     def calibration(self) -> Calibration | None:
-        """The calibration of the target, or of the main part of a joint one."""
+        """Calibration of the target, or of the main part of a joint one."""
         return self.calibrations.get(self.target.main.name)
 
 

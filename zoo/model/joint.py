@@ -13,6 +13,7 @@ from zoo.config import plugins
 from zoo.config.recipe import Plugin
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding, Rows
+from zoo.contract.lattice_response import LatticeResponse
 from zoo.contract.plugin import Hypers, Needs, Provides, Readout
 from zoo.contract.target import TensorTarget
 from zoo.model.normaliser import Normaliser
@@ -56,6 +57,7 @@ class Joint(Readout):
             bonds=tuple(dict.fromkeys(irrep for need in needs for irrep in need.bonds)),
             force_constants=any(need.force_constants for need in needs),
         )
+        self.explains = self.readouts["ionic"].explains  # type: ignore[misc,assignment]
         self.needs_grad = any(kind.needs_grad for kind in each)  # type: ignore[misc,attr-defined]
 
     @classmethod
@@ -97,7 +99,7 @@ class Joint(Readout):
         return batch
 
     def precompute(self, embedding: Embedding, batch: CrystalBatch) -> Mapping[str, Rows] | None:
-        """Collect what each readout precomputes, under its part's name; None where one of them wants bonds in every step."""
+        """Collect what each readout precomputes, under its part's name; None where one wants bonds in every step."""
         out: dict[str, Rows] = {}
         for name, readout in self.readouts.items():
             found = readout.precompute(embedding, batch)  # type: ignore[operator]
@@ -106,16 +108,25 @@ class Joint(Readout):
             out |= {f"{name}.{key}": rows for key, rows in found.items()}
         return out
 
+    def explain(self, embedding: Embedding, batch: CrystalBatch) -> LatticeResponse | None:
+        """What the ionic readout tells of its part."""
+        found: LatticeResponse | None = self.readouts["ionic"].explain(_own(embedding, "ionic"), batch)  # type: ignore[operator]
+        return found
+
     def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
         """(B, 3, 3, 3): electronic, ionic, total."""
-        parts = []
-        for name, readout in self.readouts.items():
-            mine = embedding
-            if embedding.precomputed is not None:
-                own = {k.removeprefix(f"{name}."): v for k, v in embedding.precomputed.items() if k.startswith(f"{name}.")}
-                mine = dataclasses.replace(embedding, precomputed=own)
-            parts.append(self.normalisers[name](readout(mine, batch)))
+        parts = [
+            self.normalisers[name](readout(_own(embedding, name), batch)) for name, readout in self.readouts.items()
+        ]
         return torch.stack([*parts, torch.stack(parts).sum(0)], dim=1)
+
+
+def _own(embedding: Embedding, name: str) -> Embedding:
+    """The embedding with what the readout of one part has precomputed."""
+    if embedding.precomputed is None:
+        return embedding
+    own = {k.removeprefix(f"{name}."): v for k, v in embedding.precomputed.items() if k.startswith(f"{name}.")}
+    return dataclasses.replace(embedding, precomputed=own)
 
 
 def _choices(hypers: JointHypers, target: TensorTarget) -> dict[TensorTarget, Plugin]:

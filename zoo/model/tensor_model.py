@@ -14,6 +14,7 @@ from zoo.config import plugins
 from zoo.config.recipe import EncoderChoice, Plugin
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding
+from zoo.contract.lattice_response import LatticeResponse
 from zoo.contract.plugin import Encoder, Readout
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
@@ -75,6 +76,14 @@ class TensorModel(nn.Module):
                 embedding = self.encoder(batch)
         made = self.readout(embedding, batch)
         return made if self.target.parts else self.normaliser(made)
+
+    @torch.no_grad()
+    def explain(self, batch: CrystalBatch, embedding: Embedding | None = None) -> LatticeResponse | None:
+        """Born charges and force constants of which `forward` makes the ionic tensor; None where it does not."""
+        if not self.readout.explains:
+            return None
+        batch = self.readout.prepare(batch)
+        return self.readout.explain(self.encoder(batch) if embedding is None else embedding, batch)
 
 
 def mismatch(

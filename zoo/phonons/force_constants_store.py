@@ -130,7 +130,7 @@ def padded(each: Sequence[ForceConstants]) -> PaddedForceConstants:
 
 
 class _Geometry(Sequence):
-    """The part of the graphs that force constants depend on: cells, positions and elements, not the cutoff."""
+    """Content of graphs that force constants depend on: cells, positions and elements, not the cutoff."""
 
     def __init__(self, graphs: GraphStore) -> None:
         self._graphs = graphs

@@ -137,18 +137,46 @@ def ionic_tensor(force_constants: np.ndarray, born: np.ndarray, volume: float) -
     Raises:
         ZooError: as `polar_modes`, or force constants that have no inverse.
     """
-    atoms = len(born)
     prefactor = 4 * math.pi * COULOMB / _positive(volume)
+    forces, moved = _response(force_constants, born)
+    tensor = prefactor * forces.T @ moved
+    return 0.5 * (tensor + tensor.T)
+
+
+def share_along(force_constants: np.ndarray, born: np.ndarray, directions: np.ndarray) -> float:
+    """Return the share of tr ε0 that comes from displacements along some directions.
+
+    A field E moves the atoms by u = Φ⁻¹ Z*ᵀE; along the directions goes Pu, and the share is Σ_E (Z*ᵀE)·Pu over
+    Σ_E (Z*ᵀE)·u. Along eigenvectors of Φ it is the sum of their shares. It may be used with eigenvectors of another
+    matrix, such as Φ before a correction: the shares of a whole basis then still add up to one.
+
+    Args:
+        force_constants, born: as for `ionic_tensor`.
+        directions: (3N, K), orthonormal columns.
+
+    Returns:
+        The share; zero where no displacement is polar.
+
+    Raises:
+        ZooError: as `ionic_tensor`.
+    """
+    forces, moved = _response(force_constants, born)
+    total = float((forces * moved).sum())
+    return float(((directions.T @ forces) * (directions.T @ moved)).sum()) / total if total > 0 else 0.0
+
+
+def _response(force_constants: np.ndarray, born: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Forces Z*ᵀE, (3N, field), and the displacements that they make, (3N, field)."""
+    atoms = len(born)
     basis = uniform_complement(atoms)
-    forces = basis.T @ neutral(born, atoms).transpose(0, 2, 1).reshape(3 * atoms, 3)  # (3N-3, field)
+    forces = neutral(born, atoms).transpose(0, 2, 1).reshape(3 * atoms, 3)
     try:
-        moved = np.linalg.solve(basis.T @ checked(force_constants, atoms) @ basis, forces)
+        moved = basis @ np.linalg.solve(basis.T @ checked(force_constants, atoms) @ basis, basis.T @ forces)
     except np.linalg.LinAlgError:
         raise ZooError(
             "the force constants have no inverse: a mode has the frequency zero; relax the crystal"
         ) from None
-    tensor = prefactor * forces.T @ moved
-    return 0.5 * (tensor + tensor.T)
+    return forces, moved
 
 
 def neutral(born: np.ndarray, atoms: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from zoo.config import plugins
 from zoo.config.recipe import Plugin, Recipe
-from zoo.contract.plugin import Encoder
+from zoo.contract.plugin import Encoder, Hypers
 from zoo.contract.pretrained import ConvertedHypers
 from zoo.errors import ZooError
 from zoo.storage.cache import content_key
@@ -28,12 +28,22 @@ def build(potential: Plugin) -> Encoder:
     """
     kind = plugins.load("encoder", potential.name)
     hypers = plugins.hypers("encoder", potential.name, potential.settings)
-    if not kind.provides(hypers).energy:
-        reason = hypers.without_energy() if isinstance(hypers, ConvertedHypers) else None
-        having = ", ".join(with_energy())
-        raise ZooError(reason or f"the encoder '{potential.name}' has no energy; those that have: {having} (zoo list)")
+    refuse_without_energy(potential.name, kind, hypers)
     built: Encoder = kind(hypers)
     return built.double().eval().requires_grad_(False)
+
+
+def refuse_without_energy(name: str, kind: type[Encoder], hypers: Hypers) -> None:
+    """Check that an encoder of these settings is a potential.
+
+    Raises:
+        ZooError: it is not; the line says why where the weights do, and which encoders are.
+    """
+    if kind.provides(hypers).energy:
+        return
+    reason = hypers.without_energy() if isinstance(hypers, ConvertedHypers) else None
+    having = ", ".join(with_energy())
+    raise ZooError(reason or f"the encoder '{name}' has no energy; those that have: {having} (zoo list)")
 
 
 def fingerprint(potentials: Sequence[Encoder]) -> str:

@@ -123,7 +123,9 @@ class RunSummary:
     def extent(self) -> tuple[float, float]:
         """Smallest and largest element of the training tensors."""
         train = self.parts["train"]
-        ends = [(np.nanmin(t), np.nanmax(t)) for t in map(train.tensor, range(len(train))) if not np.isnan(t).all()]
+        joint = bool(self.card.target.parts)  # the main part is the last
+        tensors = (tensor[-1] if joint else tensor for tensor in map(train.tensor, range(len(train))))
+        ends = [(np.nanmin(t), np.nanmax(t)) for t in tensors if not np.isnan(t).all()]
         return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
 
     @property
@@ -143,7 +145,7 @@ class RunSummary:
         norms, count = np.linalg.norm(true, axis=1), len(true) // 10
         if count < FEW_LARGE:
             return None
-        errors = np.abs(predicted - true)[:, list(self.card.target.independent)].mean(axis=1)
+        errors = np.abs(predicted - true)[:, list(self.card.target.main.independent)].mean(axis=1)
         order = np.argsort(norms, kind="stable")
         large, others = float(errors[order[-count:]].mean()), float(errors[order[:-count]].mean())
         return LargeTensors(count, float(norms[order[-count]]), large, others) if large >= 2 * others else None
