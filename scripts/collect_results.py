@@ -25,9 +25,18 @@ ELASTIC += ("frobenius_0e", "frobenius_2e", "frobenius_4e")
 
 
 def rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """A row a crystal system, and one each for the validation part and for predicting the mean."""
+    """A row a crystal system, and one each for the validation part and for predicting the mean.
+
+    Of a joint target the total has the recipe's name, the other parts theirs after it.
+    """
     name = yaml.safe_load((folder / "recipe.yaml").read_text())["name"]
     content = json.loads((folder / "metrics.json").read_text())
+    yield from _rows(name, content, len(content["seeds"]))
+    for part, own in content.get("parts", {}).items():
+        yield from _rows(f"{name}: {part}", own, len(content["seeds"]))
+
+
+def _rows(name: str, content: dict[str, Any], seeds: int) -> Iterator[dict[str, Any]]:
     parts = {
         "all": content["test"],
         **content["per_crystal_system"],
@@ -35,7 +44,7 @@ def rows(folder: Path) -> Iterator[dict[str, Any]]:
         "predicting the mean, all": content["test_mean_baseline"],
     }
     for part, values in parts.items():
-        row: dict[str, Any] = {"recipe": name, "crystals": part, "seeds": len(content["seeds"])}
+        row: dict[str, Any] = {"recipe": name, "crystals": part, "seeds": seeds}
         for metric in (*METRICS, *(name for name in ELASTIC if name in content["test"])):
             entry = values.get(metric) or {}
             for kind in ("mean", "std"):

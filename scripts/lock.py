@@ -22,7 +22,7 @@ OURS = "crystal-tensor-zoo"
 
 
 def resolved(extras: str) -> dict[str, Any]:
-    """Return what pip would install for the zoo with these extras, as its report says; nothing is installed."""
+    """Ask pip what it would install for the zoo with these extras, and return its report; nothing is installed."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run"]

@@ -18,7 +18,12 @@ from zoo.workflows.train import target_of
 def untrained(folder: Path, name: str = "dielectric", members: int = 2) -> Path:
     """Save an ensemble with the readouts of a recipe, small and at random, on SevenNet's features and its energy."""
     settings = {
-        "dielectric": ("readouts.electronic.width=8", "readouts.ionic.width=8", "encoder.layer=1"),
+        "dielectric": (
+            "readouts.electronic.width=8",
+            "readouts.ionic.width=8",
+            "encoder.layer=1",
+            "force_constants.potential=null",
+        ),
         "born_ionic": ("readout.width=8", "encoder.layer=1"),
     }[name]
     config = recipe.read(name, settings)

@@ -15,6 +15,9 @@ COULOMB = 14.399645
 CLASSES = (4, 8, 16, 32, 64)
 """Atoms up to which crystals are padded together: one batched solve a class, with little that is padding."""
 
+LEAST = 1e-3
+"""eV/Å², below which no rule for soft modes goes: below the errors of any potential, above what rounding takes away."""
+
 
 def size_classes(atoms_per_crystal: Tensor) -> Iterator[Tensor]:
     """Indices of the crystals of each class of size that occurs; a class ends at one of `CLASSES`, or is open."""
@@ -34,7 +37,8 @@ def ionic_tensor(
     """(4π e²/(4πε0)/V) Z* Φ'⁻¹ Z*ᵀ, with Φ' = P [D f(Φ) D + K] P, in the space orthogonal to rigid translations.
 
     Gonze and Lee, Phys. Rev. B 55, 10355 (1997), eq. (54), as a linear system: no eigenvector is differentiated, so
-    that degenerate modes have gradients. Symmetric and positive semi-definite by construction.
+    that degenerate modes have gradients. Symmetric and positive semi-definite by construction. In float64, whatever
+    the charges are in: a soft mode beside stiff ones has no digits of float32 left. NaN where Φ' or Z* is not finite.
 
     Args:
         charges: (N, 3, 3) e, polarisation and displacement, of which the mean over each cell is zero.
@@ -48,16 +52,19 @@ def ionic_tensor(
     """
     given = batch.force_constants
     assert given is not None  # needs
-    counts = batch.atoms_per_crystal()
-    volume = torch.linalg.det(batch.cell).abs()
-    z = given.pad(charges, batch.crystal)
-    out = charges.new_zeros(batch.n_crystals, 3, 3)
+    volume = torch.linalg.det(_exact(batch.cell)).abs()
+    z = _exact(given.pad(charges, batch.crystal))
+    counts = batch.atoms_per_crystal().to(z.device)
+    out = z.new_zeros(batch.n_crystals, 3, 3)
     for chosen, most, matrix in _corrected(given, batch, counts, regularise, scale, stiffness):
         held = _in_the_space_of_optic_modes(matrix, counts[chosen], most)
         source = z[chosen, :most].permute(0, 1, 3, 2).reshape(len(chosen), 3 * most, 3)
-        half = torch.linalg.solve_triangular(torch.linalg.cholesky(held), source, upper=False)
+        # Of what is not finite no error: the trainer and the predictor say in one line what they then do.
+        factor, failed = torch.linalg.cholesky_ex(held)
+        factor = torch.where((failed > 0)[:, None, None], torch.nan, factor)
+        half = torch.linalg.solve_triangular(factor, source, upper=False)
         out = out.index_copy(0, chosen, half.transpose(1, 2) @ half)
-    return 4 * torch.pi * COULOMB / volume[:, None, None] * out
+    return (4 * torch.pi * COULOMB / volume[:, None, None] * out).to(charges)
 
 
 def corrected_force_constants(
@@ -69,7 +76,6 @@ def corrected_force_constants(
     """Φ' of each crystal of n atoms, (3n, 3n), eV/Å², float64: arguments as those of `ionic_tensor`."""
     given = batch.force_constants
     assert given is not None  # needs
-    given = given.each(lambda t: t.double() if t.is_floating_point() else t)
     counts = batch.atoms_per_crystal()
     out: list[Tensor] = [counts] * batch.n_crystals
     for chosen, _, matrix in _corrected(given, batch, counts, regularise, scale, stiffness):
@@ -91,13 +97,17 @@ def _corrected(
     scale: Tensor | None,
     stiffness: Tensor | None,
 ) -> Iterator[tuple[Tensor, int, Tensor]]:
-    """D f(Φ) D + K of each class of size: which b crystals, of at most so many atoms A, (b, 3A, 3A)."""
-    d = None if scale is None else given.pad(scale.exp(), batch.crystal)
-    k = None if stiffness is None else given.pad(stiffness, batch.crystal)
+    """D f(Φ) D + K of each class of size: which b crystals, of at most so many atoms A, (b, 3A, 3A) float64."""
+    d = None if scale is None else _exact(given.pad(scale.exp(), batch.crystal))
+    k = None if stiffness is None else _exact(given.pad(stiffness, batch.crystal))
+    stiff = _exact(regularise(given.eigenvalues)).clamp(min=LEAST)
+    vectors = _exact(given.eigenvectors)
     for chosen in size_classes(counts):
         most = int(counts[chosen].max())
-        vectors, values = _part(given, chosen, most)
-        matrix = (vectors * regularise(values).unsqueeze(1)) @ vectors.transpose(1, 2)
+        # A crystal of n atoms has 3n eigenvectors, in the first rows and columns.
+        size = 3 * most
+        part = vectors[chosen, :size, :size]
+        matrix = (part * stiff[chosen, :size].unsqueeze(1)) @ part.transpose(1, 2)
         if d is not None:
             along = d[chosen, :most].repeat_interleave(3, dim=1)
             matrix = along.unsqueeze(2) * matrix * along.unsqueeze(1)
@@ -106,11 +116,9 @@ def _corrected(
         yield chosen, most, matrix
 
 
-def _part(given: PaddedForceConstants, chosen: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Eigenvectors (b, 3 most, 3 most) and eigenvalues (b, 3 most) of some crystals of at most so many atoms."""
-    # A crystal of n atoms has 3n eigenvectors, in the first columns.
-    size = 3 * most
-    return given.eigenvectors[chosen, :size, :size], given.eigenvalues[chosen, :size]
+def _exact(tensor: Tensor) -> Tensor:
+    """In float64; on the CPU where the device has none (mps)."""
+    return tensor.to("cpu" if tensor.device.type == "mps" else tensor.device, torch.float64)
 
 
 def _block_diagonal(blocks: Tensor) -> Tensor:

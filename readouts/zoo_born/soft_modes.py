@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -58,8 +59,6 @@ class Expectation(nn.Module):
         super().__init__()
         self.log_sigma = nn.Parameter(torch.tensor(math.log(start)))
         self.floor = Floor(start / 3)
-        import numpy as np
-
         x, w = np.polynomial.hermite_e.hermegauss(nodes)
         self.nodes: Tensor
         self.weights: Tensor

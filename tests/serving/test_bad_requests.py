@@ -48,6 +48,8 @@ def sentence(response: requests.Response, status: int) -> str:
         (b'{"inputs": [{"cif": "x"}], "params": {"coverge": 1}}', "'coverage'?"),
         (b'{"inputs": [{"cif": "x"}], "params": {"coverage": "x"}}', "'coverage' is"),
         (b'{"inputs": [{"cif": "x"}], "params": {"neighbours": 1.5}}', "'neighbours' is"),
+        (b'{"inputs": [{"cif": "x"}], "params": {"coverage": 1' + b"0" * 400 + b"}}", "'coverage' is too large"),
+        (b'{"inputs": [{"cif": "x"}], "params": {"neighbours": -1' + b"0" * 400 + b"}}", "'neighbours' is too large"),
         (b'{"inputs": ' + b"[" * 100_000, "nested too deeply"),
         (b'{"inputs": [{"structure": ' + b'{"lattice":' * 400 + b"1" + b"}" * 400 + b"}]}", "pymatgen"),
         (b'{"inputs": [{"cif": "' + b"x" * 5_000_000 + b'"}]}', "5,000,000 characters"),

@@ -60,7 +60,7 @@ def _content(path: Path) -> bytes:
 
 
 def damaged(folder: Path) -> Facts:
-    """What is wrong with the checksums of a folder and of those in it: nothing, after all has been done."""
+    """Tell what is wrong with the checksums of a folder and of those in it: nothing, after all has been done."""
     from zoo.errors import ZooError
     from zoo.storage import checksums
 

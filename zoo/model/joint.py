@@ -74,19 +74,23 @@ class Joint(Readout):
         if reason is not None:
             return reason
         for part, choice in _choices(hypers, target).items():
-            reason = plugins.load("readout", choice.name).unmet(provides, part)
+            settings = plugins.hypers("readout", choice.name, choice.settings)
+            reason = plugins.load("readout", choice.name).unmet_with(settings, provides, part)
             if reason is not None:
                 return f"names '{choice.name}' for '{part.name}', which {reason}"
         return None
 
     def fit(self, tensors: Tensor) -> None:
-        """Take the statistics of the training tensors, (n, 3, 3, 3), for the readouts that want a normaliser."""
+        """Let each readout, and its normaliser if it wants one, take the statistics of its part's training labels."""
         for name, (_, values) in self.target.split(tensors).items():
             known = values[~values.flatten(1).isnan().any(dim=1)]
-            if name in self.readouts and self.readouts[name].normalise and len(known):
+            if name not in self.readouts or not len(known):
+                continue
+            if self.readouts[name].normalise:
                 normaliser = self.normalisers[name]
                 assert isinstance(normaliser, Normaliser)  # for the type checker
                 normaliser.fit(known)
+            self.readouts[name].fit(known)  # type: ignore[operator]
 
     def prepare(self, batch: CrystalBatch) -> CrystalBatch:
         """The batch as both readouts want it."""

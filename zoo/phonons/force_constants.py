@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from zoo.contract.plugin import Encoder
 from zoo.contract.potential import forces_of
 from zoo.errors import ZooError
 from zoo.graphs.crystal import Crystal
+from zoo.graphs.elements import symbols
 from zoo.graphs.graph import CrystalGraph, collate, crystal_graphs, size_sorted
 from zoo.phonons.displacements import Displacement, SpaceGroup, assemble, displacements
 from zoo.phonons.modes import without_translations
@@ -129,7 +131,7 @@ def force_constants(potential: Encoder, crystals: Sequence[Crystal]) -> list[For
         crystals: of at most `MAX_ATOMS` atoms each, of elements that the potential knows.
 
     Raises:
-        ZooError: a crystal is too large, or the energy has no finite derivative.
+        ZooError: a crystal is too large, or the energy has no finite derivative; its formula is named.
     """
     for crystal in crystals:
         refuse_size(len(crystal.numbers))
@@ -155,17 +157,31 @@ def refuse_size(atoms: int) -> None:
 def _forces(potential: Encoder, plans: Sequence[_Plan]) -> list[np.ndarray]:
     """(N, 3) forces of each replica of each plan, in order, computed in batches of like size."""
     replicas = [replica for plan in plans for replica in plan.replicas()]
-    device = next(iter(potential.parameters())).device
+    device = _device(potential)
     out: list[np.ndarray] = [np.zeros(0)] * len(replicas)
     for chosen in size_sorted([len(graph.src) for graph in replicas], EDGES_PER_BATCH):
         batch = collate([replicas[i] for i in chosen], dtype=torch.float64).to(device)
         forces = forces_of(potential.even_energy, batch).cpu().numpy()
-        if not np.isfinite(forces).all():
-            raise ZooError("the potential gives no finite forces: look for atoms in the same place")
         ends = np.cumsum([len(replicas[i].numbers) for i in chosen])
         for i, part in zip(chosen, np.split(forces, ends[:-1]), strict=True):
+            if not np.isfinite(part).all():
+                raise ZooError(
+                    f"the potential gives no finite forces in {_formula(replicas[i].numbers)}: are two of its atoms at "
+                    "one place?"
+                )
             out[i] = part
     return out
+
+
+def _device(potential: Encoder) -> torch.device:
+    """The device of a potential, which may have buffers alone, or neither these nor parameters."""
+    return next((x.device for x in chain(potential.parameters(), potential.buffers())), torch.device("cpu"))
+
+
+def _formula(numbers: np.ndarray) -> str:
+    """The number of atoms of each element: `O6 Si3`."""
+    kinds, counts = np.unique(numbers, return_counts=True)
+    return " ".join(f"{symbol}{count}" for symbol, count in zip(symbols(kinds), counts, strict=True))
 
 
 def iterate(potential: Encoder, crystals: Iterable[Crystal], at_once: int) -> Iterator[ForceConstants]:
@@ -180,7 +196,7 @@ def iterate(potential: Encoder, crystals: Iterable[Crystal], at_once: int) -> It
         return
     # Alone, for what a potential makes when its energy is first asked for.
     yield from force_constants(potential, first)
-    if next(iter(potential.parameters())).device.type != "cpu":
+    if _device(potential).type != "cpu":
         for piece in pieces:
             yield from force_constants(potential, piece)
         return

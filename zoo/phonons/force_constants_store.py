@@ -13,7 +13,9 @@ from tqdm import tqdm
 
 from zoo.contract.padded_force_constants import PaddedForceConstants, places
 from zoo.contract.plugin import Encoder
+from zoo.errors import ZooError
 from zoo.graphs.crystal import Crystal
+from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.store import GraphStore, offsets
 from zoo.phonons.displacements import SYMPREC
 from zoo.phonons.force_constants import STEP, ForceConstants, iterate, refuse_size
@@ -60,14 +62,15 @@ class ForceConstantsStore:
             cache: default: `cache_root()`.
 
         Raises:
-            ZooError: a crystal is too large, or its energy has no finite derivative.
+            ZooError: a crystal is too large or holds an element that the potential does not know (it is named), or its
+                energy has no finite derivative.
         """
         key = content_key("force constants", FORMAT, STEP, SYMPREC, _Geometry(graphs), potential.energy_fingerprint())
         folder = (cache_root() if cache is None else cache) / "force_constants" / key
         with building(folder, resume=True) as partial:
             if partial is not None:
-                for count in graphs.n_atoms:
-                    refuse_size(int(count))
+                _refuse_sizes(graphs)
+                refuse_unknown_elements(potential, graphs.keys, graphs)
                 potential.double().eval().requires_grad_(False)
 
                 def compute(indices: np.ndarray) -> Iterator[ForceConstants]:
@@ -168,6 +171,8 @@ def _write(folder: Path, graphs: GraphStore, compute: Callable[[np.ndarray], Ite
         # The files are their own journal: whole are the first crystals whose rows are all there.
         ends = {name: offsets(_rows(name, graphs.n_atoms[order])) for name in files}
         done = min(int(np.searchsorted(ends[name], files[name].rows, side="right")) - 1 for name in files)
+        # A piece is begun anew as a whole: the last digits of a crystal may depend on what is computed beside it.
+        done = max(start for start in _pieces(graphs.n_atoms[order]) if start <= done)
         for name, file in files.items():
             file.truncate(int(ends[name][done]))
         bar = stack.enter_context(
@@ -180,3 +185,22 @@ def _write(folder: Path, graphs: GraphStore, compute: Callable[[np.ndarray], Ite
             files["largest_force"].append(np.array([found.largest_force]))
             bar.update()
             give_back()
+
+
+def _refuse_sizes(graphs: GraphStore) -> None:
+    for key, count in zip(graphs.keys, graphs.n_atoms, strict=True):
+        try:
+            refuse_size(int(count))
+        except ZooError as error:
+            raise ZooError(f"{key}: {error}") from None
+
+
+def _pieces(sizes: np.ndarray) -> list[int]:
+    """Number of the first crystal of each piece that `iterate` computes together, and the number of all."""
+    starts, atoms = [0], 0
+    for number, size in enumerate(sizes.tolist(), 1):
+        atoms += size
+        if atoms >= ATOMS_AT_ONCE or number == len(sizes):
+            starts.append(number)
+            atoms = 0
+    return starts

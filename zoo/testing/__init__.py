@@ -19,7 +19,15 @@ from zoo.testing.behaviour import (
 )
 from zoo.testing.conformance import ConformanceTests
 from zoo.testing.dataset import DatasetTests, check_description, check_frame, check_records
+from zoo.testing.ionic_checks import (
+    IonicTests,
+    check_force_constants,
+    check_no_optic_modes,
+    check_not_polar,
+    check_positive,
+)
 from zoo.testing.pair import Pair
+from zoo.testing.pair_potential import PairPotential, second_derivatives
 from zoo.testing.potential_checks import (
     EncoderWithEnergy,
     PotentialTests,
@@ -47,7 +55,9 @@ __all__ = [
     "ConformanceTests",
     "DatasetTests",
     "EncoderWithEnergy",
+    "IonicTests",
     "Pair",
+    "PairPotential",
     "PotentialTests",
     "Prototype",
     "check_anisotropy",
@@ -58,6 +68,7 @@ __all__ = [
     "check_energy_symmetry",
     "check_equivariance",
     "check_float32",
+    "check_force_constants",
     "check_forces",
     "check_frame",
     "check_gradients_finite",
@@ -66,10 +77,13 @@ __all__ = [
     "check_hypers",
     "check_input_not_mutated",
     "check_lattice_shift",
+    "check_no_optic_modes",
+    "check_not_polar",
     "check_one_atom",
     "check_origin_shift",
     "check_permutation",
     "check_point_groups",
+    "check_positive",
     "check_records",
     "check_save_and_load",
     "check_second_derivative",
@@ -81,4 +95,5 @@ __all__ = [
     "check_zero_pattern",
     "point_operations",
     "prototypes",
+    "second_derivatives",
 ]

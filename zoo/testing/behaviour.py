@@ -6,6 +6,7 @@ import dataclasses
 import fnmatch
 import functools
 import sys
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -32,7 +33,7 @@ def check_hypers(pair: Pair) -> None:
 
 def check_contract(pair: Pair) -> None:
     """Forward gives the irreps and shapes that were promised, and the readout the index symmetry of the target."""
-    reason = pair.readout_class.unmet(pair.provides, pair.target)
+    reason = pair.readout_class.unmet_with(pair.model.readout.hypers, pair.provides, pair.target)
     assert reason is None, f"the pair does not fit: {pair.readout_class.__name__} {reason}"
     model, batch = pair.model, pair.batch(varied())
     encoder = model.encoder
@@ -110,11 +111,12 @@ def check_precomputed(pair: Pair) -> None:
 def check_input_not_mutated(pair: Pair) -> None:
     """The batch is as it was; a second run gives the same."""
     batch = pair.batch(varied())
-    before = {f.name: _copy(getattr(batch, f.name)) for f in dataclasses.fields(batch)}
+    before = {name: value.clone() for name, value in _tensors(batch).items()}
     first, second = _run(pair.model, batch), _run(pair.model, batch)
-    for name, value in before.items():
-        now = getattr(batch, name)
-        same = now is None if value is None else torch.equal(now, value) and not now.requires_grad
+    after = _tensors(batch)
+    assert before.keys() == after.keys(), "the model adds to the batch, which belongs to the caller"
+    for name, now in after.items():
+        same = torch.equal(now, before[name]) and not now.requires_grad
         assert same, f"the model changes batch.{name}, which belongs to the caller"
     assert torch.equal(first, second), "two runs on one batch differ: is there randomness, or a hidden state?"
 
@@ -256,5 +258,13 @@ def _run(model: TensorModel, batch: CrystalBatch) -> Tensor:
         return model(batch).detach()
 
 
-def _copy(value: Tensor | None) -> Tensor | None:
-    return None if value is None else value.clone()
+def _tensors(parts: Any) -> dict[str, Tensor]:
+    """All tensors of a batch by name, those of its force constants among them."""
+    out: dict[str, Tensor] = {}
+    for field in dataclasses.fields(parts):
+        value = getattr(parts, field.name)
+        if isinstance(value, Tensor):
+            out[field.name] = value
+        elif dataclasses.is_dataclass(value):
+            out |= {f"{field.name}.{name}": tensor for name, tensor in _tensors(value).items()}
+    return out

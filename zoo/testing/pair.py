@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,11 @@ from zoo.contract.plugin import Encoder, Provides, Readout
 from zoo.contract.target import TensorTarget
 from zoo.graphs.graph import CrystalGraph, collate, crystal_graph
 from zoo.model.tensor_model import TensorModel
+from zoo.phonons.force_constants import ForceConstants
+from zoo.phonons.force_constants_store import padded
+from zoo.testing.pair_potential import PairPotential, second_derivatives
 from zoo.testing.prototypes import prototypes, varied
+from zoo.training.batches import in_precision_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,9 @@ class Pair:
         target: what the readout makes.
         without_gradient: patterns (as of `fnmatch`) of the parameters that have no gradient by design, named as in
             `model.learned()`: `encoder.layers.3.*`. Each needs a reason where it is written down.
+        potential: class or name of the encoder whose energy gives a readout its force constants, as exact second
+            derivatives, where it needs some. The default is as good as any for what is checked, and quick.
+        potential_hypers: what a recipe would say beside its name.
     """
 
     encoder: type[Encoder] | str
@@ -41,6 +49,8 @@ class Pair:
     readout_hypers: Mapping[str, Any] = field(default_factory=dict)
     target: TensorTarget = field(default_factory=lambda: TensorTarget("tensor"))
     without_gradient: tuple[str, ...] = ()
+    potential: type[Encoder] | str = PairPotential
+    potential_hypers: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def encoder_class(self) -> type[Encoder]:
@@ -54,8 +64,8 @@ class Pair:
 
     @property
     def provides(self) -> Provides:
-        """Return the irreps that the encoder promises."""
-        return self.encoder_class.provides(self._encoder_hypers())
+        """Return the irreps that the encoder promises; force constants are there, whether it has an energy or not."""
+        return dataclasses.replace(self.encoder_class.provides(self._encoder_hypers()), energy=True)
 
     def build(self, dtype: torch.dtype = torch.float64, seed: int = 0, encoder: Encoder | None = None) -> TensorModel:
         """A new model in eval mode, with a new encoder unless one is given.
@@ -103,9 +113,29 @@ class Pair:
         return self.predict([prototypes()["1"].structure])
 
     def batch(self, structures: Sequence[Structure], dtype: torch.dtype = torch.float64) -> CrystalBatch:
-        """Graphs up to the encoder's cutoff; of the atoms and the cell as they are."""
+        """Graphs up to the encoder's cutoff, and the force constants if the readout needs some, of the atoms as given.
+
+        Elements that the encoder or the potential does not know are exchanged for some that it does.
+        """
         known = self.model.encoder.elements()
-        return collate([_graph(_with(s, known), self.model.encoder.cutoff) for s in structures], dtype)
+        if not self.model.readout.needs.force_constants:
+            return collate([_graph(_with(s, known), self.model.encoder.cutoff) for s in structures], dtype)
+        potential, key = self._potential
+        others = potential.elements()
+        if others is not None:
+            known = others if known is None else known & others
+        structures = [_with(s, known) for s in structures]
+        batch = collate([_graph(s, self.model.encoder.cutoff) for s in structures], dtype)
+        constants = padded(_force_constants(potential, key, structures))
+        # In the precision of the positions, as a run has them.
+        return dataclasses.replace(batch, force_constants=constants.each(in_precision_of(batch.positions)))
+
+    @cached_property
+    def _potential(self) -> tuple[Encoder, str]:
+        """The potential, in float64, and what tells it from others."""
+        kind = plugins.load("encoder", self.potential) if isinstance(self.potential, str) else self.potential
+        hypers = kind.Hypers(**self.potential_hypers)
+        return _shared(kind, hypers, torch.float64), f"{kind.__module__}.{kind.__qualname__} {hypers!r}"
 
     def predict(self, structures: Sequence[Structure], dtype: torch.dtype = torch.float64) -> Tensor:
         """The tensors of some crystals, as one batch, float64: (B, *target.shape), or (N, ...) per atom."""
@@ -143,6 +173,19 @@ def _graph(structure: Structure, cutoff: float) -> CrystalGraph:
     if key not in _GRAPHS:
         _GRAPHS[key] = crystal_graph(structure, cutoff)
     return _GRAPHS[key]
+
+
+_CONSTANTS: dict[tuple[str, bytes, bytes, tuple[int, ...]], ForceConstants] = {}
+
+
+def _force_constants(potential: Encoder, key: str, structures: Sequence[Structure]) -> list[ForceConstants]:
+    """Exact force constants; those of the crystals that all pairs are asked about are known by content."""
+    keys = [(key, s.lattice.matrix.tobytes(), s.frac_coords.tobytes(), s.atomic_numbers) for s in structures]
+    new = {k: s for k, s in zip(keys, structures, strict=True) if k not in _CONSTANTS}
+    if new:
+        batch = collate([_graph(s, potential.cutoff) for s in new.values()], torch.float64)
+        _CONSTANTS.update(zip(new, second_derivatives(potential, batch), strict=True))
+    return [_CONSTANTS[k] for k in keys]
 
 
 @contextmanager

@@ -32,6 +32,7 @@ NO_OBJECT = "no object"
 """Key by which an element of `inputs` that is no object is passed on, with its type: it fails alone."""
 
 WANTED = 'a list of crystals, each {"cif": "text of a CIF"} or {"structure": what pymatgen\'s Structure.as_dict gives}'
+MOST_INT = 2**53  # of an option: larger whole numbers have no float of their own, or none at all
 DRAINED = 16  # times the limit: so much of a body that is too long is read, and thrown away, before the answer
 
 
@@ -174,6 +175,8 @@ def _check_options(params: Any) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, int if isinstance(OPTIONS[name], int) else (int, float)):
             raise _bad(f"the option '{name}' is no {'whole ' if isinstance(OPTIONS[name], int) else ''}number")
+        if isinstance(value, int) and abs(value) > MOST_INT:
+            raise _bad(f"the option '{name}' is too large a number")
 
 
 def _bad(sentence: str) -> BadRequest:

@@ -138,9 +138,12 @@ class TensorService(PythonModel):
         if atoms > self.limits.max_total_atoms:
             most = self.limits.max_total_atoms
             raise ZooError(f"{atoms:,} atoms in one request, at most {most:,} are answered: ask for fewer at a time")
-        kind = _Options(
-            options["symprec"] or None, float(options["coverage"]), int(options["neighbours"]), options["explain"]
-        )
+        try:
+            kind = _Options(
+                options["symprec"] or None, float(options["coverage"]), int(options["neighbours"]), options["explain"]
+            )
+        except (OverflowError, ValueError):  # a whole number of hundreds of digits, infinity or NaN
+            raise ZooError("coverage is a number such as 0.9, and neighbours a whole one") from None
         found = iter(self.batcher.ask(kind, good) if good else ())
         outcomes = [next(found) if isinstance(one, Structure) else one for one in read]
         answers = [one.as_dict() if isinstance(one, Prediction) else {"error": _told(one)} for one in outcomes]

@@ -86,10 +86,13 @@ class Samples:
         return _concatenated_ranges(self.graphs.atom_offsets, np.asarray(indices, dtype=np.int64))
 
     def labelled(self, indices: Sequence[int] | np.ndarray) -> int:
-        """The number of tensors that an error of these crystals is the mean of."""
-        if not self.per_atom:
-            return len(indices)
-        return int((~self.tensors[self.rows(indices)].flatten(1).isnan().any(dim=1)).sum())
+        """The number of labels that an error of these crystals is the mean of, in units that are the same for all.
+
+        Of one tensor an atom, that of the atoms with a label; else that of the components, for a joint target has none
+        of a part that a crystal lacks.
+        """
+        labels = ~self.tensors[self.rows(indices)].isnan()
+        return int(labels.flatten(1).all(dim=1).sum() if self.per_atom else labels.sum())
 
     def load(self, indices: Sequence[int], rows: np.ndarray, weight: float) -> Loaded:
         """The crystals of these indices from the files; see `Batch` for `rows` and `weight`."""
