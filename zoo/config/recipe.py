@@ -169,16 +169,15 @@ def read_content(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[di
         raise ZooError(f"{path} {error if isinstance(error, ZooError) else f'is no valid YAML: {error}'}") from None
     if not isinstance(content, dict):
         raise ZooError(f"{path} is no recipe: it must be a mapping of keys to values")
-    names = {kind: _name_of(content.get(kind)) for kind in PLUGIN_KINDS}
+    names = {dotted: _name_of(choice) for dotted, _, choice in _choices(content)}
     changed = []
     for override in overrides:
         dotted, value = parse_override(override)
         put(content, dotted, value)
         changed.append(dotted)
-    for kind, name in names.items():
-        choice = content.get(kind)
-        if f"{kind}.name" in changed and isinstance(choice, dict) and name != _name_of(choice):
-            content[kind] = _without_old_settings(kind, choice, changed)
+    for dotted, kind, choice in _choices(content):
+        if f"{dotted}.name" in changed and isinstance(choice, dict) and names.get(dotted) != _name_of(choice):
+            put(content, dotted, _without_old_settings(kind, choice, dotted, changed))
     make_path_absolute(content.get("dataset"))
     make_path_absolute(content.get("split"))
     return content, str(path)
@@ -189,13 +188,23 @@ def _name_of(choice: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _without_old_settings(kind: str, choice: dict[str, Any], changes: Iterable[str]) -> dict[str, Any]:
+def _choices(content: dict[str, Any]) -> list[tuple[str, str, Any]]:
+    """Return the dotted key, the kind and the section of each choice of a plugin, that of each part's readout too."""
+    found = [(kind, kind, content.get(kind)) for kind in PLUGIN_KINDS]
+    for section in ("readout", "readouts"):
+        parts = content.get(section)
+        if isinstance(parts, dict) and (section == "readouts" or _name_of(parts) == "joint"):
+            found += [(f"{section}.{key}", "readout", part) for key, part in parts.items() if isinstance(part, dict)]
+    return found
+
+
+def _without_old_settings(kind: str, choice: dict[str, Any], where: str, changes: Iterable[str]) -> dict[str, Any]:
     """Drop the settings of the plugin in the file that the plugin of the command line does not know."""
     from zoo.config import plugins  # here: whoever only lists recipes needs no torch
 
     name = _name_of(choice)
     known = {*EncoderChoice.model_fields, *(plugins.load(kind, name).Hypers.model_fields if name else ())}
-    overridden = {dotted.split(".")[1] for dotted in changes if dotted.startswith(f"{kind}.")}
+    overridden = {dotted.removeprefix(f"{where}.").split(".")[0] for dotted in changes if dotted.startswith(f"{where}.")}
     return {key: value for key, value in choice.items() if key in known or key in overridden}
 
 

@@ -19,6 +19,7 @@ from zoo.contract.plugin import Encoder, Readout
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
 from zoo.model.normaliser import Normaliser
+from zoo.phonons.potentials import refuse_without_energy
 
 
 class TensorModel(nn.Module):
@@ -117,12 +118,16 @@ def build(
         potential: what the recipe names for force constants; None: the encoder itself, if the readout needs some.
 
     Raises:
-        ZooError: an unknown plugin or setting, a missing extra, a pair that cannot work, or an encoder that starts at
-            random and shall not learn.
+        ZooError: an unknown plugin or setting, a missing extra, a pair that cannot work, a potential without an energy,
+            or an encoder that starts at random and shall not learn.
     """
     encoder_hypers = plugins.hypers("encoder", encoder.name, encoder.settings)
     readout_hypers = plugins.hypers("readout", readout.name, readout.settings)
     given = potential is not None
+    for one in potential if isinstance(potential, tuple) else (potential,):
+        if one is not None:
+            settings = plugins.hypers("encoder", one.name, one.settings)
+            refuse_without_energy(one.name, plugins.load("encoder", one.name), settings)
     reason = mismatch(
         encoder.name, encoder_hypers, readout.name, target, readout_hypers=readout_hypers, potential=given
     )
