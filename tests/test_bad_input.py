@@ -176,7 +176,7 @@ class Harmful:
 
 
 @pytest.mark.parametrize("kind", ["pickle", "torchscript"])
-@pytest.mark.parametrize("read", [read_checkpoint, sevennet.read, tensornet._tensors])
+@pytest.mark.parametrize("read", [read_checkpoint, sevennet.read, tensornet._state])
 def test_nobody_is_told_to_read_without_safety(read, kind: str, tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     if kind == "pickle":

@@ -235,7 +235,7 @@ class AsIs(Chiral):
 def test_an_energy_without_parity_counts_with_its_mirror_image() -> None:
     structures = [prototypes()["1"].structure, springs.quartz()]
     check_force_constants(Chiral(Chiral.Hypers()), structures)
-    with pytest.raises(AssertionError, match="improper|inverted"):
+    with pytest.raises(AssertionError, match=r"improper|inverted"):
         check_force_constants(AsIs(AsIs.Hypers()), structures)
 
 

@@ -228,7 +228,7 @@ def test_what_it_needs() -> None:
     assert "force_constants.potential names one" in str(Born.unmet(Provides(IRREPS), IONIC))
     assert "2e" in str(Born.unmet(Provides(o3.Irreps("4x0e+2x1o"), energy=True), IONIC))
     choice = EncoderChoice(name="nequip", channels=4)
-    with pytest.raises(ZooError, match="the encoder has no energy: force_constants.potential") as caught:
+    with pytest.raises(ZooError, match=r"the encoder has no energy: force_constants\.potential") as caught:
         build(choice, Plugin(name="born"), IONIC)
     assert "\n" not in str(caught.value)
     assert (

@@ -22,7 +22,8 @@ BY_DISPLACEMENTS = 1e-3
 
 def diamond_lattice(element: str, a: float) -> Structure:
     """Primitive cell of diamond, silicon, ...: two atoms that an inversion exchanges."""
-    return Structure(Lattice(a / 2 * (np.ones((3, 3)) - np.eye(3))), [element] * 2, [[0, 0, 0], [0.25, 0.25, 0.25]])
+    sites = np.array([[0, 0, 0], [0.25, 0.25, 0.25]])
+    return Structure(Lattice(a / 2 * (np.ones((3, 3)) - np.eye(3))), [element] * 2, sites)
 
 
 def check_no_optic_modes(pair: Pair) -> None:
