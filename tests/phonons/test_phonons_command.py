@@ -38,6 +38,26 @@ def test_one_atom_and_a_large_force(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "cu.cif: Cu, one atom in the primitive cell: no optic modes" in done.stdout
     assert "warning: bent.cif: a force of" in done.stderr
+    done = zoo("phonons", "cu.cif", "--relax", "--device", "cpu", cwd=tmp_path)
+    assert "relaxed at fixed cell: the atoms moved by 0.000 Å at most" in done.stdout, done.stderr
+
+
+def test_relax(tmp_path: Path) -> None:
+    """Wurtzite with u out of its place: cell and space group stay, the force goes, a rigid shift does not matter."""
+    bent = Structure.from_spacegroup(
+        "P6_3mc", Lattice.hexagonal(3.25, 5.21), ["Zn", "O"], [[1 / 3, 2 / 3, 0], [1 / 3, 2 / 3, 0.39]]
+    )
+    bent.to(filename=str(tmp_path / "bent.cif"))
+    found = {}
+    for options in ((), ("--relax",)):
+        done = zoo("phonons", "bent.cif", *options, "--format", "json", "--device", "cpu", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        (found[options],) = json.loads(done.stdout)
+    before, after = found[()], found[("--relax",)]
+    assert before["largest_force"] > 0.1 and before["warnings"]
+    assert after["largest_force"] < 2e-3 and not after["warnings"]
+    assert 0.01 < after["moved"] < 0.1 and "moved" not in before
+    assert [row["irrep"] for row in after["modes"]] == [row["irrep"] for row in before["modes"]]
 
 
 def test_what_cannot_be_computed_is_one_line(tmp_path: Path) -> None:

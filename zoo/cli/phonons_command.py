@@ -24,20 +24,29 @@ if TYPE_CHECKING:
 @click.option(
     "--draw", type=click.Path(path_type=Path), metavar="FOLDER", help="A picture of the modes of each crystal."
 )
+@click.option("--relax", is_flag=True, help="First let the atoms come to rest, at fixed cell and symmetry.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
 def phonons_command(
-    files: tuple[str, ...], potential: str, settings: tuple[str, ...], form: str, draw: Path | None, device: str
+    files: tuple[str, ...],
+    potential: str,
+    settings: tuple[str, ...],
+    form: str,
+    draw: Path | None,
+    relax: bool,
+    device: str,
 ) -> None:
     """Compute the phonons at Γ of crystals, by a potential.
 
     FILE is a CIF or VASP file, or a JSON, extxyz or CSV of many crystals. The force constants are those of the
-    primitive cell at the geometry of the file, without the macroscopic field: polar modes are transverse. A negative
-    frequency is that of an imaginary mode. Irreducible representations have their names where phonopy is installed
-    (the extra [phonons]). Files that cannot be computed are named, the others are.
+    primitive cell at the geometry of the file, or with --relax at that of the potential in the same cell and symmetry;
+    without the macroscopic field: polar modes are transverse. A negative frequency is that of an imaginary mode.
+    Irreducible representations have their names where phonopy is installed (the extra [phonons]). Files that cannot be
+    computed are named, the others are.
 
     \b
     zoo phonons quartz.cif
     zoo phonons *.cif --format json --draw pictures
+    zoo phonons --relax quartz.cif
     """
     from zoo.cli.input_errors import report_refused
     from zoo.cli.trained_encoder import trained_encoder
@@ -52,7 +61,7 @@ def phonons_command(
     encoder = encoder.to(choose_device(device)).double().requires_grad_(False)
     answers: list[dict[str, Any]] = []
     refused: list[str] = []
-    for named, answer in _each(encoder, crystals_in(files)):
+    for named, answer in _each(encoder, crystals_in(files), relax):
         if isinstance(answer, ZooError):
             reason = str(answer).removeprefix(f"{named.name}: ")
             refused.append(f"{named.name}: {reason}")
@@ -68,12 +77,15 @@ def phonons_command(
     report_refused(refused, len(answers), "phonons", "crystals")
 
 
-def _each(encoder: Encoder, crystals: Iterator[NamedCrystal]) -> Iterator[tuple[NamedCrystal, Any]]:
+def _each(
+    encoder: Encoder, crystals: Iterator[NamedCrystal], relax: bool = False
+) -> Iterator[tuple[NamedCrystal, Any]]:
     """Yield each crystal with its modes as plain values, or the reason why it has none."""
     from zoo.data.inputs import checked_crystal
     from zoo.data.symmetry import primitive_cell
     from zoo.errors import ZooError
     from zoo.graphs.elements import refuse_unknown_elements
+    from zoo.inference.relax import relax as at_rest
     from zoo.phonons.force_constants import LARGE_FORCE, MAX_ATOMS, force_constants
     from zoo.phonons.irreps import irrep_labels
     from zoo.phonons.mode_table import mode_rows
@@ -87,6 +99,11 @@ def _each(encoder: Encoder, crystals: Iterator[NamedCrystal]) -> Iterator[tuple[
             structure = primitive_cell(named.structure)
             crystal = checked_crystal(structure, MAX_ATOMS)
             refuse_unknown_elements(encoder, [named.name], [crystal])
+            rest = None
+            if relax:
+                rest = at_rest(encoder, structure)
+                structure = rest.structure
+                crystal = checked_crystal(structure, MAX_ATOMS)
             (found,) = force_constants(encoder, [crystal])
         except ZooError as error:
             yield named, error
@@ -103,6 +120,7 @@ def _each(encoder: Encoder, crystals: Iterator[NamedCrystal]) -> Iterator[tuple[
                 "formula": named.formula,
                 "atoms": len(structure),
                 "largest_force": found.largest_force,
+                **({} if rest is None else {"moved": rest.moved}),
                 "warnings": warnings,
                 "modes": mode_rows(modes, irrep_labels(modes, structure)),
             },
@@ -119,6 +137,8 @@ def _show(answer: dict[str, Any]) -> None:
     click.echo(
         f"{answer['file']}: {answer['formula']}, {size} in the primitive cell{'' if rows else ': no optic modes'}"
     )
+    if "moved" in answer:
+        click.echo(f"relaxed at fixed cell: the atoms moved by {answer['moved']:.3f} Å at most")
     if rows:
         console().print(modes_table(rows))
     for warning in answer["warnings"]:
