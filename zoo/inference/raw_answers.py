@@ -149,7 +149,7 @@ def answers_of(
 def _response(
     member: TensorModel, batch: CrystalBatch, embedding: Embedding | None, constants: Sequence[ForceConstants]
 ) -> list[Response]:
-    """What one member makes the ionic tensor of each crystal of, as stiff as the potential's force constants."""
+    """Collect what a member makes the ionic tensor of each crystal of, as stiff as the potential's force constants."""
     made = member.explain(batch, embedding)
     assert made is not None  # it explains
     charges = torch.split(made.born, batch.atoms_per_crystal().tolist())
