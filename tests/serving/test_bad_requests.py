@@ -12,7 +12,7 @@ import requests
 from pymatgen.core import Lattice, Structure
 from scoring import Server
 
-from zoo.tracking.request_validation import PATH, Limits, RequestValidation
+from zoo.tracking.request_validation import PATH, BadRequest, Limits, RequestValidation, checked
 
 GOOD = b'{"inputs": [{"cif": "x"}]}'
 
@@ -59,6 +59,14 @@ def sentence(response: requests.Response, status: int) -> str:
 )
 def test_wrong_bodies(served: Server, body: bytes, words: str) -> None:
     assert words in sentence(served.post(body), 400)
+
+
+@pytest.mark.parametrize("option", ["coverage", "neighbours", "symprec"])
+def test_an_option_of_hundreds_of_digits(option: str) -> None:
+    """No float holds it: refused before the model sees it."""
+    body = json.dumps({"inputs": [{"cif": "x"}], "params": {option: 10**400}}).encode()
+    with pytest.raises(BadRequest, match=f"'{option}' is too large"):
+        checked(body, "application/json", Limits())
 
 
 @pytest.mark.parametrize("content_type", [None, "text/csv", "text/plain", "application/vnd.apache.parquet"])

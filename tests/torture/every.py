@@ -26,7 +26,7 @@ from torture.works import WORKS, Untouched, Work
 COLUMNS = ("work", "operation", "kind", "path", "fault", "outcome", "left_as", "why")
 LONGEST = 7200.0  # s, of a work with all of its forks
 Seen = dict[tuple[bool, str], tuple[Outcome, str]]
-"""What forks have left, and whether they ended well -> what came of it, and the first that left it."""
+"""By what forks have left, and whether they ended well: what came of it, and the first that left it."""
 
 
 def every(made: Made, out: Path, only: str | None) -> int:

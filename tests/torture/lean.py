@@ -1,4 +1,4 @@
-"""What the works that are made hundreds of times do without: figures, and reading the same weights again.
+"""Works that are made hundreds of times go without figures, and without reading the same weights again.
 
 No file is written in another way, or in another order: a figure is one pixel, in its file.
 """
