@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def record(**targets: np.ndarray) -> Record:
 
 
 class TestLabels:
-    whole = {"electronic": symmetric(0), "ionic": symmetric(1), "total": symmetric(0) + symmetric(1)}
+    whole: ClassVar = {"electronic": symmetric(0), "ionic": symmetric(1), "total": symmetric(0) + symmetric(1)}
 
     @pytest.mark.parametrize("known", [c for n in range(4) for c in itertools.combinations(PARTS, n)])
     def test_of_two_the_third_follows(self, known: tuple[str, ...]) -> None:
@@ -236,7 +237,7 @@ class TestReadout:
 
 
 class TestRecipe:
-    content = {
+    content: ClassVar = {
         "name": "both",
         "dataset": {"name": "petousis2017"},
         "target": "dielectric",

@@ -103,7 +103,9 @@ def test_operations_are_those_of_the_crystal(crystal: Structure) -> None:
     for rotation, move in zip(group.rotations, group.moves, strict=True):
         assert np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
         assert sorted(move) == list(range(len(crystal))) and (numbers[move] == numbers).all()
-    known = {(tuple(np.rint(1e3 * r).ravel() + 0.0), tuple(m)) for r, m in zip(group.rotations, group.moves, strict=True)}
+    known = {
+        (tuple(np.rint(1e3 * r).ravel() + 0.0), tuple(m)) for r, m in zip(group.rotations, group.moves, strict=True)
+    }
     for i in range(min(len(group.moves), 12)):
         product = group.rotations[i] @ group.rotations[-1], group.moves[i][group.moves[-1]]
         assert (tuple(np.rint(1e3 * product[0]).ravel() + 0.0), tuple(product[1])) in known
@@ -233,7 +235,7 @@ class AsIs(Chiral):
 def test_an_energy_without_parity_counts_with_its_mirror_image() -> None:
     structures = [prototypes()["1"].structure, springs.quartz()]
     check_force_constants(Chiral(Chiral.Hypers()), structures)
-    with pytest.raises(AssertionError, match="improper|inverted"):
+    with pytest.raises(AssertionError, match=r"improper|inverted"):
         check_force_constants(AsIs(AsIs.Hypers()), structures)
 
 

@@ -167,7 +167,13 @@ VARIANTS = {
 
 
 def pair(**hypers: object) -> Pair:
-    return Pair("nequip", "born", {"channels": 4, "layers": 2, "cutoff": 4.0}, {"width": 8, "channels": 2, **hypers}, potential_hypers={"depth": 0.3})
+    return Pair(
+        "nequip",
+        "born",
+        {"channels": 4, "layers": 2, "cutoff": 4.0},
+        {"width": 8, "channels": 2, **hypers},
+        potential_hypers={"depth": 0.3},
+    )
 
 
 @pytest.mark.parametrize("name", sorted(VARIANTS))
@@ -222,10 +228,13 @@ def test_what_it_needs() -> None:
     assert "force_constants.potential names one" in str(Born.unmet(Provides(IRREPS), IONIC))
     assert "2e" in str(Born.unmet(Provides(o3.Irreps("4x0e+2x1o"), energy=True), IONIC))
     choice = EncoderChoice(name="nequip", channels=4)
-    with pytest.raises(ZooError, match="the encoder has no energy: force_constants.potential") as caught:
+    with pytest.raises(ZooError, match=r"the encoder has no energy: force_constants\.potential") as caught:
         build(choice, Plugin(name="born"), IONIC)
     assert "\n" not in str(caught.value)
-    assert build(choice, Plugin(name="born", width=8), IONIC, potential=Plugin(name="sevennet")).readout.needs_grad is False
+    made = build(choice, Plugin(name="born", width=8), IONIC, potential=Plugin(name="sevennet"))
+    assert not made.readout.needs_grad and made.readout.needs.force_constants
+    with pytest.raises(ZooError, match=r"'painn' has no energy; those that have: .*sevennet"):
+        build(choice, Plugin(name="born"), IONIC, potential=(Plugin(name="sevennet"), Plugin(name="painn")))
 
 
 def test_charges_of_a_crystal_without_charges_are_zero() -> None:

@@ -258,7 +258,6 @@ def _run(model: TensorModel, batch: CrystalBatch) -> Tensor:
         return model(batch).detach()
 
 
-
 def _tensors(parts: Any) -> dict[str, Tensor]:
     """All tensors of a batch by name, those of its force constants among them."""
     out: dict[str, Tensor] = {}

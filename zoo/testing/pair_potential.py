@@ -112,4 +112,3 @@ def second_derivatives(potential: Encoder, batch: CrystalBatch) -> list[ForceCon
 
 def _of_one(matrix: Tensor, forces: Tensor) -> ForceConstants:
     return ForceConstants.of(matrix.cpu().numpy(), float(forces.max()))
-
