@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo import api, testing
 from zoo.api import CrystalBatch, Embedding, Features
-from zoo.testing import ConformanceTests, Pair
+from zoo.testing import ConformanceTests, IonicTests, Pair
 from zoo_dtnet import DTNet, DTNetSimple
 
 
@@ -244,6 +244,81 @@ class Eigenvalues(DTNetSimple):
         return axes @ torch.diag_embed(values.exp()) @ axes.mT
 
 
+class Ionic(api.Readout):
+    """The smallest honest readout of force constants: a charge an atom, and a stiffness that is added."""
+
+    Hypers = api.Hypers
+    needs = api.Needs(atoms=("0e",), force_constants=True)
+    normalise = False
+
+    def __init__(self, hypers: Any, provides: api.Provides, cutoff: float, target: api.TensorTarget) -> None:
+        super().__init__(hypers, provides, cutoff, target)
+        self.charge = nn.Linear(provides.atoms.count("0e"), 1, bias=False)
+        self.stiffness = nn.Parameter(torch.tensor(0.3))
+
+    def charges(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
+        charges = self.charge(embedding.atoms.scalars())
+        return charges - batch.mean_over_atoms(charges)[batch.crystal]
+
+    def stiff(self, values: Tensor) -> Tensor:
+        return values.relu() + self.stiffness.abs()
+
+    def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
+        given = batch.force_constants
+        assert given is not None
+        z = given.pad(self.charges(embedding, batch), batch.crystal)  # (B, A, 1)
+        rows = (z[..., None] * torch.eye(3).to(z)).flatten(1, 2)  # (B, 3A, 3)
+        along = given.eigenvectors.mT @ rows
+        out = along.mT @ (along / self.stiff(given.eigenvalues).unsqueeze(-1))
+        out = out / torch.linalg.det(batch.cell).abs()[:, None, None]
+        return 0.5 * (out + out.mT)
+
+
+class NotNeutral(Ionic):
+    def charges(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
+        return self.charge(embedding.atoms.scalars())
+
+
+class Unstable(Ionic):
+    def stiff(self, values: Tensor) -> Tensor:
+        return values - self.stiffness.abs()
+
+
+class EveryOther(Ionic):
+    """Every other atom is charged more, be they alike or not."""
+
+    def charges(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
+        charges = super().charges(embedding, batch) + torch.arange(batch.n_atoms).to(batch.positions)[:, None] % 2
+        return charges - batch.mean_over_atoms(charges)[batch.crystal]
+
+
+class Spoiling(Ionic):
+    def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
+        tensor = super().forward(embedding, batch)
+        assert batch.force_constants is not None
+        batch.force_constants.eigenvalues.abs_()
+        return tensor
+
+
+class Trace(Ionic):
+    """Adds up stiffnesses of atoms, of which a supercell has twice as many."""
+
+    def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
+        assert batch.force_constants is not None
+        trace = batch.force_constants.matrix.diagonal(dim1=1, dim2=2).sum(1)
+        return super().forward(embedding, batch) + trace[:, None, None] * torch.eye(3).to(trace)
+
+
+class Skewed(Ionic):
+    def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
+        tensor = super().forward(embedding, batch)
+        return tensor + tensor @ torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]).to(tensor)
+
+
+class TestIonic(IonicTests):
+    pair: ClassVar[Pair] = Pair(Toy, Ionic)
+
+
 class IdleParameter(DTNetSimple):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -291,6 +366,24 @@ def test_a_cheat_is_caught(check: Callable[[Pair], None], cheat: Pair, says: str
     check(pair())  # what is honest passes
     with pytest.raises(AssertionError, match=says):
         check(cheat)
+
+
+@pytest.mark.parametrize(
+    ("check", "cheat", "says"),
+    [
+        (testing.check_no_optic_modes, NotNeutral, "not zero"),
+        (testing.check_not_polar, NotNeutral, "without charges"),
+        (testing.check_not_polar, EveryOther, "without charges"),
+        (testing.check_positive, Unstable, "negative eigenvalue"),
+        (testing.check_contract, Skewed, "index symmetry"),
+        (testing.check_input_not_mutated, Spoiling, r"batch\.force_constants\.eigenvalues"),
+        (testing.check_supercell, Trace, "a mean"),
+    ],
+)
+def test_a_cheat_with_force_constants_is_caught(check: Callable[[Pair], None], cheat: type, says: str) -> None:
+    check(Pair(Toy, Ionic))
+    with pytest.raises(AssertionError, match=says):
+        check(Pair(Toy, cheat))
 
 
 def test_a_declared_idle_parameter_is_excused() -> None:

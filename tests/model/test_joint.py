@@ -41,7 +41,7 @@ def record(**targets: np.ndarray) -> Record:
 
 
 class TestLabels:
-    whole: ClassVar[dict] = {"electronic": symmetric(0), "ionic": symmetric(1), "total": symmetric(0) + symmetric(1)}
+    whole: ClassVar = {"electronic": symmetric(0), "ionic": symmetric(1), "total": symmetric(0) + symmetric(1)}
 
     @pytest.mark.parametrize("known", [c for n in range(4) for c in itertools.combinations(PARTS, n)])
     def test_of_two_the_third_follows(self, known: tuple[str, ...]) -> None:
@@ -237,7 +237,7 @@ class TestReadout:
 
 
 class TestRecipe:
-    content: ClassVar[dict] = {
+    content: ClassVar = {
         "name": "both",
         "dataset": {"name": "petousis2017"},
         "target": "dielectric",

@@ -231,10 +231,10 @@ def test_what_it_needs() -> None:
     with pytest.raises(ZooError, match=r"the encoder has no energy: force_constants\.potential") as caught:
         build(choice, Plugin(name="born"), IONIC)
     assert "\n" not in str(caught.value)
-    assert (
-        build(choice, Plugin(name="born", width=8), IONIC, potential=Plugin(name="sevennet")).readout.needs_grad
-        is False
-    )
+    made = build(choice, Plugin(name="born", width=8), IONIC, potential=Plugin(name="sevennet"))
+    assert not made.readout.needs_grad and made.readout.needs.force_constants
+    with pytest.raises(ZooError, match=r"'painn' has no energy; those that have: .*sevennet"):
+        build(choice, Plugin(name="born"), IONIC, potential=(Plugin(name="sevennet"), Plugin(name="painn")))
 
 
 def test_charges_of_a_crystal_without_charges_are_zero() -> None:

@@ -204,8 +204,9 @@ def _without_old_settings(kind: str, choice: dict[str, Any], where: str, changes
 
     name = _name_of(choice)
     known = {*EncoderChoice.model_fields, *(plugins.load(kind, name).Hypers.model_fields if name else ())}
-    here = f"{where}."
-    overridden = {dotted.removeprefix(here).split(".")[0] for dotted in changes if dotted.startswith(here)}
+    overridden = {
+        dotted.removeprefix(f"{where}.").split(".")[0] for dotted in changes if dotted.startswith(f"{where}.")
+    }
     return {key: value for key, value in choice.items() if key in known or key in overridden}
 
 

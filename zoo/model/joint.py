@@ -109,7 +109,7 @@ class Joint(Readout):
         return out
 
     def explain(self, embedding: Embedding, batch: CrystalBatch) -> LatticeResponse | None:
-        """Return what the ionic readout tells of its part."""
+        """Tell what the ionic readout tells of its part."""
         found: LatticeResponse | None = self.readouts["ionic"].explain(_own(embedding, "ionic"), batch)  # type: ignore[operator]
         return found
 

@@ -22,8 +22,7 @@ BY_DISPLACEMENTS = 1e-3
 
 def diamond_lattice(element: str, a: float) -> Structure:
     """Primitive cell of diamond, silicon, ...: two atoms that an inversion exchanges."""
-    sites = np.array([[0, 0, 0], [0.25, 0.25, 0.25]])
-    return Structure(Lattice(a / 2 * (np.ones((3, 3)) - np.eye(3))), [element] * 2, sites)
+    return Structure(Lattice(a / 2 * (np.ones((3, 3)) - np.eye(3))), [element] * 2, np.array([[0, 0, 0], [0.25] * 3]))
 
 
 def check_no_optic_modes(pair: Pair) -> None:
@@ -50,9 +49,8 @@ def check_not_polar(pair: Pair) -> None:
 
 
 def check_positive(pair: Pair) -> None:
-    """The ionic tensor is symmetric and positive semi-definite: a static field lowers the energy."""
+    """The ionic tensor is positive semi-definite: a static field lowers the energy. (`check_contract`: symmetric.)"""
     for tensor in (*pair.of_prototypes, *pair.predict([p.structure for p in prototypes().values()], torch.float32)):
-        assert torch.equal(tensor, tensor.T) or (tensor - tensor.T).norm() <= 1e-6 * tensor.norm(), "not symmetric"
         values = torch.linalg.eigvalsh(tensor)
         assert values[0] >= -1e-6 * values[-1].abs(), f"the ionic tensor has a negative eigenvalue: {values.numpy()}"
 
