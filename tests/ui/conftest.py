@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from cli import zoo
 
+from zoo.model.checkpoint import Card, read_card
+
 
 @pytest.fixture(scope="session")
 def ensemble(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -16,3 +18,9 @@ def ensemble(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = zoo("run", str(trained / "small.yaml"), *options, "--out", "run", cwd=folder)
     assert result.returncode == 0, result.stderr
     return folder
+
+
+@pytest.fixture
+def ensemble_card() -> Card:
+    """The card of a model that was saved long ago: the page describes any model by its own."""
+    return read_card(Path(__file__).parents[1] / "checkpoints" / "format_3")

@@ -94,6 +94,7 @@ class Models:
                 symprec=symprec,
                 coverage=coverage,
                 neighbours=0 if predictor.reference is None else NEIGHBOURS,
+                explain=predictor.explains,
             )
             answers: dict[int, Prediction | ZooError] = {n: e for n, e in asked.items() if isinstance(e, ZooError)}
             answers |= dict(zip(good, found, strict=True))

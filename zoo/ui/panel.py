@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from dash import html
+from dash import dcc, html
 from dash.development.base_component import Component
 
 from zoo.contract.target import TensorTarget
@@ -18,6 +18,7 @@ from zoo.evaluation.predictions import component_names
 from zoo.inference.prediction import Prediction
 from zoo.model.checkpoint import Card
 from zoo.ui.about import about
+from zoo.ui.modes import modes_tab
 
 DIMENSIONLESS = ("anisotropy", "refractive_index")
 HUGE = 100_000
@@ -53,8 +54,11 @@ def comparable(first: TensorTarget, second: TensorTarget) -> bool:
 
 
 def panel(said: Sequence[Said]) -> list[Component]:
-    """Warnings, tensors, numbers and the nearest training crystals, of one model or of two."""
-    parts: list[Component] = [
+    """Warnings, tensors, numbers and the nearest training crystals, of one model or of two.
+
+    Where a model explains its ionic tensor, modes and spectrum are on a tab beside these.
+    """
+    warnings: list[Component] = [
         html.P(
             f"{one.model}: {warning}" if len(said) > 1 else warning,
             className="warning",
@@ -63,11 +67,18 @@ def panel(said: Sequence[Said]) -> list[Component]:
         for one in said
         for warning in one.answer.warnings
     ]
-    parts += [_section("Tensor", *_tensors(said), note="In the Cartesian frame of the file." + _spread_note(said))]
+    parts = [_section("Tensor", *_tensors(said), note="In the Cartesian frame of the file." + _spread_note(said))]
     if any(one.answer.derived for one in said):
         parts.append(_section("Numbers", _numbers(said), note=_interval_note(said)))
     parts += [part for one in said for part in _nearest(one, len(said) > 1)]
-    return [*parts, _section("Model" if len(said) == 1 else "Models", *(about(one.model, one.card) for one in said))]
+    parts.append(_section("Model" if len(said) == 1 else "Models", *(about(one.model, one.card) for one in said)))
+    explained = [(one.model if len(said) > 1 else None, why) for one in said if (why := one.answer.explanation)]
+    if not explained:
+        return [*warnings, *parts]
+    modes = [section for model, why in explained for section in modes_tab(model, why)]
+    tabs = [dcc.Tab(parts, label="Tensor", value="tensor"), dcc.Tab(modes, label="Modes and spectrum", value="modes")]
+    # Which of the two is open stays when another crystal is chosen.
+    return [*warnings, dcc.Tabs(tabs, id="tabs", value="tensor", persistence=True, persistence_type="session")]
 
 
 def heading(answer: Prediction, atoms: int, file: str) -> list[Component | str]:

@@ -1,0 +1,66 @@
+"""The tab that explains: on the page where an answer has an explanation, and nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import springs
+
+from zoo.contract.target import TensorTarget
+from zoo.inference.explanation import Explanation, explanation_of
+from zoo.inference.prediction import Prediction
+from zoo.inference.raw_answers import Response
+from zoo.phonons.polar_modes import ionic_tensor
+
+pytest.importorskip("dash")
+
+from plotly.utils import PlotlyJSONEncoder
+
+from zoo.ui.modes import figure, modes_tab
+
+
+def explained(electronic: np.ndarray | None, soften: float = 0.0) -> Explanation:
+    """Quartz of springs; `soften` pulls every eigenvalue of the potential down by so many eV/Å²."""
+    structure = springs.quartz()
+    matrix, born = springs.force_constants(structure), springs.charges(structure)
+    answered = ionic_tensor(matrix, born, structure.volume)
+    potential = matrix - soften * np.eye(len(matrix))
+    return explanation_of(structure, Response(born, matrix, absolute=True), answered, electronic, potential)
+
+
+def written(parts: Any) -> str:
+    return json.dumps([part.to_plotly_json() for part in parts], cls=PlotlyJSONEncoder, ensure_ascii=False)
+
+
+def test_modes_spectrum_and_charges() -> None:
+    text = written(modes_tab(None, explained(2.4 * np.eye(3))))
+    for words in ("Modes at Γ", "share of ε0", "clamped strain", "Infrared spectrum", "reflectivity", "Born charges"):
+        assert words in text
+    assert "Modes at Γ, other" in written(modes_tab("other", explained(2.4 * np.eye(3))))
+
+
+def test_the_picture_has_an_absorption_and_a_reflectivity_for_each_axis_that_differs() -> None:
+    spectrum = explained(2.4 * np.eye(3)).spectrum()
+    drawn = figure(spectrum).data
+    assert len(drawn) == 2 * len(spectrum.distinct_axes())
+    assert all(np.isfinite(line.y).all() for line in drawn)
+
+
+def test_without_an_electronic_tensor_or_stable_modes_it_says_why_there_is_no_spectrum() -> None:
+    assert "None: the model gives no electronic tensor" in written(modes_tab(None, explained(None)))
+    assert "imaginary in the potential" in written(modes_tab(None, explained(2.4 * np.eye(3), soften=100.0)))
+
+
+def test_the_panel_has_the_tab_where_an_answer_is_explained(ensemble_card: Any) -> None:
+    from zoo.ui.panel import Said, panel
+
+    target = TensorTarget("total", quantity="total dielectric")
+    plain = Prediction("SiO2", "trigonal", target, np.eye(3))
+    full = dataclasses.replace(plain, explanation=explained(2.4 * np.eye(3)))
+    assert "Modes and spectrum" not in written(panel([Said("a", ensemble_card, plain)]))
+    text = written(panel([Said("a", ensemble_card, plain), Said("b", ensemble_card, full)]))
+    assert "Modes and spectrum" in text and "Modes at Γ, b" in text
