@@ -20,7 +20,7 @@ pytest.importorskip("dash")
 
 from plotly.utils import PlotlyJSONEncoder
 
-from zoo.ui.modes import figure, modes_tab
+from zoo.ui.modes_tab import figure, modes_tab
 
 
 def explained(electronic: np.ndarray | None, soften: float = 0.0) -> Explanation:

@@ -18,7 +18,7 @@ from zoo.evaluation.predictions import component_names
 from zoo.inference.prediction import Prediction
 from zoo.model.checkpoint import Card
 from zoo.ui.about import about
-from zoo.ui.modes import modes_tab
+from zoo.ui.modes_tab import modes_tab
 
 DIMENSIONLESS = ("anisotropy", "refractive_index")
 HUGE = 100_000
