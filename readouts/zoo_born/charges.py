@@ -61,6 +61,7 @@ class Charges(nn.Module):
         self.gates = nn.Linear(width, gates) if gates else None
         nn.init.zeros_(self.scalar.weight)
         nn.init.zeros_(self.scalar.bias)
+        self.scalar.bias.requires_grad_(False)  # the same for all atoms: it goes with the mean over the cell
 
     def forward(self, hidden: Tensor, atoms: Features, batch: CrystalBatch) -> Tensor:
         """(N, 3, 3) e, indices polarisation and displacement, from (N, width) invariants and the features."""

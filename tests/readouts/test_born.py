@@ -83,6 +83,17 @@ def test_they_start_at_differences_of_electronegativity() -> None:
     assert found[0, 0, 0] > 0.5 and found[1, 0, 0] < -0.5, "titanium is positive, oxygen negative"
 
 
+def test_nothing_is_learned_that_the_mean_takes_away() -> None:
+    """A charge that all atoms have: its gradient is rounding, and Adam would make steps of it."""
+    made, batch = charges(), crystals("1")
+    hidden, atoms = random_of(batch)
+    before = made(hidden, atoms, batch)
+    with torch.no_grad():
+        made.scalar.bias.add_(3.0)
+    torch.testing.assert_close(made(hidden, atoms, batch), before, rtol=0, atol=1e-12)
+    assert not made.scalar.bias.requires_grad
+
+
 def test_every_element_has_a_start() -> None:
     with warnings.catch_warnings(action="error"):  # pymatgen warns of elements without an electronegativity
         table = electronegativity_charges()
