@@ -235,9 +235,9 @@ def test_a_node_killed_midway_in_a_discovery(
         result = zoo("discover", "find.yaml", "workers.kind=ray", "workers.count=4", "--out", "ray", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert lost
-    rows = asked(tmp_path / "ray")
+    rows, here = ([{**row, "seconds": ""} for row in asked(tmp_path / out)] for out in ("ray", "here"))
     assert len({row["key"] for row in rows}) == len(rows) == 10
-    assert rows == asked(tmp_path / "here")
+    assert rows == here
     for number in (1, 2):
         results = [tmp_path / out / f"round_{number}" / "results.json" for out in ("here", "ray")]
         assert results[0].read_bytes() == results[1].read_bytes()

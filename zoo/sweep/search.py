@@ -21,6 +21,7 @@ from optuna.distributions import (
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from zoo.config.sections import ForceConstants
 from zoo.errors import ZooError
 from zoo.storage.cache import content_key
 from zoo.storage.run_folder import write_text
@@ -151,6 +152,8 @@ class Search(Study):
             del content[key]
         if isinstance(content["dataset"].get("path"), str):  # the same file may lie elsewhere on another machine
             content["dataset"]["path"] = PurePath(content["dataset"]["path"]).name
+        if content.get("force_constants") == ForceConstants().model_dump(mode="json"):
+            del content["force_constants"]  # studies that were begun before there was this section know nothing of it
         space = {key: distribution_to_json(at) for key, at in self.space.items()}
         named = {key: [(choice.label, choice.sets) for choice in axis.choices] for key, axis in self._named.items()}
         question = content_key(json.dumps([content, space, named], sort_keys=True, default=str))
