@@ -121,7 +121,7 @@ class NequIP(Encoder):
     def bonds(self, batch: CrystalBatch) -> Features:
         """8x0e+8x1o: radial basis × envelope, and that × Y_1."""
         vectors = batch.edge_vectors()
-        return self._bonds(self._radial(vectors), self._harmonics(vectors))
+        return self._bonds(self._radial(vectors.norm(dim=-1)), self._harmonics(vectors))
 
     def _bonds(self, radial: torch.Tensor, harmonics: torch.Tensor) -> Features:
         values = torch.cat([radial, (radial.unsqueeze(-1) * harmonics[:, None, 1:4]).flatten(1)], dim=1)
@@ -129,12 +129,12 @@ class NequIP(Encoder):
         assert irreps is not None
         return Features(irreps, values)
 
-    def _radial(self, vectors: torch.Tensor) -> torch.Tensor:
-        """(E, 3) Å -> (E, R), zero at the cutoff; Bessel functions with half the cutoff as the unit of length.
+    def _radial(self, length: torch.Tensor) -> torch.Tensor:
+        """(E,) Å -> (E, R), zero at the cutoff; Bessel functions with half the cutoff as the unit of length.
 
         In Å they are small, and so would be all that comes of the neighbours beside what an atom has of itself.
         """
-        distance = vectors.norm(dim=-1) / (self.cutoff / 2)
+        distance = length / (self.cutoff / 2)
         envelope = polynomial_envelope(distance, 2.0, self.hypers.envelope_power)
         return bessel_basis(distance, 2.0, self.hypers.num_bessel) * envelope.unsqueeze(-1)
 
@@ -146,8 +146,9 @@ class NequIP(Encoder):
     def forward(self, batch: CrystalBatch) -> Embedding:
         """Features of the exposed layer, and of the bonds."""
         vectors = batch.edge_vectors()
-        radial, harmonics = self._radial(vectors), self._harmonics(vectors)
-        edges = ConvolutionEdges(batch.src, batch.dst, harmonics, radial, batch.n_atoms, vectors.norm(dim=-1))
+        length = vectors.norm(dim=-1)
+        radial, harmonics = self._radial(length), self._harmonics(vectors)
+        edges = ConvolutionEdges(batch.src, batch.dst, harmonics, radial, batch.n_atoms, length)
         elements = self.elements_embedding(batch.numbers)
         features = self.input(elements)
         for interaction in self.interactions:

@@ -67,7 +67,7 @@ class Made:
 
     def plain(self, edges: ConvolutionEdges, features: list[Tensor] | None = None) -> list[Tensor]:
         chosen = self.features if features is None else features
-        return plain(chosen, BLOCKS, edges, self.network, edges.harmonics, edges.radial)
+        return plain(chosen, BLOCKS, edges, self.network, edges.harmonics, edges.radial_of_each)
 
     def by_e3nn(self) -> list[Tensor]:
         """Each path a tensor product of its own."""
@@ -97,6 +97,7 @@ def worst(ours: list[Tensor], theirs: list[Tensor]) -> float:
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(edges_module.CHUNK, "cpu", 11)
     monkeypatch.setattr(edges_module, "STRETCH", 23)
+    monkeypatch.setattr(edges_module, "STRETCH_OF_SHARED", 37)
 
 
 def test_is_what_e3nn_gives():
@@ -129,13 +130,16 @@ def test_no_edges():
 
 @pytest.mark.parametrize("images", [(), (2,)])
 @pytest.mark.parametrize("moving", [False, True])
-def test_gradients(images, moving, monkeypatch):
-    """Of features, radial network and, where the atoms can move, edge vectors: the same as autograd's."""
+@pytest.mark.parametrize("learned", [False, True])
+def test_gradients(images, moving, learned, monkeypatch):
+    """Of features, radial network, basis and, where the atoms can move, edge vectors: the same as autograd's."""
     small_chunks(monkeypatch)
     made = Made(images)
     vectors = made.vectors.clone().requires_grad_(moving)
+    made.frequencies.requires_grad_(learned)
     features = [x.requires_grad_() for x in made.features]
     inputs = [*features, *made.network.parameters(), *([vectors] if moving else [])]
+    inputs += [made.frequencies] if learned else []
 
     def gradients(way) -> list[Tensor]:
         out = way(made.edges(vectors), features)
@@ -212,9 +216,23 @@ class TestEdges:
         assert len(by_kind.radial) == len(radial.unique(dim=0))
         assert torch.equal(by_kind.radial[by_kind.length_of][:, 1], by_kind.src.double())
 
-    def test_gradients_of_lengths_need_every_edge(self):
+    def test_gradients_of_lengths_need_every_edge_but_each_length_once(self):
         made = Made()
+        different = len(made.vectors.norm(dim=-1).unique())
+        edges = made.edges(made.vectors.requires_grad_())
+        assert len(edges.src) == 60 and len(edges.radial) == different < 35
+        expected = torch.cos(edges.length.unsqueeze(1) * made.frequencies) * made.frequencies
+        assert torch.allclose(edges.slope[edges.length_of], expected.detach(), rtol=1e-12)
+
+    def test_of_a_basis_that_learns_each_edge_has_its_own(self):
+        made = Made()
+        made.frequencies.requires_grad_()
         assert len(made.edges(made.vectors.requires_grad_()).radial) == 60
+        made = Made()
+        fixed = ConvolutionEdges(
+            made.src, made.dst, made.edges().harmonics, made.vectors.requires_grad_(), ATOMS, made.vectors.norm(dim=-1)
+        )  # not made of the length
+        assert fixed.length is None and len(fixed.radial) == 60
 
     def test_every_edge_is_in_one_chunk(self, monkeypatch):
         small_chunks(monkeypatch)

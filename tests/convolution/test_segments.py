@@ -48,7 +48,7 @@ class Made:
 
     def plain(self, vectors: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
         edges = self.edges(vectors)
-        return tuple(plain(features, BLOCKS, edges, self.network, edges.harmonics, edges.radial))
+        return tuple(plain(features, BLOCKS, edges, self.network, edges.harmonics, edges.radial_of_each))
 
     def gradients(self, way: Callable[..., tuple[Tensor, ...]]) -> list[Tensor]:
         """Of vectors, features and radial network."""

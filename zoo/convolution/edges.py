@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ CHUNK = {"cpu": 384}
 CHUNK_ELSEWHERE = 1 << 17
 # Edges whose radial weights are made at a time, which bounds the memory of a large cell.
 STRETCH = 1 << 12
+STRETCH_OF_SHARED = 1 << 13  # most of whose weights are the same
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,11 @@ class ConvolutionEdges:
     Most lengths in a crystal occur several times, that of ij and ji at least. Edges of the same length have the same
     radial weights, so radial networks see each length once. Edges between the same two atoms, to images of one of them
     at the same distance, differ in their harmonics alone, in which a message is linear: they count as one edge, whose
-    harmonics are the sum. Nothing is rounded: lengths are the same where all their bits are. Where gradients with
-    respect to lengths are wanted, every edge is one by itself.
+    harmonics are the sum. Nothing is rounded: lengths are the same where all their bits are.
+
+    Where a gradient by the lengths is wanted, edges are not united. If by nothing else the radial inputs have one,
+    radial weights and their derivatives by the length are still made once for each length, which copies of a crystal
+    with one atom displaced have in common mostly; if a learned basis has one as well, for every edge.
 
     Args:
         src: (E,) int64.
@@ -66,7 +71,7 @@ class ConvolutionEdges:
         harmonics: (E, (L+1)^2), spherical harmonics of degrees 0 .. L of the edges.
         radial: (E, R), what the radial networks read of an edge.
         n_atoms: N.
-        length: (E,) of which `radial` is a function, or None: every edge is one by itself.
+        length: (E,) the tensor that `radial` was made of, or None: every edge is one by itself.
         kinds: (E,) integers of which `radial` is a function as well, such as what elements an edge is between.
 
     Attributes:
@@ -74,6 +79,9 @@ class ConvolutionEdges:
         harmonics: (F, (L+1)^2).
         radial: (U, R), of the different lengths.
         length_of: (F,) int64, the row of `radial` of each edge.
+        length: (E,) Å, by which a gradient is wanted that goes past `radial`; None where there is none.
+        slope: (U, R) derivative of `radial` by the length, where there is such a gradient.
+        radial_of_each: (E, R) the radial inputs in the graph of the lengths, for second derivatives; else `radial`.
     """
 
     def __init__(
@@ -88,15 +96,23 @@ class ConvolutionEdges:
     ) -> None:
         self.src, self.dst, self.harmonics, self.n_atoms = src, dst, harmonics, n_atoms
         self.radial, self.length_of = radial, torch.arange(len(src), device=src.device)
-        if length is not None and not length.requires_grad and len(src):
-            self._unite_lengths(length, kinds)
+        self.length: Tensor | None = None
+        self.slope: Tensor | None = None
+        if length is not None and len(src) and not length.requires_grad:
+            self.radial = radial[self._unite_lengths(length, kinds)]
             self._unite_images()
+        self.radial_of_each = self.radial
+        if length is not None and len(src) and _has_a_gradient_by_alone(radial, length):
+            one = self._unite_lengths(length.detach(), kinds)
+            self.length, self.slope, self.radial = length, _slope(radial, length)[one], radial.detach()[one]
 
-    def _unite_lengths(self, length: Tensor, kinds: Tensor | None) -> None:
-        different, length_of = torch.unique(length, return_inverse=True)
+    def _unite_lengths(self, length: Tensor, kinds: Tensor | None) -> Tensor:
+        """(U,) an edge of each length, to which `length_of` is then set."""
+        different, self.length_of = torch.unique(length, return_inverse=True)
         if kinds is not None:
-            different, length_of = torch.unique(length_of * (kinds.max() + 1) + kinds, return_inverse=True)
-        self.radial, self.length_of = self.radial[_one_of_each(length_of, len(different))], length_of
+            kind_of = self.length_of * (kinds.max() + 1) + kinds
+            different, self.length_of = torch.unique(kind_of, return_inverse=True)
+        return _one_of_each(self.length_of, len(different))
 
     def _unite_images(self) -> None:
         ends = self.dst * self.n_atoms + self.src
@@ -155,11 +171,12 @@ class ConvolutionEdges:
     def stretches(self) -> list[Stretch]:
         """All chunks."""
         made: list[Stretch] = []
+        most = STRETCH if self.slope is None else STRETCH_OF_SHARED
         length_of = torch.cat([self.length_of, self.length_of.new_zeros(1)])[self.rows]
         chunks = self._padded[2]
         while chunks:
             start = chunks[0].rows.start
-            count = max(1, sum(chunk.rows.stop - start <= STRETCH for chunk in chunks))
+            count = max(1, sum(chunk.rows.stop - start <= most for chunk in chunks))
             some, chunks = chunks[:count], chunks[count:]
             lengths, which = torch.unique(length_of[start : some[-1].rows.stop], return_inverse=True)
             made.append(Stretch(some, lengths, start, which))
@@ -175,3 +192,31 @@ def _one_of_each(group: Tensor, count: int) -> Tensor:
     one = torch.empty(count, dtype=torch.int64, device=group.device)
     one[group] = torch.arange(len(group), device=group.device)
     return one
+
+
+def _has_a_gradient_by_alone(radial: Tensor, length: Tensor) -> bool:
+    """Whether `radial` has a gradient by `length`, and by other tensors only through it."""
+    if not length.requires_grad or radial.grad_fn is None:
+        return False
+    waiting: list[Any] = [radial.grad_fn]
+    seen: set[Any] = set()
+    found = False
+    while waiting:
+        node = waiting.pop()
+        leaf = getattr(node, "variable", None)
+        if node is length.grad_fn or leaf is length:
+            found = True
+        elif leaf is not None:
+            return False
+        else:
+            more = {after for after, _ in node.next_functions if after is not None} - seen
+            seen |= more
+            waiting += more
+    return found
+
+
+def _slope(radial: Tensor, length: Tensor) -> Tensor:
+    """(E, R) derivative of the radial inputs of each edge by its length."""
+    along = torch.zeros_like(radial).requires_grad_()
+    (whole,) = torch.autograd.grad(radial, length, along, create_graph=True)
+    return torch.autograd.grad(whole.sum(), along, retain_graph=True)[0]

@@ -19,19 +19,11 @@ def plain(
     harmonics: Tensor,
     radial: Tensor,
 ) -> list[Tensor]:
-    """Compute `convolve` in plain PyTorch from given spherical harmonics and radial inputs."""
-    return summed(features, blocks, edges, network(radial), harmonics)
-
-
-def summed(
-    features: Sequence[Tensor],
-    blocks: Sequence[Block],
-    edges: ConvolutionEdges,
-    weights: Tensor,
-    harmonics: Tensor,
-) -> list[Tensor]:
-    """Compute `plain` from given radial weights (U, W) of the different edge lengths."""
-    of_blocks = weights[edges.length_of].split([block.weights for block in blocks], dim=1)
+    """Compute `convolve` in plain PyTorch from given harmonics and radial inputs, those of `radial_of_each`."""
+    weights = network(radial)
+    if edges.length is None:
+        weights = weights[edges.length_of]
+    of_blocks = weights.split([block.weights for block in blocks], dim=1)
     parts: list[list[Tensor]] = [[] for _ in sums(blocks)]
     for x, block, w in zip(features, blocks, of_blocks, strict=True):
         constants = coupling(block, edges.filter_degree, x.dtype, x.device)

@@ -85,13 +85,15 @@ def segments(
     features: Sequence[Tensor], blocks: Sequence[Block], edges: ConvolutionEdges, network: nn.Module
 ) -> tuple[Tensor, ...]:
     """Compute `convolve` for features (N, 2l1+1, I, C)."""
-    return Segments.apply(blocks, edges, network, edges.harmonics, edges.radial, *network.parameters(), *features)
+    given = (edges.harmonics, edges.radial_of_each, edges.length)
+    return Segments.apply(blocks, edges, network, *given, *network.parameters(), *features)
 
 
 class Segments(torch.autograd.Function):
-    """Inputs: blocks, edges, radial network; harmonics, radial inputs, its parameters, features. See `plain`.
+    """Inputs: blocks, edges, radial network; harmonics, radial inputs, lengths, its parameters, features. See `plain`.
 
-    Features are (N, 2l1+1, I, C) here.
+    Features are (N, 2l1+1, I, C) here. Where there are lengths, the first derivative goes by them, past the radial
+    inputs: these, and what the network makes of them, are then computed once for each different length.
     """
 
     @staticmethod
@@ -102,6 +104,7 @@ class Segments(torch.autograd.Function):
         network: nn.Module,
         harmonics: Tensor,
         radial: Tensor,
+        length: Tensor | None,
         *rest: Tensor,
     ) -> tuple[Tensor, ...]:
         """The sums."""
@@ -114,7 +117,7 @@ class Segments(torch.autograd.Function):
         out = tuple(new(edges.n_atoms, 2 * degree + 1, images, channels) for degree, channels in sums(blocks))
         work = _Work(features, blocks, edges, harmonics)
         for stretch in edges.stretches:
-            weights = work.by_block(network(radial[stretch.lengths]))
+            weights = work.by_block(network(edges.radial[stretch.lengths]))
             for chunk in stretch.chunks:
                 atoms = edges.atoms[chunk.atoms]
                 parts: list[list[Tensor]] = [[] for _ in out]
@@ -130,7 +133,8 @@ class Segments(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients; by `plain` and autograd where these are to be differentiated once more."""
         harmonics, radial, *rest = ctx.saved_tensors
-        needs = ctx.needs_input_grad[3:]
+        by_harmonics, by_radial, by_length, *by_rest = ctx.needs_input_grad[3:]
+        needs = (by_harmonics, by_radial, *by_rest)
         if torch.is_grad_enabled():
             # By aliases: the features may themselves come from the same harmonics, radial inputs and parameters, by an
             # earlier layer, and a gradient by these must stop here, not go on through the features.
@@ -145,20 +149,27 @@ class Segments(torch.autograd.Function):
             out = plain(features, ctx.blocks, ctx.edges, network, *inputs[:2])
             wanted = [tensor for tensor, needed in zip(inputs, needs, strict=True) if needed]
             found = iter(torch.autograd.grad(out, wanted, grad_outputs, create_graph=True))
-            return (None, None, None, *(next(found) if needed else None for needed in needs))
-        return (None, None, None, *_Backward(ctx, harmonics, radial, rest, needs).run(grad_outputs))
+            first, second, *others = (next(found) if needed else None for needed in needs)
+            return (None, None, None, first, second, None, *others)
+        return (None, None, None, *_Backward(ctx, harmonics, radial, rest, needs, by_length).run(grad_outputs))
 
 
 class _Backward:
     """The backward pass of `Segments`, chunk by chunk."""
 
     def __init__(
-        self, ctx: Any, harmonics: Tensor, radial: Tensor, rest: Sequence[Tensor], needs: Sequence[bool]
+        self,
+        ctx: Any,
+        harmonics: Tensor,
+        radial: Tensor,
+        rest: Sequence[Tensor],
+        needs: Sequence[bool],
+        by_length: bool,
     ) -> None:
         self.edges, self.blocks, self.network = ctx.edges, ctx.blocks, ctx.network
         count = len(rest) - len(self.blocks)
         self.parameters, self.features = rest[:count], rest[count:]
-        self.harmonics, self.radial = harmonics, radial
+        self.harmonics = harmonics
         self.work = _Work(self.features, self.blocks, self.edges, harmonics)
 
         def zeros(tensors: Sequence[Tensor], wanted: Sequence[bool]) -> list[Tensor | None]:
@@ -166,28 +177,48 @@ class _Backward:
 
         self.of_features = zeros(self.features, needs[2 + count :])
         self.of_parameters = zeros(self.parameters, needs[2 : 2 + count])
-        self.of_radial = torch.zeros_like(radial) if needs[1] else None
-        self.of_padded = harmonics.new_empty(len(self.edges.rows), harmonics.shape[1]) if needs[0] else None
+        self.of_radial = torch.zeros_like(radial) if needs[1] and not by_length else None
+        padded = len(self.edges.rows)
+        self.of_padded = harmonics.new_empty(padded, harmonics.shape[1]) if needs[0] else None
+        self.of_padded_length = harmonics.new_empty(padded) if by_length else None
 
     def run(self, slopes: Sequence[Tensor]) -> list[Tensor | None]:
-        """Gradients of harmonics, radial inputs, parameters and features from those of the sums."""
+        """Gradients of harmonics, radial inputs, lengths, parameters and features from those of the sums."""
+        by_parameters = any(slope is not None for slope in self.of_parameters)
         for stretch in self.edges.stretches:
             with torch.enable_grad():
-                seen = self.radial[stretch.lengths].detach().requires_grad_(self.of_radial is not None)
+                seen = self.edges.radial[stretch.lengths].detach().requires_grad_(self.of_radial is not None)
                 weights = self.network(seen)
-            of_weights = torch.zeros_like(weights) if weights.requires_grad else None
+            of_weights = None
+            if by_parameters or self.of_radial is not None:
+                of_weights = torch.zeros_like(weights)
             by_block = self.work.by_block(weights.detach())
+            by_length = None
+            if self.of_padded_length is not None:
+                by_length = self.work.by_block(self._by_length(stretch.lengths))
             for chunk in stretch.chunks:
-                self._chunk(stretch, chunk, by_block, slopes, of_weights)
+                self._chunk(stretch, chunk, by_block, by_length, slopes, of_weights)
             if of_weights is not None:
                 self._through_network(seen, weights, of_weights, stretch.lengths)
-        return [self._unpadded(), self.of_radial, *self.of_parameters, *self.of_features]
+        of_given = [self._unpadded(self.of_padded), self.of_radial, self._unpadded(self.of_padded_length)]
+        return [*of_given, *self.of_parameters, *self.of_features]
+
+    def _by_length(self, lengths: Tensor) -> Tensor:
+        """(u, W) derivatives of the radial weights by the length: what the network makes of a tangent."""
+        assert self.edges.slope is not None  # for the type checker
+        with torch.enable_grad():
+            seen = self.edges.radial[lengths].requires_grad_()
+            weights = self.network(seen)
+            along = torch.zeros_like(weights).requires_grad_()
+            (whole,) = torch.autograd.grad(weights, seen, along, create_graph=True)
+            return torch.autograd.grad(whole, along, self.edges.slope[lengths])[0]
 
     def _chunk(
         self,
         stretch: Stretch,
         chunk: Chunk,
         weights: Sequence[Tensor],
+        by_length: Sequence[Tensor] | None,
         slopes: Sequence[Tensor],
         of_weights: Tensor | None,
     ) -> None:
@@ -196,30 +227,40 @@ class _Backward:
         filled = [0] * len(slopes)  # channels of each sum that earlier paths went into
         of_chunk: list[Tensor] = []  # of the radial weights, path after path
         of_harmonics: list[Tensor] = []
-        for piece, of_x, constants in zip(
-            self.work.pieces(stretch, chunk, weights), self.of_features, self.work.constants, strict=True
+        of_length: list[Tensor] = []
+        which = stretch.of(chunk)
+        for number, (piece, of_x, constants) in enumerate(
+            zip(self.work.pieces(stretch, chunk, weights), self.of_features, self.work.constants, strict=True)
         ):
             channels, total = piece.block.channels, None
             of_matrices: list[Tensor] = []
+            of_paths: list[Tensor] = []
             for path, matrices, weight in piece.paths():
                 slope = here[path.into].narrow(3, filled[path.into], channels).flatten(2)
                 filled[path.into] += channels
                 of_weighted = torch.bmm(matrices.transpose(1, 2), slope).view(piece.x.shape)
-                if of_weights is not None:
-                    of_chunk.append((of_weighted * piece.x).sum((1, 2)))
+                if of_weights is not None or by_length is not None:
+                    of_paths.append((of_weighted * piece.x).sum((1, 2)))
                 if self.of_padded is not None:
                     of_matrices.append(torch.bmm(slope, piece.merged(piece.x * weight).transpose(1, 2)))
                 if of_x is not None:
                     total = of_weighted.mul_(weight) if total is None else total.addcmul_(of_weighted, weight)
             if of_x is not None and total is not None:
                 of_x.index_add_(0, src, total)
+            if by_length is not None:
+                tangents = by_length[number].index_select(0, which)
+                of_length.append((torch.cat(of_paths, dim=1) * tangents).sum(1))
+            if of_weights is not None:
+                of_chunk += of_paths
             if of_matrices:
                 of_merged = torch.cat(of_matrices, dim=1).transpose(1, 2).reshape(len(src), -1)
                 of_harmonics.append(of_merged @ constants.T)
         if self.of_padded is not None:
             self.of_padded[chunk.rows] = torch.stack(of_harmonics).sum(0)
+        if self.of_padded_length is not None:
+            self.of_padded_length[chunk.rows] = torch.stack(of_length).sum(0)
         if of_weights is not None:
-            of_weights.index_add_(0, stretch.of(chunk), torch.cat(of_chunk, dim=1))
+            of_weights.index_add_(0, which, torch.cat(of_chunk, dim=1))
 
     def _through_network(self, seen: Tensor, weights: Tensor, of_weights: Tensor, lengths: Tensor) -> None:
         wanted = [p for p, slope in zip(self.parameters, self.of_parameters, strict=True) if slope is not None]
@@ -231,8 +272,9 @@ class _Backward:
         if self.of_radial is not None:
             self.of_radial.index_add_(0, lengths, found[-1])
 
-    def _unpadded(self) -> Tensor | None:
-        if self.of_padded is None:
+    def _unpadded(self, padded: Tensor | None) -> Tensor | None:
+        """(P, ...) -> (E, ...)."""
+        if padded is None:
             return None
-        out = self.harmonics.new_zeros(len(self.harmonics) + 1, self.harmonics.shape[1])  # the last: what fills up
-        return out.index_copy_(0, self.edges.rows, self.of_padded)[:-1]
+        out = padded.new_zeros(len(self.harmonics) + 1, *padded.shape[1:])  # the last: what fills up
+        return out.index_copy_(0, self.edges.rows, padded)[:-1]

@@ -1,8 +1,8 @@
 """Force constants at Γ of crystals, by displacements, from the energy of any potential.
 
 Φ = ∂²E/∂r∂r per cell with all periodic images moving together, in eV/Å², at the geometry that is given. In float64: by
-central differences of forces for displacements of 0.005 Å. Exact second derivatives take ten times as long with
-SevenNet (`python benchmarks/force_constants.py`).
+central differences of forces for displacements of 0.005 Å. Exact second derivatives, a row at a time, take several
+times as long with SevenNet (`python benchmarks/force_constants.py`).
 
 An energy that was trained without parity differs for a crystal and its inverted image. The force constants are those of
 the mean of the two (`Encoder.even_energy`), which is exact under O(3), so that improper operations may be used, too.
