@@ -27,9 +27,9 @@ from zoo.data import pipeline
 from zoo.data.subset import dataset_of
 from zoo.discovery.molecular import is_molecular
 from zoo.discovery.rounds import discovery_config, round_figures
+from zoo.discovery.rounds.aim import objective_of
 from zoo.discovery.rounds.discovery_folder import DiscoveryFolder
 from zoo.discovery.rounds.loop import Loop
-from zoo.discovery.rounds.start import objective_of
 from zoo.storage.run_folder import RunFolder, read_json, read_rows, write_json, write_rows, write_text
 from zoo.workflows import train as runs
 
