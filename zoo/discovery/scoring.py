@@ -112,7 +112,7 @@ class Scoring:
         reference, target = self.predictor.reference, self.target
         tensors: dict[int, np.ndarray] = {}
         novelty: dict[int, float | None] = {}
-        for i, answer in enumerate(self.predictor.ask([each.structure for each in candidates], watch)):
+        for i, answer in enumerate(self.predictor.ask([each.structure for each in candidates], watch, keep=True)):
             if isinstance(answer, ZooError):
                 outcomes[i] = Rejected("failed", "not predicted", str(answer))
                 continue
