@@ -70,7 +70,7 @@ class Scoring:
 
     @property
     def target(self) -> TensorTarget:
-        """What is predicted; a joint target with all its parts."""
+        """The tensor that is predicted; a joint target with all its parts."""
         return self.predictor.card.target
 
     @classmethod

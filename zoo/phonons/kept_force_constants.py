@@ -26,7 +26,7 @@ class KeptForceConstants:
         self._folder = (cache_root() if cache is None else cache) / "force_constants" / "crystals"
 
     def read(self, crystal: Crystal) -> ForceConstants | None:
-        """What is kept of a crystal; None where there is nothing, or a damaged file."""
+        """Read a crystal's force constants; None where there is no file, or a damaged one."""
         try:
             with np.load(self._path(crystal), allow_pickle=False) as file:  # which checks sums of what it reads
                 arrays = dict(file)
