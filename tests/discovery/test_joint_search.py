@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import springs
 import yaml
 from cli import refused, zoo
 from discovered import HIDDEN, KNOWN, MODEL, asked, labelled, tensor, write_discovery
@@ -16,6 +18,9 @@ from quick import no_pictures
 from screened import chosen, crystal
 
 import zoo as package
+from zoo.api import Encoder
+from zoo.graphs.crystal import Crystal
+from zoo.phonons import force_constants
 from zoo.storage.run_folder import read_json, read_rows
 
 pytestmark = pytest.mark.extended
@@ -171,6 +176,29 @@ def test_it_goes_on_and_is_sent(joint: Path, tmp_path: Path) -> None:
     assert [row["round"] for row in asked(tmp_path / "out")] == ["1"] * 4 + ["2"] * 4 + ["3"] * 4
     tracked = zoo("track", "out", "--uri", f"sqlite:///{tmp_path}/other.db", cwd=tmp_path)
     assert tracked.returncode == 0 and "3 rounds" in tracked.stdout, tracked.stderr
+
+
+def test_force_constants_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of what is known and of the candidates, by whichever round's training or screening comes first."""
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    write_joint(tmp_path, acquisition={"name": "greedy"}, model={"recipe": "small.yaml", "members": 1})
+    small = yaml.safe_load((tmp_path / "small.yaml").read_text())
+    small["readouts"]["ionic"] = {"name": "born", "width": 8, "channels": 2}
+    small["force_constants"] = {"potential": {"name": "pair-potential"}}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
+    computed: list[str] = []
+    compute = force_constants.force_constants
+
+    def counted(potential: Encoder, crystals: Sequence[Crystal]) -> list[force_constants.ForceConstants]:
+        computed.extend(crystal.positions.tobytes().hex() for crystal in crystals)
+        return compute(potential, crystals)
+
+    monkeypatch.setattr(force_constants, "force_constants", counted)
+    with springs.pair_potential(), no_pictures():
+        result = zoo("discover", "find.yaml", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert [row["round"] for row in asked(tmp_path / "out")] == ["1"] * 4 + ["2"] * 4
+    assert len(computed) == len(set(computed)) == KNOWN + HIDDEN
 
 
 def test_the_total_follows_where_the_oracle_tells_two(tmp_path: Path) -> None:
