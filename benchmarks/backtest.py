@@ -2,11 +2,12 @@
 
     python benchmarks/backtest.py runs/backtest                 # goes on where it was stopped
     python benchmarks/backtest.py runs/backtest --only-report   # table, CSV and picture of what is there
+    python benchmarks/backtest.py runs/joint --recipe backtest_dielectric --tasks anisotropy --acquisitions ucb
 
-The recipe is `backtest_total` (three rounds of 20). The crystals known at the start, the split and so the first
-models are the repeat's: all acquisitions and both tasks share them. Candidates are the usable crystals of the dataset
-(in range, no duplicates) that are not known; the true top 20 are among these, molecular crystals aside where the
-objective wants it so.
+The recipe is `backtest_total` (three rounds of 20), or that of `--recipe`. The crystals known at the start, the split
+and so the first models are the repeat's: all acquisitions and both tasks share them. Candidates are the usable crystals
+of the dataset (in range, no duplicates) that are not known; the true top 20 are among these, molecular crystals aside
+where the objective wants it so.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from zoo.config import plugins, recipe
 from zoo.config.recipe import Plugin, Recipe
 from zoo.contract.discovery import Objective
 from zoo.contract.plugin import Record
-from zoo.data import pipeline
 from zoo.data.subset import dataset_of
 from zoo.discovery.molecular import is_molecular
 from zoo.discovery.rounds import discovery_config, round_figures
+from zoo.discovery.rounds.aim import objective_of
 from zoo.discovery.rounds.discovery_folder import DiscoveryFolder
 from zoo.discovery.rounds.loop import Loop
-from zoo.discovery.rounds.start import objective_of
+from zoo.graphs.store import GraphStore
+from zoo.model.tensor_model import build
+from zoo.runtime.devices import choose_device
 from zoo.storage.run_folder import RunFolder, read_json, read_rows, write_json, write_rows, write_text
 from zoo.workflows import train as runs
 
@@ -43,24 +46,43 @@ TOP = 20
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
+    parser.add_argument(
+        "--recipe", default="backtest_total", help="of zoo discover; all else in OUT is of the same one"
+    )
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[*TASKS])
+    parser.add_argument("--acquisitions", nargs="+", choices=ACQUISITIONS, default=[*ACQUISITIONS])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only-report", action="store_true")
     options = parser.parse_args()
     if not options.only_report:
+        keep_force_constants(options.recipe)
         for repeat in range(options.repeats):
-            for task in TASKS:
-                truth(options.out, repeat, task)
-                for acquisition in ACQUISITIONS:
-                    discover(options.out, repeat, task, acquisition, options.rounds)
+            for task in options.tasks:
+                truth(options.out, repeat, task, options.recipe)
+                for acquisition in options.acquisitions:
+                    discover(options.out, repeat, task, acquisition, options.rounds, options.recipe)
                     report(options.out)
     report(options.out)
 
 
-def recipe_of(out: Path, repeat: int, task: str, acquisition: str, rounds: int) -> discovery_config.Discovery:
+def keep_force_constants(name: str) -> None:
+    """Compute those of all crystals, where the models need some: many at the same time, rather than in the rounds."""
+    training = discovery_config.read(name).training()
+    target = runs.target_of(training)
+    model = build(training.encoder, training.readout, target, training.force_constants.potential)
+    if model.readout.needs.force_constants:
+        crystals = runs.usable(training).crystals
+        graphs = GraphStore.build(crystals, model.encoder.cutoff, crystals.keys)
+        runs.force_constants(training, graphs, choose_device(training.device), print)
+
+
+def recipe_of(
+    out: Path, repeat: int, task: str, acquisition: str, rounds: int, name: str
+) -> discovery_config.Discovery:
     """One cell of the backtest."""
     where = out / f"repeat_{repeat}"
-    content, path = recipe.read_content("backtest_total")
+    content, path = recipe.read_content(name)
     hidden = {"name": "subset", "dataset": {"name": "petousis2017"}, "path": str((where / "hidden.txt").resolve())}
     content |= {
         "name": f"backtest_{task}_{acquisition}",
@@ -81,19 +103,14 @@ def recipe_of(out: Path, repeat: int, task: str, acquisition: str, rounds: int) 
     return discovery_config.parse(content, path)
 
 
-def usable() -> pipeline.Prepared:
-    """Return the crystals of the dataset that a training can use."""
-    return runs.usable(discovery_config.read("backtest_total").training())
-
-
-def truth(out: Path, repeat: int, task: str) -> dict[str, Any]:
-    """Return the hidden crystals and the best of them."""
+def truth(out: Path, repeat: int, task: str, name: str = "backtest_total") -> dict[str, Any]:
+    """Return the hidden crystals and the best of them; the recipe counts where they are not written down yet."""
     where = out / f"repeat_{repeat}"
     path = where / f"truth_{task}.json"
     if path.is_file():
         return read_json(path)
-    crystals = usable().crystals
-    start = discovery_config.read("backtest_total").start
+    config = discovery_config.read(name)
+    crystals, start = runs.usable(config.training()).crystals, config.start
     assert start.share is not None
     drawn = np.random.default_rng(repeat).permutation(len(crystals))[: round(start.share * len(crystals))]
     known = {crystals.keys[i] for i in drawn}  # as zoo.discovery.rounds.start draws them
@@ -125,14 +142,16 @@ def objective_named(choice: Mapping[str, Any]) -> Objective:
     return objective
 
 
-def discover(out: Path, repeat: int, task: str, acquisition: str, rounds: int) -> None:
+def discover(out: Path, repeat: int, task: str, acquisition: str, rounds: int, name: str) -> None:
     """One cell, from where it was."""
     folder = DiscoveryFolder(out / f"repeat_{repeat}" / task / acquisition)
     if folder.finished:
         return
     first = out / f"repeat_{repeat}" / "first"
     begun = folder.recipe.is_file()
-    config = discovery_config.read(str(folder.recipe)) if begun else recipe_of(out, repeat, task, acquisition, rounds)
+    config = (
+        discovery_config.read(str(folder.recipe)) if begun else recipe_of(out, repeat, task, acquisition, rounds, name)
+    )
     begin = time.monotonic()
 
     def train(training: Recipe, place: RunFolder) -> dict[str, Any]:

@@ -229,6 +229,6 @@ def test_recipes_that_ship_are_read(name: str) -> None:
     from zoo.discovery.rounds import discovery_config
 
     config = discovery_config.read(name)
-    assert config.name == name and config.training().target == "total"
+    assert config.name == name and config.training().target == name.split("_")[1]
     assert config.training().split.seed == 0 and config.training().seeds == (0, 1, 2, 3, 4)
     assert discovery_config.parse(config.content, name) == config

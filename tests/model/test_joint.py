@@ -40,6 +40,12 @@ def record(**targets: np.ndarray) -> Record:
     return Record("mp-1", Structure(Lattice.cubic(3), ["Po"], [[0, 0, 0]]), targets)
 
 
+def test_parts_come_back_from_their_independent_components() -> None:
+    tensors = np.stack([[symmetric(3 * n + k) for k in range(3)] for n in range(2)])
+    values = torch.from_numpy(tensors.reshape(2, -1)[:, list(JOINT.independent)])
+    np.testing.assert_allclose(JOINT.from_independent(values).numpy(), tensors, atol=1e-12)
+
+
 class TestLabels:
     whole: ClassVar = {"electronic": symmetric(0), "ionic": symmetric(1), "total": symmetric(0) + symmetric(1)}
 

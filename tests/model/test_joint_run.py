@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
+import springs
 import torch
 import yaml
 from cli import refused, zoo
 from quick import no_pictures
 
-from zoo.config import plugins, recipe
+from zoo.config import recipe
 from zoo.data.tensors import JOINT
 from zoo.model import checkpoint
 from zoo.storage.run_folder import RunFolder, read_history, read_json
@@ -40,15 +40,7 @@ CONTENT = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _pair_potential():
-    """The potential of `zoo.testing` by name: its force constants of 30 crystals take a second or two."""
-    with pytest.MonkeyPatch.context() as patch:
-        known = plugins.registered
-        point = EntryPoint("pair-potential", "zoo.testing:PairPotential", "zoo.encoders")
-
-        def registered(kind: str) -> dict[str, list[EntryPoint]]:
-            return known(kind) | ({point.name: [point]} if kind == "encoder" else {})
-
-        patch.setattr(plugins, "registered", registered)
+    with springs.pair_potential():
         yield
 
 

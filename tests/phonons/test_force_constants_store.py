@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,6 +107,36 @@ def test_computed_once(graphs: GraphStore, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(force_constants_store, "iterate", lambda *_: pytest.fail("computed anew"))
     other = GraphStore.build(structures(), 4.0, [f"mp-{i}" for i in range(len(graphs))], cache=tmp_path)
     assert ForceConstantsStore.build(potential(), other, cache=tmp_path).key == first.key
+
+
+def test_of_a_set_that_has_grown_the_new_crystals_are_computed(
+    graphs: GraphStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And of one that is there already, but was made before crystals were kept one by one, none."""
+    store = ForceConstantsStore.build(potential(), graphs, cache=tmp_path)
+    computed: list[int] = []
+    iterate = force_constants_store.iterate
+
+    def counted(encoder: PairPotential, crystals: Iterator[Crystal], at_once: int) -> Iterator[ForceConstants]:
+        listed = list(crystals)
+        computed.extend(len(crystal.numbers) for crystal in listed)
+        yield from iterate(encoder, listed, at_once)
+
+    monkeypatch.setattr(force_constants_store, "iterate", counted)
+    new = Structure(Lattice.cubic(3.3), ["Po"], [[0, 0, 0]])
+    more = GraphStore.build([new, *reversed(structures())], 3.0, cache=tmp_path)
+    larger = ForceConstantsStore.build(potential(), more, cache=tmp_path)
+    assert computed == [1]
+    for index in range(len(store)):
+        for name, value in vars(store[index]).items():
+            assert np.array_equal(value, vars(larger[len(store) - index])[name]), name
+    shutil.rmtree(tmp_path / "force_constants" / "crystals")
+    ForceConstantsStore.build(potential(), graphs, cache=tmp_path)
+    fewer = GraphStore.build(structures()[2:6], 3.0, cache=tmp_path)
+    ForceConstantsStore.build(potential(), fewer, cache=tmp_path)
+    assert computed == [1]
+    ForceConstantsStore.build(potential(depth=2.0), fewer, cache=tmp_path)
+    assert len(computed) == 5, "another potential's are others"
 
 
 def test_what_the_key_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ def _discover_and_show(config: Discovery, folder: DiscoveryFolder, giving_up: bo
     from zoo.discovery.screen_results import NothingLeft
     from zoo.errors import ZooError
 
-    chosen = f"the top {config.top} by {config.acquisition.name} for {config.objective.name}"
+    chosen = f"the top {config.top} by {config.acquisition.name} for {config.aim}"
     click.echo(f"{config.name}: {config.rounds} rounds, {chosen}; everything goes to {folder.path}")
     loop = Loop(config, folder, lambda recipe, place: train(recipe, place, click.echo), click.echo)
     again = f"zoo discover --resume {folder.path}"

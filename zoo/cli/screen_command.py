@@ -66,7 +66,7 @@ def _screen_and_show(config: Screen, folder: ScreenFolder) -> None:
 
     if config.workers.kind == "local" and config.workers.count > 1:
         raise ZooError(f"workers.count={config.workers.count}: several models predict with workers.kind=ray only")
-    chosen = f"the top {config.top} by {config.acquisition.name} for {config.objective.name}"
+    chosen = f"the top {config.top} by {config.acquisition.name} for {config.aim}"
     click.echo(f"{config.name}: {chosen}; everything goes to {folder.path}")
     with stopped_by_ctrl_c(folder, f"zoo screen --resume {folder.path}"):
         found = screen(config, folder, click.echo)

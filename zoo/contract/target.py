@@ -134,9 +134,9 @@ class TensorTarget:
 
     def from_independent(self, values: Tensor) -> Tensor:
         """(n, len(independent)) -> (n, *shape): the full tensors from their independent components."""
-        basis = _basis(self.formula)[1].to(values).flatten(1)
-        # The components are linear in the irreps; among the independent ones this is a square system.
-        return self.from_irreps(torch.linalg.solve(basis[:, list(self.independent)].T, values.T).T)
+        basis, one = _basis(self.formula)[1].to(values).flatten(1), _independent(self.formula)
+        # The components are linear in the irreps; among the independent ones of a part this is a square system.
+        return self.from_irreps(torch.linalg.solve(basis[:, list(one)].T, values.reshape(-1, len(one)).T).T)
 
 
 def only_symmetric_rank_2(target: TensorTarget) -> str | None:

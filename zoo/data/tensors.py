@@ -43,9 +43,23 @@ def target_named(known: Mapping[str, TensorTarget], name: str, dataset: str) -> 
 def with_parts(record: Record, target: TensorTarget) -> Record:
     """The record with a joint target among its tensors: (parts, 3, 3), NaN for a part that it has no label of.
 
-    Of ε∞, ε0 and ε the third follows from two. A record without any of them is returned as it is.
+    A record without any of them is returned as it is.
     """
-    labels: dict[str, Any] = {part.name: record.targets.get(part.name) for part in target.parts}
+    label = label_of(record.targets, target)
+    return record if label is None else dataclasses.replace(record, targets={**record.targets, target.name: label})
+
+
+def label_of(tensors: Mapping[str, Any], target: TensorTarget) -> np.ndarray | None:
+    """The label of a crystal, (*target.shape) float64, in tensors by name; None where there is none.
+
+    Of a joint target it is the parts', NaN for one that is not there. Of ε∞, ε0 and ε the third follows from two.
+    """
+    if not target.parts:
+        return np.asarray(tensors[target.name], dtype=np.float64) if target.name in tensors else None
+    labels = {
+        part.name: np.asarray(tensors[part.name], dtype=np.float64) if part.name in tensors else None
+        for part in target.parts
+    }
     if target == JOINT:
         electronic, ionic, total = labels.values()
         if electronic is None and ionic is not None and total is not None:
@@ -55,10 +69,9 @@ def with_parts(record: Record, target: TensorTarget) -> Record:
         if total is None and electronic is not None and ionic is not None:
             labels["total"] = electronic + ionic
     if all(label is None for label in labels.values()):
-        return record
+        return None
     blank = np.full(target.main.shape, np.nan)
-    stacked = np.stack([blank if label is None else np.asarray(label, dtype=np.float64) for label in labels.values()])
-    return dataclasses.replace(record, targets={**record.targets, target.name: stacked})
+    return np.stack([blank if label is None else label for label in labels.values()])
 
 
 def range_of(target: TensorTarget, cleaning: Cleaning | Literal["default"] | None) -> Cleaning | None:

@@ -41,8 +41,12 @@ class Row:
 
 
 def component_columns(target: TensorTarget) -> dict[str, int]:
-    """`total_xx`, ...: name of the column of each independent component -> its flat index."""
-    return {f"{target.name}_{name}": index for name, index in component_names(target)}
+    """`total_xx`, ...: name of the column of each independent component, of all parts -> its flat index."""
+    return {
+        f"{part.name}_{name}": k * 3**target.rank + index
+        for k, part in enumerate(target.parts or (target,))
+        for name, index in component_names(part)
+    }
 
 
 def table_of(rows: Sequence[Row], target: TensorTarget) -> pa.Table:

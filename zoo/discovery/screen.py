@@ -56,8 +56,9 @@ def screen(config: Screen, folder: ScreenFolder, echo: Echo, known: KnownOrChose
     predictor = zoo.load(config.model, "cpu" if config.workers.kind == "ray" else config.device)
     scoring = Scoring.of(config, predictor)
     source = source_of(config.candidates, folder.path)
-    members, target = len(predictor.members), predictor.target
-    echo(f"model     {config.model}: {target.name} tensor, {members} member{'s' if members > 1 else ''}")
+    members, names = len(predictor.members), [one.name for one in scoring.target.parts]
+    said = f"{', '.join(names)}, chosen by {scoring.part.name}" if names else f"{scoring.part.name} tensor"
+    echo(f"model     {config.model}: {said}, {members} member{'s' if members > 1 else ''}")
     if scoring.acquisition.needs_best:
         echo(
             f"best      {scoring.best:.4g} so far"
@@ -79,7 +80,7 @@ def screen(config: Screen, folder: ScreenFolder, echo: Echo, known: KnownOrChose
             "of_which": dict(walk.watch.seconds),
         }
         threshold = None if predictor.reference is None else predictor.reference.threshold
-        return screen_results.conclude(config, folder, target, threshold, speed)
+        return screen_results.conclude(config, folder, scoring.target, scoring.part, threshold, speed)
 
 
 def fingerprint(model: Path) -> str:
@@ -135,7 +136,7 @@ class Walk:
             for number, rows in enumerate(chunks, len(self._folder.parts())):
                 self._choose(rows)
                 with self.watch("writing"):
-                    self._folder.add(number, table_of(rows, self._scoring.predictor.target))
+                    self._folder.add(number, table_of(rows, self._scoring.target))
                 done += len(rows)
                 bar.update(len(rows))
         return done
@@ -146,7 +147,7 @@ class Walk:
         for table in self._folder.tables(("key",)):
             rows += table.num_rows
             last = table["key"][-1].as_py()
-        for row in screen_results.chosen(self._config, self._folder, self._scoring.predictor.target) if rows else ():
+        for row in screen_results.chosen(self._config, self._folder, self._scoring.target) if rows else ():
             structure = structure_from_dict(json.loads(row["structure"]))
             identity = self._identity(row["key"], structure, json.loads(row["properties"]))
             self._best.add(Member(row["index"], row["score"], row["key"], identity))

@@ -117,6 +117,8 @@ class Search(Section):
     filters: Filters = Filters()
     objective: Plugin = Plugin(name="polycrystalline")
     """Objective to maximise (`zoo list`)."""
+    part: str | None = None
+    """Tensor that the objective is of, where the model predicts several (electronic, ionic, total); null: the last."""
     acquisition: Plugin = Plugin(name="ucb")
     """Acquisition function that scores the candidates (`zoo list`)."""
     top: PositiveInt = 20
@@ -129,6 +131,11 @@ class Search(Section):
     """auto (cuda, then mps, then cpu), or a torch device."""
     workers: Workers = Workers()
     """Who works."""
+
+    @property
+    def aim(self) -> str:
+        """The objective in words, with the part that it is of where the recipe says one."""
+        return f"{self.objective.name} of {self.part}" if self.part else self.objective.name
 
     @property
     def plugins(self) -> dict[str, str]:

@@ -28,12 +28,15 @@ GREY = "#777777"
 _BLUE, _RED = "#56B4E9", "#D55E00"
 
 
-def histogram(config: Screen, folder: ScreenFolder, predicted: int, chosen: Collection[int]) -> Path:
+def histogram(
+    config: Screen, folder: ScreenFolder, part: TensorTarget, predicted: int, chosen: Collection[int]
+) -> Path:
     """Draw a histogram of the predicted objective, with the chosen candidates in colour.
 
     Args:
         config: the recipe.
         folder: of the screening.
+        part: the tensor that the objective is of.
         predicted: how many candidates were.
         chosen: their places among all.
     """
@@ -53,7 +56,7 @@ def histogram(config: Screen, folder: ScreenFolder, predicted: int, chosen: Coll
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
         axes.set(ylim=(0.7, 1.6 * counts.max()), ylabel="crystals")
-        axes.set_xlabel(f"{config.objective.name.replace('-', ' ')}, mean over the members")
+        axes.set_xlabel(f"{config.objective.name.replace('-', ' ')} ({part.name}), mean over the members")
         figure.legend(loc="outside upper center", ncols=2)
         return save(figure, folder.figures / "objective.png")
 
@@ -77,7 +80,7 @@ def merit(folder: ScreenFolder, target: TensorTarget, predicted: int, chosen: Co
 
     Args:
         folder: of the screening.
-        target: what was predicted.
+        target: the tensor that the objective is of.
         predicted: how many candidates were; of many, every so manieth is drawn, of the front and the chosen all.
         chosen: their places among all.
 

@@ -30,7 +30,12 @@ class NothingLeft(ZooError):
 
 
 def conclude(
-    config: Screen, folder: ScreenFolder, target: TensorTarget, threshold: float | None, speed: Mapping[str, Any]
+    config: Screen,
+    folder: ScreenFolder,
+    target: TensorTarget,
+    part: TensorTarget,
+    threshold: float | None,
+    speed: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write top.csv, top/, figures/ and, last, summary.json; all of it follows from the parts.
 
@@ -38,6 +43,7 @@ def conclude(
         config: the recipe.
         folder: of the screening.
         target: what was predicted.
+        part: what of it the objective is of.
         threshold: of the novelty; None where the model does not know its training crystals.
         speed: of this call, for summary.json.
 
@@ -53,6 +59,7 @@ def conclude(
         "predicted": counts["predicted", None],
         **{kind: {r: n for (s, r), n in counts.most_common() if s == kind} for kind in ("filtered", "failed")},
         "chosen": len(best.indices),
+        "part": part.name,
         "novelty_threshold": threshold,
         "speed": dict(speed),
     }
@@ -61,13 +68,13 @@ def conclude(
         said = f"of {counts.total():,} candidates none is left ({why})" if why else "there are no candidates"
         raise NothingLeft(f"{said}; what became of each is in {folder.path / 'parts'}")
     chosen_rows = _chosen(folder, best.indices, target)
-    shown = [_row(rank, row, target, threshold) for rank, row in enumerate(chosen_rows, 1)]
+    shown = [_row(rank, row, target, part, threshold) for rank, row in enumerate(chosen_rows, 1)]
     names = list(dict.fromkeys(name for row in shown for name in row))
     write_rows(folder.table, [{name: row.get(name, "") for name in names} for row in shown])
     _write_crystals(folder, chosen_rows)
     folder.figures.mkdir(exist_ok=True)
-    screen_figures.histogram(config, folder, summary["predicted"], best.indices)
-    screen_figures.merit(folder, target, summary["predicted"], best.indices)
+    screen_figures.histogram(config, folder, part, summary["predicted"], best.indices)
+    screen_figures.merit(folder, part, summary["predicted"], best.indices)
     write_json(folder.result, summary)
     return {**summary, "top": shown}
 
@@ -121,9 +128,12 @@ def _chosen(folder: ScreenFolder, indices: list[int], target: TensorTarget) -> l
     return [found[place] for place in sorted(found)]
 
 
-def _row(rank: int, found: Mapping[str, Any], target: TensorTarget, threshold: float | None) -> dict[str, Any]:
+def _row(
+    rank: int, found: Mapping[str, Any], target: TensorTarget, part: TensorTarget, threshold: float | None
+) -> dict[str, Any]:
     row: dict[str, Any] = {"rank": rank}
     row |= {name: found[name] for name in ("key", "formula", "n_atoms")}
+    row |= {"part": part.name} if target.parts else {}
     row |= {name: f"{found[name]:.6g}" for name in ("score", "mean", "std", *component_columns(target))}
     novel = _novel(found, threshold)
     if novel is not None:

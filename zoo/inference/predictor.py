@@ -197,13 +197,16 @@ class Predictor:
         name = self.target.name
         return [answer.tensors[name] for answer in found if not isinstance(answer, ZooError)]
 
-    def ask(self, structures: Sequence[Structure], watch: Stopwatch | None = None) -> list[Raw | ZooError]:
+    def ask(
+        self, structures: Sequence[Structure], watch: Stopwatch | None = None, keep: bool = False
+    ) -> list[Raw | ZooError]:
         """Compute the members' tensors and the descriptor of each structure, or the error that prevented it.
 
         Args:
             structures: some hundred at most: their graphs are in memory at once.
             watch: counts the time of "graphs", "phonons", "encoder" and "readout"; an encoder that the readout
                 differentiates is counted with it, as is what a GPU has only been told to do.
+            keep: keep force constants in the cache, as those of training crystals: they will be asked for again.
         """
         watch = watch or Stopwatch()
         names = [structure.composition.reduced_formula for structure in structures]
@@ -224,8 +227,11 @@ class Predictor:
         indices = list(graphs)
         for chosen in size_sorted([len(graph.src) for graph in graphs.values()], EDGES_PER_BATCH):
             chosen = [indices[k] for k in chosen]
-            answers = zip(chosen, self._answers_of([graphs[i] for i in chosen], watch), strict=True)
+            answers = zip(chosen, self._answers_of([graphs[i] for i in chosen], watch, keep), strict=True)
             for i, answer in answers:
+                if isinstance(answer, ZooError):
+                    found[i] = answer
+                    continue
                 finite = all(np.isfinite(tensors).all() for tensors in answer.tensors.values())
                 reason = f"no finite answer for {names[i]}: are two of its atoms at one place?"
                 found[i] = answer if finite else ZooError(reason)
@@ -280,8 +286,8 @@ class Predictor:
             refuse_unknown_elements(potential, [structure.composition.reduced_formula], [crystal])
         return crystal
 
-    def _answers_of(self, graphs: list[CrystalGraph], watch: Stopwatch) -> list[Raw]:
-        return answers_of(graphs, self.members, self.potentials, self.reference is not None, self.device, watch)
+    def _answers_of(self, graphs: list[CrystalGraph], watch: Stopwatch, keep: bool) -> list[Raw | ZooError]:
+        return answers_of(graphs, self.members, self.potentials, self.reference is not None, self.device, watch, keep)
 
     def _answer(
         self,

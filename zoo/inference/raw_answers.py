@@ -13,13 +13,15 @@ from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding
 from zoo.contract.plugin import Encoder
 from zoo.contract.target import TensorTarget
+from zoo.errors import ZooError
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.graph import CrystalGraph, collate
 from zoo.inference.novelty import describe_crystals
 from zoo.model.tensor_model import TensorModel
 from zoo.phonons.common_factor import common_factor
-from zoo.phonons.force_constants import ForceConstants, force_constants
+from zoo.phonons.force_constants import ForceConstants, force_constants_each
 from zoo.phonons.force_constants_store import mean_of, padded
+from zoo.phonons.kept_force_constants import KeptForceConstants
 from zoo.runtime.timing import Stopwatch
 
 
@@ -80,8 +82,9 @@ def answers_of(
     describe: bool,
     device: torch.device,
     watch: Stopwatch,
-) -> list[Raw]:
-    """Predict one batch of crystals.
+    keep: bool,
+) -> list[Raw | ZooError]:
+    """Predict one batch of crystals; one that has no force constants has an error in its place.
 
     Args:
         graphs: of the crystals.
@@ -90,19 +93,56 @@ def answers_of(
         describe: describe each crystal, too.
         device: where the members are.
         watch: counts the time of each stage.
+        keep: look for force constants in the cache, and keep them there.
     """
+    if not potentials:
+        return [*_answers(graphs, members, [], describe, device, watch)]
+    with watch("phonons"):
+        crystals = [Crystal(graph.positions, graph.numbers, graph.cell) for graph in graphs]
+        by_potential = [_force_constants(potential, crystals, keep) for potential in potentials]
+    failed, good, each = {}, [], []
+    for k, of_one in enumerate(zip(*by_potential, strict=True)):
+        constants = [one for one in of_one if not isinstance(one, ZooError)]
+        if len(constants) == len(of_one):
+            good.append(graphs[k])
+            each.append(constants)
+        else:
+            failed[k] = next(one for one in of_one if isinstance(one, ZooError))
+    made = iter(_answers(good, members, [*zip(*each, strict=True)], describe, device, watch) if good else ())
+    return [failed[k] if k in failed else next(made) for k in range(len(graphs))]
+
+
+def _force_constants(potential: Encoder, crystals: Sequence[Crystal], keep: bool) -> list[ForceConstants | ZooError]:
+    """Force constants of each crystal by one potential, from the cache where they are kept there."""
+    if not keep:
+        return force_constants_each(potential, crystals)
+    kept = KeptForceConstants(potential)
+    found: list[ForceConstants | ZooError | None] = [kept.read(crystal) for crystal in crystals]
+    missing = [k for k, one in enumerate(found) if one is None]
+    for k, one in zip(missing, force_constants_each(potential, [crystals[k] for k in missing]), strict=True):
+        found[k] = one
+        if not isinstance(one, ZooError):
+            kept.write(crystals[k], one)
+    return [one for one in found if one is not None]
+
+
+def _answers(
+    graphs: Sequence[CrystalGraph],
+    members: Sequence[TensorModel],
+    each: Sequence[Sequence[ForceConstants]],
+    describe: bool,
+    device: torch.device,
+    watch: Stopwatch,
+) -> list[Raw]:
+    """Predict crystals, of which `each` potential's force constants are known where the readouts need some."""
     with watch("graphs"):
         batch = collate(graphs).to(device)
-    each: list[list[ForceConstants]] = []
-    constants: list[ForceConstants] = []
-    if potentials:
+    constants = [mean_of(of_one) for of_one in zip(*each, strict=True)]
+    if constants:
         with watch("phonons"):
-            crystals = [Crystal(graph.positions, graph.numbers, graph.cell) for graph in graphs]
-            each = [force_constants(potential, crystals) for potential in potentials]
-            constants = [mean_of(of_one) for of_one in zip(*each, strict=True)]
             batch = _with(batch, constants)
     first = members[0]
-    target, explains = first.target, first.readout.explains and bool(potentials)
+    target, explains = first.target, first.readout.explains and bool(each)
     embedding, found, responses, alone = None, [], [], []
     with nullcontext() if first.readout.needs_grad else torch.inference_mode():
         for member in members:
@@ -120,7 +160,7 @@ def answers_of(
                 found.append(member(batch, mine).detach().cpu().numpy())
                 if explains:
                     responses.append(_response(member, batch, mine, constants))
-                if explains and len(potentials) > 1:
+                if explains and len(each) > 1:
                     alone.append(_by_potential(member, batch, mine, each))
     descriptors: list[np.ndarray | None] = [None] * len(graphs)
     if describe:

@@ -39,6 +39,9 @@ MAX_ATOMS = 200
 LARGE_FORCE = 0.1
 """eV/Å: where a force on an atom exceeds it, the geometry is not the potential's, and Φ is uncertain."""
 
+LARGEST = 1e9
+"""eV/Å²: no crystal's force constants are near it, and beyond it readouts run out of float32."""
+
 SOFT = 0.1
 """eV/Å²: below it an eigenvalue of Φ is within the errors of today's potentials, and the mode may be unstable."""
 
@@ -131,14 +134,25 @@ def force_constants(potential: Encoder, crystals: Sequence[Crystal]) -> list[For
         crystals: of at most `MAX_ATOMS` atoms each, of elements that the potential knows.
 
     Raises:
-        ZooError: a crystal is too large, or the energy has no finite derivative; its formula is named.
+        ZooError: a crystal is too large, or the energy has no finite derivative, or one above `LARGEST`; its formula is
+            named.
     """
     for crystal in crystals:
         refuse_size(len(crystal.numbers))
     graphs = crystal_graphs(crystals, potential.cutoff + 2 * STEP)
     plans = [_Plan.of(crystal, graph) for crystal, graph in zip(crystals, graphs, strict=True)]
     found = iter(_forces(potential, plans))
-    return [ForceConstants.of(*plan.matrix(found)) for plan in plans]
+    return [_decomposed(plan, found) for plan in plans]
+
+
+def force_constants_each(potential: Encoder, crystals: Sequence[Crystal]) -> list[ForceConstants | ZooError]:
+    """`force_constants` of each crystal, or the error that prevented it: one that has none does not fail the others."""
+    try:
+        return [*force_constants(potential, crystals)]
+    except ZooError as error:
+        if len(crystals) == 1:
+            return [error]
+        return [found for crystal in crystals for found in force_constants_each(potential, [crystal])]
 
 
 def refuse_size(atoms: int) -> None:
@@ -152,6 +166,17 @@ def refuse_size(atoms: int) -> None:
             f"{atoms:,} atoms in the cell: force constants are computed up to {MAX_ATOMS}, for their cost grows with "
             "the square of that; take the primitive cell (structure.get_primitive_structure() of pymatgen)"
         )
+
+
+def _decomposed(plan: _Plan, forces: Iterator[np.ndarray]) -> ForceConstants:
+    with np.errstate(over="ignore", invalid="ignore"):  # it is told below
+        matrix, largest = plan.matrix(forces)
+    if not np.abs(matrix).max() < LARGEST:
+        raise ZooError(
+            f"the potential gives force constants above {LARGEST:g} eV/Å² in {_formula(plan.graph.numbers)}: are two "
+            "of its atoms at one place?"
+        )
+    return ForceConstants.of(matrix, largest)
 
 
 def _forces(potential: Encoder, plans: Sequence[_Plan]) -> list[np.ndarray]:

@@ -18,7 +18,8 @@ from zoo.graphs.crystal import Crystal
 from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.store import GraphStore, offsets
 from zoo.phonons.displacements import SYMPREC
-from zoo.phonons.force_constants import STEP, ForceConstants, iterate, refuse_size
+from zoo.phonons.force_constants import STEP, ForceConstants, force_constants, iterate, refuse_size
+from zoo.phonons.kept_force_constants import KeptForceConstants
 from zoo.storage.cache import ArrayWriter, building, cache_root, content_key, give_back, open_array
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ class ForceConstantsStore:
     def build(cls, potential: Encoder, graphs: GraphStore, cache: Path | None = None) -> ForceConstantsStore:
         """Compute the force constants of all crystals, or take them from `cache`; a killed run goes on where it was.
 
+        Each crystal's are kept on their own, too: of another set only the crystals that are new are computed.
+
         Args:
             potential: a frozen encoder that provides an energy; it is brought to float64 and stays so.
             graphs: the crystals, whatever the cutoff.
@@ -67,6 +70,12 @@ class ForceConstantsStore:
         """
         key = content_key("force constants", FORMAT, STEP, SYMPREC, _Geometry(graphs), potential.energy_fingerprint())
         folder = (cache_root() if cache is None else cache) / "force_constants" / key
+        kept = KeptForceConstants(potential, cache)
+
+        def crystal(index: int) -> Crystal:
+            graph = graphs[index]
+            return Crystal(graph.positions, graph.numbers, graph.cell)
+
         with building(folder, resume=True) as partial:
             if partial is not None:
                 _refuse_sizes(graphs)
@@ -74,13 +83,19 @@ class ForceConstantsStore:
                 potential.double().eval().requires_grad_(False)
 
                 def compute(indices: np.ndarray) -> Iterator[ForceConstants]:
-                    pieces = (graphs[i] for i in indices)
-                    yield from iterate(
-                        potential, (Crystal(g.positions, g.numbers, g.cell) for g in pieces), ATOMS_AT_ONCE
-                    )
+                    known = np.array([kept.read(crystal(i)) is not None for i in indices], dtype=bool)
+                    computed = iterate(potential, map(crystal, indices[~known]), ATOMS_AT_ONCE)
+                    for i, is_known in zip(indices, known, strict=True):
+                        found = kept.read(crystal(i)) if is_known else next(computed)
+                        # It may have been deleted in the meantime.
+                        yield force_constants(potential, [crystal(i)])[0] if found is None else found
 
                 _write(partial, graphs, compute)
-        return cls(folder, graphs.n_atoms, key, potential.energy_fingerprint())
+        store = cls(folder, graphs.n_atoms, key, potential.energy_fingerprint())
+        for i in range(len(store)):
+            if crystal(i) not in kept:
+                kept.write(crystal(i), store[i])
+        return store
 
     @classmethod
     def mean(

@@ -17,6 +17,7 @@ from zoo.contract.discovery import Candidate, Oracle
 from zoo.data.export import file_names
 from zoo.data.structures import structure_from_dict
 from zoo.data.tensors import read_target
+from zoo.discovery.rounds.aim import Aim
 from zoo.discovery.rounds.discovery_folder import RoundFolder
 from zoo.errors import CalculationFailed, ZooError
 from zoo.storage.run_folder import read_json, write_json
@@ -72,11 +73,11 @@ class Ask:
 
     Attributes:
         oracle: by name, with its settings.
-        target: what is wanted of all that it tells.
+        aim: says what it must tell.
     """
 
     oracle: Plugin
-    target: str
+    aim: Aim
 
     def __call__(self, calculation: Calculation) -> str:
         """Ask, unless there is an outcome, and write it down; the key of the crystal.
@@ -114,9 +115,9 @@ class Ask:
             plain = {name: read_target(np.asarray(v), told[name], len(structure)) for name, v in tensors.items()}
         except ZooError as error:
             return _failed(str(error))
-        if self.target not in plain:
+        if self.aim.label(plain) is None:
             others = ", ".join(map(repr, plain)) or "nothing"
-            return _failed(f"the oracle told no '{self.target}' of it: {others}")
+            return _failed(f"the oracle told no '{self.aim.part.name}' of it: {others}")
         return {"status": "done", "tensors": {name: tensor.tolist() for name, tensor in plain.items()}}
 
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from zoo.contract.discovery import Objective
 from zoo.contract.target import TensorTarget
+from zoo.discovery.rounds.aim import Aim
 from zoo.discovery.rounds.calculations import Calculation, calculations_of
 from zoo.discovery.rounds.discovery_folder import DiscoveryFolder, RoundFolder
-from zoo.discovery.rounds.start import objective_of
 from zoo.discovery.rows import component_columns
 from zoo.storage.run_folder import write_rows
 
@@ -31,7 +30,7 @@ class EvaluatedCandidate:
         status: `done`, `failed` or `waiting`.
         reason: why it failed.
         seconds: that the oracle took, in its last call.
-        tensor: (*target.shape) that the oracle told.
+        tensor: (*target.shape) that the oracle told; NaN for a part of a joint target that it did not.
         value: the objective of that; NaN where it is not defined.
         properties: what else is known of it: `band_gap` (eV), ...
     """
@@ -53,16 +52,16 @@ class EvaluatedCandidate:
     properties: Mapping[str, Any] = field(default_factory=dict)
 
 
-def evaluated_in(place: RoundFolder, target: TensorTarget, objective: Objective) -> list[EvaluatedCandidate]:
+def evaluated_in(place: RoundFolder, aim: Aim) -> list[EvaluatedCandidate]:
     """Read the evaluated candidates of one round, the highest score first."""
     calculations = calculations_of(place)
     outcomes = [one.outcome for one in calculations]
-    tensors = [_tensor(outcome, target) for outcome in outcomes]
+    tensors = [_tensor(outcome, aim) for outcome in outcomes]
     done = [i for i, tensor in enumerate(tensors) if tensor is not None]
     values = np.full(len(calculations), np.nan)
     if done:
         properties = [calculations[i].facts["properties"] for i in done]
-        values[done] = objective_of(objective, np.stack([t for t in tensors if t is not None]), properties)
+        values[done] = aim.values(np.stack([t for t in tensors if t is not None]), properties)
     return [
         _evaluated(place.number, rank, one, outcome, tensor, float(value))
         for rank, (one, outcome, tensor, value) in enumerate(
@@ -71,10 +70,8 @@ def evaluated_in(place: RoundFolder, target: TensorTarget, objective: Objective)
     ]
 
 
-def _tensor(outcome: Mapping[str, Any] | None, target: TensorTarget) -> np.ndarray | None:
-    if outcome is None or outcome["status"] != "done" or target.name not in outcome["tensors"]:
-        return None
-    return np.asarray(outcome["tensors"][target.name], dtype=np.float64)
+def _tensor(outcome: Mapping[str, Any] | None, aim: Aim) -> np.ndarray | None:
+    return None if outcome is None or outcome["status"] != "done" else aim.label(outcome["tensors"])
 
 
 def _evaluated(
@@ -110,7 +107,8 @@ def write_evaluated(folder: DiscoveryFolder, evaluated: Sequence[EvaluatedCandid
     columns = component_columns(target)
 
     def row(one: EvaluatedCandidate) -> dict[str, Any]:
-        told = {name: "" if one.tensor is None else f"{one.tensor.flat[flat]:.6g}" for name, flat in columns.items()}
+        numbers = np.full(one.predicted.shape, np.nan) if one.tensor is None else one.tensor
+        told = {name: _short(numbers.flat[flat]) for name, flat in columns.items()}
         predicted = {f"predicted_{name}": f"{one.predicted.flat[flat]:.6g}" for name, flat in columns.items()}
         return {
             "round": one.round,
@@ -118,7 +116,7 @@ def write_evaluated(folder: DiscoveryFolder, evaluated: Sequence[EvaluatedCandid
             "key": one.key,
             "formula": one.formula,
             "status": one.status,
-            "value": "" if np.isnan(one.value) else f"{one.value:.6g}",
+            "value": _short(one.value),
             "predicted": f"{one.mean:.6g}",
             "std": f"{one.std:.6g}",
             "score": f"{one.score:.6g}",
@@ -131,3 +129,7 @@ def write_evaluated(folder: DiscoveryFolder, evaluated: Sequence[EvaluatedCandid
 
     if evaluated:
         write_rows(folder.asked, map(row, evaluated))
+
+
+def _short(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.6g}"

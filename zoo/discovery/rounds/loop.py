@@ -15,8 +15,7 @@ from tqdm import tqdm
 
 from zoo.config import plugins, recipe
 from zoo.config.recipe import Recipe
-from zoo.contract.discovery import Acquisition, Objective
-from zoo.contract.target import TensorTarget
+from zoo.contract.discovery import Acquisition
 from zoo.data.duplicates import KnownCrystals
 from zoo.data.structures import structure_from_dict
 from zoo.discovery import screen_config as sections
@@ -24,12 +23,14 @@ from zoo.discovery import screen_results as screenings
 from zoo.discovery.candidates import source_of
 from zoo.discovery.known_crystals import KnownOrChosen, identity_of
 from zoo.discovery.rounds import round_results
+from zoo.discovery.rounds.aim import Aim
 from zoo.discovery.rounds.calculations import Ask, calculations_of, give_up, oracle_of, write_results
 from zoo.discovery.rounds.discovery_config import Discovery, parse
 from zoo.discovery.rounds.discovery_folder import DiscoveryFolder, RoundFolder
 from zoo.discovery.rounds.evaluated_candidates import evaluated_in
-from zoo.discovery.rounds.start import Known, known_at_start, recipe_after, refuse_other_target, refuse_unfit
+from zoo.discovery.rounds.start import Known, known_at_start, recipe_after, refuse_other_targets, refuse_unfit
 from zoo.discovery.rounds.warm_start import take_over
+from zoo.discovery.scoring import part_of
 from zoo.discovery.screen import screen
 from zoo.discovery.screen_config import Screen
 from zoo.discovery.workers import each
@@ -76,18 +77,15 @@ class Loop:
         return config.model_copy(update={"tracking": self.config.tracking, "device": self.config.device})
 
     @cached_property
-    def target(self) -> TensorTarget:
-        """Return the target that the models predict; of a joint one its main part."""
-        return runs.target_of(self.training).main
+    def aim(self) -> Aim:
+        """Return the objective that is maximised, and what the models predict.
 
-    @cached_property
-    def objective(self) -> Objective:
-        """Return the objective that is maximised."""
-        choice = self.config.objective
-        objective: Objective = plugins.load("objective", choice.name)(
-            plugins.hypers("objective", choice.name, choice.settings)
-        )
-        return objective
+        Raises:
+            ZooError: an unknown plugin or setting or target, or they do not go together.
+        """
+        choice, target = self.config.objective, runs.target_of(self.training)
+        objective = plugins.load("objective", choice.name)(plugins.hypers("objective", choice.name, choice.settings))
+        return Aim(objective, target, part_of(target, self.config, objective))
 
     def check(self) -> None:
         """All that can be known to be wrong before hours have been spent.
@@ -95,18 +93,13 @@ class Loop:
         Raises:
             ZooError: something is.
         """
-        config, target = self.config, self.target
-        if target.per_atom:
-            raise ZooError(f"'{target.name}' is one tensor an atom: crystals are searched by one tensor each")
-        why = self.objective.cannot_use(target)
-        if why is not None:
-            raise ZooError(f"the objective '{config.objective.name}' {why}")
+        config, aim = self.config, self.aim
         acquisition: type[Acquisition] = plugins.load("acquisition", config.acquisition.name)
         plugins.hypers("acquisition", config.acquisition.name, config.acquisition.settings)
         if acquisition.needs_ensemble and len(self.training.seeds) == 1:
             raise ZooError(f"the acquisition '{config.acquisition.name}' needs an ensemble: set model.members=5")
         oracle = oracle_of(config.oracle)
-        refuse_other_target(target, oracle.targets(), config.oracle.name)
+        refuse_other_targets(aim, oracle.targets(), config.oracle.name)
         missing = oracle.missing()
         if missing is not None:
             raise ZooError(f"the oracle '{config.oracle.name}' cannot be asked: {missing}")
@@ -133,7 +126,7 @@ class Loop:
     @cached_property
     def known(self) -> Known:
         """Return the crystals that are known when the first round begins."""
-        return known_at_start(self.config, self.training, self.objective, self.folder)
+        return known_at_start(self.config, self.training, self.aim, self.folder)
 
     def go_on(self, after: Callable[[], None], giving_up: bool = False) -> dict[str, Any]:
         """From where the folder ends to the last round; once it is `begun`.
@@ -155,10 +148,10 @@ class Loop:
     def _go_on(self, after: Callable[[], None], giving_up: bool) -> dict[str, Any]:
         folder, known = self.folder, self.known
         folder.result.unlink(missing_ok=True)  # of fewer rounds
-        self.echo(f"known     {known.usable:,} crystals with '{self.target.name}'{self._best_words(known.best)}")
+        self.echo(f"known     {known.usable:,} crystals with '{self.aim.target.name}'{self._best_words(known.best)}")
         rounds: list[RoundFolder] = folder.finished_rounds
         if rounds:  # it may have been stopped before these were written
-            round_results.write(folder, known, rounds, self.target, self.objective, self.config)
+            round_results.write(folder, known, rounds, self.aim, self.config)
             after()
         for number in range(len(rounds) + 1, self.config.rounds + 1):
             place = folder.round(number)
@@ -172,12 +165,12 @@ class Loop:
                 self.echo(f"ended     {error}")
                 break
             rounds.append(place)
-            round_results.write(folder, known, rounds, self.target, self.objective, self.config)
+            round_results.write(folder, known, rounds, self.aim, self.config)
             self.echo(round_results.line_of(folder, place))
             after()
         if self.config.model.last and rounds:
             self._model(folder.round(len(rounds) + 1).model, rounds)  # by which the next round would begin
-        content = round_results.conclude(folder, known, rounds, self.target, self.objective, self.config)
+        content = round_results.conclude(folder, known, rounds, self.aim, self.config)
         after()
         return content
 
@@ -194,7 +187,7 @@ class Loop:
 
     def _model(self, folder: RunFolder, rounds: Sequence[RoundFolder]) -> None:
         """Models that know what has come in these rounds."""
-        config = recipe_after(self.training, self.target, self.folder, rounds)
+        config = recipe_after(self.training, self.aim.target, self.folder, rounds)
         if self.config.model.first is not None and not rounds and not folder.path.exists():
             take_over(Path(self.config.model.first), config, folder, read_json(self.folder.start)["usable"])
         if folder.finished:
@@ -218,7 +211,7 @@ class Loop:
             place.calculations.mkdir(exist_ok=True)
             ended = each(
                 self.config.workers,
-                Ask(self.config.oracle, self.target.name),
+                Ask(self.config.oracle, self.aim),
                 open_ones,
                 name=lambda one: one.key,
                 folder=place.calculations,
@@ -255,7 +248,7 @@ class Loop:
             self.echo(f"done      {key} {formula}, {outcome['seconds']:.0f} s")
 
     def _choose(self, place: RoundFolder, known: Known, before: Sequence[RoundFolder]) -> None:
-        evaluated = [one for earlier in before for one in evaluated_in(earlier, self.target, self.objective)]
+        evaluated = [one for earlier in before for one in evaluated_in(earlier, self.aim)]
         values = (known.best, *(one.value for one in evaluated))
         best = max((v for v in values if v is not None and v == v), default=None)
         shared = self.config.model_dump(include=set(Screen.model_fields) - {"model", "name"})
@@ -265,4 +258,4 @@ class Loop:
         if place.screen.recipe.is_file() and sections.read(str(place.screen.recipe)).candidates != config.candidates:
             shutil.rmtree(place.screen.path)  # begun with other candidates, and nothing chosen
         screen(config, place.screen, self.echo, self._known_or_chosen(known, before))
-        write_json(place.chosen, screenings.facts_of_chosen(config, place.screen, self.target))
+        write_json(place.chosen, screenings.facts_of_chosen(config, place.screen, self.aim.target))

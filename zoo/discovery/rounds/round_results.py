@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from zoo.contract.discovery import Objective
-from zoo.contract.target import TensorTarget
 from zoo.data.structures import structure_from_dict
 from zoo.discovery.rounds import round_figures
+from zoo.discovery.rounds.aim import Aim
 from zoo.discovery.rounds.discovery_config import Discovery
 from zoo.discovery.rounds.discovery_folder import DiscoveryFolder, RoundFolder
 from zoo.discovery.rounds.evaluated_candidates import EvaluatedCandidate, evaluated_in, write_evaluated
@@ -26,16 +25,15 @@ def write(
     folder: DiscoveryFolder,
     known: Known,
     rounds: Sequence[RoundFolder],
-    target: TensorTarget,
-    objective: Objective,
+    aim: Aim,
     config: Discovery,
 ) -> list[EvaluatedCandidate]:
     """asked.csv, rounds.csv and the figures, of the rounds so far; all of it follows from what these have written."""
-    evaluated = [one for place in rounds for one in evaluated_in(place, target, objective)]
-    write_evaluated(folder, evaluated, target)
+    evaluated = [one for place in rounds for one in evaluated_in(place, aim)]
+    write_evaluated(folder, evaluated, aim.target)
     if rounds:
-        write_rows(folder.table, [_row(place, evaluated, known) for place in rounds])
-    _draw(folder, known, rounds, evaluated, target, config)
+        write_rows(folder.table, [_row(place, evaluated, known, aim) for place in rounds])
+    _draw(folder, known, rounds, evaluated, aim, config)
     return evaluated
 
 
@@ -44,11 +42,11 @@ def _draw(
     known: Known,
     rounds: Sequence[RoundFolder],
     evaluated: Sequence[EvaluatedCandidate],
-    target: TensorTarget,
+    aim: Aim,
     config: Discovery,
 ) -> None:
     folder.figures.mkdir(exist_ok=True)
-    words = f"{config.objective.name.replace('-', ' ')} ({target.name})"
+    words = f"{config.objective.name.replace('-', ' ')} ({aim.part.name})"
     # Of what was asked alone: the best that was known before is a line of its own.
     curves = {config.acquisition.name: [round_figures.best_so_far(evaluated, None)]}
     borders = round_figures.borders_of(evaluated)
@@ -69,7 +67,7 @@ def _best(evaluated: Sequence[EvaluatedCandidate]) -> list[EvaluatedCandidate]:
     return sorted((one for one in evaluated if not np.isnan(one.value)), key=lambda one: -one.value)[:_BEST]
 
 
-def _row(place: RoundFolder, evaluated: Sequence[EvaluatedCandidate], known: Known) -> dict[str, Any]:
+def _row(place: RoundFolder, evaluated: Sequence[EvaluatedCandidate], known: Known, aim: Aim) -> dict[str, Any]:
     """One round: what was known, what was asked, what came, how well it had been predicted."""
     here = [one for one in evaluated if one.round == place.number]
     values = np.array([one.value for one in here])
@@ -77,11 +75,12 @@ def _row(place: RoundFolder, evaluated: Sequence[EvaluatedCandidate], known: Kno
     so_far = [one.value for one in evaluated if one.round <= place.number and not np.isnan(one.value)]
     best = max((v for v in [known.best, *so_far] if v is not None), default=None)
     metrics = read_json(place.model.result)
+    of_part = metrics.get("parts", {}).get(aim.part.name, metrics)  # those of the main part are not below `parts`
     ended = ~np.isnan(values)
     return {
         "round": place.number,
         "trained_on": metrics["n_train"],
-        "validation_error": _short(metrics["val"][primary(metrics)]["mean"]),
+        "validation_error": _short(of_part["val"][primary(of_part)]["mean"]),
         "asked": len(here),
         "done": sum(one.status == "done" for one in here),
         "failed": sum(one.status == "failed" for one in here),
@@ -110,8 +109,7 @@ def conclude(
     folder: DiscoveryFolder,
     known: Known,
     rounds: Sequence[RoundFolder],
-    target: TensorTarget,
-    objective: Objective,
+    aim: Aim,
     config: Discovery,
 ) -> dict[str, Any]:
     """Tables and pictures once more and, last, summary.json.
@@ -119,12 +117,13 @@ def conclude(
     Returns:
         The content of summary.json.
     """
-    evaluated = write(folder, known, rounds, target, objective, config)
+    evaluated = write(folder, known, rounds, aim, config)
     content = {
         "rounds": len(rounds),
         "asked": len(evaluated),
         "done": sum(one.status == "done" for one in evaluated),
         "failed": sum(one.status == "failed" for one in evaluated),
+        "part": aim.part.name,
         "best_at_start": known.best,
         "best": [
             {"key": one.key, "formula": one.formula, "value": one.value, "round": one.round} for one in _best(evaluated)

@@ -12,16 +12,14 @@ import numpy as np
 
 from zoo.config.dataset_settings import Splitting
 from zoo.config.recipe import Plugin, Recipe
-from zoo.contract.discovery import Objective
 from zoo.contract.plugin import BadRecord
 from zoo.contract.target import TensorTarget
 from zoo.data.crystals import CrystalStore
 from zoo.data.duplicates import Identity
 from zoo.data.subset import dataset_of
-from zoo.discovery.filters import number
+from zoo.discovery.rounds.aim import Aim
 from zoo.discovery.rounds.discovery_config import Discovery
 from zoo.discovery.rounds.discovery_folder import DiscoveryFolder, RoundFolder
-from zoo.discovery.scoring import values_of
 from zoo.errors import ZooError
 from zoo.storage.run_folder import read_json, write_json
 from zoo.workflows import train as runs
@@ -46,7 +44,7 @@ class Known:
     crystals: tuple[Identity, ...] = ()
 
 
-def known_at_start(config: Discovery, training: Recipe, objective: Objective, folder: DiscoveryFolder) -> Known:
+def known_at_start(config: Discovery, training: Recipe, aim: Aim, folder: DiscoveryFolder) -> Known:
     """Read the known part of the dataset of the models' recipe, without what is to be hidden; once, then from a file.
 
     Raises:
@@ -65,7 +63,7 @@ def known_at_start(config: Discovery, training: Recipe, objective: Objective, fo
             labelled = set(usable)
         write_json(folder.start_keys, sorted(usable))
         others = sorted(labelled - set(usable))
-        best = _highest(training, objective, frozenset(usable))
+        best = _highest(training, aim, frozenset(usable))
         identities = [dataclasses.astuple(one) for one in _identities(training, crystals, labelled)]
         write_json(folder.start, {"best": best, "usable": sorted(usable), "others": others, "identities": identities})
     content = read_json(folder.start)
@@ -87,35 +85,19 @@ def _identities(training: Recipe, crystals: CrystalStore, keys: Set[str]) -> Ite
             yield Identity.of(record)
 
 
-def _highest(training: Recipe, objective: Objective, keys: frozenset[str]) -> float | None:
+def _highest(training: Recipe, aim: Aim, keys: frozenset[str]) -> float | None:
     """Return the highest value of the objective among some crystals; None where it is not defined for any."""
-    records = (
-        record
+    labelled = (
+        (label, record.properties)
         for record in dataset_of(training.dataset).records()
         if not isinstance(record, BadRecord) and record.key in keys
+        if (label := aim.label(record.targets)) is not None
     )
     highest = -np.inf
-    while some := list(itertools.islice(records, _AT_ONCE)):
-        tensors = np.stack([np.asarray(record.targets[training.target], dtype=np.float64) for record in some])
-        values = objective_of(objective, tensors, [record.properties for record in some])
+    while some := list(itertools.islice(labelled, _AT_ONCE)):
+        values = aim.values(np.stack([label for label, _ in some]), [properties for _, properties in some])
         highest = max(highest, np.nanmax(values, initial=-np.inf))
     return float(highest) if np.isfinite(highest) else None
-
-
-def objective_of(
-    objective: Objective, tensors: np.ndarray, properties: Sequence[Mapping[str, Any]], name: str = "objective"
-) -> np.ndarray:
-    """(n,) the objective of n tensors; NaN also where a property that it needs is not known.
-
-    Raises:
-        ZooError: the objective fails.
-    """
-    able = np.array([all(number(each, key) is not None for key in objective.properties) for each in properties])
-    values = np.full(len(tensors), np.nan)
-    if able.any():
-        some = [each for each, is_able in zip(properties, able, strict=True) if is_able]
-        values[able] = values_of(objective, tensors[able], some, name)
-    return values
 
 
 def refuse_unfit(training: Recipe) -> None:
@@ -146,8 +128,8 @@ def recipe_after(
     training = training.model_copy(update={"data": training.data.model_copy(update={"limit": None})})
     if not rounds:
         return training.model_copy(update={"dataset": Plugin.model_validate(subset)})
-    fields = {"formula": target.formula, "unit": target.unit, "quantity": target.quantity}
-    described = {target.name: {**fields, "intensive": target.intensive, "per_atom": target.per_atom}}
+    own = dataset_of(training.dataset).targets()  # two datasets that are joined mean the same by a name
+    described = {one.name: _description(own.get(one.name, one)) for one in target.parts or (target,)}
     files = [{"name": "file", "path": str(one.results.resolve()), "targets": described} for one in rounds]
     joined = Plugin.model_validate({"name": "joined", "datasets": [subset, *files]})
     first = folder.round(1).model.seed(training.seeds[0]).split.resolve()
@@ -155,14 +137,32 @@ def recipe_after(
     return training.model_copy(update={"dataset": joined, "split": split})
 
 
-def refuse_other_target(target: TensorTarget, told: Mapping[str, TensorTarget], oracle: str) -> None:
-    """Check that the oracle calculates the target that the models predict.
+def _description(target: TensorTarget) -> dict[str, Any]:
+    """Describe a target for the dataset `file`."""
+    return {name: getattr(target, name) for name in ("formula", "unit", "quantity", "intensive", "per_atom")}
+
+
+def refuse_other_targets(aim: Aim, told: Mapping[str, TensorTarget], oracle: str) -> None:
+    """Check that the oracle calculates what the objective is of, and means by a name what the models do.
 
     Raises:
         ZooError: it does not.
     """
-    if target.name not in told:
-        raise ZooError(f"the oracle '{oracle}' does not tell '{target.name}': it tells {', '.join(told) or 'nothing'}")
+    if aim.label({name: np.zeros(one.shape) for name, one in told.items()}) is None:
+        raise ZooError(
+            f"the oracle '{oracle}' does not tell '{aim.part.name}': it tells {', '.join(told) or 'nothing'}"
+        )
+    for one in aim.target.parts or (aim.target,):
+        if one.name in told:
+            refuse_other_target(one, told, oracle)
+
+
+def refuse_other_target(target: TensorTarget, told: Mapping[str, TensorTarget], oracle: str) -> None:
+    """Check that the oracle means by a name what the models do.
+
+    Raises:
+        ZooError: it does not.
+    """
     one = told[target.name]
     # "dielectric" says less than "total dielectric", but nothing else; and none need be given.
     if one.quantity not in target.quantity and target.quantity not in one.quantity:
