@@ -157,7 +157,7 @@ def _predict(predictor: Predictor, crystals: CrystalStore) -> dict[str, np.ndarr
     with tqdm(total=len(crystals), desc="predicting", unit=" crystals", disable=None, leave=False) as bar:
         for start in range(0, len(crystals), CHUNK):
             part = range(start, min(start + CHUNK, len(crystals)))
-            for answer in predictor.ask([crystals.structure(i) for i in part]):
+            for answer in predictor.ask([crystals.structure(i) for i in part], keep=True):
                 if isinstance(answer, ZooError):
                     raise answer
                 for name, tensors in answer.tensors.items():
