@@ -50,7 +50,7 @@ def rows_of(run: Path) -> list[dict[str, object]]:
         row: dict[str, object] = {"split": split["seed"], "key": record.key}
         row["formula"] = record.structure.composition.reduced_formula
         for target in predictor.card.target.parts or (predictor.target,):
-            members, true = raw.tensors[target.name].astype(np.float64), np.asarray(record.tensors[target.name])
+            members, true = raw.tensors[target.name].astype(np.float64), np.asarray(record.targets[target.name])
             gap = (members.mean(0) - true).flatten()[list(target.independent)]
             intervals, _ = predictor.card.calibrations[target.name].intervals(members, target, COVERAGE)
             low, high = intervals["polycrystalline"]

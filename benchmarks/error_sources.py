@@ -1,4 +1,4 @@
-"""Charges or force constants, whose error counts more: `python benchmarks/bottleneck.py DATA RUN --out FILE.csv`.
+"""Charges or force constants, whose error counts more: `python benchmarks/error_sources.py DATA RUN --out FILE.csv`.
 
 DATA is a folder with phonondb2018 (see `open_labels`), RUN a run or model whose ionic readout is `born`. On the
 crystals of `phonon_frequencies`, stable in DFT and without a twin in petousis2017, ε0 is made of DFT's charges and
