@@ -1,8 +1,8 @@
 """Validation errors of many settings of a recipe, by seed: `python scripts/choose_by_validation.py FILE`.
 
-FILE is YAML: `recipe` (name or path), `seeds`, `out` (CSV) and `settings`, a mapping of a name to overrides of the
-recipe. A row is written for each setting and seed as it comes; what is there already is not done again. Nothing is
-tested here: test errors come from `zoo run` of what was chosen.
+FILE is YAML: `recipe` (name or path), `seeds`, `out` (CSV), `common`, overrides of the recipe that all settings have,
+and `settings`, a mapping of a name to its own overrides. A row is written for each setting and seed as it comes; what is
+there already is not done again. Nothing is tested here: test errors come from `zoo run` of what was chosen.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
     for name, overrides in study["settings"].items():
         seeds = [seed for seed in study["seeds"] if (name, seed) not in done]
         if seeds and (not chosen.only or name in chosen.only):
-            _setting(study["recipe"], name, overrides or [], seeds, out)
+            _setting(study["recipe"], name, [*study.get("common", []), *(overrides or [])], seeds, out)
 
 
 def _setting(base: str, name: str, overrides: list[str], seeds: list[int], out: Path) -> None:
