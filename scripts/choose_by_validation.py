@@ -1,8 +1,8 @@
 """Validation errors of many settings of a recipe, by seed: `python scripts/choose_by_validation.py FILE`.
 
 FILE is YAML: `recipe` (name or path), `seeds`, `out` (CSV), `common`, overrides of the recipe that all settings have,
-and `settings`, a mapping of a name to its own overrides. A row is written for each setting and seed as it comes; what is
-there already is not done again. Nothing is tested here: test errors come from `zoo run` of what was chosen.
+and `settings`, a mapping of a name to its own overrides. A row is written for each setting and seed as it comes; what
+is there already is not done again. Nothing is tested here: test errors come from `zoo run` of what was chosen.
 """
 
 from __future__ import annotations

@@ -29,6 +29,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 BASES: dict[str, Literal["bessel", "gaussian"]] = {"SphericalBessel": "bessel", "Gaussian": "gaussian"}
 """matgl's name -> the zoo's."""
 
+PAIRS = "pairs"
+"""Key of the metadata of files whose pairs of elements were brought into the zoo's order."""
+
 BASIS = "bond_expansion.rbf."
 """Prefix of the names of the radial basis' tensors."""
 
@@ -135,8 +138,10 @@ def convert(source: Path) -> Weights:
         raise ZooError(f"{described} lacks what the zoo must know of a TensorNet ({_reason(error)})") from error
     _check_published(source, architecture)
     state = _state(source)
-    tensors = _tensors(state)
+    tensors, older = _tensors(state), _version(content) < 2
     try:
+        if older:
+            tensors |= {PAIR_EMBEDDING: _other_element_first(tensors[PAIR_EMBEDDING])}
         build(architecture, tensors, architecture.layers)
         missing = why_none(content, state)
         energy = energy_tensors(state, len(architecture.elements)) if missing is None else {}
@@ -145,7 +150,26 @@ def convert(source: Path) -> Weights:
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ZooError(f"{source} is not of the model in {described} ({_reason(error)})") from error
     named = {f"energy.{name}": tensor for name, tensor in energy.items()}
-    return Weights({**tensors, **named}, {**architecture.model_dump(), "energy": missing or {"readout": "gated"}})
+    metadata = {**architecture.model_dump(), "energy": missing or {"readout": "gated"}}
+    return Weights({**tensors, **named}, {**metadata, PAIRS: "in the order of matgl 4"} if older else metadata)
+
+
+PAIR_EMBEDDING = "tensor_embedding.emb2.weight"
+
+
+def _version(content: Mapping[str, Any]) -> int:
+    """Of matgl's class TensorNet; that of before matgl 4 is 1."""
+    model = content["kwargs"]["model"] if content.get("@class") == "Potential" else content
+    return int(model.get("@model_version", 1))
+
+
+def _other_element_first(weight: Tensor) -> Tensor:
+    """Exchange what is read of the two elements of a pair, (C, 2C).
+
+    Version 1 collects messages at the atom that comes second in a pair, version 2 at the first.
+    """
+    first, second = weight.chunk(2, dim=1)
+    return torch.cat([second, first], dim=1)
 
 
 def _reason(error: Exception) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from e3nn import o3
@@ -40,6 +42,14 @@ class TensorNetHypers(ConvertedHypers):
 
     layer: StrictInt | tuple[StrictInt, ...] = 2
     """The layer L_n whose features are given, from 1, or a list of layers whose features are concatenated."""
+
+    @classmethod
+    def outdated(cls, metadata: Mapping[str, Any]) -> str | None:
+        """Tell of published weights that were converted before pairs of elements were brought into order."""
+        published = {weights.sha256 for weights in PUBLIC.values()}
+        if metadata.get("source_sha256") in published and checkpoint.PAIRS not in metadata:
+            return "was converted by a version that took the two elements of a pair for each other"
+        return None
 
     @property
     def architecture(self) -> Architecture:

@@ -163,10 +163,19 @@ class ConvertedHypers(Hypers):
         path = default_path(self.encoder, self.weights) if self.weights in self.public else self.file()
         if not path.is_file():
             return None
+        metadata = read_metadata(self.encoder, path)
+        reason = self.outdated(metadata)
+        if reason is not None:
+            raise ZooError(f"{path} {reason}: convert it anew with zoo convert {self.encoder} FILE")
         try:
-            return model.model_validate(read_metadata(self.encoder, path))
+            return model.model_validate(metadata)
         except ValidationError as error:
             raise ZooError(f"{explain_validation(error, model, str(path))}: convert it anew") from None
+
+    @classmethod
+    def outdated(cls, metadata: Mapping[str, Any]) -> str | None:
+        """Why a file with this header, made by an earlier version, must not be used; None where it may."""
+        return None
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Return the tensors of the features by name.

@@ -7,7 +7,8 @@ the variant `potential`, scale and reference energies too, and energy, forces an
 
     python make_tensornet.py published FILE FOLDER...
 
-FILE gets the same of published potentials, by the name of each folder.
+FILE gets the same of published potentials, by the name of each folder. It wants matgl 2.0.6, by which they were trained
+(its `Potential` is matgl.apps._pes_pyg's, its `TensorNet` matgl.models._tensornet_pyg's).
 """
 
 from __future__ import annotations
