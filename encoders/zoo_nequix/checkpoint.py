@@ -135,9 +135,10 @@ def architecture_of(settings: Settings, source: Path) -> Architecture:
         ZooError: one that the zoo does not run.
     """
     irreps = o3.Irreps(settings.hidden_irreps)
-    if [ir for _, ir in irreps] != [o3.Irrep(degree, (-1) ** degree) for degree in range(len(irreps))]:
+    natural = [o3.Irrep(degree, (-1) ** degree) for degree in range(len(irreps))]
+    if [ir for mul, ir in irreps if mul > 0] != natural or not natural:
         raise ZooError(f"{source} has features {irreps}: the zoo runs those of 0e, 1o, 2e, ... in this order")
-    if settings.lmax < irreps.lmax:
+    if settings.lmax < len(irreps) - 1:  # not irreps.lmax, which e3nn makes a list of all channels for
         raise ZooError(
             f"{source} has spherical harmonics of fewer degrees than its features: the zoo does not run this"
         )
@@ -162,7 +163,7 @@ def _tensors(file: BinaryIO, architecture: Architecture) -> Iterator[tuple[str, 
         with torch.device("meta"):  # names and shapes alone, as the file may be shorter than it claims
             layer = Interaction(architecture, n + 1)
         parameters = list(layer.named_parameters())
-        last = max(name for name, _ in parameters if name.startswith("radial."))
+        *_, last = (name for name, _ in parameters if name.startswith("radial."))
         for name, wanted in parameters:
             # torch keeps the matrix of a linear map with the outputs first.
             tensor = _array(file, wanted.shape[::-1]).T if name.startswith("radial.") else _array(file, wanted.shape)

@@ -128,6 +128,7 @@ class TestFiles:
             ("hidden_irreps", "8x0e + 4x1e", "the zoo runs those of 0e, 1o"),
             ("hidden_irreps", "8x0e + 4x0e", "the zoo runs those of 0e, 1o"),
             ("hidden_irreps", "", "the zoo runs those of 0e, 1o"),
+            ("hidden_irreps", "0x0e + 4x1o", "the zoo runs those of 0e, 1o"),
             ("hidden_irreps", "many", "ValueError"),
             ("hidden_irreps", "9x0e + 4x1o + 3x2e + 2x3o", "is due"),
             ("hidden_irreps", f"{10**18}x0e + 4x1o", "damaged"),
