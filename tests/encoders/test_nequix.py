@@ -64,12 +64,13 @@ class TestAgainstNequix:
         crystals = golden(folder / "features.safetensors")
         assert check_features(crystals, str(tmp_path / "made.safetensors"), 1e-12) == 3 * layers
 
+    @pytest.mark.nequix
     @pytest.mark.shared
-    @pytest.mark.parametrize("name", ["nequix-mp-1", "nequix-oam-1-pft"])
+    @pytest.mark.parametrize("name", ["nequix-mp-1", "nequix-mp-1-pft", "nequix-oam-1-pft"])
     def test_the_published_models(self, shared_data, tmp_path, name):
-        """Features that were kept as float32: `python make_nequix.py published published.safetensors FILE.nqx...`."""
+        """Features that were kept as float32."""
         save_weights("nequix", Nequix.convert(shared_data / "nequix" / f"{name}.nqx"), tmp_path / "m.safetensors")
-        crystals = golden(FOLDER / "published.safetensors", f"{name}:")
+        crystals = golden(Path(os.environ["ZOO_FOREIGN"]) / "nequix" / "published.safetensors", f"{name}:")
         assert check_features(crystals, str(tmp_path / "m.safetensors"), 1e-6) == 3
 
 
