@@ -23,7 +23,7 @@ help:
 	@echo "make run    make $(VENV) and train recipes/dtnet_total.yaml (OUT=DIR for another run folder)"
 	@echo "make test   make $(VENV) and run the tests of what any change can break, in minutes"
 	@echo "make test-extended   the other tests: README and guides, Ray, PostgreSQL, a browser, the wheel, all pairs"
-	@echo "make test-foreign   mace and tensornet against their own packages, each in an environment of its own"
+	@echo "make test-foreign   mace, tensornet and nequix against their own packages, each in an environment of its own"
 	@echo "make torture   damaged files, kills, changed inputs, broken databases, for SECONDS=600 from SEED=0 (OUT=table.csv)"
 	@echo "make torture-every   each write, fsync and rename of small works fails in each way (as root; docs/results/faults.csv)"
 	@echo "make torture-fuzz   EACH=10000 changed inputs of each kind (docs/results/fuzz.csv)"

@@ -89,6 +89,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "sevennet": None if find_spec("sevenn") else 'needs pip install "crystal-tensor-zoo[sevennet]"',
         "mace": None if foreign("mace") else "needs models that mace-torch made: make test-foreign",
         "tensornet": None if foreign("tensornet") else "needs models that matgl made: make test-foreign",
+        "nequix": None if foreign("nequix") else "needs models that nequix made: make test-foreign",
         "shared": None if SHARED.is_dir() else f"needs {SHARED}",
     }
     for item in items:

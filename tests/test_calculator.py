@@ -229,6 +229,6 @@ def test_neither_torch_nor_ase_is_imported_before_it_is_needed(tmp_path):
 
 def test_zoo_list_says_which_have_an_energy(tmp_path):
     said, of_one, of_another = (run_zoo("list", *name, cwd=tmp_path).stdout for name in ([], ["sevennet"], ["painn"]))
-    assert "With an energy (zoo.calculator): mace, sevennet, tensornet" in said
+    assert "With an energy (zoo.calculator): mace, nequix, sevennet, tensornet" in said
     assert 'It has an energy, forces and stress: zoo.calculator("sevennet")' in of_one
     assert "zoo.calculator" not in of_another

@@ -25,6 +25,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "teanet": {"channels": 8, "cutoffs": [3.0, 4.0, 4.5]},
     "mace": {"weights": str(WEIGHTS / "mace" / "density.safetensors")},
     "tensornet": {"weights": str(WEIGHTS / "tensornet" / "tensornet.safetensors")},
+    "nequix": {"weights": str(WEIGHTS / "nequix" / "nequix.safetensors"), "layer": 2},
     "born": {"width": 16, "channels": 4},
     "dtnet": {"width": 16},
     "dtnet-exp": {"width": 16},

@@ -63,6 +63,7 @@ def crystals_of(elements: frozenset[int], path: Path) -> dict:
         pytest.param({"name": "sevennet", "layer": 1}, marks=pytest.mark.sevennet),
         {"name": "mace", "layer": 1, "weights": str(WEIGHTS / "mace" / "density.safetensors")},
         {"name": "tensornet", "layer": 1, "weights": str(WEIGHTS / "tensornet" / "tensornet.safetensors")},
+        {"name": "nequix", "layer": 1, "weights": str(WEIGHTS / "nequix" / "nequix.safetensors")},
     ],
     ids=lambda choice: choice["name"],
 )
