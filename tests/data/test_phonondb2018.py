@@ -1,4 +1,4 @@
-"""The open labels of lattice dynamics, phonondb2018 and petretto2018, on tiny files of their layout and on the real ones."""
+"""The datasets phonondb2018 and petretto2018, on tiny files of their layout and on the real ones."""
 
 from __future__ import annotations
 

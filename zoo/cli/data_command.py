@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from zoo.contract.plugin import Record
     from zoo.contract.target import TensorTarget
     from zoo.data.frame import SymmetryViolation
+    from zoo.data.twins import Twin
 
 FORMATS = click.Choice(["table", "json", "csv"])
 
@@ -204,10 +206,10 @@ def overlaps(a: str, b: str, out: Path | None) -> None:
     zoo data overlaps petousis2017 '{name: phonondb2018, path: FOLDER}' --out pairs.csv
     """
     from zoo.cli.source import open_source
-    from zoo.contract.plugin import BadRecord, Record
-    from zoo.data.twins import mp_id, twins
+    from zoo.contract.plugin import BadRecord
+    from zoo.data.twins import twins
     from zoo.errors import ZooError, clear_disk_errors
-    from zoo.storage.run_folder import write_rows
+    from zoo.storage.csv_cells import csv_cell
 
     if out is not None and out.suffix != ".csv":
         raise ZooError(f"--out {out}: the table is a CSV, name it .csv")
@@ -229,41 +231,44 @@ def overlaps(a: str, b: str, out: Path | None) -> None:
         f"space group, {by['structure']:,} by structure; {len({twin.a for twin in pairs}):,} crystals of the first and "
         f"{len({twin.b for twin in pairs}):,} of the second"
     )
-    rows = []
-    for twin in pairs:
-        one, other = sides[0][twin.a], sides[1][twin.b]
-        row: dict[str, object] = {"a": twin.a, "b": twin.b, "by": twin.by}
-        row["formula"] = one.structure.composition.reduced_formula
-        for side_name, record in (("a", one), ("b", other)):
-            row[f"mp_id_{side_name}"] = mp_id(record) or ""
-            row[f"volume_{side_name}"] = round(record.structure.volume / len(record.structure), 4)
-            row[f"functional_{side_name}"] = record.functional
-        rows.append(row)
+    rows = [_pair(twin, sides[0][twin.a], sides[1][twin.b]) for twin in pairs]
     if out is not None:
         with clear_disk_errors(out.parent, fix="choose another folder"):
             out.parent.mkdir(parents=True, exist_ok=True)
-            write_rows(out, rows)
+            with out.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerows([PAIR_COLUMNS, *(map(csv_cell, row) for row in rows)])
         click.echo(f"pairs are in {out} (volumes in Å³ an atom)")
     elif rows:
-        _table_of(rows)
+        _show_pairs(rows)
 
 
-SHOWN = 20
+PAIR_COLUMNS = ("a", "b", "by", "formula", "volume_a", "volume_b", "functional_a", "functional_b", "mp_id_a", "mp_id_b")
+PAIRS_SHOWN = 20
 
 
-def _table_of(rows: list[dict[str, object]]) -> None:
+def _pair(twin: Twin, one: Record, other: Record) -> tuple[str, ...]:
+    from zoo.data.twins import mp_id
+
+    volumes = (f"{record.structure.volume / len(record.structure):.4f}" for record in (one, other))
+    formula = one.structure.composition.reduced_formula
+    ids = (mp_id(record) or "" for record in (one, other))
+    return (twin.a, twin.b, twin.by, formula, *volumes, one.functional, other.functional, *ids)
+
+
+def _show_pairs(rows: list[tuple[str, ...]]) -> None:
     from rich.table import Table
 
     from zoo.cli.terminal import console
 
     table = Table(box=None, header_style="bold")
-    for column in ("a", "b", "by", "formula", "volume_a", "volume_b"):
+    for column in PAIR_COLUMNS[:6]:
         table.add_column(column)
-    for row in rows[:SHOWN]:
-        table.add_row(*(str(row[column]) for column in ("a", "b", "by", "formula", "volume_a", "volume_b")))
+    for row in rows[:PAIRS_SHOWN]:
+        table.add_row(*row[:6])
     console().print(table)
-    if len(rows) > SHOWN:
-        click.echo(f"and {len(rows) - SHOWN:,} more: --out FILE.csv writes all")
+    if len(rows) > PAIRS_SHOWN:
+        click.echo(f"and {len(rows) - PAIRS_SHOWN:,} more: --out FILE.csv writes all")
 
 
 def _by_level(count: Counter[str]) -> str:
