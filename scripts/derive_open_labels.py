@@ -159,7 +159,7 @@ def phonondb(folder: Path, out: Path) -> None:
 def petretto(source: Path, table: Path | None, out: Path) -> None:
     """Write `out` from the extxyz, with what the table knows of its crystals."""
     import ase.io
-    from pymatgen.io.ase import AseAtomsAdaptor
+    from pymatgen.core import Lattice, Structure
 
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     if digest != PETRETTO_SHA256:
@@ -167,7 +167,8 @@ def petretto(source: Path, table: Path | None, out: Path) -> None:
     known = _known(_table(table)) if table is not None else {}
     rows = []
     for atoms in ase.io.read(source, index=":", format="extxyz"):
-        structure = AseAtomsAdaptor.get_structure(atoms)
+        symbols, positions = atoms.get_chemical_symbols(), atoms.positions
+        structure = Structure(Lattice(atoms.cell.array), symbols, positions, coords_are_cartesian=True)
         match = known.get(_mark(structure), {})
         rows.append(
             {
