@@ -11,7 +11,8 @@ from zoo.contract.target import TensorTarget
 from zoo.data.frame import offenders, residual, summarise, violation, zero_proves
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.symmetry import CRYSTAL_SYSTEMS, crystal_system, space_group, symmetry
-from zoo.errors import ZooError
+from zoo.graphs.crystal import Crystal
+from zoo.graphs.space_group import SpaceGroup
 
 TOTAL = TensorTarget(name="total", quantity="total dielectric")
 SYMPREC = 0.01
@@ -233,10 +234,38 @@ def test_words_for_each_system():
     assert "axis swaps" in zero_proves(TOTAL, "orthorhombic")
 
 
-def test_tensors_of_atoms_are_refused():
+def charges_of(structure, seed):
+    """Random tensors of atoms that the crystal allows: the mean over its space group."""
+    tensors = np.random.default_rng(seed).normal(size=(len(structure), 3, 3))
+    group = SpaceGroup.of(Crystal.of(structure), SYMPREC)
+    mean = np.zeros_like(tensors)
+    for r, moves in zip(group.rotations, group.moves, strict=True):
+        mean[moves] += np.array([rotated(tensor, r) for tensor in tensors])
+    return mean / len(group.rotations)
+
+
+@pytest.mark.parametrize("system", CRYSTAL_SYSTEMS)
+def test_tensors_of_atoms_follow_the_space_group(system):
+    """They are zero in the right frame, atoms without a label included, and not where atoms or axes are swapped."""
     born = TensorTarget(name="born", formula="ij", per_atom=True)
-    with pytest.raises(ZooError, match="tensor of atoms"):
-        offenders([Record("a", CRYSTALS["cubic"], {"born": np.zeros((36, 3, 3))})], born, FrameCheck())
+    turn = rotation(3)
+    crystal = turned(CRYSTALS[system], turn)
+    tensors = np.array([rotated(tensor, turn) for tensor in charges_of(CRYSTALS[system], 5)])
+
+    def residual_of(values):
+        return violation(Record("a", crystal, {"born": values}), born, SYMPREC).residual
+
+    assert residual_of(tensors) < 1e-9
+    partly = tensors.copy()
+    partly[0] = np.nan
+    assert residual_of(partly) < 1e-9
+    assert residual_of(tensors.transpose(0, 2, 1)) < 1e-9, "the convention of the indices cannot be told"
+    assert residual_of(np.roll(tensors, 1, axis=0)) > 0.05
+    other = np.array([rotated(tensor, rotation(4)) for tensor in tensors])
+    assert (residual_of(other) > 0.05) == (system != "triclinic"), "inversion and identity turn nothing"
+    assert residual_of(0 * tensors) is None
+    record = Record("a", crystal, {"born": np.roll(tensors, 1, axis=0)})
+    assert [m.key for m in offenders([record], born, FrameCheck())] == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from pymatgen.core import Lattice, Structure
 from zoo.api import CrystalBatch, Embedding, Encoder, Hypers, Provides, ZooError
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.graph import collate, crystal_graph
+from zoo.graphs.space_group import SpaceGroup
 from zoo.phonons import force_constants as by_displacements
-from zoo.phonons.displacements import SpaceGroup, assemble, displacements
+from zoo.phonons.displacements import assemble, displacements
 from zoo.phonons.force_constants import force_constants
 from zoo.testing import PairPotential, check_force_constants, prototypes, second_derivatives
 from zoo.testing.symmetry_checks import repeated

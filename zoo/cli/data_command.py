@@ -6,15 +6,17 @@ import csv
 import dataclasses
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from zoo.contract.plugin import Record
     from zoo.contract.target import TensorTarget
     from zoo.data.frame import SymmetryViolation
+    from zoo.data.twins import Twin
 
 FORMATS = click.Choice(["table", "json", "csv"])
 
@@ -44,9 +46,13 @@ def list_datasets() -> None:
 @data_command.command("info")
 @click.argument("source")
 def info(source: str) -> None:
-    """Targets, number of records and licence of a dataset.
+    """Targets, number of records by level of theory, and licence of a dataset.
 
-    SOURCE is the name of a dataset, a file of your own, or a recipe.
+    SOURCE is the name of a dataset, its name and settings as in a recipe, a file of your own, or a recipe.
+
+    \b
+    zoo data info petousis2017
+    zoo data info '{name: phonondb2018, path: FOLDER}'
     """
     from zoo.cli.source import open_source
     from zoo.contract.plugin import BadRecord
@@ -54,19 +60,35 @@ def info(source: str) -> None:
     name, dataset, _ = open_source(source, None, "ij=ji")
     bad: list[BadRecord] = []
     readable = 0
-    holding = Counter[str]()
+    levels = Counter[str]()
+    holding: dict[str, Counter[str]] = defaultdict(Counter)
+    left_out = Counter[tuple[str, str]]()
     for record in dataset.records():
         if isinstance(record, BadRecord):
             bad.append(record)
-        else:
-            readable += 1
-            holding.update(list(record.targets))
+            continue
+        readable += 1
+        levels[record.functional] += 1
+        for label in record.targets:
+            holding[label][record.functional] += 1
+        if record.force_constants is not None:
+            holding["force_constants"][record.functional] += 1
+        left_out.update(record.left_out.items())
     click.echo(f"{name}: {_first_line(type(dataset))}")
     click.echo(f"records   {readable:,}" + (f", and {len(bad):,} that cannot be read" if bad else ""))
+    click.echo(f"theory    {_by_level(levels)}")
     for target in dataset.targets().values():
         quantity = f", {target.quantity}" if target.quantity else ""
         count = holding[target.name]
-        click.echo(f"target    {target.name} ({target.formula}, unit {target.unit}{quantity}): {count:,} crystals")
+        click.echo(
+            f"target    {target.name} ({target.formula}, unit {target.unit}{quantity}): {count.total():,} crystals "
+            f"({_by_level(count)})"
+        )
+    if "force_constants" in holding:
+        count = holding["force_constants"]
+        click.echo(f"label     force_constants (Φ at Γ, eV/Å²): {count.total():,} crystals ({_by_level(count)})")
+    for (label, reason), number in left_out.items():
+        click.echo(f"left out  {label} of {number:,}: {reason}")
     click.echo(f"licence   {dataset.licence}")
     _say_bad([{"key": record.key, "reason": record.reason} for record in bad])
 
@@ -169,6 +191,90 @@ def check(source: str, target: str | None, formula: str, tolerance: float, sympr
         _say_bad(bad)
 
 
+@data_command.command("overlaps")
+@click.argument("a")
+@click.argument("b")
+@click.option("--out", type=click.Path(path_type=Path), help="A CSV of all pairs.")
+def overlaps(a: str, b: str, out: Path | None) -> None:
+    """Find the crystals that two datasets have in common, across volumes and functionals.
+
+    A and B are names of datasets, names and settings as in a recipe, files of your own, or recipes. Crystals are the
+    same by Materials Project id where both have one, else by formula and space group, and by their structures, scaled
+    to one volume, where several crystals have these.
+
+    \b
+    zoo data overlaps petousis2017 '{name: phonondb2018, path: FOLDER}' --out pairs.csv
+    """
+    from zoo.cli.source import open_source
+    from zoo.contract.plugin import BadRecord
+    from zoo.data.twins import twins
+    from zoo.errors import ZooError, clear_disk_errors
+    from zoo.storage.csv_cells import csv_cell
+
+    if out is not None and out.suffix != ".csv":
+        raise ZooError(f"--out {out}: the table is a CSV, name it .csv")
+    sides: list[dict[str, Record]] = []
+    for source in (a, b):
+        name, dataset, _ = open_source(source)
+        found = list(dataset.records())
+        side = {record.key: record for record in found if not isinstance(record, BadRecord)}
+        if not side:
+            raise ZooError(f"{name} has no record that can be read")
+        sides.append(side)
+        by_level = Counter(record.functional for record in side.values())
+        click.echo(f"{name}: {len(side):,} crystals ({_by_level(by_level)})")
+        _say_bad([{"key": record.key, "reason": record.reason} for record in found if isinstance(record, BadRecord)])
+    pairs = twins(sides[0].values(), sides[1].values())
+    by = Counter(twin.by for twin in pairs)
+    click.echo(
+        f"{len(pairs):,} pairs of twins: {by['id']:,} by Materials Project id, {by['space group']:,} by formula and "
+        f"space group, {by['structure']:,} by structure; {len({twin.a for twin in pairs}):,} crystals of the first and "
+        f"{len({twin.b for twin in pairs}):,} of the second"
+    )
+    rows = [_pair(twin, sides[0][twin.a], sides[1][twin.b]) for twin in pairs]
+    if out is not None:
+        with clear_disk_errors(out.parent, fix="choose another folder"):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with out.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerows([PAIR_COLUMNS, *(map(csv_cell, row) for row in rows)])
+        click.echo(f"pairs are in {out} (volumes in Å³ an atom)")
+    elif rows:
+        _show_pairs(rows)
+
+
+PAIR_COLUMNS = ("a", "b", "by", "formula", "volume_a", "volume_b", "functional_a", "functional_b", "mp_id_a", "mp_id_b")
+PAIRS_SHOWN = 20
+
+
+def _pair(twin: Twin, one: Record, other: Record) -> tuple[str, ...]:
+    from zoo.data.twins import mp_id
+
+    volumes = (f"{record.structure.volume / len(record.structure):.4f}" for record in (one, other))
+    formula = one.structure.composition.reduced_formula
+    ids = (mp_id(record) or "" for record in (one, other))
+    return (twin.a, twin.b, twin.by, formula, *volumes, one.functional, other.functional, *ids)
+
+
+def _show_pairs(rows: list[tuple[str, ...]]) -> None:
+    from rich.table import Table
+
+    from zoo.cli.terminal import console
+
+    table = Table(box=None, header_style="bold")
+    for column in PAIR_COLUMNS[:6]:
+        table.add_column(column)
+    for row in rows[:PAIRS_SHOWN]:
+        table.add_row(*row[:6])
+    console().print(table)
+    if len(rows) > PAIRS_SHOWN:
+        click.echo(f"and {len(rows) - PAIRS_SHOWN:,} more: --out FILE.csv writes all")
+
+
+def _by_level(count: Counter[str]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in count.most_common()) or "none"
+
+
 def _first_line(cls: type) -> str:
     return (cls.__doc__ or "").strip().split("\n")[0]
 
@@ -231,7 +337,8 @@ def _show(name: str, target: TensorTarget, violations: list[SymmetryViolation], 
     def number(value: float | None) -> str:
         return "–" if value is None else f"{value:.1e}"
 
-    click.echo(f"{name}, {target.name}: relative change of the tensor under the point group of its crystal\n")
+    change = "of the atoms' tensors under the space group" if target.per_atom else "of the tensor under the point group"
+    click.echo(f"{name}, {target.name}: relative change {change} of its crystal\n")
     table = Table(box=None, header_style="bold")
     table.add_column("crystal system")
     for column in ("crystals", "median", "95 %", "largest", f"over {tolerance:g}"):

@@ -1,4 +1,4 @@
-"""Resolution of the argument SOURCE: a dataset, a file of the user's own, or a recipe."""
+"""Resolution of the argument SOURCE: a dataset, alone or with settings, a file of the user's own, or a recipe."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from zoo.config import plugins, recipe
+from zoo.config.sections import Plugin
+from zoo.config.yaml_text import parse_yaml
 from zoo.contract.plugin import Dataset
 from zoo.contract.target import TensorTarget
 from zoo.data.tensors import target_named
@@ -17,6 +19,7 @@ def open_source(
 ) -> tuple[str, Dataset, TensorTarget]:
     """Return name, dataset and target of a source: the name of a dataset plugin, a file, or a recipe.
 
+    `{name: NAME, KEY: VALUE, ...}` is a dataset with settings, as in a recipe.
     A `TensorTarget` describes the tensor in a file completely; a name is combined with `formula`.
 
     Raises:
@@ -27,7 +30,10 @@ def open_source(
     if isinstance(target, TensorTarget):
         in_file = {part.name: _settings(part) for part in target.parts or (target,)}
         target = target.name
-    if source in plugins.available("dataset"):
+    if source.lstrip().startswith("{"):
+        choice = _choice(source)
+        name, settings = choice.name, choice.settings
+    elif source in plugins.available("dataset"):
         name, settings = source, {}
         if source == "file":
             raise ZooError("for a file of your own, name the file itself")
@@ -45,7 +51,24 @@ def open_source(
     targets = dataset.targets()
     if target is None:
         target = "total" if "total" in targets else next(iter(targets))
-    return source if name == "file" else name, dataset, target_named(targets, target, source)
+    shown = str(settings.get("path", source)) if name == "file" else name
+    return shown, dataset, target_named(targets, target, source)
+
+
+def _choice(source: str) -> Plugin:
+    """A dataset with its settings.
+
+    Raises:
+        ZooError: no YAML, or no mapping with a name.
+    """
+    try:
+        content = parse_yaml(source)
+    except ZooError as error:
+        raise ZooError(f"'{source}' {error}") from None
+    name = content.get("name") if isinstance(content, dict) else None
+    if not isinstance(name, str) or not all(isinstance(key, str) for key in content):
+        raise ZooError(f"'{source}' names no dataset: write it as '{{name: phonondb2018, path: FOLDER}}'")
+    return Plugin(**content)
 
 
 def _settings(target: TensorTarget) -> dict[str, object]:

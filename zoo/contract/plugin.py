@@ -256,13 +256,19 @@ class Record:
         structure: pymatgen Structure; its Cartesian frame is that of the tensors.
         targets: name -> array (*target.shape), or (n_atoms, *target.shape) per atom, where an atom without a label has
             NaN in all its components.
-        properties: what else is known: `band_gap` (eV), `space_group` (number), `source`, ...
+        properties: what else is known: `band_gap` (eV), `space_group` (number), `mp_id` (mp-149), `source`, ...
+        functional: the level of theory that gave the targets: PBE, PBE+U, PBEsol, ...
+        force_constants: (3N, 3N) Φ at Γ, eV/Å², row 3κ+α for atom κ and direction α; None where there are none.
+        left_out: name of a label (a target or `force_constants`) that the source has and the record has not -> why.
     """
 
     key: str
     structure: Structure
     targets: Mapping[str, np.ndarray]
     properties: Mapping[str, Any] = field(default_factory=dict)
+    functional: str = "unknown"
+    force_constants: np.ndarray | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 class BadRecord(Exception):

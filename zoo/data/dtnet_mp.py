@@ -70,4 +70,4 @@ class DTNetMP(Dataset):
         Raises:
             ZooError: the file cannot be downloaded or read.
         """
-        yield from records_of(json_entries(self.fetch()), DIELECTRIC, "dtnet-mp")
+        yield from records_of(json_entries(self.fetch()), DIELECTRIC, "dtnet-mp", "PBE")

@@ -60,6 +60,7 @@ class File(Dataset):
     CSV: one row a crystal; the tensor as JSON in the column `target` or in the columns target_xx, target_xy, ...
     One tensor an atom is a list of tensors in the order of the atoms, null for an atom without a label; in extxyz, a
     column of the atoms (`Properties=...:target:R:9`), NaN for an atom without a label.
+    A field `functional` (PBE, PBEsol, ...) is the level of theory of a record.
     JSON is read as a whole, the others crystal by crystal: take these for more than memory holds.
     A CIF has no frame of its own: tensors beside one must have c along z and a in the xz plane. VASP files have one.
     """

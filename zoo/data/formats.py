@@ -49,9 +49,12 @@ class Entry:
 
 
 def records_of(
-    entries: Iterator[Entry], targets: Mapping[str, TensorTarget], source: str
+    entries: Iterator[Entry], targets: Mapping[str, TensorTarget], source: str, functional: str = "unknown"
 ) -> Iterator[Record | BadRecord]:
-    """Yield records with the targets that each entry holds; plain values among the other fields become properties."""
+    """Yield records with the targets that each entry holds; plain values among the other fields become properties.
+
+    A text in the field `functional` is the record's level of theory, in place of `functional`.
+    """
     for entry in entries:
         try:
             if isinstance(entry.structure, ZooError):
@@ -65,7 +68,9 @@ def records_of(
             yield BadRecord(entry.key, str(error))
             continue
         plain = {k: v for k, v in entry.fields.items() if k not in targets and isinstance(v, str | int | float)}
-        yield Record(entry.key, entry.structure, tensors, {"source": source, **plain})
+        given = entry.fields.get("functional")
+        level = given if isinstance(given, str) and given.strip() else functional
+        yield Record(entry.key, entry.structure, tensors, {"source": source, **plain}, level)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 By Neumann's principle a tensor property is invariant under the point group of its crystal. Where the structure was
 re-oriented after the calculation, and the tensor was not, it is not invariant any more (nor is it where the
-calculation was not converged, which this check finds as well).
+calculation was not converged, which this check finds as well). A tensor of an atom is invariant under its site
+symmetry, and an operation of the space group turns it into that of the atom to which it brings the atom.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from zoo.config.dataset_settings import FrameCheck
 from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
 from zoo.data.symmetry import CRYSTAL_SYSTEMS, crystal_system, rotated, symmetry
-from zoo.errors import ZooError
+from zoo.graphs.crystal import Crystal
+from zoo.graphs.space_group import SpaceGroup
 
 NEGLIGIBLE = 0.01
 """A tensor smaller than this share of the record's largest one of the same unit is noise: no residual is defined."""
@@ -49,21 +51,35 @@ def residual(tensor: np.ndarray, rotations: np.ndarray) -> float:
     return float(np.linalg.norm(change, axis=1).max() / np.linalg.norm(tensor))
 
 
-def violation(record: Record, target: TensorTarget, symprec: float) -> SymmetryViolation:
-    """Return the symmetry violation of a record that holds the target.
+def residual_of_atoms(tensors: np.ndarray, group: SpaceGroup) -> float:
+    """Return the residual of N tensors of atoms, max over the operations of ‖R·T_κ - T_κ'‖ / ‖T‖, κ brought to κ'.
 
-    Raises:
-        ZooError: the target is a tensor of atoms.
+    Args:
+        tensors: (N, 3, ...) of any rank; atoms without a label have NaN.
+        group: the operations of the cell of these atoms.
     """
-    _refuse_tensors_of_atoms(target)
+    turned = np.stack([rotated(tensor, group.rotations) for tensor in tensors], axis=1)
+    change = np.nan_to_num(turned - tensors[group.moves]).reshape(len(group.rotations), -1)
+    return float(np.linalg.norm(change, axis=1).max() / np.linalg.norm(np.nan_to_num(tensors)))
+
+
+def violation(record: Record, target: TensorTarget, symprec: float) -> SymmetryViolation:
+    """Return the symmetry violation of a record that holds the target."""
     tensor = np.asarray(record.targets[target.name], dtype=np.float64)
-    return measure(record.key, record.structure, tensor, symprec, is_negligible(record, target))
+    return measure(record.key, record.structure, tensor, symprec, is_negligible(record, target), target.per_atom)
 
 
-def measure(key: str, structure: Structure, tensor: np.ndarray, symprec: float, negligible: bool) -> SymmetryViolation:
-    """Return the symmetry violation of a tensor; a negligible tensor has no residual."""
+def measure(
+    key: str, structure: Structure, tensor: np.ndarray, symprec: float, negligible: bool, per_atom: bool = False
+) -> SymmetryViolation:
+    """Return the symmetry violation of a tensor, or of one an atom; a negligible tensor has no residual."""
     group = symmetry(structure, symprec)
-    value = None if group is None or negligible else residual(tensor, group.rotations)
+    if group is None or negligible:
+        value = None
+    elif per_atom:
+        value = residual_of_atoms(tensor, SpaceGroup.of(Crystal.of(structure), symprec))
+    else:
+        value = residual(tensor, group.rotations)
     formula = structure.composition.reduced_formula
     return SymmetryViolation(key, formula, crystal_system(group.number if group else 1), value)
 
@@ -82,12 +98,10 @@ def offender(
 
 
 def offenders(records: Iterable[Record], target: TensorTarget, check: FrameCheck) -> list[SymmetryViolation]:
-    """Return the violations above the tolerance or without a defined residual, in the order of the records.
-
-    Raises:
-        ZooError: the target is a tensor of atoms.
-    """
-    _refuse_tensors_of_atoms(target)
+    """Return the violations above the tolerance or without a defined residual, in the order of the records."""
+    if target.per_atom:
+        measured = (violation(record, target, check.symprec) for record in records)
+        return [m for m in measured if m.residual is None or m.residual > check.tolerance]
     found = (
         offender(r.key, lambda r=r: r.structure, r.targets[target.name], is_negligible(r, target), check)  # type: ignore[misc]
         for r in records
@@ -95,14 +109,11 @@ def offenders(records: Iterable[Record], target: TensorTarget, check: FrameCheck
     return [m for m in found if m is not None]
 
 
-def _refuse_tensors_of_atoms(target: TensorTarget) -> None:
-    if target.per_atom:
-        raise ZooError(f"'{target.name}' is a tensor of atoms; the frame check is for tensors of crystals")
-
-
 def is_negligible(record: Record, target: TensorTarget) -> bool:
     """Return whether a tensor is zero, or noise beside the largest one of its record of the same shape."""
-    norm = float(np.linalg.norm(record.targets[target.name]))
+    norm = float(np.linalg.norm(np.nan_to_num(record.targets[target.name])))
+    if target.per_atom:
+        return norm <= NEGLIGIBLE  # no other tensor of its unit; of charges, a few units in the last decimals
     shape = record.targets[target.name].shape
     largest = max(float(np.linalg.norm(t)) for t in record.targets.values() if t.shape == shape)
     return norm == 0 or norm < NEGLIGIBLE * largest
@@ -138,7 +149,7 @@ def zero_proves(target: TensorTarget, system: str) -> str:
     A rotation Q is not detected where Q·T is invariant under the point group G too, as for each Q that maps G onto
     itself.
     """
-    if target.formula == "ij=ji":
+    if target.formula == "ij=ji" and not target.per_atom:
         return _ZERO_PROVES_SYMMETRIC[system]
     if system == "triclinic":
         return "nothing: every rotation maps the point group onto itself"

@@ -86,7 +86,7 @@ def _write(folder: Path, dataset: Dataset, target: TensorTarget, stop: bool) -> 
             elif (reason := _defect(record, target)) is not None:
                 bad.append(LeftOut(record.key, "read", reason))
             elif not _labelled(record, target):
-                without.append(LeftOut(record.key, "target", f"has no '{target.name}'"))
+                without.append(LeftOut(record.key, "target", _why_without(record, target)))
             elif not (stop and bad):  # they are only counted from then on
                 try:
                     writer.add(record, Crystal.of(record.structure))
@@ -122,6 +122,13 @@ def _defect(record: Record, target: TensorTarget) -> str | None:
         # NaN in all components: an atom, or a part, without a label.
         tensor = tensor[~np.isnan(tensor.reshape(len(tensor), -1)).all(axis=1)]
     return None if np.isfinite(tensor).all() else f"'{target.name}' holds NaN or infinite numbers"
+
+
+def _why_without(record: Record, target: TensorTarget) -> str:
+    """Return why a record lacks the target, with its dataset's reason; of a joint target the last part's."""
+    names = (target.name, *(part.name for part in reversed(target.parts)))
+    given = next((record.left_out[name] for name in names if name in record.left_out), None)
+    return f"has no '{target.name}'" + (f": {given}" if given else "")
 
 
 def _labelled(record: Record, target: TensorTarget) -> bool:

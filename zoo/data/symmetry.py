@@ -18,6 +18,9 @@ _LAST_NUMBER = (2, 15, 74, 142, 167, 194, 230)
 SYMPREC = 0.1
 """Tolerance, Å, with which the Materials Project assigns space groups: it gives all those of Petousis' table."""
 
+ENANTIOMORPHS = {78: 76, 95: 91, 96: 92, 145: 144, 153: 151, 154: 152, 170: 169, 172: 171, 179: 178, 181: 180, 213: 212}
+"""Space group -> the group of the mirror image of its crystals, where this is another one, of lower number."""
+
 _SpglibError: type[Exception] = getattr(spglib, "SpglibError", RuntimeError)  # raised from 2.7 on, None before
 
 

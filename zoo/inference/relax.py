@@ -17,8 +17,8 @@ from pymatgen.core import Structure
 from zoo.contract.plugin import Encoder
 from zoo.contract.potential import forces_of
 from zoo.errors import ZooError
+from zoo.graphs.space_group import SYMPREC
 from zoo.inference.calculator import PotentialCalculator
-from zoo.phonons.displacements import SYMPREC
 
 FORCE = 1e-3
 """eV/Å, the largest force that is left on an atom."""

@@ -27,7 +27,8 @@ from zoo.errors import ZooError
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.elements import symbols
 from zoo.graphs.graph import CrystalGraph, collate, crystal_graphs, size_sorted
-from zoo.phonons.displacements import Displacement, SpaceGroup, assemble, displacements
+from zoo.graphs.space_group import SpaceGroup
+from zoo.phonons.displacements import Displacement, assemble, displacements
 from zoo.phonons.modes import without_translations
 
 STEP = 0.005

@@ -16,8 +16,8 @@ from zoo.contract.plugin import Encoder
 from zoo.errors import ZooError
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.elements import refuse_unknown_elements
+from zoo.graphs.space_group import SYMPREC
 from zoo.graphs.store import GraphStore, offsets
-from zoo.phonons.displacements import SYMPREC
 from zoo.phonons.force_constants import STEP, ForceConstants, force_constants, iterate, refuse_size
 from zoo.phonons.kept_force_constants import KeptForceConstants
 from zoo.storage.cache import ArrayWriter, building, cache_root, content_key, give_back, open_array

@@ -11,7 +11,7 @@ import numpy as np
 from zoo.contract.plugin import Encoder
 from zoo.errors import clear_disk_errors
 from zoo.graphs.crystal import Crystal
-from zoo.phonons.displacements import SYMPREC
+from zoo.graphs.space_group import SYMPREC
 from zoo.phonons.force_constants import STEP, ForceConstants
 from zoo.storage.cache import cache_root, content_key
 

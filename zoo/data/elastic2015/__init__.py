@@ -67,4 +67,5 @@ class Elastic2015(Embedded):
                 "formula": structure.composition.reduced_formula,
                 "source": "elastic2015",
             },
+            functional="PBE",
         )

@@ -23,7 +23,8 @@ class Petousis2017(Embedded):
     """The 1,056 crystals of Petousis et al. (2017), embedded: electronic, ionic and total tensors.
 
     By Materials Project id; ionic = total - electronic, and all three are symmetrised. Properties are band_gap (eV),
-    space_group (number) and source.
+    space_group (number) and source. The functional is PBE, with a Hubbard U where the Materials Project uses one; the
+    table does not say in which records.
     """
 
     Hypers = Petousis2017Hypers
@@ -47,4 +48,5 @@ class Petousis2017(Embedded):
                 "space_group": entry["space_group"],
                 "source": "petousis2017",
             },
+            functional="PBE",
         )
