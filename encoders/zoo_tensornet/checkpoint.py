@@ -158,7 +158,7 @@ PAIR_EMBEDDING = "tensor_embedding.emb2.weight"
 
 
 def _version(content: Mapping[str, Any]) -> int:
-    """Of matgl's class TensorNet; that of before matgl 4 is 1."""
+    """Version of matgl's class TensorNet, which is 1 before matgl 4."""
     model = content["kwargs"]["model"] if content.get("@class") == "Potential" else content
     return int(model.get("@model_version", 1))
 
