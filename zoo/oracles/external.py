@@ -196,7 +196,9 @@ def _wait(process: subprocess.Popen[bytes], name: str, deadline: float | None) -
     while process.poll() is None:
         if deadline is not None and time.monotonic() > deadline:
             raise CalculationFailed(f"{name} had not ended at the wall limit")
-        if _stopping.wait(pause):
+        # Not by waiting for the event: Ctrl-C in the middle of that is a RuntimeError now and then (its lock is let go).
+        time.sleep(pause)
+        if _stopping.is_set():
             raise ZooError(f"{name} was ended, as all else")
         pause = min(0.5, 1.5 * pause)
 
