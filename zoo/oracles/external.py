@@ -196,7 +196,7 @@ def _wait(process: subprocess.Popen[bytes], name: str, deadline: float | None) -
     while process.poll() is None:
         if deadline is not None and time.monotonic() > deadline:
             raise CalculationFailed(f"{name} had not ended at the wall limit")
-        # Not by waiting for the event: Ctrl-C in the middle of that is a RuntimeError now and then (its lock is let go).
+        # Not by waiting for the event: Ctrl-C in the middle of that is a RuntimeError now and then.
         time.sleep(pause)
         if _stopping.is_set():
             raise ZooError(f"{name} was ended, as all else")
