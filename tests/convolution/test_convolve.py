@@ -132,7 +132,7 @@ def test_no_edges():
 @pytest.mark.parametrize("moving", [False, True])
 @pytest.mark.parametrize("learned", [False, True])
 def test_gradients(images, moving, learned, monkeypatch):
-    """Of features, radial network, basis and, where the atoms can move, edge vectors: the same as autograd's."""
+    """Gradients by features, radial network, a learned basis and edge vectors are those of `plain` by autograd."""
     small_chunks(monkeypatch)
     made = Made(images)
     vectors = made.vectors.clone().requires_grad_(moving)

@@ -36,7 +36,7 @@ def parts_of(number: int) -> dict[str, np.ndarray]:
 
 
 def with_all(numbers: range, *names: str) -> dict[str, Any]:
-    """What the dataset `file` reads, with some of the labels."""
+    """Return crystals with the named ones of the three tensors, as content of a JSON file of the dataset `file`."""
     return {
         key: entry | {"total": None} | {name: parts_of(int(key[2:]))[name].tolist() for name in names}
         for key, entry in labelled(numbers).items()
@@ -179,7 +179,7 @@ def test_it_goes_on_and_is_sent(joint: Path, tmp_path: Path) -> None:
 
 
 def test_force_constants_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of what is known and of the candidates, by whichever round's training or screening comes first."""
+    """Force constants of known crystals and candidates are computed once, by the first round that needs them."""
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
     write_joint(tmp_path, acquisition={"name": "greedy"}, model={"recipe": "small.yaml", "members": 1})
     small = yaml.safe_load((tmp_path / "small.yaml").read_text())

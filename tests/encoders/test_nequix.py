@@ -40,7 +40,7 @@ def check_features(crystals: Iterator[Golden], weights: str, tolerance: float) -
 
 class TestAgainstNequix:
     def test_features_are_its_own(self):
-        """Of the last layer, which has scalars alone, these come first."""
+        """The last layer has scalars alone; they come before the vectors and tensors of the layer below."""
         assert check_features(golden(FOLDER / "features.safetensors"), WEIGHTS, 1e-12) == 6
 
     def test_in_single_precision_too(self):
@@ -50,7 +50,7 @@ class TestAgainstNequix:
             assert (got - crystal.features["1"]).abs().max() < 1e-5
 
     def test_conversion(self):
-        """What the other tests read is what `zoo convert` makes of the package's own file."""
+        """The weights that the other tests read equal those that `zoo convert` makes of the package's file."""
         made = Nequix.convert(MODEL)
         kept = load_file(WEIGHTS)
         assert made.tensors.keys() == kept.keys()

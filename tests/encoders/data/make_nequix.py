@@ -82,7 +82,7 @@ def published(file: Path, *models: str) -> None:
 
 
 def answer(path: Path, atoms: Atoms) -> dict[str, np.ndarray]:
-    """Where the atoms are, features after each layer, energy (eV), forces (eV/Å), stress (eV/Å³), float64."""
+    """Return positions and cell (Å), features after each layer, energy (eV), forces (eV/Å), stress (eV/Å³), float64."""
     jax.config.update("jax_enable_x64", False)
     model, config = load_model(str(path))
     jax.config.update("jax_enable_x64", True)
