@@ -43,7 +43,10 @@ import time
 from zoo.oracles.replay import Replay
 
 class Held(Replay):
-    '''Replays labels. On Ray it notes on which node, and in the second round waits for the file `go`: on a lost node, ever.'''
+    '''Replays labels. On Ray it notes on which node, and in the second round waits for the file `go`.
+
+    On a lost node it waits for ever.
+    '''
 
     def tensors(self, candidate, folder):
         ray = sys.modules.get("ray")
@@ -51,7 +54,8 @@ class Held(Replay):
             node = ray.get_runtime_context().get_node_id()
             with (folder / "calls").open("a") as file:
                 file.write(node + "\\n")
-            while "round_2" in folder.parts and (not (folder.parent / "go").exists() or (folder.parent / node).exists()):
+            go, lost = folder.parent / "go", folder.parent / node
+            while "round_2" in folder.parts and (lost.exists() or not go.exists()):
                 time.sleep(0.05)
         return super().tensors(candidate, folder)
 """
@@ -218,7 +222,7 @@ def test_a_node_killed_midway_in_a_discovery(
     lost: list[str] = []
 
     def at_work() -> list[str]:
-        """Crystals that are being calculated on the second node. Four are begun, and elsewhere there is room for three."""
+        """Crystals that are calculated on the second node: four are begun, and elsewhere there is room for three."""
         begun = list(calculations.glob("*/calls"))
         return [path.parent.name for path in begun if second.node_id in path.read_text()] if len(begun) == 4 else []
 
