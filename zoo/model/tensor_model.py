@@ -71,12 +71,18 @@ class TensorModel(nn.Module):
 
         `embedding` where it is at hand already (from the cache).
         """
+        return self.with_labels(batch, embedding)[0]
+
+    def with_labels(
+        self, batch: CrystalBatch, embedding: Embedding | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Predict the tensors as `forward` does, and the other labels that the readout makes on the way."""
         batch = self.readout.prepare(batch)
         if embedding is None:
             with torch.no_grad() if self.caches_embeddings else contextlib.nullcontext():
                 embedding = self.encoder(batch)
-        made = self.readout(embedding, batch)
-        return made if self.target.parts else self.normaliser(made)
+        made, labels = self.readout.with_labels(embedding, batch)
+        return made if self.target.parts else self.normaliser(made), labels
 
     @torch.no_grad()
     def explain(self, batch: CrystalBatch, embedding: Embedding | None = None) -> LatticeResponse | None:
