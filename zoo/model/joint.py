@@ -120,7 +120,8 @@ class Joint(Readout):
 
     def with_labels(self, embedding: Embedding, batch: CrystalBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, 3, 3, 3), and what other labels the two readouts make."""
-        parts, labels = [], {}
+        parts: list[Tensor] = []
+        labels: dict[str, Tensor] = {}
         for name, readout in self.readouts.items():
             made, beside = readout.with_labels(_own(embedding, name), batch)  # type: ignore[operator]
             parts.append(self.normalisers[name](made))

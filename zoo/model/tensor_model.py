@@ -73,9 +73,7 @@ class TensorModel(nn.Module):
         """
         return self.with_labels(batch, embedding)[0]
 
-    def with_labels(
-        self, batch: CrystalBatch, embedding: Embedding | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def with_labels(self, batch: CrystalBatch, embedding: Embedding | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Predict the tensors as `forward` does, and the other labels that the readout makes on the way."""
         batch = self.readout.prepare(batch)
         if embedding is None:
