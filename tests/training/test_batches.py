@@ -97,7 +97,9 @@ def test_batches_by_edges_weigh_every_crystal_alike(samples: Samples, request: p
 
 @BOTH
 def test_one_process_weighs_no_batch_by_size(samples: Samples) -> None:
-    assert {batch.weights[""] for batch in Batches(samples, range(COUNT), Training(batch_size=2), CPU, 0) if batch} == {1.0}
+    assert {batch.weights[""] for batch in Batches(samples, range(COUNT), Training(batch_size=2), CPU, 0) if batch} == {
+        1.0
+    }
 
 
 def test_the_order_is_that_of_the_seed_and_the_epoch(graphs: GraphStore) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from zoo.config import recipe
 from zoo.config.recipe import Recipe
-from zoo.contract.level_of_theory import LEVELS, LevelOfTheory
+from zoo.contract.level_of_theory import LEVELS
 from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
 from zoo.data.auxiliary import Source, rows_of, sources
@@ -119,7 +120,11 @@ def run(config: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, 
                     continue
                 title = f"seed {seed}" if len(config.seeds) == 1 else f"seed {seed} ({number} of {len(config.seeds)})"
                 train_seed(prepared, first, seed, place, title, on_epoch)
-            content = finish.finish(config, first, prepared.crystals, prepared.samples, folder) if is_first() else {}
+            content = (
+                finish.finish(config, first, prepared.crystals, prepared.samples, prepared.auxiliary, folder)
+                if is_first()
+                else {}
+            )
             wait()
             return content or read_json(folder.result)
 
@@ -302,8 +307,7 @@ def _tell_of_levels(model: models.TensorModel, labels: Labels, echo: Echo) -> No
     """Say by which levels of theory the crystals are labelled, and whether the readout is told."""
     counts = torch.bincount(labels.level, minlength=len(LEVELS)).tolist()
     found = [f"{count:,} {name}" for name, count in zip(LEVELS, counts, strict=True) if count]
-    told = any(isinstance(module, LevelOfTheory) for module in model.readout.modules())
-    pooled = "" if told or len(found) == 1 else "; the readout is not told which (level_of_theory: true)"
+    pooled = "" if model.reads_level or len(found) == 1 else "; the readout is not told which (level_of_theory: true)"
     echo(f"levels    {', '.join(found)}{pooled}")
 
 
@@ -322,11 +326,7 @@ def train_seed(
     split = pipeline.split(crystals.keys, crystals.formulas, config.split, split_seed)
     if is_first():
         write_json(place.split, {"seed": split_seed, "train": split.train, "val": split.val, "test": split.test})
-    index = {key: i for i, key in enumerate(crystals.keys)}
-    parts = {name: [index[key] for key in getattr(split, name)] for name in ("train", "val", "test")}
-    held_out = {*split.val, *split.test}
-    more = rows_of(prepared.auxiliary, len(crystals), lambda source: source.without_twins_of(held_out))
-    parts["all"] = [*parts["train"], *more.tolist()]
+    parts = parts_of(prepared, split)
 
     seed_everything(seed)
     model = models.build(config.encoder, config.readout, prepared.target, config.force_constants.potential)
@@ -371,10 +371,11 @@ def train_seed(
         **{f"n_{name}": len(parts[name]) for name in ("train", "val", "test")},
         "elements": sorted({int(z) for i in parts["all"] for z in samples.graphs[i].numbers}),
     }
+    outcome["levels"], outcome["labels"] = _seen_labels(samples, parts["all"], model.readout.also_makes)
     if prepared.auxiliary:
-        outcome["n_auxiliary"] = len(more)
+        outcome["n_auxiliary"] = len(parts["all"]) - len(parts["train"])
     if beside:
-        outcome["labels"] = beside
+        outcome["test_labels"] = beside
     chosen = {part: crystals.select(parts[part]) for part in ("val", "test")}
     errors = {}
     for target, of_part in _by_target(prepared.target, chosen, found).items():
@@ -386,6 +387,27 @@ def train_seed(
     if errors:
         outcome["parts"] = errors
     write_json(place.result, outcome)
+
+
+def parts_of(prepared: Prepared, split: pipeline.Split) -> dict[str, list[int]]:
+    """The numbers of the samples of each part of a split; `all` are those that are trained on.
+
+    Beside the training part they are the auxiliary crystals without a twin in the other two parts.
+    """
+    index = {key: i for i, key in enumerate(prepared.crystals.keys)}
+    parts = {name: [index[key] for key in getattr(split, name)] for name in ("train", "val", "test")}
+    held_out = {*split.val, *split.test}
+    more = rows_of(prepared.auxiliary, len(index), lambda source: source.without_twins_of(held_out))
+    parts["all"] = [*parts["train"], *more.tolist()]
+    return parts
+
+
+def _seen_labels(samples: Samples, indices: list[int], made: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
+    """Count the crystals of each level of theory, in the order of the samples, and the labels that a readout makes."""
+    assert samples.labels is not None  # prepare
+    names = [LEVELS[level] for level in samples.labels.level[indices].tolist()]
+    counts = samples.labelled(indices)
+    return dict(Counter(names)), {name: counts[name] for name in made if counts[name]}
 
 
 def _by_target(
