@@ -1,0 +1,226 @@
+"""`zoo run` with auxiliary sources: the crystals and labels trained on, the levels of theory answered at."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import springs
+import torch
+import yaml
+from cli import refused, zoo
+from quick import no_pictures
+from test_joint_run import CONTENT
+from tiny_labels import CESIUM_CHLORIDE, petretto_row, phonondb_row, write_petretto, write_phonondb
+
+from zoo.config import recipe
+from zoo.contract.target import TensorTarget
+from zoo.data.crystals import CrystalStore
+from zoo.data.labels import Labels
+from zoo.data.phonondb2018 import PhononDB2018
+from zoo.data.reading import read
+from zoo.data.tensors import JOINT
+from zoo.model import checkpoint
+from zoo.storage.run_folder import RunFolder, read_json
+from zoo.training.batch_loss import BatchLoss
+from zoo.training.batches import Batches
+from zoo.training.mean_error import component_errors
+from zoo.workflows import train
+
+TOLD = ("readouts.electronic.level_of_theory=true", "readouts.ionic.level_of_theory=true")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _pair_potential():
+    with springs.pair_potential():
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe with two auxiliary sources; of phonondb2018 each third crystal is one of petousis2017, by its id."""
+    place = tmp_path_factory.mktemp("auxiliary")
+    known = [f"mp-{number}" for number in (10086, 10161, 10163, 10165, 567290, 560902)]
+    names = [name for i, twin in enumerate(known) for name in (twin, f"mp-9{i}00001", f"mp-9{i}00002")]
+    rows = [phonondb_row(name, spring=1.0 + 0.1 * i, scale=1 + 0.01 * i) for i, name in enumerate(names)]
+    rows[1] = phonondb_row(names[1], scale=1.2, unstable=True)
+    write_phonondb(place, rows)
+    write_petretto(
+        place, [petretto_row("mp-9900001", total=6.0), petretto_row("mp-9900002", electronic=40 * np.eye(3))]
+    )
+    electronic = {"name": "susceptibility", "width": 8, "heads": 1, "band_gap": True}
+    sources = [{"name": name, "path": str(place)} for name in ("phonondb2018", "petretto2018")]
+    content = copy.deepcopy(CONTENT) | {"auxiliary": sources}
+    content["readouts"]["electronic"] = electronic
+    (place / "tiny.yaml").write_text(yaml.safe_dump(content))
+    return place
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path) -> Path:
+    with no_pictures():
+        result = zoo("run", "tiny.yaml", *TOLD, "training.max_epochs=6", "--out", "run", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert "auxiliary phonondb2018: 18 crystals with a label" in result.stdout
+    assert "auxiliary petretto2018: 1 crystals with a label" in result.stdout
+    assert "levels    30 PBE, 19 PBEsol\n" in result.stdout
+    return folder / "run"
+
+
+def prepared(folder: Path, *changes: str) -> train.Prepared:
+    config = recipe.read(str(folder / "tiny.yaml"), changes)
+    target = train.target_of(config)
+    model = train.models.build(config.encoder, config.readout, target, config.force_constants.potential)
+    place = RunFolder(folder / "scratch")
+    place.path.mkdir(exist_ok=True)
+    return train.prepare(config, target, model, torch.device("cpu"), place, lambda line: None)
+
+
+def test_no_twin_of_a_held_out_crystal_is_trained_on(folder: Path) -> None:
+    state = prepared(folder)
+    phonondb, petretto = state.auxiliary
+    keys = state.crystals.keys
+    twins = {key: next(iter(one)) for key, one in zip(phonondb.crystals.keys, phonondb.twins, strict=True) if one}
+    assert all(key == f"phonondb-{twin}" for key, twin in twins.items())
+    held = [twin for twin in twins.values() if twin in keys]
+    assert held, "the first crystals of petousis2017 are others now: choose other ids in `known`"
+    rest = sorted(set(keys) - {held[0]})
+    for part in ("val", "test"):
+        split = train.pipeline.Split(rest[2:], [held[0]], rest[:2])
+        split = split if part == "val" else dataclasses.replace(split, val=split.test, test=split.val)
+        parts = train.parts_of(state, split)
+        chosen = {state.samples.graphs.keys[i] for i in parts["all"]}
+        assert set(split.train) <= chosen and not {*split.val, *split.test} & chosen
+        assert f"phonondb-{held[0]}" not in chosen
+        assert len(chosen) == len(split.train) + len(phonondb.crystals) + len(petretto.crystals) - 1
+    assert [state.samples.graphs.keys[i] for i in parts["train"]] == split.train
+
+
+def test_the_labels_that_each_source_has(folder: Path) -> None:
+    state = prepared(folder)
+    labels, tensors = state.samples.labels, state.samples.tensors
+    n = len(state.crystals)
+    names = [*state.crystals.keys, *(key for source in state.auxiliary for key in source.crystals.keys)]
+    assert labels is not None and labels.born is not None
+    assert labels.level.tolist() == [0] * n + [2] * 19
+    assert labels.born[state.samples.graphs.atom_offsets[n] :].isfinite().all()
+    assert labels.born[: state.samples.graphs.atom_offsets[n]].isnan().all()
+    assert labels.band_gap[:n].isfinite().all() and labels.band_gap[n:].isnan().all()
+    unstable = names.index("phonondb-mp-9000001")
+    assert tensors[unstable, 0].isfinite().all() and tensors[unstable, 1:].isnan().all()
+    last = names.index("petretto-mp-9900001")
+    assert labels.means[last].tolist()[2] == 6.0 and labels.means[last, :2].isnan().all()
+    assert labels.means[:last].isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "exact", "known"),
+    [
+        ((), 0, 17),
+        (("force_constants.of_records=true",), 17, 17),
+        (("force_constants.largest_auxiliary=1",), 0, 0),
+    ],
+    ids=["potential", "records", "too large"],
+)
+def test_whose_force_constants_auxiliary_crystals_have(
+    folder: Path, changes: tuple[str, ...], exact: int, known: int
+) -> None:
+    state = prepared(folder, *changes)
+    samples, n = state.samples, len(state.crystals)
+    constants = samples.force_constants
+    assert constants is not None
+    batch = samples.load(range(len(samples.graphs)), np.arange(0), {}).crystals.force_constants
+    assert batch is not None and batch.exact is not None
+    assert int(batch.exact.sum()) == exact and not batch.exact[:n].any()
+    assert int((~samples.tensors[n:, 1].isnan()).flatten(1).all(dim=1).sum()) == known
+    if exact:
+        source = state.auxiliary[0].crystals
+        wanted = source.force_constants(0)
+        assert wanted is not None
+        np.testing.assert_allclose(constants[n].matrix, wanted, atol=1e-6)
+
+
+def test_the_run_tells_of_them(done: Path) -> None:
+    content = read_json(done / "metrics.json")
+    report = read_json(done / "data_report.json")
+    assert report["auxiliary"]["petretto2018"]["counts"]["target"] == 1
+    card, (model,) = checkpoint.load(done / "model")
+    assert card.levels == content["levels"] and set(card.levels) == {"PBE", "PBEsol"}
+    assert content["n_auxiliary"] == card.levels["PBEsol"] and card.levels["PBE"] == content["n_train"]
+    assert card.labels == {"band_gap": content["n_train"], "born": 9 * 2 * content["n_auxiliary"]}
+    assert model.knows_charges and model.reads_level
+    assert content["test_labels"]["band_gap"]["n"]["mean"] == content["n_test"]
+    assert 0 < content["test_labels"]["band_gap"]["mae"]["mean"] < 10
+
+
+def test_an_answer_is_pbe_unless_another_level_is_asked_for(done: Path, tmp_path: Path) -> None:
+    CESIUM_CHLORIDE.to(str(tmp_path / "cscl.cif"))
+    answers = []
+    for options in ((), ("--functional", "PBE"), ("--functional", "PBEsol")):
+        result = zoo("predict", str(done), "cscl.cif", "--format", "json", *options, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        answers.append(json.loads(result.stdout)[0]["tensor"])
+    assert answers[0] == answers[1] != answers[2]
+    refused(zoo("predict", str(done), "cscl.cif", "--functional", "PBE0", cwd=tmp_path), "PBE, PBEsol", "PBE0")
+
+
+def test_the_control_is_not_told(folder: Path, tmp_path: Path) -> None:
+    with no_pictures():
+        result = zoo("run", "tiny.yaml", "training.max_epochs=1", "--out", str(tmp_path / "run"), cwd=folder)
+    assert "levels    30 PBE, 19 PBEsol; the readout is not told which (level_of_theory: true)" in result.stdout
+    CESIUM_CHLORIDE.to(str(tmp_path / "cscl.cif"))
+    asked = zoo("predict", "run", "cscl.cif", "--functional", "PBEsol", cwd=tmp_path)
+    refused(asked, "does not tell levels of theory apart", "level_of_theory: true")
+
+
+def test_each_label_enters_the_loss_by_its_scale(folder: Path) -> None:
+    state = prepared(folder, "force_constants.of_records=true", *TOLD)
+    config = state.recipe
+    model = train.models.build(config.encoder, config.readout, state.target, config.force_constants.potential).eval()
+    everything = Batches(state.samples, range(len(state.samples.graphs)), config.training, torch.device("cpu"))
+    batch = state.samples.batch(
+        state.samples.load(list(range(len(everything.indices))), np.arange(0), dict.fromkeys(LABELS, 1.0)),
+        torch.device("cpu"),
+    )
+
+    def errors_of(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+        return component_errors(predicted, true, JOINT)
+
+    with torch.no_grad():
+        predicted, made = model.with_labels(batch.crystals, batch.embedding)
+        losses = {name: BatchLoss(model, errors_of, {**NONE, name: 2.0})(batch).item() for name in LABELS}
+    for name, (part, values) in JOINT.split(predicted).items():
+        true = JOINT.split(batch.tensors)[name][1]
+        chosen = list(part.independent)
+        error = (values - true).abs().flatten(1)[:, chosen].nanmean().item()
+        assert losses[name] == pytest.approx(2 * error / 3, rel=1e-5)
+    assert losses["born"] == pytest.approx(2 * (made["born"] - batch.labels["born"]).abs().nanmean().item(), rel=1e-5)
+    gap = (made["band_gap"] - batch.labels["band_gap"]).abs().nanmean().item()
+    assert losses["band_gap"] == pytest.approx(2 * gap, rel=1e-5)
+    mean = predicted[-1, 2].trace().item() / 3
+    assert losses["means"] == pytest.approx(2 * abs(mean - 6.0), rel=1e-5)
+
+
+LABELS = ("electronic", "ionic", "total", "means", "born", "band_gap")
+NONE = dict.fromkeys(LABELS, 0.0)
+
+
+def test_a_store_gives_back_charges_and_force_constants(folder: Path) -> None:
+    dataset = PhononDB2018(PhononDB2018.Hypers(path=str(folder)))
+    store, left_out = read(dataset, JOINT, "stop")
+    assert not left_out
+    for i, record in enumerate(dataset.records()):
+        np.testing.assert_allclose(store.born(i), record.targets["born"], rtol=1e-6)
+        found = store.force_constants(i)
+        assert (found is None) == (record.force_constants is None)
+        if found is not None:
+            np.testing.assert_allclose(found, record.force_constants, rtol=1e-6)
+    chosen = store.select([5, 0])
+    np.testing.assert_array_equal(chosen.born(0), store.born(5))
+    np.testing.assert_array_equal(chosen.force_constants(1), store.force_constants(0))
+    alone: CrystalStore = read(dataset, TensorTarget("electronic", quantity="electronic dielectric"), "stop")[0]
+    assert Labels.of([alone]).born is None and "born" not in alone.files
