@@ -96,8 +96,13 @@ def look_through(datasets: Collection[str], encoders: Collection[str]) -> CacheC
                 content.links.append(child)
     except OSError as error:
         raise ZooError(f"cannot look through the cache {root} ({error.strerror or error})") from None
-    ordered = {kind: content.entries[kind] for kind in KINDS if kind in content.entries}
-    return CacheContent(root, ordered, content.foreign, content.links)
+    ordered = {kind: list(filter(_is_something, content.entries.get(kind, ()))) for kind in KINDS}
+    return CacheContent(root, {kind: of for kind, of in ordered.items() if of}, content.foreign, content.links)
+
+
+def _is_something(entry: CacheEntry) -> bool:
+    """Whether there is more of an entry than a lock that nobody holds."""
+    return entry.size > 0 or entry.path.exists() or is_being_written(entry)
 
 
 def _look_into(content: CacheContent, folder: Path, names: Collection[str]) -> None:
@@ -138,8 +143,6 @@ def _add(content: CacheContent, kind: str, paths: list[Path], entry: Path | None
         except FileNotFoundError:  # another process has just taken it away
             continue
         size, used = size + state.st_size, max(used, state.st_mtime, state.st_atime)
-    if not size and not any(each.exists() and each.suffix != ".lock" for each in paths):
-        used = 0.0  # an empty lock is all that is left of it
     around = tuple(each for each in paths if each != path)
     content.entries.setdefault(kind, []).append(CacheEntry(path, around, size, used, kind in ("temporary", SINGLE)))
 
