@@ -81,9 +81,9 @@ class Server:
         wanted = self.known if material_ids is None else [one for one in self.known if one in material_ids]
         return [self._document(one, fields) for one in wanted]
 
-    def dielectric(self, *, fields: list[str]) -> list[SimpleNamespace]:
+    def dielectric(self, *, e_electronic: tuple[float, float], fields: list[str]) -> list[SimpleNamespace]:
         """Return documents as emmet builds them, the tensors turned into the IEEE frame."""
-        self._ask({"fields": fields})
+        self._ask({"e_electronic": e_electronic, "fields": fields})
         found = []
         for name, calculation in self.calculations.items():
             of = calculation.published or calculation

@@ -20,7 +20,7 @@ from zoo.contract.plugin import BadRecord, Record
 from zoo.data import mp_download
 from zoo.data.frame import residual
 from zoo.data.mp_dielectric import MaterialsProjectDielectric
-from zoo.data.mp_download import _number, part
+from zoo.data.mp_download import part, usual_id
 from zoo.data.symmetry import symmetry
 from zoo.data.twins import twins
 from zoo.errors import ZooError
@@ -78,7 +78,7 @@ def test_tensor_and_structure_are_of_one_calculation(server: Server) -> None:
 
 def test_the_published_tensor_would_not_fit_that_structure(server: Server) -> None:
     """It is in the IEEE frame: this is why the calculation is asked for."""
-    document = server.dielectric(fields=["electronic"])[3]
+    document = server.dielectric(e_electronic=(1.0, 9.0), fields=["electronic"])[3]
     calculation = list(server.calculations.values())[3]
     assert of_point_group(calculation.structure, document.electronic) > 0.1
     np.testing.assert_allclose(
@@ -289,9 +289,29 @@ def test_the_commands_know_it(server: Server, tmp_path: Path) -> None:
 
 
 def test_ids_are_written_in_two_ways() -> None:
-    assert _number("mp-149") == _number("mp-aaaaaaft") == _number("aaaaaaft") == 149
-    assert _number("mvc-12") == 12
-    assert _number("mp-1-GGA") == "mp-1-GGA"
+    assert usual_id("mp-149") == usual_id("mp-aaaaaaft") == usual_id("aaaaaaft") == usual_id("mp-ft") == "mp-149"
+    assert usual_id("mvc-12") == "mvc-12"
+    assert usual_id("mp-hikaj") == f"mp-{7 * 26**4 + 8 * 26**3 + 10 * 26**2 + 9}"
+    assert usual_id("mp-zzzzzz") == "mp-zzzzzz", "beyond the last that was a number"
+
+
+def test_ids_of_newer_clients(server: Server) -> None:
+    """They write those of calculations with letters in one document, with numbers in the other."""
+    given = server.tasks
+
+    def tasks(**asked: Any) -> list[Any]:
+        found = given(**asked)
+        for task in found:
+            number, letters = int(task.task_id.removeprefix("mp-")), ""
+            while number:
+                number, digit = divmod(number, 26)
+                letters = chr(ord("a") + digit) + letters
+            task.task_id = f"mp-{letters.rjust(8, 'a')}"
+        return found
+
+    server.tasks = tasks  # type: ignore[method-assign]
+    records = found()
+    assert {record.properties["task_id"] for record in records.values()} == {f"mp-{9000 + i}" for i in range(12)}
 
 
 def test_documents_may_be_dicts() -> None:

@@ -34,8 +34,13 @@ NAME = "materials_project.jsonl.gz"
 AT_ONCE = 100  # calculations in one request, the most that the server takes
 MOVED = 0.01
 """Å; a calculation of a response keeps its cell. Where a lattice vector has changed by more, it was none."""
+ALL = (1.0, 1e6)
+"""Range of the mean electronic constant: that of every insulator. Without a criterion mp-api, from 0.46 on, copies the
+whole collection into a folder of its own, all fields of it."""
 DOCUMENT_FIELDS = ("material_id", "origins", "symmetry", "deprecated", "electronic", "ionic")
 TASK_FIELDS = ("task_id", "run_type", "input", "output")
+LAST_NUMBER = 3347529
+"""The last id that is written with a number."""
 _PAGES = "pages.jsonl"
 
 
@@ -66,7 +71,8 @@ def _download(client: MaterialsProjectClient, pages: Path) -> None:
     if not of.items() <= head.items():
         if head:
             logger.warning("the Materials Project has another database now: the download begins anew")
-        documents = client.ask(lambda rester: rester.materials.dielectric.search(fields=list(DOCUMENT_FIELDS)))
+        wanted = {"e_electronic": ALL, "fields": list(DOCUMENT_FIELDS)}
+        documents = client.ask(lambda rester: rester.materials.dielectric.search(**wanted))
         head, lines = {**of, "asked": _asked(documents)}, []
         pages.write_text(json.dumps(head) + "\n", encoding="utf-8")
     there = {row["mp_id"] for row in lines[1:]}
@@ -110,9 +116,9 @@ def _asked(documents: Sequence[Any]) -> list[dict[str, Any]]:
         if name is None or part(document, "deprecated"):
             continue
         tasks = [part(one, "task_id") for one in origins or () if part(one, "name") == "dielectric"]
-        asked[str(name)] = {
-            "mp_id": str(name),
-            "task_id": None if not tasks or tasks[0] is None else str(tasks[0]),
+        asked[usual_id(name)] = {
+            "mp_id": usual_id(name),
+            "task_id": None if not tasks or tasks[0] is None else usual_id(tasks[0]),
             "space_group": _plain(part(document, "symmetry", "number")),
             "published": {label: _plain(part(document, label)) for label in ("electronic", "ionic")},
         }
@@ -129,12 +135,12 @@ def _page(client: MaterialsProjectClient, page: Sequence[Mapping[str, Any]]) -> 
     names = [one["task_id"] for one in page if one["task_id"] is not None]
     criteria = {"task_ids": names, "fields": list(TASK_FIELDS), "chunk_size": AT_ONCE}
     tasks = client.ask(lambda rester: rester.materials.tasks.search(**criteria)) if names else []
-    found = {_number(str(part(task, "task_id"))): task for task in tasks}
+    found = {usual_id(part(task, "task_id")): task for task in tasks}
     for one in page:
         try:
             if one["task_id"] is None:
                 raise ZooError("its document names no calculation")
-            task = found.get(_number(one["task_id"]))
+            task = found.get(one["task_id"])
             if task is None:
                 raise ZooError(f"the Materials Project does not give its calculation {one['task_id']}")
             yield {**one, **_row(task)}
@@ -196,14 +202,16 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float) else None
 
 
-def _number(name: str) -> int | str:
-    """Return the number of an id, which the Materials Project writes in one of two ways: mp-149 is mp-aaaaaaft."""
-    digits = name.rsplit("-", 1)[-1]
-    if digits.isascii() and digits.isdecimal():
-        return int(digits)
-    if digits.isascii() and digits.isalpha() and digits.islower():
-        return sum((ord(letter) - ord("a")) * 26**place for place, letter in enumerate(reversed(digits)))
-    return name
+def usual_id(name: Any) -> str:
+    """Return an id as the Materials Project's pages have it: mp-149, which newer clients write mp-aaaaaaft.
+
+    Only numbers above `LAST_NUMBER` are letters in both.
+    """
+    prefix, _, letters = str(name).rpartition("-")
+    if not (letters.isascii() and letters.isalpha() and letters.islower()):
+        return str(name)
+    number = sum((ord(letter) - ord("a")) * 26**place for place, letter in enumerate(reversed(letters)))
+    return str(name) if number > LAST_NUMBER else f"{prefix or 'mp'}-{number}"
 
 
 def _pack(pages: Path, file: Path) -> None:
