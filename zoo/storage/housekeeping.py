@@ -142,7 +142,9 @@ def _add(content: CacheContent, kind: str, paths: list[Path], entry: Path | None
             state = file.lstat()
         except FileNotFoundError:  # another process has just taken it away
             continue
-        size, used = size + state.st_size, max(used, state.st_mtime, state.st_atime)
+        size += state.st_size
+        if file.suffix != ".lock":  # which looking through the cache touches
+            used = max(used, state.st_mtime, state.st_atime)
     around = tuple(each for each in paths if each != path)
     content.entries.setdefault(kind, []).append(CacheEntry(path, around, size, used, kind in ("temporary", SINGLE)))
 
