@@ -32,7 +32,7 @@ class Labelled:
 
 def phonondb(folder: Path) -> list[Labelled]:
     """Crystals of phonondb2018 that are stable, with an eigenvalue of at most 100 eV/Å², and no near-metals."""
-    return [one for one in _read("phonondb2018", folder) if one.force_constants is not None]
+    return [one for one in _read("phonondb2018", folder) if _stiffness(one) <= 100]
 
 
 def petretto(folder: Path) -> list[Labelled]:
@@ -45,6 +45,11 @@ def without_twins(crystals: Sequence[Labelled]) -> list[Labelled]:
     dataset = plugins.load("dataset", "petousis2017")(plugins.hypers("dataset", "petousis2017", {}))
     known = {_kind(record.structure) for record in dataset.records()}
     return [one for one in crystals if _kind(one.structure) not in known]
+
+
+def _stiffness(one: Labelled) -> float:
+    """The largest eigenvalue of Φ, eV/Å²; infinite where there is none."""
+    return np.inf if one.force_constants is None else float(np.linalg.eigvalsh(one.force_constants)[-1])
 
 
 def _kind(structure: Structure) -> tuple[str, int]:

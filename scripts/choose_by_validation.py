@@ -55,17 +55,16 @@ def _setting(base: str, name: str, overrides: list[str], seeds: list[int], out: 
     with TemporaryDirectory() as scratch:
         prepared = train.prepare(config, target, first, device, RunFolder(Path(scratch)), lambda line: None)
     samples, crystals = prepared.samples, prepared.crystals
-    index = {key: i for i, key in enumerate(crystals.keys)}
     for seed in seeds:
         begin = time.monotonic()
         split = pipeline.split(crystals.keys, crystals.formulas, config.split, seed)
-        parts = {part: [index[key] for key in getattr(split, part)] for part in ("train", "val")}
+        parts = train.parts_of(prepared, split)
         seed_everything(seed)
         model = tensor_model.build(config.encoder, config.readout, target, config.force_constants.potential)
         model.encoder = first.encoder
         model.fit_normaliser(samples.tensors[samples.rows(parts["train"])])
         model.to(device)
-        batches = [Batches(samples, parts["train"], config.training, device, seed)]
+        batches = [Batches(samples, parts["all"], config.training, device, seed)]
         batches.append(Batches(samples, parts["val"], config.training, device, None))
         with TemporaryDirectory() as scratch:
             trainer = Trainer(model, *batches, config.training, seed, Path(scratch), lambda row: None, f"{name} {seed}")

@@ -14,6 +14,7 @@ from zoo.contract.batch import CrystalBatch
 from zoo.contract.discovery import Acquisition, Candidate, Objective, Oracle
 from zoo.contract.features import Embedding, Features, Rows, matrix_to_spherical, spherical_to_matrix
 from zoo.contract.lattice_response import LatticeResponse
+from zoo.contract.level_of_theory import LevelOfTheory
 from zoo.contract.padded_force_constants import PaddedForceConstants
 from zoo.contract.plugin import BadRecord, Dataset, Encoder, Hypers, Needs, Provides, Readout, Record
 from zoo.contract.potential import HasEnergy, Potential, PotentialOutput, forces_and_stress
@@ -44,6 +45,7 @@ __all__ = [
     "HasEnergy",
     "Hypers",
     "LatticeResponse",
+    "LevelOfTheory",
     "Needs",
     "Objective",
     "Oracle",

@@ -14,6 +14,7 @@ from zoo.api import (
     Embedding,
     Hypers,
     LatticeResponse,
+    LevelOfTheory,
     Needs,
     Provides,
     Readout,
@@ -66,6 +67,9 @@ class BornHypers(Hypers):
     stiffness_start: PositiveFloat = 2.0
     """Added stiffness before training, eV/Å²."""
 
+    level_of_theory: bool = False
+    """Read the level of theory, for several sources: charges and the scale of force constants depend on it."""
+
 
 class Born(Readout):
     """The ionic tensor from learned Born charges and the force constants of a potential.
@@ -80,6 +84,7 @@ class Born(Readout):
     Hypers = BornHypers
     needs: ClassVar[Needs] = Needs(atoms=("0e", "2e"), force_constants=True)
     normalise = False
+    also_makes = ("born",)
     explains = True
 
     hypers: BornHypers
@@ -111,6 +116,10 @@ class Born(Readout):
                 nn.init.zeros_(linear.bias)
         if self.site_stiffness is not None:
             nn.init.constant_(self.site_stiffness.bias, math.log(math.expm1(hypers.stiffness_start)))
+        told = hypers.level_of_theory
+        # A shift would be the same for all atoms, and goes with the mean over the cell.
+        self.level_of_charges = LevelOfTheory(size if read else 1, shift=False) if told else None
+        self.level_of_scale = LevelOfTheory(1) if told and hypers.scale != "none" else None
 
     @classmethod
     def cannot_make(cls, target: TensorTarget) -> str | None:
@@ -119,8 +128,12 @@ class Born(Readout):
 
     def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
         """(B, 3, 3)."""
+        return self.with_labels(embedding, batch)[0]
+
+    def with_labels(self, embedding: Embedding, batch: CrystalBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B, 3, 3), and the Born charges of the atoms, (N, 3, 3), that it is made of."""
         charges, scale, stiffness = self.learned(embedding, batch)
-        return ionic_tensor(charges, batch, self.soft_modes, scale, stiffness)
+        return ionic_tensor(charges, batch, self.soft_modes, scale, stiffness), {"born": charges}
 
     def explain(self, embedding: Embedding, batch: CrystalBatch) -> LatticeResponse:
         """Z* and Φ' of which `forward` makes the tensor, with its formula, float64."""
@@ -139,9 +152,18 @@ class Born(Readout):
             scale = self.log_scale.expand(batch.n_atoms)
             if self.site_scale is not None:
                 scale = scale + self.site_scale(hidden).squeeze(1)
+            if self.level_of_scale is not None:
+                scale = self.level_of_scale(scale.unsqueeze(1), batch).squeeze(1)
         if self.site_stiffness is not None:
             identity = torch.eye(3, dtype=hidden.dtype, device=hidden.device)
             stiffness = nn.functional.softplus(self.site_stiffness(hidden)).unsqueeze(-1) * identity
+        given = batch.force_constants
+        if given is not None and given.exact is not None:
+            potential = ~given.exact[batch.crystal]
+            scale = None if scale is None else scale * potential
+            stiffness = None if stiffness is None else stiffness * potential[:, None, None]
+        if self.level_of_charges is not None:
+            hidden = self.level_of_charges(hidden, batch)
         return self.charges(hidden, embedding.atoms, batch), scale, stiffness
 
     def hidden(self, embedding: Embedding) -> Tensor:

@@ -43,7 +43,8 @@ def ionic_tensor(
     Args:
         charges: (N, 3, 3) e, polarisation and displacement, of which the mean over each cell is zero.
         batch: holds the force constants.
-        regularise: f, which acts on eigenvalues in eV/Å² and makes them positive; identity for stable modes.
+        regularise: f, which acts on eigenvalues in eV/Å² and makes them positive; identity for stable modes. Where the
+            force constants are exact it has nothing to do: they are those of the labels' own calculation.
         scale: (N,) the logarithm of D for each atom; None for D = 1.
         stiffness: (N, 3, 3) eV/Å², positive semi-definite, K on the site of each atom; None for K = 0.
 
@@ -100,7 +101,10 @@ def _corrected(
     """D f(Φ) D + K of each class of size: which b crystals, of at most so many atoms A, (b, 3A, 3A) float64."""
     d = None if scale is None else _exact(given.pad(scale.exp(), batch.crystal))
     k = None if stiffness is None else _exact(given.pad(stiffness, batch.crystal))
-    stiff = _exact(regularise(given.eigenvalues)).clamp(min=LEAST)
+    stiff = _exact(regularise(given.eigenvalues))
+    if given.exact is not None:
+        stiff = torch.where(given.exact.to(stiff.device).unsqueeze(1), _exact(given.eigenvalues), stiff)
+    stiff = stiff.clamp(min=LEAST)
     vectors = _exact(given.eigenvectors)
     for chosen in size_classes(counts):
         most = int(counts[chosen].max())

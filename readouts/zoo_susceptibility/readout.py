@@ -13,6 +13,7 @@ from zoo.api import (
     CrystalBatch,
     Embedding,
     Hypers,
+    LevelOfTheory,
     Needs,
     Provides,
     Readout,
@@ -45,6 +46,12 @@ class SusceptibilityHypers(Hypers):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of hidden channels dropped in training."""
 
+    level_of_theory: bool = False
+    """Read the level of theory, for several sources."""
+
+    band_gap: bool = False
+    """Learn the band gap beside the tensor, from the same invariants: ε∞ - 1 goes as its inverse square."""
+
 
 class Susceptibility(Readout):
     """ε∞ = I + exp(c I + A), which is never below that of empty space.
@@ -58,6 +65,7 @@ class Susceptibility(Readout):
     Hypers = SusceptibilityHypers
     needs: ClassVar[Needs] = Needs(atoms=("0e", "2e"))
     normalise = False
+    also_makes = ("band_gap",)
 
     def __init__(self, hypers: SusceptibilityHypers, provides: Provides, cutoff: float, target: TensorTarget) -> None:
         super().__init__(hypers, provides, cutoff, target)
@@ -80,6 +88,8 @@ class Susceptibility(Readout):
                 nn.Dropout(hypers.dropout),
                 nn.Linear(hypers.width, 1),
             )
+        self.level = LevelOfTheory(size) if hypers.level_of_theory else None
+        self.gap = nn.Linear(size * (hypers.heads + 1), 1) if hypers.band_gap else None
         nn.init.constant_(self.scalar.bias, TYPICAL)
 
     @classmethod
@@ -89,22 +99,31 @@ class Susceptibility(Readout):
 
     def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
         """(B, 3, 3), with eigenvalues above 1."""
+        return self.with_labels(embedding, batch)[0]
+
+    def with_labels(self, embedding: Embedding, batch: CrystalBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B, 3, 3), with eigenvalues above 1, and the band gap (B,) in eV where it is learned."""
         hidden = self.trunk(embedding.atoms.scalars())
+        if self.level is not None:
+            hidden = self.level(hidden, batch)
         identity = torch.eye(3, dtype=hidden.dtype, device=hidden.device)
         tensors = self.tensor(embedding.atoms.block("2e").transpose(1, 2))  # (N, 5, k)
         atoms = self.scalar(hidden).unsqueeze(-1) * identity
         atoms = atoms + spherical_to_matrix((tensors * self.gates(hidden).unsqueeze(1)).sum(-1), 2)
         exponent = batch.mean_over_atoms(atoms)
+        pooled = self._pooled(hidden, batch)
         if self.whole is not None:
-            exponent = exponent + self.whole(self._pooled(hidden, batch)).unsqueeze(-1) * identity
+            exponent = exponent + self.whole(pooled).unsqueeze(-1) * identity
         # Not through eigh, whose gradient is NaN where eigenvalues coincide: on every cubic crystal.
         # Of X + 1, over e: torch's series for matrices of small norm alone in their batch errs by 4e-11.
         powers = torch.matrix_exp(exponent + identity) / math.e
-        return identity + 0.5 * (powers + powers.transpose(-1, -2))
+        labels = {} if self.gap is None else {"band_gap": nn.functional.softplus(self.gap(pooled)).squeeze(1)}
+        return identity + 0.5 * (powers + powers.transpose(-1, -2)), labels
 
     def _pooled(self, hidden: Tensor, batch: CrystalBatch) -> Tensor:
         """(B, (heads + 1) width): the mean over the atoms of a crystal, and the weighted means."""
-        assert self.attention is not None
+        if self.attention is None:
+            return batch.mean_over_atoms(hidden)
         # Weights are relative to the mean of their logarithms: no exponential overflows, and a supercell has the same.
         logits = self.attention(hidden).clamp(-20, 20)
         weights = (logits - batch.mean_over_atoms(logits)[batch.crystal]).exp()

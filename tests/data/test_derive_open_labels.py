@@ -125,7 +125,7 @@ def test_petretto2018_from_its_file(tmp_path: Path, script: ModuleType, monkeypa
     monkeypatch.setattr(script, "PETRETTO_SHA256", script.hashlib.sha256(source.read_bytes()).hexdigest())
     script.petretto(source, table, out)
     (record,) = Petretto2018(Petretto2018.Hypers(path=str(out))).records()
-    assert record.key == "petretto-mp-1" and record.properties["total_mean"] == 9.5
+    assert record.key == "petretto-mp-1" and record.means == {"total": 9.5}
     np.testing.assert_allclose(record.targets["electronic"], np.diag([3, 3, 4]))
     np.testing.assert_allclose(record.targets["born"].reshape(2, 9), charges)
     data.append(["mp-3", *data[0][1:]])

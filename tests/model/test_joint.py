@@ -24,7 +24,7 @@ from zoo.model.tensor_model import TensorModel, build
 from zoo.testing import Pair, prototypes
 from zoo.testing.prototypes import varied
 from zoo.training.batches import Samples
-from zoo.training.mean_error import component_errors, mae_of_components
+from zoo.training.mean_error import component_errors, known_errors, mae_of_components, mean_or_zero
 from zoo.workflows.train import target_of
 
 NEQUIP = {"cutoff": 4.0, "layers": 2, "channels": 4}
@@ -132,13 +132,15 @@ class TestErrors:
         assert mae_of_components(self.predicted[3:], self.true()[3:], JOINT) == 0
 
     def test_shares_of_a_batch_add_up(self) -> None:
-        """Errors of two processes, weighted by what they have labels of, are those of one process."""
-        samples = Samples(None, self.true(), None, None)  # type: ignore[arg-type]
-        whole = mae_of_components(self.predicted, self.true(), JOINT)
-        shares = [[0, 1], [2, 3]]
-        parts = [mae_of_components(self.predicted[s], self.true()[s], JOINT) for s in shares]
-        weights = [samples.labelled(s) / samples.labelled(range(4)) for s in shares]
-        torch.testing.assert_close(sum(w * p for w, p in zip(weights, parts, strict=True)), whole)
+        """Errors of two processes, weighted by what they have labels of, are those of one process: of each part."""
+        samples = Samples(None, self.true(), None, None, target=JOINT)  # type: ignore[arg-type]
+        for name, (part, true) in JOINT.split(self.true()).items():
+            predicted = JOINT.split(self.predicted)[name][1]
+            errors = [known_errors(predicted[s], true[s]) for s in ([0, 1], [2, 3])]
+            weights = [samples.labelled(s)[name] / samples.labelled(range(4))[name] for s in ([0, 1], [2, 3])]
+            shares = sum(w * mean_or_zero(one) for w, one in zip(weights, errors, strict=True))
+            torch.testing.assert_close(shares, known_errors(predicted, true).mean())
+            assert part.name == name
 
 
 def joint(electronic: dict, ionic: dict, seed: int = 0) -> TensorModel:

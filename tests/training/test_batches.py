@@ -54,7 +54,7 @@ def gradients(model: models.TensorModel, batches: Batches) -> torch.Tensor:
     for batch in batches:
         if batch is not None:
             error = mae_of_components(model(batch.crystals), batch.tensors, model.target)
-            (batch.weight * error).backward()
+            (batch.weights[""] * error).backward()
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
     return torch.cat([part.flatten() for part in parts])
 
@@ -97,7 +97,9 @@ def test_batches_by_edges_weigh_every_crystal_alike(samples: Samples, request: p
 
 @BOTH
 def test_one_process_weighs_no_batch_by_size(samples: Samples) -> None:
-    assert {batch.weight for batch in Batches(samples, range(COUNT), Training(batch_size=2), CPU, 0) if batch} == {1.0}
+    assert {batch.weights[""] for batch in Batches(samples, range(COUNT), Training(batch_size=2), CPU, 0) if batch} == {
+        1.0
+    }
 
 
 def test_the_order_is_that_of_the_seed_and_the_epoch(graphs: GraphStore) -> None:

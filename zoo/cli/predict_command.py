@@ -24,6 +24,11 @@ MAX_CRYSTALS = 100_000  # of a call, which holds all of them and their answers i
 @click.option("--symprec", type=float, metavar="Å", help="Project on the point group found within so many Å.")
 @click.option("--neighbours", default=0, metavar="N", help="Name the N nearest training crystals.")
 @click.option("--modes", is_flag=True, help="Explain an ionic tensor: Born charges, and the modes at Γ that make it.")
+@click.option(
+    "--functional",
+    metavar="NAME",
+    help="Level of theory of the answer, as PBEsol; default: that of the model's dataset.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
 def predict_command(
     model: str,
@@ -33,6 +38,7 @@ def predict_command(
     symprec: float | None,
     neighbours: int,
     modes: bool,
+    functional: str | None,
     device: str,
 ) -> None:
     """Predict the tensor of crystals: CIF or VASP files, or a JSON, extxyz or CSV of many.
@@ -62,7 +68,13 @@ def predict_command(
     predictor = zoo.load(model, device)
     found = iter(
         predictor.predict_each(
-            readable, symprec=symprec, coverage=coverage, neighbours=neighbours, explain=modes, progress=True
+            readable,
+            symprec=symprec,
+            coverage=coverage,
+            neighbours=neighbours,
+            explain=modes,
+            functional=functional,
+            progress=True,
         )
     )
     everything = by_file(

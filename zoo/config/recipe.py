@@ -45,6 +45,8 @@ class Recipe(Section):
     """One line for `zoo recipes`."""
     dataset: Plugin
     """Dataset of crystals and tensors."""
+    auxiliary: tuple[Plugin, ...] = ()
+    """Further datasets for the training part alone: all their crystals but the twins of validation and test part."""
     target: str
     """Name of the tensor in the dataset that the model predicts."""
     data: Data = Data()
@@ -179,6 +181,7 @@ def read_content(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[di
         if f"{dotted}.name" in changed and isinstance(choice, dict) and names.get(dotted) != _name_of(choice):
             put(content, dotted, _without_old_settings(kind, choice, dotted, changed))
     make_path_absolute(content.get("dataset"))
+    make_path_absolute(content.get("auxiliary"))
     make_path_absolute(content.get("split"))
     return content, str(path)
 

@@ -60,6 +60,23 @@ class Data(Section):
     """Largest number of records (the first by key) that are used, for a quick trial; null: all."""
 
 
+class LabelScales(Section):
+    """Factors by which the mean absolute error of each label enters the loss of a joint target."""
+
+    electronic: float = Field(default=1.0, ge=0)
+    """Of ε∞; the three tensors' errors count by a third each."""
+    ionic: float = Field(default=1.0, ge=0)
+    """Of ε0."""
+    total: float = Field(default=1.0, ge=0)
+    """Of ε."""
+    means: float = Field(default=0.3, ge=0)
+    """Of the mean of a tensor that is known by it alone."""
+    born: float = Field(default=1.0, ge=0)
+    """Of Born charges, in e; where the readout makes them."""
+    band_gap: float = Field(default=0.1, ge=0)
+    """Of the band gap, in eV; where the readout makes one (readouts.electronic.band_gap)."""
+
+
 class Training(Section):
     """Training by AdamW with cosine annealing on the MAE of the tensor's independent components."""
 
@@ -81,6 +98,7 @@ class Training(Section):
     """Number of epochs without a lower validation error after which training stops."""
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
     """Precision of linear maps and perceptrons in training steps (tf32: of all matrix products), else float32."""
+    labels: LabelScales = LabelScales()
     weight_average: float | None = Field(default=None, gt=0, lt=1)
     """Momentum per step of a moving average of the weights, which is then validated and saved; null: no average."""
 
@@ -137,6 +155,11 @@ class ForceConstants(Section):
     potential: Plugin | tuple[Plugin, ...] | None = None
     """Encoder whose energy is differentiated twice, settings beside its name; a list: their mean; null: the recipe's
     own encoder."""
+    of_records: bool = False
+    """Take the force constants that the records of auxiliary sources hold, uncorrected, in place of the potential's."""
+    largest_auxiliary: PositiveInt | None = None
+    """Atoms of the largest cell of auxiliary sources whose force constants are computed; larger ones lose their ionic
+    and total label. null: all."""
 
 
 class Tracking(Section):

@@ -35,6 +35,7 @@ class CrystalBatch:
         strain: (B, 3, 3) dimensionless or None. Its symmetric part η deforms positions and cell together,
             r -> r (1 + η).
         force_constants: those of a potential, where the readout needs them, else None.
+        level: (B,) int64, the level of theory that is asked for (`zoo.contract.level_of_theory.LEVELS`); None: PBE.
     """
 
     positions: Tensor
@@ -46,6 +47,7 @@ class CrystalBatch:
     shift: Tensor
     strain: Tensor | None = None
     force_constants: PaddedForceConstants | None = None
+    level: Tensor | None = None
 
     @property
     def n_crystals(self) -> int:

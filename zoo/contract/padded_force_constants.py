@@ -20,12 +20,15 @@ class PaddedForceConstants:
         eigenvalues: (B, 3A) eV/Å², without masses; zero where there is no atom.
         eigenvectors: (B, 3A, 3A), in columns; zero where there is no atom.
         atoms: (N,) int64, the place κ of each atom of the batch in its crystal.
+        exact: (B,) bool, of which crystals they are those of the labels' own calculation, not a potential's: nothing
+            in them is to be corrected. None: of no crystal.
     """
 
     matrix: Tensor
     eigenvalues: Tensor
     eigenvectors: Tensor
     atoms: Tensor
+    exact: Tensor | None = None
 
     @property
     def most_atoms(self) -> int:
@@ -39,8 +42,9 @@ class PaddedForceConstants:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> PaddedForceConstants:
         """The same with every tensor changed."""
+        exact = None if self.exact is None else change(self.exact)
         return PaddedForceConstants(
-            change(self.matrix), change(self.eigenvalues), change(self.eigenvectors), change(self.atoms)
+            change(self.matrix), change(self.eigenvalues), change(self.eigenvectors), change(self.atoms), exact
         )
 
 

@@ -181,6 +181,7 @@ class Readout(nn.Module, ABC):
             the encoder's embedding cannot come from the cache.
         normalise: the model scales and shifts what it makes by the training set's statistics; False where the
             readout itself makes the physical scale.
+        also_makes: other labels that `with_labels` gives beside the tensor: `born`, `band_gap`.
         explains: `explain` gives the Born charges and force constants of which the ionic tensor is made.
         violates: what a method of the literature gets wrong: name of a check of `zoo.testing.ConformanceTests`
             (`supercell`, ...) -> the reason, in a few words. Those tests are strict expected failures, and `zoo compat`
@@ -191,6 +192,7 @@ class Readout(nn.Module, ABC):
     needs: ClassVar[Needs] = Needs()
     needs_grad: ClassVar[bool] = False
     normalise: ClassVar[bool] = True
+    also_makes: ClassVar[tuple[str, ...]] = ()
     explains: ClassVar[bool] = False
     violates: ClassVar[Mapping[str, str]] = {}
 
@@ -242,6 +244,14 @@ class Readout(nn.Module, ABC):
         """
         return None
 
+    def with_labels(self, embedding: Embedding, batch: CrystalBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """`forward`'s tensor and, by name, the other labels on the way to it: `also_makes` says which.
+
+        `born`: Born charges, (N, 3, 3), e, indices field and displacement. `band_gap`: (B,), eV. In training each is
+        compared with the labels that there are.
+        """
+        return self(embedding, batch), {}
+
     @abstractmethod
     def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
         """(B, *target.shape), or (N, *target.shape) per atom, in the Cartesian frame of `batch.cell`."""
@@ -259,6 +269,7 @@ class Record:
         properties: what else is known: `band_gap` (eV), `space_group` (number), `mp_id` (mp-149), `source`, ...
         functional: the level of theory that gave the targets: PBE, PBE+U, PBEsol, ...
         force_constants: (3N, 3N) Φ at Γ, eV/Å², row 3κ+α for atom κ and direction α; None where there are none.
+        means: name of a 3×3 target -> a third of its trace, where that alone is known.
         left_out: name of a label (a target or `force_constants`) that the source has and the record has not -> why.
     """
 
@@ -269,6 +280,7 @@ class Record:
     functional: str = "unknown"
     force_constants: np.ndarray | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
+    means: Mapping[str, float] = field(default_factory=dict)
 
 
 class BadRecord(Exception):

@@ -16,6 +16,7 @@ import torch
 from pymatgen.core import Lattice, Structure
 from torch import Tensor
 
+from zoo.contract.level_of_theory import level_of
 from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
 from zoo.data.duplicates import Identity
@@ -27,7 +28,7 @@ from zoo.graphs.elements import symbols
 from zoo.graphs.store import offsets
 from zoo.storage.cache import ArrayWriter, MappedArray, building, cache_root, content_key, open_array
 
-FORMAT = 1  # of the files: count up when they change, or what is written into them
+FORMAT = 2  # of the files: count up when they change, or what is written into them
 CHUNK = 256  # crystals in memory while writing
 
 FACTS = np.dtype(
@@ -39,6 +40,10 @@ FACTS = np.dtype(
         ("high", "<f8"),
         ("of_total", "?"),
         ("negligible", "?"),
+        ("level", "|u1"),
+        ("band_gap", "<f8"),
+        ("means", "<f8", (3,)),
+        ("force_constants", "<i8"),
     ]
 )
 # name -> dtype and shape of a row: one a crystal, then one an atom
@@ -48,6 +53,8 @@ GEOMETRY: dict[str, tuple[str, tuple[int, ...]]] = {
     "fractional": ("<f8", (3,)),
     "numbers": ("|u1", ()),
 }
+# Labels beside a joint target: one an atom, and 9N² numbers of a crystal that has force constants.
+BESIDE: dict[str, tuple[str, tuple[int, ...]]] = {"born": ("<f4", (3, 3)), "force_constants": ("<f4", ())}
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,11 @@ class CrystalStore(Sequence[Crystal]):
         keys, formulas: n strings: their names, their reduced formulas.
         facts: (n,) of `FACTS`: `n_atoms`; `volume`, Å³ a formula unit; `space_group`, 0 where spglib finds none; `low`
             and `high`, smallest and largest element of the tensor that cleaning goes by: the record's `total` where
-            `of_total`, else the target; whether the target is `negligible` beside another tensor of its record.
-        files: the arrays on disk: `GEOMETRY` and `tensors`.
+            `of_total`, else the target; whether the target is `negligible` beside another tensor of its record; the
+            `level` of theory (`zoo.contract.level_of_theory`); `band_gap`, eV, NaN where it is not known; `means`, a
+            third of the trace of each part of a joint target that is known by it alone, else NaN; where its
+            `force_constants` begin in their file, -1 without any.
+        files: the arrays on disk: `GEOMETRY`, `tensors` and, for a joint target, `BESIDE`.
         row, atom: (n,) where in `files` the crystals, and their first atoms, are.
     """
 
@@ -85,7 +95,8 @@ class CrystalStore(Sequence[Crystal]):
         """
         keys, formulas = _read_names(path / "names.jsonl")
         facts = np.array(open_array(path / "facts.npy"))
-        files = {name: open_array(path / f"{name}.npy") for name in [*GEOMETRY, "tensors"]}
+        beside = BESIDE if target.parts else {}
+        files = {name: open_array(path / f"{name}.npy") for name in [*GEOMETRY, "tensors", *beside]}
         key = content_key("crystals", FORMAT, keys, formulas, facts.view(np.uint8), files)
         atom = offsets(facts["n_atoms"])[:-1]
         return cls(target, key, keys, formulas, facts, files, np.arange(len(keys)), atom)
@@ -111,6 +122,18 @@ class CrystalStore(Sequence[Crystal]):
         """Return the tensor of crystal `index`: (*target.shape) or, per atom, (n_atoms, *target.shape), float64."""
         rows = self.files["tensors"]
         return rows[self._atoms(index)] if self.target.per_atom else rows[self.row[index]]
+
+    def born(self, index: int) -> np.ndarray:
+        """Return the Born charges of crystal `index`, (n_atoms, 3, 3) e, NaN without any; of a joint target alone."""
+        return self.files["born"][self._atoms(index)]
+
+    def force_constants(self, index: int) -> np.ndarray | None:
+        """Return the force constants of the record at Γ, (3N, 3N) eV/Å² float64; None where it has none."""
+        start, size = int(self.facts["force_constants"][index]), 3 * int(self.facts["n_atoms"][index])
+        if start < 0:
+            return None
+        flat = self.files["force_constants"][start : start + size**2]
+        return np.asarray(flat, dtype=np.float64).reshape(size, size)
 
     def identity(self, index: int) -> Identity:
         """Return the quantities by which duplicates of crystal `index` are recognised."""
@@ -177,11 +200,14 @@ class CrystalWriter:
             self._names = stack.enter_context((folder / "names.jsonl").open("w", encoding="utf-8"))
             kinds: dict[str, tuple[Any, tuple[int, ...]]] = {"facts": (FACTS, ()), **GEOMETRY}
             kinds["tensors"] = ("<f8", target.shape)
+            kinds |= BESIDE if target.parts else {}
             self._files = {name: ArrayWriter(folder / f"{name}.npy", *kind) for name, kind in kinds.items()}
             for file in self._files.values():
                 stack.callback(file.close)
             self._stack = stack.pop_all()
-        self._per_atom = {"positions", "fractional", "numbers"} | ({"tensors"} if target.per_atom else set())
+        self._per_atom = {"positions", "fractional", "numbers", *(BESIDE if target.parts else ())}
+        self._per_atom |= {"tensors"} if target.per_atom else set()
+        self._force_constants = 0  # numbers of them written, or waiting
 
     def __enter__(self) -> CrystalWriter:
         return self
@@ -199,6 +225,9 @@ class CrystalWriter:
         identity = Identity.of(record)
         total = record.targets.get("total") if self._by_total else None
         cleaned_by = tensor if total is None else np.asarray(total)
+        if np.isnan(cleaned_by).all():  # a joint target of which nothing but Born charges, say, is known
+            cleaned_by = np.zeros(1)
+        gap = record.properties.get("band_gap")
         facts = (
             len(crystal.numbers),
             identity.volume,
@@ -207,6 +236,10 @@ class CrystalWriter:
             np.nanmax(cleaned_by),
             total is not None,
             not self.target.per_atom and not self.target.parts and is_negligible(record, self.target),
+            level_of(record.functional),
+            gap if isinstance(gap, int | float) and gap >= 0 else np.nan,
+            _means(record, self.target, tensor),
+            self._force_constants if self.target.parts and record.force_constants is not None else -1,
         )
         row = {
             "names": [identity.key, identity.formula],
@@ -217,6 +250,11 @@ class CrystalWriter:
             "numbers": crystal.numbers,
             "tensors": tensor,
         }
+        if self.target.parts:
+            given, count = record.force_constants, len(crystal.numbers)
+            row["born"] = record.targets.get("born", np.full((count, 3, 3), np.nan))
+            row["force_constants"] = np.zeros(0) if given is None else np.ravel(given)
+            self._force_constants += len(row["force_constants"])
         self._waiting.append(row)
         if len(self._waiting) == CHUNK:
             self._write()
@@ -229,3 +267,61 @@ class CrystalWriter:
             rows = [row[name] for row in self._waiting]
             file.append(np.concatenate(rows) if name in self._per_atom else np.stack(rows))
         self._waiting.clear()
+
+
+def _means(record: Record, target: TensorTarget, tensor: np.ndarray) -> np.ndarray:
+    """(3,) the means of the parts of a joint target that are known by nothing else; NaN elsewhere."""
+    out = np.full(3, np.nan)
+    for k, part in enumerate(target.parts):
+        if np.isnan(tensor[k]).any():
+            out[k] = record.means.get(part.name, np.nan)
+    return out
+
+
+class ManyCrystals(Sequence[Crystal]):
+    """Crystals of several stores, each read from its files when it is asked for.
+
+    Args:
+        places: of each crystal its store and its number there.
+    """
+
+    def __init__(self, places: Sequence[tuple[CrystalStore, int]]) -> None:
+        self._places = places
+
+    @classmethod
+    def of(cls, stores: Sequence[CrystalStore]) -> ManyCrystals:
+        """All crystals of the stores, one store after another."""
+        return cls([(store, i) for store in stores for i in range(len(store))])
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> ManyCrystals:
+        """Those of these numbers, in that order."""
+        return ManyCrystals([self._places[i] for i in indices])
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Crystal:  # type: ignore[override]
+        store, number = self._places[index]
+        return store[number]
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of the crystals."""
+        return [store.keys[number] for store, number in self._places]
+
+    @property
+    def target(self) -> TensorTarget:
+        """The tensor that the crystals hold."""
+        return self._places[0][0].target
+
+    def has_force_constants(self, index: int) -> bool:
+        """Whether the crystal's record has force constants."""
+        store, number = self._places[index]
+        return bool(store.facts["force_constants"][number] >= 0)
+
+    def force_constants(self, index: int) -> np.ndarray:
+        """The force constants of a crystal's record that has some, as `CrystalStore.force_constants`."""
+        store, number = self._places[index]
+        found = store.force_constants(number)
+        assert found is not None  # has_force_constants
+        return found

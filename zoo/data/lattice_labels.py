@@ -33,8 +33,6 @@ MOST_ELECTRONIC = 30.0
 MOST_IONIC = 100.0
 MOST_CHARGE = 15.0
 """e; a larger component is a near-metal's or an error."""
-MOST_STIFFNESS = 100.0
-"""eV/Å², of an eigenvalue of Φ: the stiffest bonds (C≡N, O-H) are above it."""
 MOST_SUM = 0.05
 """e an atom; the charges of a cell add up to zero, and a source whose charges do not has lost some of them."""
 
@@ -73,8 +71,6 @@ def usable(
         leave_out("a mode at Γ is unstable", FORCE_CONSTANTS, "ionic", "total")
     if "ionic" in tensors and _largest(tensors["ionic"]) > MOST_IONIC:
         leave_out(f"an eigenvalue of ε0 is above {MOST_IONIC:g}", "ionic", "total")
-    if force_constants is not None and _largest(force_constants) > MOST_STIFFNESS:
-        leave_out(f"an eigenvalue of Φ is above {MOST_STIFFNESS:g} eV/Å²", FORCE_CONSTANTS)
     kept = {name: tensor for name, tensor in tensors.items() if name not in reasons}
     return kept, None if FORCE_CONSTANTS in reasons else force_constants, reasons
 

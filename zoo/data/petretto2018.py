@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
 from zoo.contract.target import TensorTarget
-from zoo.data.lattice_labels import LABELS, locate, rows_of, usable
+from zoo.data.lattice_labels import LABELS, MOST_IONIC, locate, rows_of, usable
 from zoo.data.structures import structure_from_dict
 from zoo.data.tensors import read_target
 from zoo.errors import ZooError
@@ -35,7 +35,7 @@ class Petretto2018(Dataset):
     has the same; a crystal without an id has its number in the file, `petretto-row-0012`.
     `born` is Z*, e, (atom, field, displacement). Left out, with the reason, are all tensors of near-metals (an
     eigenvalue of ε∞ above 30) and charges above 15 e.
-    Properties are total_mean (a third of the trace of ε, where the source has it) and source.
+    The mean of the total constant is known of most (`Record.means`), and left out above 100. A property is source.
     """
 
     Hypers = Petretto2018Hypers
@@ -89,6 +89,10 @@ def _record(key: str, row: Mapping[str, Any]) -> Record:
     structure = structure_from_dict(row["structure"])
     tensors = {name: read_target(row[field], LABELS[name], len(structure)) for name, field in fields.items()}
     kept, _, reasons = usable(tensors)
-    known = {"mp_id": row.get("mpid"), "total_mean": row.get("eps_total_mean")}
-    properties = {name: value for name, value in known.items() if value is not None}
-    return Record(key, structure, kept, properties | {"source": "petretto2018"}, "PBEsol", left_out=reasons)
+    properties = {"mp_id": row["mpid"]} if row.get("mpid") is not None else {}
+    mean, means = row.get("eps_total_mean"), {}
+    # Not of a near-metal, nor of a crystal at a phase transition.
+    if "electronic" in kept and isinstance(mean, int | float) and 1 <= mean <= MOST_IONIC:
+        means["total"] = float(mean)
+    properties |= {"source": "petretto2018"}
+    return Record(key, structure, kept, properties, "PBEsol", left_out=reasons, means=means)

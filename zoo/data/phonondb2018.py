@@ -38,7 +38,7 @@ class PhononDB2018(Dataset):
     `born` is Z*, e, (atom, field, displacement); `Record.force_constants` is Φ, eV/Å², (3N, 3N), row 3κ+α. `ionic`
     follows from these two (fixed cell), and total is electronic + ionic: neither is one more label beside them.
     Left out, with the reason, are: all tensors of near-metals (an eigenvalue of ε∞ above 30); charges above 15 e and
-    what follows from them; Φ and ε0 of unstable crystals; ε0 with an eigenvalue above 100; Φ with one above 100 eV/Å².
+    what follows from them; Φ and ε0 of unstable crystals; ε0 with an eigenvalue above 100.
     Properties are space_group (number), unstable, smallest_optic_eigenvalue (mass-weighted, eV/(Å² u)) and source.
     """
 

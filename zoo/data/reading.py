@@ -132,5 +132,10 @@ def _why_without(record: Record, target: TensorTarget) -> str:
 
 
 def _labelled(record: Record, target: TensorTarget) -> bool:
-    """Return whether a record holds the target: for a tensor of atoms, for at least one atom."""
-    return target.name in record.targets and not np.isnan(record.targets[target.name]).all()
+    """Return whether a record holds the target: for a tensor of atoms, for at least one atom.
+
+    Of a joint target it holds a part, a mean of one, or Born charges (`with_parts`).
+    """
+    if target.name not in record.targets:
+        return False
+    return bool(target.parts) or not np.isnan(record.targets[target.name]).all()

@@ -43,9 +43,11 @@ def target_named(known: Mapping[str, TensorTarget], name: str, dataset: str) -> 
 def with_parts(record: Record, target: TensorTarget) -> Record:
     """The record with a joint target among its tensors: (parts, 3, 3), NaN for a part that it has no label of.
 
-    A record without any of them is returned as it is.
+    A record without any of them, their means or Born charges is returned as it is.
     """
     label = label_of(record.targets, target)
+    if label is None and ("born" in record.targets or record.means.keys() & {part.name for part in target.parts}):
+        label = np.full(target.shape, np.nan)
     return record if label is None else dataclasses.replace(record, targets={**record.targets, target.name: label})
 
 

@@ -12,6 +12,7 @@ import torch
 from pymatgen.core import Structure
 from tqdm import tqdm
 
+from zoo.contract.level_of_theory import level_of
 from zoo.contract.plugin import Encoder
 from zoo.contract.target import TensorTarget
 from zoo.data.inputs import CLOSEST, CrystalLike, checked_crystal, is_one, structure_of, too_close
@@ -156,6 +157,7 @@ class Predictor:
         coverage: float = 0.9,
         neighbours: int = 0,
         explain: bool = False,
+        functional: str | None = None,
         progress: bool = False,
     ) -> list[Prediction | ZooError]:
         """Predict each crystal; one that cannot be predicted has an error in its place.
@@ -167,18 +169,21 @@ class Predictor:
             coverage: coverage of the intervals, one of `zoo.evaluation.calibration.LEVELS`.
             neighbours: number of nearest training crystals to return.
             explain: tell the Born charges and modes of which the ionic tensor is made (`Prediction.explanation`).
+            functional: level of theory of the answer, one that the model was trained on (`card.levels`); None: that of
+                its recipe's dataset.
             progress: draw a bar.
 
         Raises:
             ZooError: an option that makes no sense for this model.
         """
         self._refuse_options(symprec, coverage, neighbours, explain)
+        level = self._level(functional)
         requested = list(crystals)
         answers: list[Prediction | ZooError] = []
         with tqdm(total=len(requested), desc="predicting", unit=" crystals", disable=None if progress else True) as bar:
             for start in range(0, len(requested), AT_ONCE):
                 part = requested[start : start + AT_ONCE]
-                answers += self._answer_together(part, symprec, coverage, neighbours, explain)
+                answers += self._answer_together(part, level, symprec, coverage, neighbours, explain)
                 bar.update(len(part))
         return answers
 
@@ -198,7 +203,11 @@ class Predictor:
         return [answer.tensors[name] for answer in found if not isinstance(answer, ZooError)]
 
     def ask(
-        self, structures: Sequence[Structure], watch: Stopwatch | None = None, keep: bool = False
+        self,
+        structures: Sequence[Structure],
+        watch: Stopwatch | None = None,
+        keep: bool = False,
+        level: int | None = None,
     ) -> list[Raw | ZooError]:
         """Compute the members' tensors and the descriptor of each structure, or the error that prevented it.
 
@@ -207,8 +216,10 @@ class Predictor:
             watch: counts the time of "graphs", "phonons", "encoder" and "readout"; an encoder that the readout
                 differentiates is counted with it, as is what a GPU has only been told to do.
             keep: keep force constants in the cache, as those of training crystals: they will be asked for again.
+            level: of theory, by its number; None: that of the recipe's dataset.
         """
         watch = watch or Stopwatch()
+        level = self._level(None) if level is None else level
         names = [structure.composition.reduced_formula for structure in structures]
         with watch("graphs"):
             found: list[Any] = [_or_error(self._checked, structure) for structure in structures]
@@ -227,7 +238,7 @@ class Predictor:
         indices = list(graphs)
         for chosen in size_sorted([len(graph.src) for graph in graphs.values()], EDGES_PER_BATCH):
             chosen = [indices[k] for k in chosen]
-            answers = zip(chosen, self._answers_of([graphs[i] for i in chosen], watch, keep), strict=True)
+            answers = zip(chosen, self._answers_of([graphs[i] for i in chosen], watch, keep, level), strict=True)
             for i, answer in answers:
                 if isinstance(answer, ZooError):
                     found[i] = answer
@@ -256,12 +267,36 @@ class Predictor:
                 "there is nothing to explain: ask a model with the readout born (recipes dielectric and born_ionic)"
             )
 
+    def _level(self, functional: str | None) -> int | None:
+        """The number of the level of theory to answer at; None where the model knows of none.
+
+        Raises:
+            ZooError: it was not trained on this one.
+        """
+        levels = self.card.levels if self.members[0].reads_level else {}
+        if functional is None:
+            return level_of(next(iter(levels))) if levels else None
+        if functional not in levels:
+            if levels:
+                raise ZooError(f"the model was trained on {', '.join(levels)}, not on {functional}")
+            raise ZooError(
+                f"the model does not tell levels of theory apart, so {functional} cannot be asked for: train one on "
+                "several sources with level_of_theory: true of its readouts"
+            )
+        return level_of(functional)
+
     def _answer_together(
-        self, part: Sequence[CrystalLike], symprec: float | None, coverage: float, neighbours: int, explain: bool
+        self,
+        part: Sequence[CrystalLike],
+        level: int | None,
+        symprec: float | None,
+        coverage: float,
+        neighbours: int,
+        explain: bool,
     ) -> list[Prediction | ZooError]:
         structures: list[Structure | ZooError] = [_or_error(structure_of, crystal) for crystal in part]
         good = [structure for structure in structures if not isinstance(structure, ZooError)]
-        found = iter(self.ask(good))
+        found = iter(self.ask(good, level=level))
         answers: list[Prediction | ZooError] = []
         for structure in structures:
             if isinstance(structure, ZooError):
@@ -286,8 +321,11 @@ class Predictor:
             refuse_unknown_elements(potential, [structure.composition.reduced_formula], [crystal])
         return crystal
 
-    def _answers_of(self, graphs: list[CrystalGraph], watch: Stopwatch, keep: bool) -> list[Raw | ZooError]:
-        return answers_of(graphs, self.members, self.potentials, self.reference is not None, self.device, watch, keep)
+    def _answers_of(
+        self, graphs: list[CrystalGraph], watch: Stopwatch, keep: bool, level: int | None
+    ) -> list[Raw | ZooError]:
+        describe = self.reference is not None
+        return answers_of(graphs, self.members, self.potentials, describe, self.device, watch, keep, level)
 
     def _answer(
         self,

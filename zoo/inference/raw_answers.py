@@ -83,6 +83,7 @@ def answers_of(
     device: torch.device,
     watch: Stopwatch,
     keep: bool,
+    level: int | None = None,
 ) -> list[Raw | ZooError]:
     """Predict one batch of crystals; one that has no force constants has an error in its place.
 
@@ -94,9 +95,10 @@ def answers_of(
         device: where the members are.
         watch: counts the time of each stage.
         keep: look for force constants in the cache, and keep them there.
+        level: of theory, by its number in `zoo.contract.level_of_theory.LEVELS`; None: PBE's.
     """
     if not potentials:
-        return [*_answers(graphs, members, [], describe, device, watch)]
+        return [*_answers(graphs, members, [], describe, device, watch, level)]
     with watch("phonons"):
         crystals = [Crystal(graph.positions, graph.numbers, graph.cell) for graph in graphs]
         by_potential = [_force_constants(potential, crystals, keep) for potential in potentials]
@@ -108,7 +110,7 @@ def answers_of(
             each.append(constants)
         else:
             failed[k] = next(one for one in of_one if isinstance(one, ZooError))
-    made = iter(_answers(good, members, [*zip(*each, strict=True)], describe, device, watch) if good else ())
+    made = iter(_answers(good, members, [*zip(*each, strict=True)], describe, device, watch, level) if good else ())
     return [failed[k] if k in failed else next(made) for k in range(len(graphs))]
 
 
@@ -133,10 +135,13 @@ def _answers(
     describe: bool,
     device: torch.device,
     watch: Stopwatch,
+    level: int | None,
 ) -> list[Raw]:
     """Predict crystals, of which `each` potential's force constants are known where the readouts need some."""
     with watch("graphs"):
         batch = collate(graphs).to(device)
+        if level is not None:
+            batch = replace(batch, level=torch.full((len(graphs),), level, device=device))
     constants = [mean_of(of_one) for of_one in zip(*each, strict=True)]
     if constants:
         with watch("phonons"):

@@ -71,6 +71,9 @@ class Card:
         calibrations: calibration of an ensemble's spread by the name of the tensor (each part of a joint target has
             its own); empty for a single model.
         potential_fingerprint: of the energy whose force constants the readout was trained with, else None.
+        levels: by level of theory the number of crystals that it was trained on, of all sources; those of the recipe's
+            dataset come first. Empty in a folder of an earlier zoo.
+        labels: by name of each label beside the tensors that it was trained on, the number of them.
         format_version: version of the format of the folder.
     """
 
@@ -84,6 +87,8 @@ class Card:
     metrics: Mapping[str, Any]
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     potential_fingerprint: str | None = None
+    levels: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, int] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     @property
@@ -114,6 +119,8 @@ def save(folder: Path, card: Card, weights: Sequence[Mapping[str, Tensor]]) -> N
             name: one.as_dict() for name, one in card.calibrations.items() if name != card.target.main.name
         },
         "potential_fingerprint": card.potential_fingerprint,
+        "levels": dict(card.levels),
+        "labels": dict(card.labels),
     }
     (folder / CARD).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     checksums.seal(folder, [CARD, *map(_weights, range(len(weights)))])
@@ -158,10 +165,16 @@ def read_card(folder: Path) -> Card:
             metrics=content["metrics"],
             calibrations=_calibrations(content, target),
             potential_fingerprint=content.get("potential_fingerprint"),
+            levels=_counts(content.get("levels", {})),
+            labels=_counts(content.get("labels", {})),
             format_version=version,
         )
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise ZooError(f"{path} is damaged: {repr(error)[:300]}") from None
+
+
+def _counts(content: Mapping[str, Any]) -> dict[str, int]:
+    return {str(name): int(count) for name, count in content.items()}
 
 
 def _calibrations(content: Mapping[str, Any], target: TensorTarget) -> dict[str, Calibration]:
@@ -196,6 +209,7 @@ def load(folder: Path) -> tuple[Card, list[TensorModel]]:
         if models and member.frozen:
             member.encoder = models[0].encoder
         _restore(member, folder / _weights(index))
+        member.knows_charges = bool(card.labels.get("born"))
         models.append(member.eval())
     encoder = models[0].encoder
     if models[0].frozen and encoder.fingerprint() != card.encoder_fingerprint:

@@ -57,6 +57,7 @@ class Joint(Readout):
             bonds=tuple(dict.fromkeys(irrep for need in needs for irrep in need.bonds)),
             force_constants=any(need.force_constants for need in needs),
         )
+        self.also_makes = tuple(name for kind in each for name in kind.also_makes)  # type: ignore[misc,attr-defined]
         self.explains = self.readouts["ionic"].explains  # type: ignore[misc,assignment]
         self.needs_grad = any(kind.needs_grad for kind in each)  # type: ignore[misc,attr-defined]
 
@@ -115,10 +116,17 @@ class Joint(Readout):
 
     def forward(self, embedding: Embedding, batch: CrystalBatch) -> Tensor:
         """(B, 3, 3, 3): electronic, ionic, total."""
-        parts = [
-            self.normalisers[name](readout(_own(embedding, name), batch)) for name, readout in self.readouts.items()
-        ]
-        return torch.stack([*parts, torch.stack(parts).sum(0)], dim=1)
+        return self.with_labels(embedding, batch)[0]
+
+    def with_labels(self, embedding: Embedding, batch: CrystalBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B, 3, 3, 3), and what other labels the two readouts make."""
+        parts: list[Tensor] = []
+        labels: dict[str, Tensor] = {}
+        for name, readout in self.readouts.items():
+            made, beside = readout.with_labels(_own(embedding, name), batch)  # type: ignore[operator]
+            parts.append(self.normalisers[name](made))
+            labels |= beside
+        return torch.stack([*parts, torch.stack(parts).sum(0)], dim=1), labels
 
 
 def _own(embedding: Embedding, name: str) -> Embedding:

@@ -15,6 +15,7 @@ from zoo.config.recipe import EncoderChoice, Plugin
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding
 from zoo.contract.lattice_response import LatticeResponse
+from zoo.contract.level_of_theory import LevelOfTheory
 from zoo.contract.plugin import Encoder, Readout
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
@@ -27,7 +28,10 @@ class TensorModel(nn.Module):
 
     Attributes:
         frozen: the encoder takes no gradient, and stays in eval mode whatever the mode of the model.
+        knows_charges: it was trained on Born charges, so that their scale, and that of force constants, is known.
     """
+
+    knows_charges = False
 
     def __init__(self, encoder: Encoder, readout: Readout, target: TensorTarget, frozen: bool | None = None) -> None:
         """Assemble the parts; `frozen` None freezes a pretrained encoder and no other."""
@@ -45,6 +49,11 @@ class TensorModel(nn.Module):
     def caches_embeddings(self) -> bool:
         """Whether the output of the encoder is the same in every epoch, so that it is computed once."""
         return self.frozen and not self.readout.needs_grad
+
+    @property
+    def reads_level(self) -> bool:
+        """Whether the readout is told the level of theory that is asked for."""
+        return any(isinstance(module, LevelOfTheory) for module in self.readout.modules())
 
     def train(self, mode: bool = True) -> TensorModel:
         """Set the training mode like nn.Module, except that a frozen encoder stays in eval mode."""
@@ -71,12 +80,16 @@ class TensorModel(nn.Module):
 
         `embedding` where it is at hand already (from the cache).
         """
+        return self.with_labels(batch, embedding)[0]
+
+    def with_labels(self, batch: CrystalBatch, embedding: Embedding | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Predict the tensors as `forward` does, and the other labels that the readout makes on the way."""
         batch = self.readout.prepare(batch)
         if embedding is None:
             with torch.no_grad() if self.caches_embeddings else contextlib.nullcontext():
                 embedding = self.encoder(batch)
-        made = self.readout(embedding, batch)
-        return made if self.target.parts else self.normaliser(made)
+        made, labels = self.readout.with_labels(embedding, batch)
+        return made if self.target.parts else self.normaliser(made), labels
 
     @torch.no_grad()
     def explain(self, batch: CrystalBatch, embedding: Embedding | None = None) -> LatticeResponse | None:
@@ -84,7 +97,8 @@ class TensorModel(nn.Module):
         if not self.readout.explains:
             return None
         batch = self.readout.prepare(batch)
-        return self.readout.explain(self.encoder(batch) if embedding is None else embedding, batch)
+        found = self.readout.explain(self.encoder(batch) if embedding is None else embedding, batch)
+        return None if found is None else dataclasses.replace(found, absolute=found.absolute or self.knows_charges)
 
 
 def mismatch(

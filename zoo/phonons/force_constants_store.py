@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,19 @@ class ForceConstantsStore:
                 _write(partial, graphs, lambda indices: (mean_of([store[i] for store in stores]) for i in indices))
         return cls(folder, graphs.n_atoms, key, content_key([store.potential for store in stores]))
 
+    @classmethod
+    def of_records(
+        cls, graphs: GraphStore, matrix: Callable[[int], np.ndarray], cache: Path | None = None
+    ) -> ForceConstantsStore:
+        """Force constants that a source holds, (3N, 3N) eV/Å² by the number of the crystal, decomposed."""
+        content = [content_key(matrix(i)) for i in range(len(graphs))]
+        key = content_key("given force constants", FORMAT, content)
+        folder = (cache_root() if cache is None else cache) / "force_constants" / key
+        with building(folder, resume=True) as partial:
+            if partial is not None:
+                _write(partial, graphs, lambda indices: (ForceConstants.of(matrix(int(i))) for i in indices))
+        return cls(folder, graphs.n_atoms, key, "")
+
     def __len__(self) -> int:
         return len(self._n_atoms)
 
@@ -127,6 +141,45 @@ class ForceConstantsStore:
     def read(self, indices: Sequence[int]) -> PaddedForceConstants:
         """The force constants of these crystals as one batch, float64, on the CPU."""
         return padded([self[i] for i in indices])
+
+
+class CombinedForceConstants:
+    """Force constants of n crystals out of several stores; of a crystal that is in none a harmless stand-in.
+
+    Attributes:
+        potential: the fingerprint of the first store.
+        exact: (n,) bool, whether they are those of the crystal's record.
+    """
+
+    def __init__(
+        self, n_atoms: np.ndarray, computed: Sequence[tuple[ForceConstantsStore, np.ndarray]], given: np.ndarray
+    ) -> None:
+        """Take, beside the stores, the numbers of the crystals in each, ascending; `given` are of the last store."""
+        self._n_atoms = n_atoms
+        self._place = {
+            int(i): (store, number) for store, indices in computed for number, i in enumerate(indices.tolist())
+        }
+        self.potential = computed[0][0].potential
+        self.exact = np.zeros(len(n_atoms), dtype=bool)
+        self.exact[given] = True
+
+    def __len__(self) -> int:
+        return len(self._n_atoms)
+
+    def __getitem__(self, index: int) -> ForceConstants:
+        place = self._place.get(index)
+        return _stand_in(int(self._n_atoms[index])) if place is None else place[0][place[1]]
+
+    def read(self, indices: Sequence[int]) -> PaddedForceConstants:
+        """The force constants of these crystals as one batch, float64, on the CPU."""
+        exact = torch.from_numpy(self.exact[list(indices)])
+        return replace(padded([self[int(i)] for i in indices]), exact=exact)
+
+
+def _stand_in(n_atoms: int) -> ForceConstants:
+    """10 eV/Å² on every site, for a crystal whose ionic tensor is predicted and compared with nothing."""
+    size = 3 * n_atoms
+    return ForceConstants(10.0 * np.eye(size), np.full(size, 10.0), np.eye(size), 0.0)
 
 
 def padded(each: Sequence[ForceConstants]) -> PaddedForceConstants:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import ignite.distributed as idist
 import numpy as np
@@ -14,10 +15,12 @@ from zoo.config.recipe import Training
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding
 from zoo.contract.plugin import Encoder
+from zoo.contract.target import TensorTarget
+from zoo.data.labels import Labels
 from zoo.graphs.graph import collate
 from zoo.graphs.store import GraphStore
 from zoo.model.embedding_store import EmbeddingStore
-from zoo.phonons.force_constants_store import ForceConstantsStore
+from zoo.phonons.force_constants_store import CombinedForceConstants, ForceConstantsStore
 from zoo.storage.cache import give_back
 from zoo.training.packing import Packing, partition
 from zoo.training.prefetch import prefetch
@@ -31,15 +34,17 @@ class Batch:
 
     Attributes:
         rows: where these tensors belong among those of all crystals that are gone through, in their order.
-        weight: of the mean error of this batch, so that the sum over processes is the step's error, and the mean over
-            an epoch's steps that over its crystals. In one process 1, but for batches by edges.
+        weights: by label that of its mean error in this batch, so that the sum over processes is the step's error, and
+            the mean over an epoch's steps that over its crystals. In one process 1, but for batches by edges.
+        labels: by name those beside the tensors (`Labels`), NaN where there is none.
     """
 
     crystals: CrystalBatch
     embedding: Embedding | None
     tensors: Tensor
     rows: np.ndarray
-    weight: float = 1.0
+    weights: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,13 +55,18 @@ class Loaded:
     embedding: Embedding | None
     tensors: Tensor
     rows: np.ndarray
-    weight: float
+    weights: Mapping[str, float]
+    labels: Mapping[str, Tensor]
 
     def pinned(self) -> Loaded:
         """In memory from which a GPU fetches it while the processor goes on."""
         embedding = None if self.embedding is None else self.embedding.pin_memory()
         return replace(
-            self, crystals=self.crystals.pin_memory(), embedding=embedding, tensors=self.tensors.pin_memory()
+            self,
+            crystals=self.crystals.pin_memory(),
+            embedding=embedding,
+            tensors=self.tensors.pin_memory(),
+            labels={name: label.pin_memory() for name, label in self.labels.items()},
         )
 
 
@@ -70,6 +80,8 @@ class Samples:
         encoder: makes bond features from the geometry, where they are not cached.
         embeddings: of a frozen encoder, else None.
         force_constants: of all crystals, where the readout needs them, else None.
+        target: of the tensors, where it is a joint one: each of its parts is a label.
+        labels: those beside the tensors, else None.
     """
 
     graphs: GraphStore
@@ -77,7 +89,9 @@ class Samples:
     encoder: Encoder
     embeddings: EmbeddingStore | None
     per_atom: bool = False
-    force_constants: ForceConstantsStore | None = None
+    force_constants: ForceConstantsStore | CombinedForceConstants | None = None
+    target: TensorTarget | None = None
+    labels: Labels | None = None
 
     def rows(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return where in `tensors` those of these crystals are, crystal after crystal."""
@@ -85,24 +99,38 @@ class Samples:
             return np.asarray(indices, dtype=np.int64)
         return _concatenated_ranges(self.graphs.atom_offsets, np.asarray(indices, dtype=np.int64))
 
-    def labelled(self, indices: Sequence[int] | np.ndarray) -> int:
-        """The number of labels that an error of these crystals is the mean of, in units that are the same for all.
+    def labelled(self, indices: Sequence[int] | np.ndarray) -> Counter[str]:
+        """By label the number that a mean error of these crystals is the mean of, in units that are the same for all.
 
-        Of one tensor an atom, that of the atoms with a label; else that of the components, for a joint target has none
-        of a part that a crystal lacks.
+        The tensors are the label "", or each part of a joint target is one by its name: of one tensor an atom the atoms
+        with a label are counted, else components.
         """
-        labels = ~self.tensors[self.rows(indices)].isnan()
-        return int(labels.flatten(1).all(dim=1).sum() if self.per_atom else labels.sum())
+        tensors = self.tensors[self.rows(indices)]
+        if self.per_atom:
+            return Counter({"": int((~tensors.isnan()).flatten(1).all(dim=1).sum())})
+        parts = {"": tensors} if self.target is None else {k: t for k, (_, t) in self.target.split(tensors).items()}
+        beside = {} if self.labels is None else self._beside(indices)
+        return Counter({name: int((~label.isnan()).sum()) for name, label in (parts | beside).items()})
 
-    def load(self, indices: Sequence[int], rows: np.ndarray, weight: float) -> Loaded:
-        """The crystals of these indices from the files; see `Batch` for `rows` and `weight`."""
+    def _beside(self, indices: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+        """The labels of these crystals beside their tensors."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        assert self.labels is not None
+        return self.labels.read(chosen, _concatenated_ranges(self.graphs.atom_offsets, chosen))
+
+    def load(self, indices: Sequence[int], rows: np.ndarray, weights: Mapping[str, float]) -> Loaded:
+        """The crystals of these indices from the files; see `Batch` for `rows` and `weights`."""
         embedding = None if self.embeddings is None else self.embeddings.read(indices)
         crystals = collate([self.graphs[i] for i in indices])
         if self.force_constants is not None:
             constants = self.force_constants.read(indices)
             crystals = replace(crystals, force_constants=constants.each(in_precision_of(crystals.positions)))
+        labels: Mapping[str, Tensor] = {}
+        if self.labels is not None:
+            labels = self._beside(indices)
+            crystals = replace(crystals, level=self.labels.level[list(indices)])
         give_back()
-        return Loaded(crystals, embedding, self.tensors[self.rows(indices)], rows, weight)
+        return Loaded(crystals, embedding, self.tensors[self.rows(indices)], rows, weights, labels)
 
     def batch(self, loaded: Loaded, device: torch.device) -> Batch:
         """Move a loaded batch to `device`."""
@@ -113,7 +141,8 @@ class Samples:
             assert loaded.embedding is not None
             embedding = self.embeddings.complete(loaded.embedding, crystals, self.encoder)
         tensors = loaded.tensors.to(device, non_blocking=pinned)
-        return Batch(crystals, embedding, tensors, loaded.rows, loaded.weight)
+        labels = {name: label.to(device, non_blocking=pinned) for name, label in loaded.labels.items()}
+        return Batch(crystals, embedding, tensors, loaded.rows, loaded.weights, labels)
 
 
 def in_precision_of(like: Tensor) -> Callable[[Tensor], Tensor]:
@@ -194,9 +223,11 @@ class Batches:
 
     def _share(self, mine: np.ndarray, whole: np.ndarray) -> Loaded:
         indices = self.indices[mine]
-        weight = 1.0
+        own = self.samples.labelled(indices)
+        weights = dict.fromkeys(own, 1.0)
         if self.packing is not None:
-            weight = self.samples.labelled(indices) * self.count / max(self._labelled, 1)
+            weights = {name: own[name] * self.count / max(self._labelled[name], 1) for name in own}
         elif len(mine) < len(whole):
-            weight = self.samples.labelled(indices) / max(self.samples.labelled(self.indices[whole]), 1)
-        return self.samples.load(indices.tolist(), _concatenated_ranges(self._offsets, mine), weight)
+            all_of_step = self.samples.labelled(self.indices[whole])
+            weights = {name: own[name] / max(all_of_step[name], 1) for name in own}
+        return self.samples.load(indices.tolist(), _concatenated_ranges(self._offsets, mine), weights)

@@ -28,13 +28,16 @@ def component_errors(predicted: Tensor, true: Tensor, target: TensorTarget) -> T
     """
     chosen = list(target.independent)
     predicted, true = predicted.flatten(1)[:, chosen], true.flatten(1)[:, chosen]
-    if target.parts:  # a crystal may lack the label of a part
-        labelled = ~true.isnan()
-        return (predicted[labelled] - true[labelled]).abs()
     if target.per_atom:
         labelled = ~true.isnan().any(dim=1)
         predicted, true = predicted[labelled], true[labelled]
-    return (predicted - true).abs()
+    return known_errors(predicted, true) if target.parts else (predicted - true).abs()
+
+
+def known_errors(predicted: Tensor, true: Tensor) -> Tensor:
+    """Absolute errors of all numbers that have a label, in a row: those that are NaN have none."""
+    labelled = ~true.isnan()
+    return (predicted[labelled] - true[labelled]).abs()
 
 
 def mean_or_zero(errors: Tensor) -> Tensor:

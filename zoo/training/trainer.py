@@ -141,7 +141,10 @@ class Trainer:
         encoder_learning_rate: float | None = None,
         errors_of: ErrorsOf | None = None,
     ) -> None:
-        """`errors_of`: absolute errors, whose mean is trained on and validated by; default: `component_errors`."""
+        """`errors_of`: absolute errors, whose mean is trained on and validated by; default: `component_errors`.
+
+        A joint target is trained on the sum of its labels' mean errors by the scales of `settings.labels`.
+        """
         self.model = model
         self.errors_of = errors_of or (lambda predicted, true: component_errors(predicted, true, model.target))
         self.val = val
@@ -158,7 +161,7 @@ class Trainer:
         )
         self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=settings.max_epochs)
         self.precision = Precision(settings.precision, model, train.device)
-        self.loss_of = data_parallel(BatchLoss(model, self.errors_of))
+        self.loss_of = data_parallel(BatchLoss(model, self.errors_of, settings.labels.model_dump()))
         self.average = None
         if settings.weight_average is not None:
             decay = 1 - settings.weight_average

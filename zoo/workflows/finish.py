@@ -15,6 +15,7 @@ from zoo.config import plugins
 from zoo.config.recipe import Recipe
 from zoo.contract.plugin import Encoder
 from zoo.contract.target import TensorTarget
+from zoo.data.auxiliary import Source, rows_of
 from zoo.data.crystals import CrystalStore
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
 from zoo.evaluation import metrics
@@ -31,14 +32,21 @@ from zoo.training.trainer import read_checkpoint
 
 
 def finish(
-    config: Recipe, model: TensorModel, crystals: CrystalStore, samples: Samples, folder: RunFolder
+    config: Recipe,
+    model: TensorModel,
+    crystals: CrystalStore,
+    samples: Samples,
+    auxiliary: Sequence[Source],
+    folder: RunFolder,
 ) -> dict[str, Any]:
     """Write the model folder, the figures and, last, metrics.json, whose content is returned.
 
     Args:
         config: the recipe.
         model: its encoder is every member's, where it is frozen.
-        crystals, samples: all that the seeds were trained, validated and tested on.
+        crystals: of the recipe's dataset.
+        samples: these, and after them those of the auxiliary sources.
+        auxiliary: the sources that were trained on, too.
         folder: the run's.
     """
     target = crystals.target
@@ -67,6 +75,8 @@ def finish(
         versions=plugins.versions({kind: config.plugins[kind] for kind in ("encoder", "readout")}),
         metrics=content,
         calibrations=calibrations,
+        levels=chosen[0].get("levels", {}),
+        labels=chosen[0].get("labels", {}),
         potential_fingerprint=None if samples.force_constants is None else samples.force_constants.potential,
     )
     best = [read_checkpoint(folder.seed(r["seed"]).best) for r in chosen]
@@ -75,7 +85,7 @@ def finish(
         folder.model / "predictions.csv", {part: answer.mean for part, answer in main.items()}, target.main
     )
     encoder = model.encoder if model.frozen else checkpoint.load(folder.model)[1][0].encoder
-    _novelty(encoder, crystals, samples, read_json(folder.seed(chosen[0]["seed"]).split)).save(folder.model)
+    _novelty(encoder, crystals, samples, auxiliary, read_json(folder.seed(chosen[0]["seed"]).split)).save(folder.model)
     draw(config, target, folder)
     for one in answered:
         if one.name in calibrations:
@@ -124,16 +134,26 @@ class Answered:
         return cls(dataclasses.replace(each[0], predicted=members.mean(0)), members)
 
 
-def _novelty(encoder: Encoder, crystals: CrystalStore, samples: Samples, split: dict[str, Any]) -> Novelty:
+def _novelty(
+    encoder: Encoder,
+    crystals: CrystalStore,
+    samples: Samples,
+    auxiliary: Sequence[Source],
+    split: dict[str, Any],
+) -> Novelty:
     """Describe the training crystals of a split; the validation crystals set the threshold of the distance."""
     index = {key: i for i, key in enumerate(crystals.keys)}
     train, val = ([index[key] for key in split[part]] for part in ("train", "val"))
+    held_out = {*split["val"], *split["test"]}
+    more = rows_of(auxiliary, len(crystals), lambda source: source.without_twins_of(held_out)).tolist()
     device = torch.device("cpu") if samples.embeddings is not None else next(encoder.parameters()).device
-    systems = crystals.select(train).systems()
+    chosen = [crystals.select(train), *(one.crystals.select(one.without_twins_of(held_out)) for one in auxiliary)]
     names = [
-        {"key": crystals.keys[i], "formula": crystals.formulas[i], "crystal_system": system}
-        for i, system in zip(train, systems, strict=True)
+        {"key": key, "formula": formula, "crystal_system": system}
+        for store in chosen
+        for key, formula, system in zip(store.keys, store.formulas, store.systems(), strict=True)
     ]
+    train += more
     tensors = None if samples.per_atom else _norms_of(crystals.target, samples.tensors[train])
     found = describe_samples(encoder, samples, train + val, device)
     return Novelty.of(names, tensors, found[: len(train)], found[len(train) :])
@@ -189,6 +209,15 @@ def collect(config: Recipe, unit: str, results: Sequence[dict[str, Any]]) -> dic
         "best_epoch": [result["best_epoch"] for result in results],
         "epochs": [result["epochs"] for result in results],
     }
+    for name in ("n_auxiliary", "levels", "labels"):
+        if name in results[0] and (name != "labels" or results[0][name]):
+            content[name] = results[0][name] if len(results) == 1 else [result[name] for result in results]
+    if "test_labels" in results[0]:
+        labels = sorted({name for result in results for name in result.get("test_labels", ())})
+        content["test_labels"] = {
+            name: metrics.over_seeds([result.get("test_labels", {}).get(name, {}) for result in results])
+            for name in labels
+        }
     if "parts" in results[0]:
         names = results[0]["parts"]
         content["parts"] = {name: _of_all_seeds([result["parts"][name] for result in results]) for name in names}

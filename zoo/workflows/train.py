@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,12 @@ from torch import Tensor
 
 from zoo.config import recipe
 from zoo.config.recipe import Recipe
+from zoo.contract.level_of_theory import LEVELS
 from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
-from zoo.data.crystals import CrystalStore
+from zoo.data.auxiliary import Source, rows_of, sources
+from zoo.data.crystals import CrystalStore, ManyCrystals
+from zoo.data.labels import Labels
 from zoo.data.subset import dataset_of
 from zoo.data.tensors import target_named
 from zoo.errors import ZooError, clear_disk_errors
@@ -29,7 +33,7 @@ from zoo.model import tensor_model as models
 from zoo.model.embedding_store import EmbeddingStore
 from zoo.phonons import potentials
 from zoo.phonons.force_constants import LARGE_FORCE
-from zoo.phonons.force_constants_store import ForceConstantsStore
+from zoo.phonons.force_constants_store import CombinedForceConstants, ForceConstantsStore
 from zoo.runtime.devices import choose_device
 from zoo.runtime.distributed import first_goes_first, is_first, wait
 from zoo.storage import checksums
@@ -44,6 +48,7 @@ from zoo.storage.run_folder import (
     write_text,
 )
 from zoo.training.batches import Batches, Samples
+from zoo.training.label_errors import label_errors
 from zoo.training.precision import refuse_precision
 from zoo.training.trainer import EpochRow, Trainer, predict_all, seed_everything
 from zoo.workflows import finish
@@ -54,13 +59,17 @@ Echo = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """State that all seeds of a run share: names and a few numbers of each crystal are in memory, the rest on disk."""
+    """State that all seeds of a run share: names and a few numbers of each crystal are in memory, the rest on disk.
+
+    Of the samples the first are the crystals of the recipe's dataset; those of auxiliary sources come after them.
+    """
 
     recipe: Recipe
     target: TensorTarget
     crystals: CrystalStore
     samples: Samples
     device: torch.device
+    auxiliary: tuple[Source, ...] = ()
 
 
 def target_of(config: Recipe) -> TensorTarget:
@@ -111,7 +120,11 @@ def run(config: Recipe, folder: RunFolder, echo: Echo, on_epoch: Callable[[int, 
                     continue
                 title = f"seed {seed}" if len(config.seeds) == 1 else f"seed {seed} ({number} of {len(config.seeds)})"
                 train_seed(prepared, first, seed, place, title, on_epoch)
-            content = finish.finish(config, first, prepared.crystals, prepared.samples, folder) if is_first() else {}
+            content = (
+                finish.finish(config, first, prepared.crystals, prepared.samples, prepared.auxiliary, folder)
+                if is_first()
+                else {}
+            )
             wait()
             return content or read_json(folder.result)
 
@@ -130,6 +143,7 @@ def refuse_another_recipe(config: Recipe, folder: RunFolder) -> None:
 def _what_is_trained(config: Recipe) -> dict[str, Any]:
     content = recipe.resolved(config)
     recipe.make_path_absolute(content["dataset"])
+    recipe.make_path_absolute(content["auxiliary"])
     # All backends of `graph` find the same edges; `convolution` no longer changes anything.
     without = ("tracking", "description", "graph", "convolution")
     return {key: value for key, value in content.items() if key not in without}
@@ -183,16 +197,22 @@ def prepare(
     data = config.data
     ready = usable(config)
     crystals = ready.crystals.select(range(len(ready.crystals))[: data.limit])
+    more = sources(config.auxiliary, config.target, config.dataset, data, echo)
     if is_first():
-        write_json(folder.path / "data_report.json", {**ready.report, "limit": data.limit, "used": len(crystals)})
+        report = {**ready.report, "limit": data.limit, "used": len(crystals)}
+        if more:
+            report["auxiliary"] = {source.name: source.report for source in more}
+        write_json(folder.path / "data_report.json", report)
     if len(crystals) < 10:
         raise ZooError(f"only {len(crystals)} crystals are left of dataset '{config.dataset.name}': too few to split")
     first = f"; of these the first {len(crystals)}" if len(crystals) < len(ready.crystals) else ""
     echo(f"data      {config.dataset.name}, {config.target}: {summary(ready.report)}{first}")
     encoder = model.encoder
-    graphs = GraphStore.build(crystals, encoder.cutoff, crystals.keys, backend=config.graph.backend)
+    stores = [crystals, *(source.crystals for source in more)]
+    everything = ManyCrystals.of(stores)
+    graphs = GraphStore.build(everything, encoder.cutoff, everything.keys, backend=config.graph.backend)
     echo(f"graphs    {graphs.n_atoms.sum():,} atoms, {graphs.n_edges.sum():,} edges within {encoder.cutoff:g} Å")
-    refuse_unknown_elements(encoder, crystals.keys, graphs)
+    refuse_unknown_elements(encoder, graphs.keys, graphs)
     embeddings = None
     atoms = f"{type(encoder).provides(encoder.hypers).atoms} an atom"
     if model.caches_embeddings:
@@ -208,11 +228,20 @@ def prepare(
     else:
         words = "fine-tuned" if encoder.pretrained else "trained from a random start"
         echo(f"encoder   {config.encoder.name}, {words}: {atoms}")
-    constants = None
+    labels = Labels.of(stores)
+    tensors = crystals.tensors()
+    if more:
+        tensors = torch.cat([store.tensors() for store in stores])
+        _tell_of_levels(model, labels, echo)
+    constants: ForceConstantsStore | CombinedForceConstants | None = None
     if model.readout.needs.force_constants:
-        constants = force_constants(config, graphs, device, echo)
-    samples = Samples(graphs, crystals.tensors(), encoder, embeddings, target.per_atom, constants)
-    return Prepared(config, target, crystals, samples, device)
+        if more:
+            constants = _of_auxiliary_too(config, len(crystals), graphs, everything, tensors, device, echo)
+        else:
+            constants = force_constants(config, graphs, device, echo)
+    parts = target if target.parts else None
+    samples = Samples(graphs, tensors, encoder, embeddings, target.per_atom, constants, parts, labels)
+    return Prepared(config, target, crystals, samples, device, tuple(more))
 
 
 def force_constants(config: Recipe, graphs: GraphStore, device: torch.device, echo: Echo) -> ForceConstantsStore:
@@ -226,8 +255,60 @@ def force_constants(config: Recipe, graphs: GraphStore, device: torch.device, ec
     large = int((store.largest_force > LARGE_FORCE).sum())
     moved = f"; {large} crystals with a force above {LARGE_FORCE:g} eV/Å" if large else ""
     names = " and ".join(choice.name for choice in potentials.chosen(config))
-    echo(f"phonons   force constants at Γ by {names}, cached{moved}")
+    echo(f"phonons   force constants at Γ of {len(store):,} crystals by {names}, cached{moved}")
     return store
+
+
+def _of_auxiliary_too(
+    config: Recipe,
+    first: int,
+    graphs: GraphStore,
+    everything: ManyCrystals,
+    tensors: Tensor,
+    device: torch.device,
+    echo: Echo,
+) -> CombinedForceConstants:
+    """Force constants of the recipe's crystals, the `first` ones, and of auxiliary ones with an ionic or total label.
+
+    Of these they are the record's or, up to a size, the potential's; the others lose the labels, in `tensors`.
+    """
+    settings, target = config.force_constants, everything.target
+    names = [part.name for part in target.parts] or [target.name]
+    lattice = [k for k, name in enumerate(names) if name != "electronic"]
+    labels = tensors.view(len(tensors), len(names), -1)
+    labelled = ~labels[:, lattice].isnan().flatten(1).all(dim=1).numpy()
+    main = np.arange(len(graphs)) < first
+    given = np.zeros(len(graphs), dtype=bool)
+    if settings.of_records:
+        given = labelled & ~main & np.array([everything.has_force_constants(i) for i in range(len(graphs))])
+    small = main | (graphs.n_atoms <= (settings.largest_auxiliary or int(graphs.n_atoms.max())))
+    computed = (main | labelled) & ~given & small
+    lost = labelled & ~given & ~small
+    for k in lattice:
+        labels[torch.from_numpy(lost), k] = torch.nan
+
+    def own_graphs(chosen: np.ndarray) -> GraphStore:
+        some = everything.select(np.flatnonzero(chosen))
+        return GraphStore.build(some, graphs.cutoff, some.keys, backend=config.graph.backend)
+
+    parts = [(force_constants(config, own_graphs(computed), device, echo), np.flatnonzero(computed))]
+    if given.any():
+        some = everything.select(np.flatnonzero(given))
+        store = ForceConstantsStore.of_records(own_graphs(given), some.force_constants)
+        parts.append((store, np.flatnonzero(given)))
+    echo(
+        f"          of auxiliary crystals with an ionic or total label {(computed & ~main).sum():,} are among them, "
+        f"{given.sum():,} have force constants of their own, {lost.sum():,} are too large and lose the label"
+    )
+    return CombinedForceConstants(graphs.n_atoms, parts, given)
+
+
+def _tell_of_levels(model: models.TensorModel, labels: Labels, echo: Echo) -> None:
+    """Say by which levels of theory the crystals are labelled, and whether the readout is told."""
+    counts = torch.bincount(labels.level, minlength=len(LEVELS)).tolist()
+    found = [f"{count:,} {name}" for name, count in zip(LEVELS, counts, strict=True) if count]
+    pooled = "" if model.reads_level or len(found) == 1 else "; the readout is not told which (level_of_theory: true)"
+    echo(f"levels    {', '.join(found)}{pooled}")
 
 
 def train_seed(
@@ -245,8 +326,7 @@ def train_seed(
     split = pipeline.split(crystals.keys, crystals.formulas, config.split, split_seed)
     if is_first():
         write_json(place.split, {"seed": split_seed, "train": split.train, "val": split.val, "test": split.test})
-    index = {key: i for i, key in enumerate(crystals.keys)}
-    parts = {name: [index[key] for key in getattr(split, name)] for name in ("train", "val", "test")}
+    parts = parts_of(prepared, split)
 
     seed_everything(seed)
     model = models.build(config.encoder, config.readout, prepared.target, config.force_constants.potential)
@@ -269,12 +349,14 @@ def train_seed(
         if on_epoch is not None:
             on_epoch(seed, row)
 
-    train, val = batches("train", shuffled=True), batches("val")
+    train, val = batches("all", shuffled=True), batches("val")
     trainer = Trainer(model, train, val, config.training, seed, place.path, keep, title, config.encoder.learning_rate)
     if is_first():
         restart_history(place, trainer.history.rows)
     trainer.run()
     found = {part: predict_all(model, batches(part)) for part in ("val", "test")}
+    twins = rows_of(prepared.auxiliary, len(crystals), lambda source: source.twins_of(set(split.test)))
+    beside = label_errors(model, Batches(samples, [*parts["test"], *twins.tolist()], config.training, device))
     if not is_first():
         return
 
@@ -286,9 +368,14 @@ def train_seed(
         "best_epoch": int(min(history, key=lambda row: row["val_mae_ten"])["epoch"]),
         "epochs": len(history),
         "val_error": min(row["val_mae_ten"] for row in history),
-        **{f"n_{name}": len(indices) for name, indices in parts.items()},
-        "elements": sorted({int(z) for i in parts["train"] for z in samples.graphs[i].numbers}),
+        **{f"n_{name}": len(parts[name]) for name in ("train", "val", "test")},
+        "elements": sorted({int(z) for i in parts["all"] for z in samples.graphs[i].numbers}),
     }
+    outcome["levels"], outcome["labels"] = _seen_labels(samples, parts["all"], model.readout.also_makes)
+    if prepared.auxiliary:
+        outcome["n_auxiliary"] = len(parts["all"]) - len(parts["train"])
+    if beside:
+        outcome["test_labels"] = beside
     chosen = {part: crystals.select(parts[part]) for part in ("val", "test")}
     errors = {}
     for target, of_part in _by_target(prepared.target, chosen, found).items():
@@ -300,6 +387,27 @@ def train_seed(
     if errors:
         outcome["parts"] = errors
     write_json(place.result, outcome)
+
+
+def parts_of(prepared: Prepared, split: pipeline.Split) -> dict[str, list[int]]:
+    """The numbers of the samples of each part of a split; `all` are those that are trained on.
+
+    Beside the training part they are the auxiliary crystals without a twin in the other two parts.
+    """
+    index = {key: i for i, key in enumerate(prepared.crystals.keys)}
+    parts = {name: [index[key] for key in getattr(split, name)] for name in ("train", "val", "test")}
+    held_out = {*split.val, *split.test}
+    more = rows_of(prepared.auxiliary, len(index), lambda source: source.without_twins_of(held_out))
+    parts["all"] = [*parts["train"], *more.tolist()]
+    return parts
+
+
+def _seen_labels(samples: Samples, indices: list[int], made: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
+    """Count the crystals of each level of theory, in the order of the samples, and the labels that a readout makes."""
+    assert samples.labels is not None  # prepare
+    names = [LEVELS[level] for level in samples.labels.level[indices].tolist()]
+    counts = samples.labelled(indices)
+    return dict(Counter(names)), {name: counts[name] for name in made if counts[name]}
 
 
 def _by_target(
