@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -80,6 +81,14 @@ def test_the_list_says_how_much_there_is(cache: Path) -> None:
     assert rows["datasets"][:3] == ["1", "3.0", "kB"]
     assert rows["total"][0] == "9"
     assert set(WHAT) == set(KINDS)
+
+
+def test_every_kind_of_the_code_is_known() -> None:
+    """A folder that some new code makes in the cache would else be taken for the user's."""
+    texts = [path.read_text(encoding="utf-8") for path in (Path(__file__).parents[1] / "zoo").rglob("*.py")]
+    named = {kind for text in texts for kind in re.findall(r'cache_root\(\)(?: if [^)]*\))? / "(\w+)"', text)}
+    assert named >= {"graphs", "embeddings", "force_constants", "frame"}
+    assert named <= set(KINDS)
 
 
 def test_nothing_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ WHAT = {
     "force_constants/crystals": "force constants, a file a crystal",
     "frame": "results of the frame check",
     "tensors": "tensors of crystals",
+    "twins": "crystals that sources have in common",
     "temporary": "of runs at work, or that were killed",
     "datasets": "downloaded datasets",
     "weights": "converted weights",
