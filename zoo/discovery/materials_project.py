@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pymatgen.core import Structure
 
+from zoo.data.mp_client import MaterialsProjectClient
 from zoo.discovery.candidate_source import Found, Source
 from zoo.discovery.screen_config import MaterialsProject
 from zoo.errors import ZooError
 from zoo.storage.run_folder import read_json, write_json
 
-KEY = "MP_API_KEY"
-"""Environment variable that holds the key; it is read from there alone, and written nowhere."""
 KEPT = "materials_project.json"
 """In a screening's folder: the ids that the query gave when it began, and of which database."""
 AT_ONCE = 100  # crystals in memory, and in one request
@@ -43,18 +40,9 @@ class MaterialsProjectSource(Source):
             ZooError: mp-api is not installed, or there is no key.
         """
         self._query, self._kept = query, None if folder is None else folder / KEPT
-        self._key = os.environ.get(KEY, "").strip()
-        try:
-            from mp_api.client import MPRester
-        except ImportError:
-            raise ZooError('candidates.materials_project needs mp-api: pip install "crystal-tensor-zoo[mp]"') from None
-        if not self._key:
-            raise ZooError(
-                f"candidates.materials_project needs your key of the Materials Project: export {KEY}=..., "
-                "from https://materialsproject.org/api"
-            )
-        self._open: Callable[..., Any] = MPRester
-        self._client: Any = None
+        self._client = MaterialsProjectClient(
+            "candidates.materials_project", "what has been screened is kept (zoo screen --resume FOLDER)"
+        )
         self._ids: list[str] | None = None
 
     def total(self) -> int:
@@ -78,33 +66,16 @@ class MaterialsProjectSource(Source):
             documents = self._ask(**_criteria(self._query), fields=["material_id"])
             self._ids = sorted({str(one.material_id) for one in documents})
             if self._kept is not None:
-                version = getattr(self._client, "db_version", None)
-                write_json(self._kept, {"database": version if isinstance(version, str) else None, "ids": self._ids})
+                write_json(self._kept, {"database": self._client.database, "ids": self._ids})
         return self._ids
 
     def _ask(self, **criteria: Any) -> list[Any]:
-        """Documents, in any order.
+        """Return documents, in any order.
 
         Raises:
             ZooError: the key is refused, or there is no answer.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                if self._client is None:
-                    self._client = self._open(api_key=self._key, mute_progress_bars=True)
-                return list(self._client.materials.summary.search(**criteria))
-            except Exception as error:  # its own, those of requests, of pydantic, of JSON
-                why = " ".join(f"{type(error).__name__}: {error}".replace(self._key, "...").split())
-                if any(words in why for words in ("status code 401", "status code 403", "valid API key")):
-                    raise ZooError(
-                        f"the Materials Project refuses the key in {KEY}: look it up at "
-                        "https://materialsproject.org/api and export it again"
-                    ) from None
-                raise ZooError(
-                    f"the Materials Project does not answer ({why[:300]}): try again later; "
-                    "what has been screened is kept (zoo screen --resume FOLDER)"
-                ) from None
+        return self._client.ask(lambda client: client.materials.summary.search(**criteria))
 
 
 def _criteria(query: MaterialsProject) -> dict[str, Any]:
