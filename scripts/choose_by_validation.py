@@ -64,7 +64,8 @@ def _setting(base: str, name: str, overrides: list[str], seeds: list[int], out: 
         model.encoder = first.encoder
         model.fit_normaliser(samples.tensors[samples.rows(parts["train"])])
         model.to(device)
-        batches = [Batches(samples, parts["all"], config.training, device, seed)]
+        more = parts["all"][len(parts["train"]) :]
+        batches = [Batches(samples, parts["train"], config.training, device, seed, more)]
         batches.append(Batches(samples, parts["val"], config.training, device, None))
         with TemporaryDirectory() as scratch:
             trainer = Trainer(model, *batches, config.training, seed, Path(scratch), lambda row: None, f"{name} {seed}")

@@ -18,12 +18,14 @@ from test_joint_run import CONTENT
 from tiny_labels import CESIUM_CHLORIDE, petretto_row, phonondb_row, write_petretto, write_phonondb
 
 from zoo.config import recipe
+from zoo.config.recipe import Training
 from zoo.contract.target import TensorTarget
 from zoo.data.crystals import CrystalStore
 from zoo.data.labels import Labels
 from zoo.data.phonondb2018 import PhononDB2018
 from zoo.data.reading import read
 from zoo.data.tensors import JOINT
+from zoo.errors import ZooError
 from zoo.model import checkpoint
 from zoo.storage.run_folder import RunFolder, read_json
 from zoo.training.batch_loss import BatchLoss
@@ -63,7 +65,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def done(folder: Path) -> Path:
     with no_pictures():
-        result = zoo("run", "tiny.yaml", *TOLD, "training.max_epochs=6", "--out", "run", cwd=folder)
+        result = zoo(
+            "run",
+            "tiny.yaml",
+            *TOLD,
+            "training.max_epochs=6",
+            "training.auxiliary_share=0.5",
+            "--out",
+            "run",
+            cwd=folder,
+        )
     assert result.returncode == 0, result.stderr
     assert "auxiliary phonondb2018: 18 crystals with a label" in result.stdout
     assert "auxiliary petretto2018: 1 crystals with a label" in result.stdout
@@ -120,11 +131,12 @@ def test_the_labels_that_each_source_has(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "exact", "known"),
     [
-        ((), 0, 17),
-        (("force_constants.of_records=true",), 17, 17),
-        (("force_constants.largest_auxiliary=1",), 0, 0),
+        ((), 0, 0),
+        (("force_constants.of_records=records",), 17, 17),
+        (("force_constants.of_records=potential",), 0, 17),
+        (("force_constants.of_records=potential", "force_constants.largest_auxiliary=1"), 0, 0),
     ],
-    ids=["potential", "records", "too large"],
+    ids=["none", "records", "potential", "too large"],
 )
 def test_whose_force_constants_auxiliary_crystals_have(
     folder: Path, changes: tuple[str, ...], exact: int, known: int
@@ -178,7 +190,7 @@ def test_the_control_is_not_told(folder: Path, tmp_path: Path) -> None:
 
 
 def test_each_label_enters_the_loss_by_its_scale(folder: Path) -> None:
-    state = prepared(folder, "force_constants.of_records=true", *TOLD)
+    state = prepared(folder, "force_constants.of_records=records", *TOLD)
     config = state.recipe
     model = train.models.build(config.encoder, config.readout, state.target, config.force_constants.potential).eval()
     everything = Batches(state.samples, range(len(state.samples.graphs)), config.training, torch.device("cpu"))
@@ -224,3 +236,25 @@ def test_a_store_gives_back_charges_and_force_constants(folder: Path) -> None:
     np.testing.assert_array_equal(chosen.force_constants(1), store.force_constants(0))
     alone: CrystalStore = read(dataset, TensorTarget("electronic", quantity="electronic dielectric"), "stop")[0]
     assert Labels.of([alone]).born is None and "born" not in alone.files
+
+
+def test_an_epoch_draws_its_share_of_auxiliary_crystals(folder: Path) -> None:
+    state = prepared(folder)
+    n, cpu = len(state.crystals), torch.device("cpu")
+    own, more = list(range(n)), list(range(n, len(state.samples.graphs)))
+
+    def drawn(share: float | None, epoch: int) -> list[int]:
+        settings = Training(batch_size=8, auxiliary_share=share)
+        batches = Batches(state.samples, own, settings, cpu, seed=3, auxiliary=more)
+        batches.epoch = epoch
+        plan = np.concatenate(batches.plan())
+        assert len(batches) == len(batches.plan()) == -(-len(plan) // 8) and len(set(plan)) == len(plan)
+        assert {*plan[plan < n]} == {*own}
+        return sorted(batches.indices[plan[plan >= n]].tolist())
+
+    assert drawn(None, 1) == drawn(9.0, 1) == more
+    few = [drawn(0.2, epoch) for epoch in (1, 2, 1)]
+    assert [len(one) for one in few] == [round(0.2 * n)] * 3
+    assert few[0] == few[2] != few[1]
+    with pytest.raises(ZooError, match="auxiliary_share: null"):
+        Batches(state.samples, own, Training(batch_edges=500, auxiliary_share=0.2), cpu, seed=3, auxiliary=more)

@@ -57,24 +57,24 @@ class Data(Section):
     on_bad_record: Literal["stop", "skip"] = "stop"
     """stop: a record that cannot be read stops the run; skip: it is listed in data_report.json."""
     limit: PositiveInt | None = None
-    """Largest number of records (the first by key) that are used, for a quick trial; null: all."""
+    """Largest number of records (the first by key) of each dataset that are used, for a quick trial; null: all."""
 
 
 class LabelScales(Section):
     """Factors by which the mean absolute error of each label enters the loss of a joint target."""
 
     electronic: float = Field(default=1.0, ge=0)
-    """Of ε∞; the three tensors' errors count by a third each."""
+    """Factor of ε∞'s error; the three tensors count by a third each."""
     ionic: float = Field(default=1.0, ge=0)
-    """Of ε0."""
+    """Factor of ε0's error."""
     total: float = Field(default=1.0, ge=0)
-    """Of ε."""
+    """Factor of ε's error."""
     means: float = Field(default=0.3, ge=0)
-    """Of the mean of a tensor that is known by it alone."""
+    """Factor of the error of a mean, of tensors that are known by it alone."""
     born: float = Field(default=1.0, ge=0)
-    """Of Born charges, in e; where the readout makes them."""
+    """Factor of the error of Born charges, in e; where the readout makes them."""
     band_gap: float = Field(default=0.1, ge=0)
-    """Of the band gap, in eV; where the readout makes one (readouts.electronic.band_gap)."""
+    """Factor of the error of the band gap, in eV; where the readout makes one (readouts.electronic.band_gap)."""
 
 
 class Training(Section):
@@ -99,6 +99,8 @@ class Training(Section):
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
     """Precision of linear maps and perceptrons in training steps (tf32: of all matrix products), else float32."""
     labels: LabelScales = LabelScales()
+    auxiliary_share: PositiveFloat | None = 1.0
+    """Auxiliary crystals in an epoch for each crystal of the training part, drawn anew; null: all in every epoch."""
     weight_average: float | None = Field(default=None, gt=0, lt=1)
     """Momentum per step of a moving average of the weights, which is then validated and saved; null: no average."""
 
@@ -155,8 +157,9 @@ class ForceConstants(Section):
     potential: Plugin | tuple[Plugin, ...] | None = None
     """Encoder whose energy is differentiated twice, settings beside its name; a list: their mean; null: the recipe's
     own encoder."""
-    of_records: bool = False
-    """Take the force constants that the records of auxiliary sources hold, uncorrected, in place of the potential's."""
+    of_records: Literal["none", "records", "potential"] = "none"
+    """Force constants of auxiliary crystals whose records hold some. records: these, uncorrected; potential: computed;
+    none: their ionic and total label, which follow from charges and force constants, are left out."""
     largest_auxiliary: PositiveInt | None = None
     """Atoms of the largest cell of auxiliary sources whose force constants are computed; larger ones lose their ionic
     and total label. null: all."""

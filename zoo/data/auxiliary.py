@@ -66,10 +66,11 @@ def sources(
             on_bad_record="skip",
         )
         pairs = _twins(dataset_of(main), dataset)
-        each = [frozenset(pairs.get(key, ())) for key in ready.crystals.keys]
-        source = Source(choice.name, ready.crystals, each, ready.report)
+        crystals = ready.crystals.select(range(len(ready.crystals))[: settings.limit])
+        each = [frozenset(pairs.get(key, ())) for key in crystals.keys]
+        source = Source(choice.name, crystals, each, ready.report)
         echo(
-            f"auxiliary {choice.name}: {len(ready.crystals):,} crystals with a label, {sum(map(bool, each)):,} of them "
+            f"auxiliary {choice.name}: {len(crystals):,} crystals with a label, {sum(map(bool, each)):,} of them "
             f"twins of crystals of {main.name}"
         )
         found.append(source)

@@ -294,7 +294,7 @@ class ManyCrystals(Sequence[Crystal]):
         return cls([(store, i) for store in stores for i in range(len(store))])
 
     def select(self, indices: Sequence[int] | np.ndarray) -> ManyCrystals:
-        """Those of these numbers, in that order."""
+        """Select the crystals of these numbers, in that order."""
         return ManyCrystals([self._places[i] for i in indices])
 
     def __len__(self) -> int:

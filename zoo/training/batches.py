@@ -17,6 +17,7 @@ from zoo.contract.features import Embedding
 from zoo.contract.plugin import Encoder
 from zoo.contract.target import TensorTarget
 from zoo.data.labels import Labels
+from zoo.errors import ZooError
 from zoo.graphs.graph import collate
 from zoo.graphs.store import GraphStore
 from zoo.model.embedding_store import EmbeddingStore
@@ -164,6 +165,8 @@ class Batches:
     number of processes, sees those that an uninterrupted one would have seen. Each is divided among the processes by
     edges; None comes where there are fewer crystals than processes.
 
+    Of auxiliary crystals an epoch has as many as `training.auxiliary_share` says, drawn anew by seed and epoch.
+
     Attributes:
         prefetch: load the next batches while one is computed. On a GPU, which leaves the processor idle; on a CPU the
             thread would take its time from the model's.
@@ -176,8 +179,14 @@ class Batches:
         settings: Training,
         device: torch.device,
         seed: int | None = None,
+        auxiliary: Sequence[int] = (),
     ) -> None:
         self.samples = samples
+        self._own = len(indices)
+        self._drawn = len(auxiliary)
+        if settings.auxiliary_share is not None:
+            self._drawn = min(self._drawn, round(settings.auxiliary_share * len(indices)))
+        indices = [*indices, *auxiliary]
         self.indices = np.asarray(indices, dtype=np.int64)
         self.device = device
         self.seed = seed
@@ -185,7 +194,10 @@ class Batches:
         self.prefetch = device.type == "cuda"
         self.edges = samples.graphs.n_edges[self.indices]
         self.packing = None if settings.batch_edges is None else Packing(self.edges, settings.batch_edges)
-        self.count = max(1, -(-len(indices) // settings.batch_size)) if self.packing is None else len(self.packing)
+        if self.packing is not None and self._drawn < len(auxiliary):
+            raise ZooError("training.batch_edges takes all auxiliary crystals: set training.auxiliary_share: null")
+        crystals = self._own + self._drawn
+        self.count = max(1, -(-crystals // settings.batch_size)) if self.packing is None else len(self.packing)
         counts = samples.graphs.n_atoms[self.indices] if samples.per_atom else np.ones(len(indices), dtype=np.int64)
         self._offsets = np.concatenate([[0], np.cumsum(counts)])
         self._labelled = samples.labelled(self.indices)
@@ -205,6 +217,8 @@ class Batches:
             return self.packing.batches(random)
         order = np.arange(len(self.indices))
         if random is not None:
+            if self._own + self._drawn < len(order):
+                order = np.append(order[: self._own], random.permutation(order[self._own :])[: self._drawn])
             order = random.permutation(order)
         return np.array_split(order, self.count)
 

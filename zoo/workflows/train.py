@@ -278,14 +278,14 @@ def _of_auxiliary_too(
     labels = tensors.view(len(tensors), len(names), -1)
     labelled = ~labels[:, lattice].isnan().flatten(1).all(dim=1).numpy()
     main = np.arange(len(graphs)) < first
-    given = np.zeros(len(graphs), dtype=bool)
-    if settings.of_records:
-        given = labelled & ~main & np.array([everything.has_force_constants(i) for i in range(len(graphs))])
+    held = labelled & ~main & np.array([everything.has_force_constants(i) for i in range(len(graphs))])
+    given = held & (settings.of_records == "records")
+    left_out = held & (settings.of_records == "none")
     small = main | (graphs.n_atoms <= (settings.largest_auxiliary or int(graphs.n_atoms.max())))
-    computed = (main | labelled) & ~given & small
-    lost = labelled & ~given & ~small
+    computed = (main | labelled) & ~given & ~left_out & small
+    lost = labelled & ~computed & ~given & ~left_out
     for k in lattice:
-        labels[torch.from_numpy(lost), k] = torch.nan
+        labels[torch.from_numpy(lost | left_out), k] = torch.nan
 
     def own_graphs(chosen: np.ndarray) -> GraphStore:
         some = everything.select(np.flatnonzero(chosen))
@@ -298,7 +298,8 @@ def _of_auxiliary_too(
         parts.append((store, np.flatnonzero(given)))
     echo(
         f"          of auxiliary crystals with an ionic or total label {(computed & ~main).sum():,} are among them, "
-        f"{given.sum():,} have force constants of their own, {lost.sum():,} are too large and lose the label"
+        f"{given.sum():,} have their record's, {left_out.sum():,} are used without the label, for it follows from "
+        f"charges and force constants, {lost.sum():,} for they are too large"
     )
     return CombinedForceConstants(graphs.n_atoms, parts, given)
 
@@ -341,15 +342,16 @@ def train_seed(
     if not model.frozen:
         samples = dataclasses.replace(samples, encoder=model.encoder, embeddings=None)
 
-    def batches(part: str, shuffled: bool = False) -> Batches:
-        return Batches(samples, parts[part], config.training, device, seed if shuffled else None)
+    def batches(part: str) -> Batches:
+        return Batches(samples, parts[part], config.training, device)
 
     def keep(row: EpochRow) -> None:
         append_row(place.history, row)
         if on_epoch is not None:
             on_epoch(seed, row)
 
-    train, val = batches("all", shuffled=True), batches("val")
+    more = parts["all"][len(parts["train"]) :]
+    train, val = Batches(samples, parts["train"], config.training, device, seed, more), batches("val")
     trainer = Trainer(model, train, val, config.training, seed, place.path, keep, title, config.encoder.learning_rate)
     if is_first():
         restart_history(place, trainer.history.rows)
