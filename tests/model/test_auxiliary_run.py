@@ -79,6 +79,7 @@ def done(folder: Path) -> Path:
     assert "auxiliary phonondb2018: 18 crystals with a label" in result.stdout
     assert "auxiliary petretto2018: 1 crystals with a label" in result.stdout
     assert "levels    30 PBE, 19 PBEsol\n" in result.stdout
+    assert "labels beside the tensor" in result.stdout and " eV " in result.stdout
     return folder / "run"
 
 
@@ -167,6 +168,8 @@ def test_the_run_tells_of_them(done: Path) -> None:
     assert model.knows_charges and model.reads_level
     assert content["test_labels"]["band_gap"]["n"]["mean"] == content["n_test"]
     assert 0 < content["test_labels"]["band_gap"]["mae"]["mean"] < 10
+    page = (done / "model" / "card.html").read_text()
+    assert "band gap" in page and f"{card.levels['PBEsol']} crystals PBEsol" in page
 
 
 def test_an_answer_is_pbe_unless_another_level_is_asked_for(done: Path, tmp_path: Path) -> None:

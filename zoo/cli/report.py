@@ -37,6 +37,9 @@ def run_and_show(config: Recipe, folder: RunFolder) -> None:
     with stopped_by_ctrl_c(folder, f"zoo run --resume {folder.path}"):
         content = train(config, folder, click.echo, live)
     console().print(table_of_errors(content))
+    labels = error_table.of_labels(content)
+    if labels is not None:
+        console().print(_shown(labels))
     if "calibration" in content:
         console().print(table_of_coverage(content["calibration"]))
     click.echo(f"took      {time.monotonic() - begin:.0f} s")

@@ -20,6 +20,10 @@ COLUMNS = {
 """Metrics that a table shows, where the tensor at hand has them, with their titles."""
 
 
+LABELS = {"born": "Born charges", "band_gap": "band gap"}
+UNITS = {"born": "e", "band_gap": "eV"}
+
+
 @dataclass(frozen=True)
 class Rows:
     """A table as text.
@@ -74,6 +78,22 @@ def of_errors(content: Mapping[str, Any]) -> Rows:
 def one_model(name: str, errors: Mapping[str, float | None], columns: list[str]) -> tuple[str, ...]:
     """Return the row of one model, whose metrics have no spread."""
     return (name, "", *[cell({"mean": errors.get(column), "std": None}, column) for column in columns])
+
+
+def of_labels(content: Mapping[str, Any]) -> Rows | None:
+    """Tabulate the errors of the labels beside the tensor, of the content of metrics.json; None without any."""
+    found = content.get("test_labels", {})
+    rows = [
+        (
+            LABELS[name],
+            f"{own['n']['mean']:.0f}",
+            f"{cell(own['mae'], 'mae')} {UNITS[name]}",
+            cell(own["correlation"], "correlation"),
+        )
+        for name, own in found.items()
+    ]
+    title = "labels beside the tensor: errors on the test part, and on its twins in auxiliary sources"
+    return Rows(title, ("", "n", "MAE", "correlation"), tuple(rows)) if rows else None
 
 
 def of_coverage(calibration: Mapping[str, Any]) -> Rows:

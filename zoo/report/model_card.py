@@ -89,6 +89,7 @@ def write(folder: RunFolder, card: Card, crystals: CrystalStore, encoder: Encode
         baseline=_of_seed(card, "test_mean_baseline")["mae_ten"],
         errors=_error_table(card),
         coverage=_coverage_table(card),
+        labels=error_table.of_labels(card.metrics),
         figures=_figures(folder, seeds),
         about=inspect.cleandoc(dataset.__doc__ or "").split("\n\n")[0],
         licence=dataset.licence,

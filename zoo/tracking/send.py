@@ -104,6 +104,9 @@ def _send_parent(runs: SeedRuns, folder: RunFolder, config: Recipe, content: dic
     final = _over_seeds(content)
     for part, own in content.get("parts", {}).items():
         final |= _over_seeds(own, f"{part}_")
+    for label, own in content.get("test_labels", {}).items():
+        means = {name: own[name]["mean"] for name in ("mae", "correlation")}
+        final |= {f"test_{label}_{name}_mean": mean for name, mean in means.items() if mean is not None}
     for name, found in content.get("calibration", {}).get("test", {}).items():
         for level, at in found["levels"].items():
             final[f"test_held_by_{100 * float(level):.0f}_interval_{name}"] = at["covered"]

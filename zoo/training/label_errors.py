@@ -12,10 +12,10 @@ from zoo.runtime.distributed import sum_over_processes
 from zoo.training.batches import Batches
 
 
-def label_errors(model: TensorModel, batches: Batches) -> dict[str, dict[str, float]]:
+def label_errors(model: TensorModel, batches: Batches) -> dict[str, dict[str, float | None]]:
     """By name of each label that the model makes and some crystal has: `n` numbers, `mae` and `correlation`.
 
-    Of Born charges all nine components count; those of auxiliary sources are at their own level of theory.
+    The correlation is None where the labels, or the predictions, are all the same. Of Born charges all nine components count; those of auxiliary sources are at their own level of theory.
     """
     model.eval()
     sums: dict[str, np.ndarray] = {}
@@ -28,7 +28,7 @@ def label_errors(model: TensorModel, batches: Batches) -> dict[str, dict[str, fl
                 predicted, true = made[name].double().cpu().numpy(), batch.labels[name].double().cpu().numpy()
                 known = ~np.isnan(true)
                 sums[name] = sums.get(name, np.zeros(7)) + _moments(predicted[known], true[known])
-    out = {}
+    out: dict[str, dict[str, float | None]] = {}
     for name in model.readout.also_makes:
         total = sum_over_processes(torch.from_numpy(sums.get(name, np.zeros(7)))).numpy()
         if total[0]:
@@ -42,7 +42,7 @@ def _moments(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.array([p.size, np.abs(p - t).sum(), p.sum(), t.sum(), (p * p).sum(), (t * t).sum(), (p * t).sum()])
 
 
-def _correlation(total: np.ndarray) -> float:
+def _correlation(total: np.ndarray) -> float | None:
     n, _, p, t, pp, tt, pt = total
     spread = np.sqrt(max(pp - p * p / n, 0) * max(tt - t * t / n, 0))
-    return float((pt - p * t / n) / spread) if spread > 0 else float("nan")
+    return float((pt - p * t / n) / spread) if spread > 0 else None
