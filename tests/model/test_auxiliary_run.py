@@ -125,6 +125,8 @@ def test_the_labels_that_each_source_has(folder: Path) -> None:
     unstable = names.index("phonondb-mp-9000001")
     assert tensors[unstable, 0].isfinite().all() and tensors[unstable, 1:].isnan().all()
     last = names.index("petretto-mp-9900001")
+    none = prepared(folder, "force_constants.largest_auxiliary=0").samples.labels
+    assert none is not None and none.means.isnan().all(), "a mean of ε was compared with that of no force constants"
     assert labels.means[last].tolist()[2] == 6.0 and labels.means[last, :2].isnan().all()
     assert labels.means[:last].isnan().all()
 
@@ -135,7 +137,7 @@ def test_the_labels_that_each_source_has(folder: Path) -> None:
         ((), 0, 0),
         (("force_constants.of_records=records",), 17, 17),
         (("force_constants.of_records=potential",), 0, 17),
-        (("force_constants.of_records=potential", "force_constants.largest_auxiliary=1"), 0, 0),
+        (("force_constants.of_records=potential", "force_constants.largest_auxiliary=0"), 0, 0),
     ],
     ids=["none", "records", "potential", "too large"],
 )

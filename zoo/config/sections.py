@@ -6,7 +6,7 @@ import sys
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from zoo.config.dataset_settings import Cleaning, FrameCheck
 from zoo.errors import ZooError
@@ -160,9 +160,9 @@ class ForceConstants(Section):
     of_records: Literal["none", "records", "potential"] = "none"
     """Force constants of auxiliary crystals whose records hold some. records: these, uncorrected; potential: computed;
     none: their ionic and total label, which follow from charges and force constants, are left out."""
-    largest_auxiliary: PositiveInt | None = None
+    largest_auxiliary: NonNegativeInt | None = None
     """Atoms of the largest cell of auxiliary sources whose force constants are computed; larger ones lose their ionic
-    and total label. null: all."""
+    and total label, and the means of these. null: all are computed."""
 
 
 class Tracking(Section):

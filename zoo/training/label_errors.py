@@ -15,7 +15,8 @@ from zoo.training.batches import Batches
 def label_errors(model: TensorModel, batches: Batches) -> dict[str, dict[str, float | None]]:
     """By name of each label that the model makes and some crystal has: `n` numbers, `mae` and `correlation`.
 
-    The correlation is None where the labels, or the predictions, are all the same. Of Born charges all nine components count; those of auxiliary sources are at their own level of theory.
+    The correlation is None where the labels, or the predictions, are all the same. Of Born charges all nine components
+    count; those of auxiliary sources are at their own level of theory.
     """
     model.eval()
     sums: dict[str, np.ndarray] = {}

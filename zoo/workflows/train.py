@@ -236,7 +236,9 @@ def prepare(
     constants: ForceConstantsStore | CombinedForceConstants | None = None
     if model.readout.needs.force_constants:
         if more:
-            constants = _of_auxiliary_too(config, len(crystals), graphs, everything, tensors, device, echo)
+            constants = _of_auxiliary_too(
+                config, len(crystals), graphs, everything, tensors, labels.means, device, echo
+            )
         else:
             constants = force_constants(config, graphs, device, echo)
     parts = target if target.parts else None
@@ -265,27 +267,33 @@ def _of_auxiliary_too(
     graphs: GraphStore,
     everything: ManyCrystals,
     tensors: Tensor,
+    means: Tensor,
     device: torch.device,
     echo: Echo,
 ) -> CombinedForceConstants:
     """Force constants of the recipe's crystals, the `first` ones, and of auxiliary ones with an ionic or total label.
 
-    Of these they are the record's or, up to a size, the potential's; the others lose the labels, in `tensors`.
+    Of these they are the record's or, up to a size, the potential's. The others lose these labels, in `tensors` and
+    `means`: they would be compared with what a stand-in for the force constants gives.
     """
     settings, target = config.force_constants, everything.target
     names = [part.name for part in target.parts] or [target.name]
     lattice = [k for k, name in enumerate(names) if name != "electronic"]
     labels = tensors.view(len(tensors), len(names), -1)
-    labelled = ~labels[:, lattice].isnan().flatten(1).all(dim=1).numpy()
+    known = ~labels[:, lattice].isnan().flatten(1).all(dim=1) | ~means[:, lattice].isnan().all(dim=1)
+    labelled = known.numpy()
     main = np.arange(len(graphs)) < first
     held = labelled & ~main & np.array([everything.has_force_constants(i) for i in range(len(graphs))])
     given = held & (settings.of_records == "records")
     left_out = held & (settings.of_records == "none")
-    small = main | (graphs.n_atoms <= (settings.largest_auxiliary or int(graphs.n_atoms.max())))
+    largest = settings.largest_auxiliary
+    small = main | (True if largest is None else graphs.n_atoms <= largest)
     computed = (main | labelled) & ~given & ~left_out & small
     lost = labelled & ~computed & ~given & ~left_out
+    without = torch.from_numpy(~(computed | given))
     for k in lattice:
-        labels[torch.from_numpy(lost | left_out), k] = torch.nan
+        labels[without, k] = torch.nan
+        means[without, k] = torch.nan
 
     def own_graphs(chosen: np.ndarray) -> GraphStore:
         some = everything.select(np.flatnonzero(chosen))
