@@ -267,19 +267,19 @@ def _of_auxiliary_too(
     graphs: GraphStore,
     everything: ManyCrystals,
     tensors: Tensor,
-    means: Tensor,
+    beside: Labels,
     device: torch.device,
     echo: Echo,
 ) -> CombinedForceConstants:
     """Force constants of the recipe's crystals, the `first` ones, and of auxiliary ones with an ionic or total label.
 
     Of these they are the record's or, up to a size, the potential's. The others lose these labels, in `tensors` and
-    `means`: they would be compared with what a stand-in for the force constants gives.
+    `beside`: they would be compared with what a stand-in for the force constants gives.
     """
     settings, target = config.force_constants, everything.target
     names = [part.name for part in target.parts] or [target.name]
     lattice = [k for k, name in enumerate(names) if name != "electronic"]
-    labels = tensors.view(len(tensors), len(names), -1)
+    labels, means = tensors.view(len(tensors), len(names), -1), beside.means
     known = ~labels[:, lattice].isnan().flatten(1).all(dim=1) | ~means[:, lattice].isnan().all(dim=1)
     labelled = known.numpy()
     main = np.arange(len(graphs)) < first
