@@ -236,9 +236,7 @@ def prepare(
     constants: ForceConstantsStore | CombinedForceConstants | None = None
     if model.readout.needs.force_constants:
         if more:
-            constants = _of_auxiliary_too(
-                config, len(crystals), graphs, everything, tensors, labels.means, device, echo
-            )
+            constants = _of_auxiliary_too(config, len(crystals), graphs, everything, tensors, labels, device, echo)
         else:
             constants = force_constants(config, graphs, device, echo)
     parts = target if target.parts else None
