@@ -8,7 +8,6 @@ so that they are known for a part of the crystals as well.
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,9 @@ COLUMNS = ["structure", "n"]
 FOLD_COUNT = 5
 FOLD_SEED = 18012019
 """The seed that Matbench's folds were drawn with."""
+
+LARGEST = 1e6
+"""Numbers beyond are damage: their squares and what float32 makes of them would be."""
 
 AMBIGUOUS = "ambiguous"
 """Beginning of what a file of sources says, in `how`, of a crystal whose structure is one of several."""
@@ -94,7 +96,7 @@ def read_published(path: Path) -> dict[str, dict[str, float]]:
     """Read predictions of other models, {model: {mb-dielectric-0001: n, ...}, ...}.
 
     Raises:
-        ZooError: the file is not there, of another layout, or holds what is no number.
+        ZooError: the file is not there, of another layout, or holds something that is no number.
     """
     content = _object(path)
     for model, predictions in content.items():
@@ -102,7 +104,7 @@ def read_published(path: Path) -> dict[str, dict[str, float]]:
             raise ZooError(f"{path}: must hold {{model: {{mb-dielectric-0001: n, ...}}}}; '{model[:40]}' holds none")
         wrong = next((key for key, n in predictions.items() if not _is_number(n)), None)
         if wrong is not None:
-            raise ZooError(f"{path}: what '{model[:40]}' predicts for {wrong[:40]} is no finite number")
+            raise ZooError(f"{path}: what '{model[:40]}' predicts for {wrong[:40]} is no number below {LARGEST:,.0f}")
     return {model: {key: float(n) for key, n in of_model.items()} for model, of_model in content.items()}
 
 
@@ -167,4 +169,4 @@ def _crystal(row: Any, where: str) -> tuple[Structure, float]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST < value < LARGEST  # NaN is not

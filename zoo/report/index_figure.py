@@ -80,7 +80,7 @@ def _draw_folds(axes: Axes, errors: Sequence[PairedError], models: Sequence[str]
     for label in axes.get_yticklabels():
         label.set_fontweight("bold" if label.get_text().startswith(f"{ours} ") else "normal")
     axes.set(xlabel="MAE of n", ylim=(-0.7, len(models) - 0.3), xlim=(0, None))
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="upper right", fontsize=8)
 
 
 def _by_mae(means: Sequence[PairedError], models: Sequence[str]) -> list[tuple[str, float]]:
