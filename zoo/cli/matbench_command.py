@@ -93,7 +93,9 @@ def matbench_command(
             errors = f"train {row['train_loss']:.3f}, validation {row['val_mae_ten']:.3f}"
             click.echo(f"fold {fold}    epoch {number} of {last}: {errors}")
 
-    again = " ".join(["zoo matbench", recipe, *overrides, f"--data {source} --out {folder.path}"])
+    given = {"data": source, "published": published, "sources": sources, "out": folder.path}
+    options = [f"--{name} {value}" for name, value in given.items() if value is not None]
+    again = " ".join(["zoo matbench", recipe, *overrides, *options])
     with stopped_by_ctrl_c(folder, again):
         content = matbench.run(chosen, folds, folder, click.echo, on_epoch)
     table = Table(title=f"refractive index, folds of {content['data']}", title_justify="left", box=None)
