@@ -12,9 +12,10 @@ import pytest
 from cli import Result, refused, zoo
 from PIL import Image
 
-from zoo.data.matbench_file import official_folds
+from zoo.data.matbench_file import official_folds, read_matbench
 from zoo.data.petousis2017 import Petousis2017
 from zoo.storage.run_folder import read_json, read_rows
+from zoo.workflows import matbench_folds
 
 INDEX = [*range(3, 4000, 97)]  # 42 crystals with gaps, in all five folds
 KEYS = [f"mb-dielectric-{i + 1:04d}" for i in INDEX]
@@ -134,6 +135,15 @@ def test_it_is_in_mlflow(done: tuple[Path, np.ndarray, str]) -> None:
     assert client.get_metric_history(child, "val_mae_n")
     paths = {file.path for file in client.list_artifacts(child, "fold_2")}
     assert {"fold_2/seed_0", "fold_2/seed_3", "fold_2/predictions.csv"} <= paths
+
+
+def test_a_part_of_the_crystals_is_called_that(tmp_path: Path) -> None:
+    make_files(tmp_path)
+    crystals = read_matbench(tmp_path / "file.json")
+    limited = matbench_folds.folds_of_file(crystals, limit=30)
+    assert limited.note.startswith("A part of Matbench's crystals")
+    assert sum(len(test) for _, test in limited.folds) == 30
+    assert matbench_folds.open_folds("petousis2017", limit=60).note.startswith("These are not Matbench's")
 
 
 def changed(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:

@@ -22,6 +22,7 @@ from zoo.graphs.crystal import Crystal
 
 TASK = "matbench_dielectric"
 STAND_IN = "These are not Matbench's crystals: the numbers do not compare with its leaderboard."
+PART = "A part of Matbench's crystals (data.limit): no entry of its leaderboard."
 
 Source = Literal["auto", "matbench", "petousis2017"]
 
@@ -99,7 +100,7 @@ def _limited(folds: Folds, limit: int | None) -> Folds:
         return folds
     kept = [(train[train < limit], test[test < limit]) for train, test in folds.folds]
     _refuse_few(kept, f"data.limit {limit} leaves too")
-    note = folds.note or "A part of Matbench's crystals: no entry of its leaderboard."
+    note = folds.note if folds.note == STAND_IN else PART
     return dataclasses.replace(folds, folds=kept, submit=None, note=note)
 
 
