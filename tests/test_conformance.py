@@ -13,6 +13,9 @@ from zoo.testing import ConformanceTests, IonicTests, Pair
 # Weights drawn at random in the packages themselves (tests/encoders/data/make_*.py).
 WEIGHTS = Path(__file__).parent / "encoders" / "data"
 
+NEQUIX = {"weights": str(WEIGHTS / "nequix" / "nequix.safetensors"), "layer": 2}
+TENSORNET = {"weights": str(WEIGHTS / "tensornet" / "tensornet.safetensors")}
+
 # Small where the defaults are slow. What is not named here, a new plugin above all, runs with its defaults.
 QUICK: dict[str, dict[str, Any]] = {
     "m3gnet": {"channels": 8, "layers": 2},
@@ -24,8 +27,9 @@ QUICK: dict[str, dict[str, Any]] = {
     "painn-rank1-paper": {"width": 16},
     "teanet": {"channels": 8, "cutoffs": [3.0, 4.0, 4.5]},
     "mace": {"weights": str(WEIGHTS / "mace" / "density.safetensors")},
-    "tensornet": {"weights": str(WEIGHTS / "tensornet" / "tensornet.safetensors")},
-    "nequix": {"weights": str(WEIGHTS / "nequix" / "nequix.safetensors"), "layer": 2},
+    "tensornet": TENSORNET,
+    "nequix": NEQUIX,
+    "concatenated": {"encoders": [{"name": "nequix", **NEQUIX}, {"name": "tensornet", **TENSORNET}]},
     "born": {"width": 16, "channels": 4},
     "dtnet": {"width": 16},
     "dtnet-exp": {"width": 16},

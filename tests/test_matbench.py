@@ -15,7 +15,7 @@ from cli import accept, refused, zoo
 from zoo.data.petousis2017 import Petousis2017
 from zoo.errors import ZooError
 from zoo.storage.run_folder import read_json, read_rows
-from zoo.workflows import matbench
+from zoo.workflows import matbench, matbench_folds
 
 QUICK = (
     "encoder={name: nequip, cutoff: 3.0, layers: 1, channels: 4}",
@@ -46,7 +46,7 @@ def test_the_error_is_that_of_the_index_and_can_be_learned_from_below_one() -> N
 
 
 def test_folds_of_petousis() -> None:
-    folds = matbench.open_folds("petousis2017")
+    folds = matbench_folds.open_folds("petousis2017")
     count = len(folds.crystals.keys)
     assert folds.submit is None and len(folds.folds) == 5
     assert sorted(np.concatenate([test for _, test in folds.folds]).tolist()) == list(range(count))
@@ -55,7 +55,7 @@ def test_folds_of_petousis() -> None:
     records = {record.key: record for record in Petousis2017(Petousis2017.Hypers()).records()}
     tensor = records[folds.crystals.keys[7]].targets["electronic"]
     assert folds.crystals.indices[7] == pytest.approx((np.trace(tensor) / 3) ** 0.5)
-    again = matbench.open_folds("petousis2017")
+    again = matbench_folds.open_folds("petousis2017")
     assert all((a[1] == b[1]).all() for a, b in zip(folds.folds, again.folds, strict=True))
 
 
@@ -138,11 +138,11 @@ def test_a_stopped_one_is_gone_on_with(done: Path) -> None:
 
 def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matbench", None)
-    monkeypatch.setattr(matbench.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(matbench_folds.importlib.util, "find_spec", lambda name: None)
     refused(zoo("matbench", "--data", "matbench", cwd=tmp_path), "matbench is", "pip install --no-deps")
     few = zoo("matbench", "best_electronic", "data.limit=12", "--data", "petousis2017", cwd=tmp_path)
     refused(few, "data.limit 12")
-    assert matbench.open_folds("auto").name == "petousis2017"
+    assert matbench_folds.open_folds("auto").name == "petousis2017"
 
 
 class StandIn:
@@ -190,7 +190,7 @@ def test_matbenchs_own_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     module.MatbenchBenchmark = lambda autoload, subset: task
     monkeypatch.setitem(sys.modules, "matbench", types.ModuleType("matbench"))
     monkeypatch.setitem(sys.modules, "matbench.bench", module)
-    monkeypatch.setattr(matbench.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(matbench_folds.importlib.util, "find_spec", lambda name: True)
     result = zoo("matbench", "best_electronic", *QUICK, "tracking.enabled=false", "--out", "run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "run/results.json.gz" in result.stdout
@@ -235,7 +235,7 @@ def test_data_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     module.MatbenchBenchmark = broken
     monkeypatch.setitem(sys.modules, "matbench", types.ModuleType("matbench"))
     monkeypatch.setitem(sys.modules, "matbench.bench", module)
-    monkeypatch.setattr(matbench.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(matbench_folds.importlib.util, "find_spec", lambda name: True)
     with pytest.raises(ZooError, match=r"no route .*MATMINER_DATA"):
-        matbench.open_folds("matbench")
-    assert matbench.open_folds("auto").name == "petousis2017"
+        matbench_folds.open_folds("matbench")
+    assert matbench_folds.open_folds("auto").name == "petousis2017"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from zoo.api import (
     CrystalBatch,
     Embedding,
+    Features,
     Hypers,
     LevelOfTheory,
     Needs,
@@ -26,6 +27,9 @@ Count = Annotated[int, Field(ge=1, le=4096)]
 
 TYPICAL = 1.4
 """Logarithm of the susceptibility before training: that of ε∞ = 5, in the middle of what is known."""
+
+SMALL = 1e-6
+"""Added to the square of a norm."""
 
 
 class SusceptibilityHypers(Hypers):
@@ -42,6 +46,9 @@ class SusceptibilityHypers(Hypers):
 
     heads: Annotated[int, Field(ge=0, le=64)] = 4
     """Weighted means over the atoms, beside the plain one, from which the whole crystal is judged; 0: none of this."""
+
+    norms: bool = False
+    """Read the norms of an atom's vectors and tensors beside its scalars."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of hidden channels dropped in training."""
@@ -69,9 +76,10 @@ class Susceptibility(Readout):
 
     def __init__(self, hypers: SusceptibilityHypers, provides: Provides, cutoff: float, target: TensorTarget) -> None:
         super().__init__(hypers, provides, cutoff, target)
-        scalars = provides.atoms.count("0e")
-        layers: list[nn.Module] = [nn.LayerNorm(scalars)]
-        size = scalars
+        # All irreps but the scalars, where their norms are read.
+        self.normed = list(dict.fromkeys(ir for _, ir in provides.atoms if str(ir) != "0e")) if hypers.norms else []
+        size = provides.atoms.count("0e") + sum(provides.atoms.count(ir) for ir in self.normed)
+        layers: list[nn.Module] = [nn.LayerNorm(size)]
         for _ in range(hypers.hidden_layers):
             layers += [nn.Linear(size, hypers.width), nn.SiLU(), nn.Dropout(hypers.dropout)]
             size = hypers.width
@@ -103,7 +111,7 @@ class Susceptibility(Readout):
 
     def with_labels(self, embedding: Embedding, batch: CrystalBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, 3, 3), with eigenvalues above 1, and the band gap (B,) in eV where it is learned."""
-        hidden = self.trunk(embedding.atoms.scalars())
+        hidden = self.trunk(self._invariants(embedding.atoms))
         if self.level is not None:
             hidden = self.level(hidden, batch)
         identity = torch.eye(3, dtype=hidden.dtype, device=hidden.device)
@@ -119,6 +127,12 @@ class Susceptibility(Readout):
         powers = torch.matrix_exp(exponent + identity) / math.e
         labels = {} if self.gap is None else {"band_gap": nn.functional.softplus(self.gap(pooled)).squeeze(1)}
         return identity + 0.5 * (powers + powers.transpose(-1, -2)), labels
+
+    def _invariants(self, atoms: Features) -> Tensor:
+        """(N, C): the scalars of each atom and, where they are wanted, the norms of the rest."""
+        # The square root has no slope at zero, where symmetry puts many a vector.
+        norms = [(atoms.block(ir).square().sum(dim=-1) + SMALL).sqrt() for ir in self.normed]
+        return torch.cat([atoms.scalars(), *norms], dim=1)
 
     def _pooled(self, hidden: Tensor, batch: CrystalBatch) -> Tensor:
         """(B, (heads + 1) width): the mean over the atoms of a crystal, and the weighted means."""

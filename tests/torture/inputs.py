@@ -234,6 +234,42 @@ def _recipe(data: bytes, folder: Path) -> None:
         assert recipe.dump(recipe.read(str(again))) == recipe.dump(found), "written down and read, it is another one"
 
 
+@cache
+def matbench_files() -> list[str]:
+    """Crystals in Matbench's layout, predictions of two models, sources."""
+    keys = ["mb-dielectric-0001", "mb-dielectric-0004", "mb-dielectric-4764"]
+    data = [[one.as_dict(), 1.5] for one in some_crystals()[:3]]
+    contents: list[Any] = [
+        {"index": [0, 3, 4763], "columns": ["structure", "n"], "data": data},
+        {"a": dict.fromkeys(keys, 2.0), "b": dict.fromkeys(keys, 1.5)},
+        {key: {"how": "ambiguous(2)", "n": 1.5} for key in keys},
+    ]
+    return [json.dumps(content) for content in contents]
+
+
+def _matbench(data: bytes, folder: Path) -> None:
+    """Read it as each of the three: the changed one, whichever it is, must be refused or read by all."""
+    from zoo.data import matbench_file
+    from zoo.errors import ZooError
+
+    path, good = folder / "changed.json", folder / "good.json"
+    path.write_bytes(data)
+    good.write_text(matbench_files()[0], encoding="utf-8")
+    crystals = matbench_file.read_matbench(good)
+    refusals = []
+    for read in (
+        matbench_file.read_matbench,
+        matbench_file.read_published,
+        lambda one: matbench_file.read_ambiguous(one, crystals),
+    ):
+        try:
+            read(path)
+        except ZooError as error:
+            refusals.append(error)
+    if len(refusals) == 3:
+        raise refusals[0]
+
+
 def _card(data: bytes, folder: Path) -> None:
     from zoo.inference.predictor import Predictor
     from zoo.model.checkpoint import read_card
@@ -294,4 +330,5 @@ INPUTS = (
     Input("HTTP body", bodies, _request, 0.5, json.loads),
     Input("model folder", list, saved_inputs.read_model, 0.05, change=saved_inputs.change_model),
     Input("cache file", list, saved_inputs.read_cache, 0.1, change=saved_inputs.change_cache),
+    Input("Matbench file", matbench_files, _matbench, 0.2, json.loads),
 )

@@ -79,8 +79,12 @@ class CrystalBatch:
 
     def within(self, cutoff: float) -> CrystalBatch:
         """The same crystals with the edges no longer than `cutoff` (Å) alone, for layers of smaller cutoff."""
-        keep = self.edge_vectors().detach().norm(dim=-1) <= cutoff
+        keep = self.shorter_than(cutoff)
         return dataclasses.replace(self, src=self.src[keep], dst=self.dst[keep], shift=self.shift[keep])
+
+    def shorter_than(self, cutoff: float) -> Tensor:
+        """(E,) bool: which edges are no longer than `cutoff` (Å)."""
+        return self.edge_vectors().detach().norm(dim=-1) <= cutoff
 
     def sum_to_atoms(self, messages: Tensor) -> Tensor:
         """Sum what flows along the edges, (E, ...), at the atoms that it flows to, (N, ...)."""

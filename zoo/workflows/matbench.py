@@ -8,24 +8,18 @@ is looked up elsewhere.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pymatgen.core import Structure
-from sklearn.model_selection import KFold, train_test_split
+from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from zoo.config.recipe import Recipe
-from zoo.data.petousis2017 import Petousis2017
-from zoo.data.pipeline import prepare
 from zoo.data.tensors import DIELECTRIC
 from zoo.errors import ZooError, clear_disk_errors
-from zoo.graphs.crystal import Crystal
 from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.store import GraphStore
 from zoo.model import tensor_model as models
@@ -46,41 +40,11 @@ from zoo.storage.run_folder import (
 from zoo.training.batches import Batches, Samples
 from zoo.training.precision import refuse_precision
 from zoo.training.trainer import EpochRow, Trainer, predict_all, seed_everything
+from zoo.workflows.matbench_folds import Folds
 from zoo.workflows.provenance import record, record_resumption
 
-TASK = "matbench_dielectric"
 # Of a fold, and with mean and standard deviation of all; the last is that of predicting the mean.
 ERRORS = ("mae", "rmse", "max_error", "mae_of_mean")
-FOLD_SEED = 18012019
-"""Seed of the five folds where Matbench's own are not at hand; Matbench's were drawn with the same one."""
-
-Source = Literal["auto", "matbench", "petousis2017"]
-
-
-@dataclass(frozen=True)
-class Crystals:
-    """Labelled crystals: keys, structures and refractive indices (n,)."""
-
-    keys: list[str]
-    structures: Sequence[Structure] | Sequence[Crystal]
-    indices: np.ndarray
-
-
-@dataclass(frozen=True)
-class Folds:
-    """Crystals, and which of them each fold trains on and is tested on.
-
-    Attributes:
-        name: `matbench` or `petousis2017`.
-        folds: of each fold the positions of its training and of its test crystals.
-        submit: writes the leaderboard's file from every fold's predictions, in the order of its test crystals, and
-            returns its path; None where there is no leaderboard for these folds.
-    """
-
-    name: str
-    crystals: Crystals
-    folds: list[tuple[np.ndarray, np.ndarray]]
-    submit: Callable[[Sequence[np.ndarray], Recipe, Path], Path] | None = None
 
 
 def refractive_index(tensors: Tensor) -> Tensor:
@@ -103,87 +67,6 @@ def index_errors(tensors: Tensor, indices: Tensor) -> Tensor:
     return (index + below - below.detach() - indices).abs()
 
 
-def open_folds(source: Source, limit: int | None = None, echo: Callable[[str], None] = lambda line: None) -> Folds:
-    """Matbench's own folds where package and data are at hand, else five folds of `petousis2017`.
-
-    Args:
-        source: `auto` takes Matbench's where it can.
-        limit: only the first so many crystals, to try something out; such folds make no submission.
-        echo: takes the line that says why Matbench's could not be had.
-
-    Raises:
-        ZooError: Matbench's are asked for and cannot be had.
-    """
-    if source != "petousis2017":
-        try:
-            return _limited(_matbench(), limit)
-        except ZooError as error:
-            if source == "matbench":
-                raise
-            echo(f"not Matbench's own folds: {error}")
-    return _limited(_petousis(), limit)
-
-
-def _limited(folds: Folds, limit: int | None) -> Folds:
-    if limit is None:
-        return folds
-    kept = [(train[train < limit], test[test < limit]) for train, test in folds.folds]
-    if any(len(train) < 10 or len(test) < 1 for train, test in kept):
-        raise ZooError(f"data.limit {limit} leaves too few crystals for {len(kept)} folds; raise it")
-    return dataclasses.replace(folds, folds=kept, submit=None)
-
-
-def _petousis() -> Folds:
-    """n = sqrt(tr ε∞ / 3) of the embedded table's electronic tensors."""
-    dataset = Petousis2017(Petousis2017.Hypers())
-    ready = prepare(dataset, "electronic", cleaning=None, deduplicate=True, frame=None, on_bad_record="stop")
-    found = ready.crystals
-    traces = np.array([np.trace(found.tensor(i)) for i in range(len(found))])
-    crystals = Crystals(found.keys, found, np.sqrt(traces / 3))
-    folds = KFold(5, shuffle=True, random_state=FOLD_SEED).split(crystals.keys)
-    return Folds("petousis2017", crystals, list(folds))
-
-
-def _matbench() -> Folds:
-    if importlib.util.find_spec("matbench") is None or importlib.util.find_spec("matminer") is None:
-        raise ZooError(
-            "the package matbench is not installed. It pins versions from before Python 3.11: "
-            "pip install --no-deps matbench && pip install matminer"
-        )
-    try:
-        from matbench.bench import MatbenchBenchmark
-
-        benchmark = MatbenchBenchmark(autoload=False, subset=[TASK])
-        task = benchmark.matbench_dielectric
-        task.load()
-    except Exception as error:  # of matminer's download, of pandas, of versions that do not go together
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ZooError(
-            f"the data of {TASK} cannot be had ({reason}): matminer downloads {TASK}.json.gz into its data folder "
-            "(environment variable MATMINER_DATA); put the file there on a machine without network"
-        ) from error
-    frame = task.df
-    crystals = Crystals(list(frame.index), list(frame["structure"]), frame["n"].to_numpy(dtype=np.float64))
-    position = {key: i for i, key in enumerate(crystals.keys)}
-
-    def positions(inputs: Any) -> np.ndarray:
-        return np.array([position[key] for key in inputs.index])
-
-    folds = [
-        (positions(task.get_train_and_val_data(k)[0]), positions(task.get_test_data(k, include_target=False)))
-        for k in task.folds
-    ]
-
-    def submit(predictions: Sequence[np.ndarray], config: Recipe, path: Path) -> Path:
-        for number, predicted in zip(task.folds, predictions, strict=True):
-            task.record(number, predicted, params={"recipe": config.name})
-        benchmark.add_metadata({"algorithm": f"zoo: {config.encoder.name} + {config.readout.name}"})
-        benchmark.to_file(str(path))
-        return path
-
-    return Folds("matbench", crystals, folds, submit)
-
-
 @dataclass(frozen=True)
 class _Ready:
     """State that all folds share."""
@@ -204,11 +87,13 @@ def run(
 ) -> dict[str, Any]:
     """Train and test the recipe's model on every fold, or go on where an earlier call in this folder was stopped.
 
-    Of a fold's training crystals the recipe's share `split.val` is the validation part. One seed, the recipe's first.
+    Of a fold's training crystals the recipe's share `split.val` is the validation part, drawn by the seed. Several
+    seeds are the members of an ensemble in every fold, whose prediction is the mean of theirs.
 
     Returns:
         The content of metrics.json: `folds`, a list of {fold, n_train, n_val, n_test, mae, rmse, max_error,
-        mae_of_mean} (the last of predicting the mean of the training part), and mean and standard deviation of each.
+        mae_of_mean, val_mae} (of predicting the mean of the training part, and of the validation part; of several
+        members their mean), and mean and standard deviation of each but the last.
 
     Raises:
         ZooError: something that the user can put right.
@@ -267,14 +152,41 @@ def _samples(
     return Samples(graphs, torch.from_numpy(crystals.indices).float(), encoder, embeddings)
 
 
+def member_folders(place: SeedFolder, seeds: Sequence[int]) -> list[SeedFolder]:
+    """Return the folders of a fold's members; a single member is in the folder of the fold itself."""
+    return [place] if len(seeds) == 1 else [SeedFolder(place.path / f"seed_{seed}") for seed in seeds]
+
+
+def predicted_by_key(folder: RunFolder) -> dict[str, float]:
+    """Return the predicted refractive indices of all test crystals of a finished run."""
+    fold_numbers = (fold["fold"] for fold in read_json(folder.result)["folds"])
+    rows = (row for number in fold_numbers for row in each_row(fold_folder(folder, number).predictions))
+    return {row["key"]: float(row["predicted_n"]) for row in rows}
+
+
 def _train_fold(
     ready: _Ready, number: int, place: SeedFolder, on_epoch: Callable[[int, EpochRow], None] | None
 ) -> None:
     if place.result.is_file():
         return
+    seeds = ready.config.seeds
+    members = member_folders(place, seeds)
+    for seed, member in zip(seeds, members, strict=True):
+        if not member.result.is_file():
+            _train_member(ready, number, seed, member, on_epoch)
+    if len(members) > 1:
+        results = [read_json(member.result) for member in members]
+        means = {name: float(np.mean([result[name] for result in results])) for name in ("mae_of_mean", "val_mae")}
+        predicted = np.mean([list(_predicted(member)) for member in members], axis=0)
+        counts = {name: results[0][name] for name in ("n_train", "n_val", "n_test")}
+        _write_result(ready, number, place, predicted, counts, means)
+
+
+def _train_member(
+    ready: _Ready, number: int, seed: int, place: SeedFolder, on_epoch: Callable[[int, EpochRow], None] | None
+) -> None:
     config, samples = ready.config, ready.samples
     train_and_val, test = ready.folds.folds[number]
-    seed = config.seeds[0]
     train, val = train_test_split(train_and_val, test_size=config.split.val, random_state=seed)
     place.path.mkdir(parents=True, exist_ok=True)
     seed_everything(seed)
@@ -303,7 +215,7 @@ def _train_fold(
         seed,
         place.path,
         keep,
-        f"fold {number}",
+        f"fold {number}" if len(config.seeds) == 1 else f"fold {number}, seed {seed}",
         config.encoder.learning_rate,
         index_errors,
     )
@@ -314,13 +226,29 @@ def _train_fold(
     predicted = refractive_index(torch.from_numpy(tensors)).numpy().astype(np.float64)
     if not np.isfinite(predicted).all():
         raise ZooError(f"fold {number}: predictions are not finite; lower training.learning_rate")
-    true = ready.folds.crystals.indices[test]
-    keys = [ready.folds.crystals.keys[i] for i in test]
-    columns = zip(keys, true.tolist(), predicted.tolist(), strict=True)
-    write_rows(place.predictions, [{"key": key, "true_n": t, "predicted_n": p} for key, t, p in columns])
     counts = {"n_train": len(train), "n_val": len(val), "n_test": len(test)}
-    of_mean = float(np.abs(true - float(known.double().mean())).mean())
-    write_json(place.result, {"fold": number, **counts, **_errors(predicted, true), "mae_of_mean": of_mean})
+    true = ready.folds.crystals.indices[test]
+    beside = {
+        "mae_of_mean": float(np.abs(true - float(known.double().mean())).mean()),
+        "val_mae": min(row["val_mae_ten"] for row in trainer.history.rows),
+    }
+    _write_result(ready, number, place, predicted, counts, beside)
+
+
+def _write_result(
+    ready: _Ready,
+    number: int,
+    place: SeedFolder,
+    predicted: np.ndarray,
+    counts: dict[str, int],
+    beside: dict[str, float],
+) -> None:
+    """Write predictions and, last, the errors of a fold or of one member of it."""
+    crystals, test = ready.folds.crystals, ready.folds.folds[number][1]
+    true = crystals.indices[test]
+    columns = zip(test.tolist(), true.tolist(), predicted.tolist(), strict=True)
+    write_rows(place.predictions, [{"key": crystals.keys[i], "true_n": t, "predicted_n": p} for i, t, p in columns])
+    write_json(place.result, {"fold": number, **counts, **_errors(predicted, true), **beside})
 
 
 def _errors(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
@@ -340,6 +268,8 @@ def _finish(ready: _Ready, folder: RunFolder) -> dict[str, Any]:
         "data": ready.folds.name,
         "encoder": ready.config.encoder.name,
         "readout": ready.config.readout.name,
+        "members": len(ready.config.seeds),
+        "note": ready.folds.note,
         "folds": results,
     }
     for name in ERRORS:

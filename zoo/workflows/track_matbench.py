@@ -1,4 +1,4 @@
-"""A finished `zoo matbench`, sent to MLflow: one run and, with the epochs, a child for each fold."""
+"""A finished `zoo matbench`, sent to MLflow: one run and, with the epochs of a member, a child for each fold."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from zoo import __version__
 from zoo.config import recipe
 from zoo.config.recipe import Recipe, Tracking
 from zoo.errors import ZooError
-from zoo.storage.run_folder import RunFolder, read_history, read_json
+from zoo.storage.run_folder import RunFolder, SeedFolder, read_history, read_json
 from zoo.tracking.connect import mlflow_errors
 from zoo.tracking.seed_runs import SeedRuns
 from zoo.tracking.send import Sent, flatten
-from zoo.workflows.matbench import ERRORS, fold_folder, of_index
+from zoo.workflows.matbench import ERRORS, fold_folder, member_folders, of_index
+from zoo.workflows.matbench_comparison import FIGURE, TABLE
 
 
 def is_matbench(folder: RunFolder) -> bool:
@@ -37,19 +38,26 @@ def send_folds(folder: RunFolder, tracking: Tracking) -> Sent:
     if "sent" not in runs.state:
         with mlflow_errors(runs.uri):
             for fold in content["folds"]:
-                epochs = read_history(fold_folder(folder, fold["fold"]))
+                epochs = read_history(_members(folder, config, fold)[0])
                 runs.log_epochs(fold["fold"], [of_index(row) for row in epochs])
-                runs.once(f"fold {fold['fold']}", lambda fold=fold: _send_fold(runs, folder, fold))  # type: ignore[misc]
+                runs.once(f"fold {fold['fold']}", lambda fold=fold: _send_fold(runs, folder, config, fold))  # type: ignore[misc]
             runs.once("parent", lambda: _send_parent(runs, folder, config, content))
         runs.finish(dataclasses.asdict(Sent(runs.shown_uri, runs.parent, below=f"{len(numbers)} folds")))
     return Sent(**runs.state["sent"])
 
 
-def _send_fold(runs: SeedRuns, folder: RunFolder, fold: dict[str, Any]) -> None:
+def _members(folder: RunFolder, config: Recipe, fold: dict[str, Any]) -> list[SeedFolder]:
+    return member_folders(fold_folder(folder, fold["fold"]), config.seeds)
+
+
+def _send_fold(runs: SeedRuns, folder: RunFolder, config: Recipe, fold: dict[str, Any]) -> None:
     place, run_id = fold_folder(folder, fold["fold"]), runs.seed_run(fold["fold"])
     params = {name: fold[name] for name in ("fold", "n_train", "n_val", "n_test")}
     runs.log(run_id, params, {f"test_{name}": fold[name] for name in ERRORS})
-    for path in (place.history, place.predictions, place.result):
+    for member in _members(folder, config, fold):
+        within = "/".join(member.path.relative_to(folder.path).parts)
+        runs.client.log_artifact(run_id, str(member.history), within)
+    for path in (place.predictions, place.result):
         runs.client.log_artifact(run_id, str(path), place.path.name)
 
 
@@ -58,5 +66,6 @@ def _send_parent(runs: SeedRuns, folder: RunFolder, config: Recipe, content: dic
     final = {f"test_{name}_{kind}": content[name][kind] for name in ERRORS for kind in ("mean", "std")}
     runs.log(runs.parent, params, final, {"zoo.version": __version__, "zoo.folds": content["data"]})
     files = (folder.recipe, folder.provenance, folder.result, folder.path / "folds.csv")
-    for path in (*files, *([folder.path / content["submission"]] if "submission" in content else [])):
+    compared = [path for path in (folder.path / TABLE, folder.path / FIGURE) if path.is_file()]
+    for path in (*files, *compared, *([folder.path / content["submission"]] if "submission" in content else [])):
         runs.client.log_artifact(runs.parent, str(path))
