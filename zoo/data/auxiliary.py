@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
+from zoo import __version__
 from zoo.config.recipe import Plugin
 from zoo.config.sections import Data
 from zoo.contract.plugin import Dataset, Record
@@ -26,7 +28,7 @@ class Source:
     """Crystals of one auxiliary dataset.
 
     Attributes:
-        name: of the dataset.
+        name: of the dataset; a second one of that name has #2 after it.
         crystals: those that have a label.
         twins: of each crystal the keys of the recipe's crystals that it is the same as.
         report: what became of the records, as `zoo.data.pipeline.Prepared.report`.
@@ -54,7 +56,7 @@ def sources(
     Raises:
         ZooError: as `zoo.data.pipeline.prepare`.
     """
-    found = []
+    found: list[Source] = []
     for choice in choices:
         dataset = dataset_of(choice)
         ready = pipeline.prepare(
@@ -68,9 +70,11 @@ def sources(
         pairs = _twins(dataset_of(main), dataset)
         crystals = ready.crystals.select(range(len(ready.crystals))[: settings.limit])
         each = [frozenset(pairs.get(key, ())) for key in crystals.keys]
-        source = Source(choice.name, crystals, each, ready.report)
+        same = sum(one.name.split("#")[0] == choice.name for one in found)  # two files, say
+        name = f"{choice.name}#{same + 1}" if same else choice.name
+        source = Source(name, crystals, each, ready.report)
         echo(
-            f"auxiliary {choice.name}: {len(crystals):,} crystals with a label, {sum(map(bool, each)):,} of them "
+            f"auxiliary {name}: {len(crystals):,} crystals with a label, {sum(map(bool, each)):,} of them "
             f"twins of crystals of {main.name}"
         )
         found.append(source)
@@ -82,7 +86,11 @@ def _twins(main: Dataset, other: Dataset) -> dict[str, list[str]]:
     marks = [(type(one).__qualname__, one.hypers.model_dump(mode="json"), one.fingerprint()) for one in (main, other)]
     if any(mark[-1] is None for mark in marks):
         return _pairs(main, other)
-    folder = cache_root() / "twins" / content_key("twins", FORMAT, marks)
+    versions = (
+        __version__,
+        *(version(name) for name in ("pymatgen", "spglib")),
+    )  # by which records and twins are found
+    folder = cache_root() / "twins" / content_key("twins", FORMAT, versions, marks)
     with building(folder) as partial:
         if partial is not None:
             write_json(partial / "twins.json", _pairs(main, other))
