@@ -77,6 +77,7 @@ def finish(
         calibrations=calibrations,
         levels=chosen[0].get("levels", {}),
         labels=chosen[0].get("labels", {}),
+        seen_auxiliary=tuple(_seen_of(source, [folder.seed(r["seed"]) for r in chosen]) for source in auxiliary),
         potential_fingerprint=None if samples.force_constants is None else samples.force_constants.potential,
     )
     best = [read_checkpoint(folder.seed(r["seed"]).best) for r in chosen]
@@ -180,6 +181,13 @@ def _relative_error(result: dict[str, Any], crystals: CrystalStore, folder: RunF
 def _seen(place: SeedFolder) -> list[str]:
     split = read_json(place.split)
     return [*split["train"], *split["val"]]
+
+
+def _seen_of(source: Source, places: Sequence[SeedFolder]) -> tuple[str, ...]:
+    """The keys of an auxiliary source's crystals that some member was trained on."""
+    splits = [read_json(place.split) for place in places]
+    trained_on = (source.without_twins_of({*split["val"], *split["test"]}) for split in splits)
+    return tuple(source.crystals.keys[i] for i in sorted(set().union(*trained_on)))
 
 
 def is_ensemble(results: Sequence[dict[str, Any]]) -> bool:
