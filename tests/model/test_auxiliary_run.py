@@ -231,6 +231,8 @@ def test_a_single_tensor_without_force_constants_is_not_trained_on(folder: Path)
 def test_an_auxiliary_dataset_that_is_not_there_is_said_at_once(folder: Path) -> None:
     for change, word in (("[{name: phonodb2018}]", "phonondb2018"), ("[{name: elastic2015}]", "elastic2015")):
         refused(zoo("run", "tiny.yaml", f"auxiliary={change}", "--out", "none", cwd=folder), word)
+    packed = zoo("run", "tiny.yaml", "training.batch_edges=500", "--out", "none", cwd=folder)
+    refused(packed, "training.auxiliary_share: null")
 
 
 def test_an_answer_is_pbe_unless_another_level_is_asked_for(done: Path, tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def collect(config: Recipe, unit: str, results: Sequence[dict[str, Any]]) -> dic
     for name in ("n_auxiliary", "levels", "labels"):
         if name in results[0] and (name != "labels" or results[0][name]):
             content[name] = results[0][name] if len(results) == 1 else [result[name] for result in results]
-    if "test_labels" in results[0]:
+    if any("test_labels" in result for result in results):
         labels = sorted({name for result in results for name in result.get("test_labels", ())})
         content["test_labels"] = {
             name: metrics.over_seeds([result.get("test_labels", {}).get(name, {}) for result in results])
