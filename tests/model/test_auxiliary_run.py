@@ -162,7 +162,8 @@ def test_whose_force_constants_auxiliary_crystals_have(
 def test_the_run_tells_of_them(done: Path) -> None:
     content = read_json(done / "metrics.json")
     report = read_json(done / "data_report.json")
-    assert report["auxiliary"]["petretto2018"]["counts"]["target"] == 1
+    assert [one["dataset"] for one in report["auxiliary"]] == ["phonondb2018", "petretto2018"]
+    assert report["auxiliary"][1]["counts"]["target"] == 1
     card, (model,) = checkpoint.load(done / "model")
     assert card.levels == content["levels"] and set(card.levels) == {"PBE", "PBEsol"}
     assert content["n_auxiliary"] == card.levels["PBEsol"] and card.levels["PBE"] == content["n_train"]

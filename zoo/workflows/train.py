@@ -214,7 +214,7 @@ def prepare(
     if is_first():
         report = {**ready.report, "limit": data.limit, "used": len(crystals)}
         if more:
-            report["auxiliary"] = {source.name: source.report for source in more}
+            report["auxiliary"] = [{"dataset": source.name, **source.report} for source in more]
         write_json(folder.path / "data_report.json", report)
     if len(crystals) < 10:
         raise ZooError(f"only {len(crystals)} crystals are left of dataset '{config.dataset.name}': too few to split")
