@@ -28,7 +28,7 @@ class Source:
     """Crystals of one auxiliary dataset.
 
     Attributes:
-        name: of the dataset; a second one of that name has #2 after it.
+        name: of the dataset.
         crystals: those that have a label.
         twins: of each crystal the keys of the recipe's crystals that it is the same as.
         report: what became of the records, as `zoo.data.pipeline.Prepared.report`.
@@ -56,7 +56,7 @@ def sources(
     Raises:
         ZooError: as `zoo.data.pipeline.prepare`.
     """
-    found: list[Source] = []
+    found = []
     for choice in choices:
         dataset = dataset_of(choice)
         ready = pipeline.prepare(
@@ -70,11 +70,9 @@ def sources(
         pairs = _twins(dataset_of(main), dataset)
         crystals = ready.crystals.select(range(len(ready.crystals))[: settings.limit])
         each = [frozenset(pairs.get(key, ())) for key in crystals.keys]
-        same = sum(one.name.split("#")[0] == choice.name for one in found)  # two files, say
-        name = f"{choice.name}#{same + 1}" if same else choice.name
-        source = Source(name, crystals, each, ready.report)
+        source = Source(choice.name, crystals, each, ready.report)
         echo(
-            f"auxiliary {name}: {len(crystals):,} crystals with a label, {sum(map(bool, each)):,} of them "
+            f"auxiliary {choice.name}: {len(crystals):,} crystals with a label, {sum(map(bool, each)):,} of them "
             f"twins of crystals of {main.name}"
         )
         found.append(source)
