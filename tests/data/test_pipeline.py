@@ -220,3 +220,16 @@ def test_settings_refuse_nonsense():
     for settings in ({"tolerance": 0}, {"symprec": -1}, {"dropp": True}):
         with pytest.raises(ValueError):
             FrameCheck(**settings)
+
+
+def test_a_joint_record_of_charges_alone_has_no_frame_to_check():
+    charges = np.stack([np.eye(3), -np.eye(3)])
+    result = prepared(record("charged", born=charges), target="dielectric", frame=FrameCheck(), cleaning=Cleaning())
+    assert keys(result) == ["charged"] and result.violations == []
+
+
+def test_labels_beside_a_joint_target_fit_the_atoms():
+    records = [record("good", total=np.eye(3)), record("bad", total=np.eye(3), born=np.eye(3))]
+    result = prepared(*records, target="dielectric", bad="skip")
+    assert keys(result) == ["good"]
+    assert [item.reason for item in result.left_out] == ["'born' must be of shape (2, 3, 3), it is (3, 3)"]

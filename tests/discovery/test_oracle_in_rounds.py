@@ -198,6 +198,7 @@ def test_what_cannot_work_is_said_at_once(moody: Path) -> None:
         (["round=1"], ["'round'", "'rounds'"]),
         (["start.share=1.5"], ["start.share"]),
         (["model.change={split.train: 10}"], ["split.train", "start.share"]),
+        (["start.share=0.5", "model.change={auxiliary: [{name: petousis2017}]}"], ["auxiliary", "start.share hides"]),
         (["model.change={split.kind: formula}"], ["split.kind=formula", "split.kind: random"]),
     ):
         refused(zoo("discover", "find.yaml", *changes, "--out", "out", cwd=moody), *words)

@@ -83,8 +83,8 @@ def done(folder: Path) -> Path:
     return folder / "run"
 
 
-def prepared(folder: Path, *changes: str) -> train.Prepared:
-    config = recipe.read(str(folder / "tiny.yaml"), changes)
+def prepared(folder: Path, *changes: str, name: str = "tiny.yaml") -> train.Prepared:
+    config = recipe.read(str(folder / name), changes)
     target = train.target_of(config)
     model = train.models.build(config.encoder, config.readout, target, config.force_constants.potential)
     place = RunFolder(folder / "scratch")
@@ -173,6 +173,67 @@ def test_the_run_tells_of_them(done: Path) -> None:
     assert 0 < content["test_labels"]["band_gap"]["mae"]["mean"] < 10
     page = (done / "model" / "card.html").read_text()
     assert "band gap" in page and f"{card.levels['PBEsol']} crystals PBEsol" in page
+
+
+def test_evaluation_leaves_out_what_came_from_auxiliary_sources(folder: Path, done: Path) -> None:
+    card, _ = checkpoint.load(done / "model")
+    phonondb, petretto = card.seen_auxiliary
+    assert len(phonondb) + len(petretto) == read_json(done / "metrics.json")["n_auxiliary"]
+    result = zoo("evaluate", "run", f"{{name: phonondb2018, path: {folder}}}", "--format", "json", cwd=folder)
+    if result.returncode == 0:  # twins of the two held-out parts are none of them
+        left_out = json.loads(result.stdout)["left_out"]
+        assert set(phonondb) <= {item["key"] for item in left_out if item["stage"] == "seen"}
+    else:
+        refused(result, "no crystal is left")
+
+
+def test_changed_charges_are_other_data(folder: Path, tmp_path: Path) -> None:
+    state, place = prepared(folder), RunFolder(tmp_path)
+    train.remember(state, place)
+    train.remember(state, place)
+    assert state.samples.labels is not None and state.samples.labels.born is not None
+    state.samples.labels.born[-1] += 0.1
+    with pytest.raises(ZooError, match="the data have changed"):
+        train.remember(state, place)
+
+
+def test_levels_of_the_own_dataset_come_first_by_their_number(folder: Path) -> None:
+    samples = prepared(folder).samples
+    assert samples.labels is not None
+    samples.labels.level[:5] = torch.tensor([3, 1, 1, 3, 1])
+    assert list(train._seen_levels(samples, [0, 1, 2, 3, 4], [len(samples.graphs) - 1])) == [
+        "PBE+U",
+        "unknown",
+        "PBEsol",
+    ]
+
+
+def test_a_label_without_weight_is_not_learned(folder: Path) -> None:
+    samples = prepared(folder).samples
+    everything = list(range(len(samples.graphs)))
+    made = ("born", "band_gap")
+    assert set(train._seen_labels(samples, everything, made, Training())) == set(made)
+    assert set(train._seen_labels(samples, everything, made, Training(labels={"born": 0}))) == {"band_gap"}
+
+
+def test_a_single_tensor_without_force_constants_is_not_trained_on(folder: Path) -> None:
+    content = yaml.safe_load((folder / "tiny.yaml").read_text())
+    content |= {"target": "ionic", "readout": content.pop("readouts")["ionic"], "auxiliary": content["auxiliary"][:1]}
+    (folder / "ionic.yaml").write_text(yaml.safe_dump(content))
+    (folder / "scratch").mkdir(exist_ok=True)
+    small = prepared(folder, "force_constants.largest_auxiliary=0", name="ionic.yaml")
+    split = train.pipeline.split(small.crystals.keys, small.crystals.formulas, small.recipe.split, 0)
+    parts = train.parts_of(small, split)
+    assert parts["all"] == parts["train"]
+    with pytest.raises(ZooError, match="target: dielectric"):
+        prepared(folder, "force_constants.of_records=records", name="ionic.yaml")
+
+
+def test_an_auxiliary_dataset_that_is_not_there_is_said_at_once(folder: Path) -> None:
+    for change, word in (("[{name: phonodb2018}]", "phonondb2018"), ("[{name: elastic2015}]", "elastic2015")):
+        refused(zoo("run", "tiny.yaml", f"auxiliary={change}", "--out", "none", cwd=folder), word)
+    packed = zoo("run", "tiny.yaml", "training.batch_edges=500", "--out", "none", cwd=folder)
+    refused(packed, "training.auxiliary_share: null")
 
 
 def test_an_answer_is_pbe_unless_another_level_is_asked_for(done: Path, tmp_path: Path) -> None:

@@ -86,6 +86,12 @@ class Recipe(Section):
             raise ValueError("the seeds must differ")
         return seeds
 
+    @model_validator(mode="after")
+    def _share_of_auxiliary(self) -> Recipe:
+        if self.auxiliary and self.training.batch_edges is not None and self.training.auxiliary_share is not None:
+            raise ValueError("training.batch_edges takes all auxiliary crystals: set training.auxiliary_share: null")
+        return self
+
     @property
     def registered_name(self) -> str:
         """Name of the registered model: that of the recipe, with hyphens."""

@@ -158,8 +158,9 @@ class ForceConstants(Section):
     """Encoder whose energy is differentiated twice, settings beside its name; a list: their mean; null: the recipe's
     own encoder."""
     of_records: Literal["none", "records", "potential"] = "none"
-    """Force constants of auxiliary crystals whose records hold some. records: these, uncorrected; potential: computed;
-    none: their ionic and total label, which follow from charges and force constants, are left out."""
+    """Force constants of auxiliary crystals whose records hold some, for target: dielectric. records: these,
+    uncorrected; potential: computed; none: their ionic and total label, which follow from charges and force constants,
+    are left out. For ionic or total alone they are computed always."""
     largest_auxiliary: NonNegativeInt | None = None
     """Atoms of the largest cell of auxiliary sources whose force constants are computed; larger ones lose their ionic
     and total label, and the means of these. null: all are computed."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
+from zoo import __version__
 from zoo.config.recipe import Plugin
 from zoo.config.sections import Data
 from zoo.contract.plugin import Dataset, Record
@@ -82,7 +84,11 @@ def _twins(main: Dataset, other: Dataset) -> dict[str, list[str]]:
     marks = [(type(one).__qualname__, one.hypers.model_dump(mode="json"), one.fingerprint()) for one in (main, other)]
     if any(mark[-1] is None for mark in marks):
         return _pairs(main, other)
-    folder = cache_root() / "twins" / content_key("twins", FORMAT, marks)
+    versions = (
+        __version__,
+        *(version(name) for name in ("pymatgen", "spglib")),
+    )  # by which records and twins are found
+    folder = cache_root() / "twins" / content_key("twins", FORMAT, versions, marks)
     with building(folder) as partial:
         if partial is not None:
             write_json(partial / "twins.json", _pairs(main, other))

@@ -237,7 +237,7 @@ class CrystalWriter:
             total is not None,
             not self.target.per_atom and not self.target.parts and is_negligible(record, self.target),
             level_of(record.functional),
-            gap if isinstance(gap, int | float) and gap >= 0 else np.nan,
+            gap if isinstance(gap, int | float) and 0 <= gap < np.inf else np.nan,
             _means(record, self.target, tensor),
             self._force_constants if self.target.parts and record.force_constants is not None else -1,
         )

@@ -127,7 +127,10 @@ def _offender(crystals: CrystalStore, index: int, check: FrameCheck) -> Symmetry
     negligible = bool(crystals.facts["negligible"][index])
     tensor = crystals.tensor(index)
     if crystals.target.parts:  # the last that has a label, the total where there is one
-        tensor = next(part for part in tensor[::-1] if not np.isnan(part).any())
+        labelled = [part for part in tensor[::-1] if not np.isnan(part).any()]
+        if not labelled:  # Born charges, or the mean of a tensor, alone
+            return None
+        tensor = labelled[0]
     return offender(crystals.keys[index], lambda: crystals.structure(index), tensor, negligible, check)
 
 

@@ -121,7 +121,22 @@ def _defect(record: Record, target: TensorTarget) -> str | None:
     if target.per_atom or target.parts:
         # NaN in all components: an atom, or a part, without a label.
         tensor = tensor[~np.isnan(tensor.reshape(len(tensor), -1)).all(axis=1)]
+    if target.parts and (reason := _defect_beside(record)) is not None:
+        return reason
     return None if np.isfinite(tensor).all() else f"'{target.name}' holds NaN or infinite numbers"
+
+
+def _defect_beside(record: Record) -> str | None:
+    """Return what is wrong with the labels that are kept beside a joint target, or None."""
+    count = len(record.structure)
+    for name, given, shape in (
+        ("born", record.targets.get("born"), (count, 3, 3)),
+        ("force_constants", record.force_constants, (3 * count, 3 * count)),
+    ):
+        found = None if given is None else np.shape(given)
+        if found is not None and found != shape:
+            return f"'{name}' must be of shape {shape}, it is {found}"
+    return None
 
 
 def _why_without(record: Record, target: TensorTarget) -> str:

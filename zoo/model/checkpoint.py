@@ -65,6 +65,8 @@ class Card:
         members: one for each weights file.
         elements: atomic numbers that occur in the training part.
         seen: keys of the crystals that training and validation saw, of all members.
+        seen_auxiliary: for each of the recipe's auxiliary datasets keys of the crystals that training saw. Empty in a
+            folder of an earlier zoo.
         encoder_fingerprint: fingerprint of a frozen encoder, else None.
         versions: kind of plugin -> name and distribution; and the zoo's own version.
         metrics: `metrics.json` of the run, as far as it was known.
@@ -89,6 +91,7 @@ class Card:
     potential_fingerprint: str | None = None
     levels: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
+    seen_auxiliary: tuple[tuple[str, ...], ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property
@@ -121,6 +124,7 @@ def save(folder: Path, card: Card, weights: Sequence[Mapping[str, Tensor]]) -> N
         "potential_fingerprint": card.potential_fingerprint,
         "levels": dict(card.levels),
         "labels": dict(card.labels),
+        "seen_auxiliary": [list(keys) for keys in card.seen_auxiliary],
     }
     (folder / CARD).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     checksums.seal(folder, [CARD, *map(_weights, range(len(weights)))])
@@ -167,6 +171,7 @@ def read_card(folder: Path) -> Card:
             potential_fingerprint=content.get("potential_fingerprint"),
             levels=_counts(content.get("levels", {})),
             labels=_counts(content.get("labels", {})),
+            seen_auxiliary=tuple(tuple(map(str, keys)) for keys in content.get("seen_auxiliary", ())),
             format_version=version,
         )
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:

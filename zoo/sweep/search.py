@@ -21,7 +21,7 @@ from optuna.distributions import (
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from zoo.config.sections import ForceConstants
+from zoo.config.sections import ForceConstants, Training
 from zoo.errors import ZooError
 from zoo.storage.cache import content_key
 from zoo.storage.run_folder import write_text
@@ -150,10 +150,18 @@ class Search(Study):
         content = self.plan.content
         for key in ("name", "description", "device", "graph", "cache", "tracking"):  # may differ between sharers
             del content[key]
-        if isinstance(content["dataset"].get("path"), str):  # the same file may lie elsewhere on another machine
-            content["dataset"]["path"] = PurePath(content["dataset"]["path"]).name
+        for choice in (content["dataset"], *content["auxiliary"]):
+            if isinstance(choice.get("path"), str):  # the same file may lie elsewhere on another machine
+                choice["path"] = PurePath(choice["path"]).name
+        # Studies that were begun before there were these keys know nothing of them.
         if content.get("force_constants") == ForceConstants().model_dump(mode="json"):
-            del content["force_constants"]  # studies that were begun before there was this section know nothing of it
+            del content["force_constants"]
+        if not content["auxiliary"]:
+            del content["auxiliary"]
+        training, usual = content["training"], Training().model_dump(mode="json")
+        for key in ("labels", "auxiliary_share"):
+            if training[key] == usual[key]:
+                del training[key]
         space = {key: distribution_to_json(at) for key, at in self.space.items()}
         named = {key: [(choice.label, choice.sets) for choice in axis.choices] for key, axis in self._named.items()}
         question = content_key(json.dumps([content, space, named], sort_keys=True, default=str))

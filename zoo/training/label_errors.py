@@ -26,7 +26,8 @@ def label_errors(model: TensorModel, batches: Batches) -> dict[str, dict[str, fl
                 continue
             made = model.with_labels(batch.crystals, batch.embedding)[1]
             for name in made.keys() & batch.labels.keys():
-                predicted, true = made[name].double().cpu().numpy(), batch.labels[name].double().cpu().numpy()
+                # On the CPU first: mps has no float64.
+                predicted, true = (one.cpu().double().numpy() for one in (made[name], batch.labels[name]))
                 known = ~np.isnan(true)
                 sums[name] = sums.get(name, np.zeros(7)) + _moments(predicted[known], true[known])
     out: dict[str, dict[str, float | None]] = {}

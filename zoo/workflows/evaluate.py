@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from zoo.config import plugins
-from zoo.config.recipe import Recipe
+from zoo.config.recipe import Plugin
 from zoo.contract.plugin import Dataset
 from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
 from zoo.data.crystals import CrystalStore
 from zoo.data.duplicates import KnownCrystals
 from zoo.data.reading import read
+from zoo.data.subset import dataset_of
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
 from zoo.data.tensors import target_named
 from zoo.errors import ZooError
@@ -65,20 +65,18 @@ class Evaluation:
             }
 
 
-def training_crystals(config: Recipe, seen: Sequence[str]) -> CrystalStore:
-    """Return the crystals that a model was trained and validated on, from its own dataset.
+def seen_crystals(choice: Plugin, target: str, seen: Sequence[str]) -> CrystalStore:
+    """Return the crystals of one of a model's datasets that it was trained or validated on.
 
     Raises:
         ZooError: the dataset does not hold them any more.
     """
-    settings = plugins.hypers("dataset", config.dataset.name, config.dataset.settings)
-    dataset: Dataset = plugins.load("dataset", config.dataset.name)(settings)
-    target = target_named(dataset.targets(), config.target, f"dataset '{config.dataset.name}'")
-    found, _ = read(dataset, target, "skip")
+    dataset = dataset_of(choice)
+    found, _ = read(dataset, target_named(dataset.targets(), target, f"dataset '{choice.name}'"), "skip")
     index = {key: i for i, key in enumerate(found.keys)}
     missing = [key for key in seen if key not in index]
     if missing:
-        raise ZooError(f"dataset '{config.dataset.name}' no longer holds {missing[0]}, which the model was trained on")
+        raise ZooError(f"dataset '{choice.name}' no longer holds {missing[0]}, which the model was trained on")
     return found.select([index[key] for key in seen])
 
 
@@ -104,8 +102,11 @@ def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None)
         frame=card.recipe.data.frame,
         on_bad_record="skip",
     )
-    mine = training_crystals(card.recipe, card.seen)
-    known = KnownCrystals(mine.identity(i) for i in range(len(mine)))
+    mine = seen_crystals(card.recipe.dataset, target.name, card.seen)
+    # None in a model of an earlier zoo.
+    more = zip(card.recipe.auxiliary, card.seen_auxiliary, strict=False)
+    seen = [mine, *(seen_crystals(choice, target.name, keys) for choice, keys in more)]
+    known = KnownCrystals(store.identity(i) for store in seen for i in range(len(store)))
     elements = predictor.members[0].encoder.elements()
     left_out: list[dict[str, str]] = list(ready.report["left_out"])
     usable: list[int] = []

@@ -77,6 +77,7 @@ def finish(
         calibrations=calibrations,
         levels=chosen[0].get("levels", {}),
         labels=chosen[0].get("labels", {}),
+        seen_auxiliary=tuple(_seen_of(source, [folder.seed(r["seed"]) for r in chosen]) for source in auxiliary),
         potential_fingerprint=None if samples.force_constants is None else samples.force_constants.potential,
     )
     best = [read_checkpoint(folder.seed(r["seed"]).best) for r in chosen]
@@ -182,6 +183,13 @@ def _seen(place: SeedFolder) -> list[str]:
     return [*split["train"], *split["val"]]
 
 
+def _seen_of(source: Source, places: Sequence[SeedFolder]) -> tuple[str, ...]:
+    """The keys of an auxiliary source's crystals that some member was trained on."""
+    splits = [read_json(place.split) for place in places]
+    trained_on = (source.without_twins_of({*split["val"], *split["test"]}) for split in splits)
+    return tuple(source.crystals.keys[i] for i in sorted(set().union(*trained_on)))
+
+
 def is_ensemble(results: Sequence[dict[str, Any]]) -> bool:
     """Whether there are several members, all trained on one split."""
     return len(results) > 1 and len({result["split_seed"] for result in results}) == 1
@@ -212,7 +220,7 @@ def collect(config: Recipe, unit: str, results: Sequence[dict[str, Any]]) -> dic
     for name in ("n_auxiliary", "levels", "labels"):
         if name in results[0] and (name != "labels" or results[0][name]):
             content[name] = results[0][name] if len(results) == 1 else [result[name] for result in results]
-    if "test_labels" in results[0]:
+    if any("test_labels" in result for result in results):
         labels = sorted({name for result in results for name in result.get("test_labels", ())})
         content["test_labels"] = {
             name: metrics.over_seeds([result.get("test_labels", {}).get(name, {}) for result in results])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo.config import recipe
-from zoo.config.recipe import Recipe
+from zoo.config.recipe import Recipe, Training
 from zoo.contract.level_of_theory import LEVELS
 from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
@@ -78,6 +78,8 @@ def target_of(config: Recipe) -> TensorTarget:
     Raises:
         ZooError: an unknown plugin or setting or target, or a pair that cannot work.
     """
+    for choice in config.auxiliary:
+        target_named(dataset_of(choice).targets(), config.target, f"the auxiliary dataset '{choice.name}'")
     known = dataset_of(config.dataset).targets()
     return target_named(known, config.target, f"dataset '{config.dataset.name}'")
 
@@ -157,15 +159,26 @@ def remember(prepared: Prepared, folder: RunFolder) -> None:
     """
     samples = prepared.samples
     data = content_key(samples.graphs.key, samples.graphs.keys, samples.tensors.numpy())
+    beside = {"auxiliary": _key_of_auxiliary(prepared)} if prepared.auxiliary else {}
     if not folder.provenance.is_file():
-        record(folder, prepared.recipe.plugins, data=data)
+        record(folder, prepared.recipe.plugins, data=data, **beside)
         return
-    if read_json(folder.provenance)["data"] != data:
+    known = read_json(folder.provenance)
+    if known["data"] != data or known.get("auxiliary") not in (None, beside.get("auxiliary")):
         raise ZooError(
             f"the data have changed since {folder.path} was begun; start anew in another folder, or bring them back"
         )
     if is_first():
         record_resumption(folder, prepared.recipe.plugins)
+
+
+def _key_of_auxiliary(prepared: Prepared) -> str:
+    """Hash of what auxiliary sources bring beside crystals and tensors: further labels, and which are twins."""
+    labels = prepared.samples.labels
+    assert labels is not None  # prepare
+    tensors = [labels.level, labels.band_gap, labels.means, *([] if labels.born is None else [labels.born])]
+    twins = [[sorted(one) for one in source.twins] for source in prepared.auxiliary]
+    return content_key([tensor.numpy() for tensor in tensors], twins)
 
 
 def usable(config: Recipe) -> pipeline.Prepared:
@@ -275,6 +288,11 @@ def _of_auxiliary_too(
     `beside`: they would be compared with what a stand-in for the force constants gives.
     """
     settings, target = config.force_constants, everything.target
+    if settings.of_records == "records" and not target.parts:
+        raise ZooError(
+            f"force_constants.of_records: records goes with target: dielectric; '{target.name}' alone is compared with "
+            "what the potential's force constants give"
+        )
     names = [part.name for part in target.parts] or [target.name]
     lattice = [k for k, name in enumerate(names) if name != "electronic"]
     labels, means = tensors.view(len(tensors), len(names), -1), beside.means
@@ -379,7 +397,8 @@ def train_seed(
         **{f"n_{name}": len(parts[name]) for name in ("train", "val", "test")},
         "elements": sorted({int(z) for i in parts["all"] for z in samples.graphs[i].numbers}),
     }
-    outcome["levels"], outcome["labels"] = _seen_labels(samples, parts["all"], model.readout.also_makes)
+    outcome["levels"] = _seen_levels(samples, parts["train"], more)
+    outcome["labels"] = _seen_labels(samples, parts["all"], model.readout.also_makes, config.training)
     if prepared.auxiliary:
         outcome["n_auxiliary"] = len(parts["all"]) - len(parts["train"])
     if beside:
@@ -406,16 +425,25 @@ def parts_of(prepared: Prepared, split: pipeline.Split) -> dict[str, list[int]]:
     parts = {name: [index[key] for key in getattr(split, name)] for name in ("train", "val", "test")}
     held_out = {*split.val, *split.test}
     more = rows_of(prepared.auxiliary, len(index), lambda source: source.without_twins_of(held_out))
+    if not prepared.target.parts and not prepared.target.per_atom:  # a single label may be lost (largest_auxiliary)
+        more = more[~prepared.samples.tensors[more].flatten(1).isnan().any(dim=1).numpy()]
     parts["all"] = [*parts["train"], *more.tolist()]
     return parts
 
 
-def _seen_labels(samples: Samples, indices: list[int], made: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
-    """Count the crystals of each level of theory, in the order of the samples, and the labels that a readout makes."""
+def _seen_levels(samples: Samples, own: list[int], more: list[int]) -> dict[str, int]:
+    """Count the crystals of each level of theory; those of the recipe's dataset come first, the most frequent first."""
     assert samples.labels is not None  # prepare
-    names = [LEVELS[level] for level in samples.labels.level[indices].tolist()]
-    counts = samples.labelled(indices)
-    return dict(Counter(names)), {name: counts[name] for name in made if counts[name]}
+    first, then = ([LEVELS[level] for level in samples.labels.level[part].tolist()] for part in (own, more))
+    order = dict.fromkeys([*(name for name, _ in Counter(first).most_common()), *then])
+    counts = Counter([*first, *then])
+    return {name: counts[name] for name in order}
+
+
+def _seen_labels(samples: Samples, indices: list[int], made: Sequence[str], training: Training) -> dict[str, int]:
+    """Count the labels that a readout makes beside the tensor, of each that counts in the loss."""
+    counts, scales = samples.labelled(indices), training.labels.model_dump()
+    return {name: counts[name] for name in made if counts[name] and scales.get(name)}
 
 
 def _by_target(

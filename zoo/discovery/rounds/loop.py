@@ -103,7 +103,7 @@ class Loop:
         missing = oracle.missing()
         if missing is not None:
             raise ZooError(f"the oracle '{config.oracle.name}' cannot be asked: {missing}")
-        refuse_unfit(self.training)
+        refuse_unfit(self.training, hidden=config.start.share is not None)
         begun = self.folder.round(1).chosen.is_file()  # what has been chosen needs no candidates
         if not begun and next(source_of(config.candidates).found(), None) is None:
             raise ZooError("there are no candidates")

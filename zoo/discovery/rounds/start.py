@@ -100,12 +100,22 @@ def _highest(training: Recipe, aim: Aim, keys: frozenset[str]) -> float | None:
     return float(highest) if np.isfinite(highest) else None
 
 
-def refuse_unfit(training: Recipe) -> None:
-    """Check that all rounds can be trained alike.
+def refuse_unfit(training: Recipe, hidden: bool) -> None:
+    """Check that all rounds can be trained alike, and on nothing that is hidden from them.
+
+    Args:
+        training: the recipe of the models.
+        hidden: a part of its dataset is kept from them, to see whether it is found (`start.share`).
 
     Raises:
-        ZooError: the split leaves out crystals, or goes by what results do not keep to.
+        ZooError: the split leaves out crystals, or goes by what results do not keep to; or auxiliary sources may hold
+            what is hidden.
     """
+    if hidden and training.auxiliary:
+        raise ZooError(
+            "model.recipe: auxiliary sources hold labels of crystals that start.share hides: say "
+            "'model.change={auxiliary: []}'"
+        )
     if training.split.train is not None:
         raise ZooError("model.recipe: split.train would leave out results; for fewer crystals say start.share")
     if training.split.kind == "formula":
