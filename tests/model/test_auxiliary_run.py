@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -26,6 +27,7 @@ from zoo.data.phonondb2018 import PhononDB2018
 from zoo.data.reading import read
 from zoo.data.tensors import JOINT
 from zoo.errors import ZooError
+from zoo.inference.predictor import Predictor
 from zoo.model import checkpoint
 from zoo.storage.run_folder import RunFolder, read_json
 from zoo.training.batch_loss import BatchLoss
@@ -245,6 +247,22 @@ def test_an_answer_is_pbe_unless_another_level_is_asked_for(done: Path, tmp_path
         answers.append(json.loads(result.stdout)[0]["tensor"])
     assert answers[0] == answers[1] != answers[2]
     refused(zoo("predict", str(done), "cscl.cif", "--functional", "PBE0", cwd=tmp_path), "PBE, PBEsol", "PBE0")
+
+
+def test_an_evaluation_is_at_the_level_of_each_label(done: Path, tmp_path: Path) -> None:
+    write_phonondb(tmp_path, [phonondb_row("mp-7000001", scale=1.3), phonondb_row("mp-7000002", scale=1.4)])
+    source = f"{{name: phonondb2018, path: {tmp_path}}}"
+    result = zoo("evaluate", str(done), source, "--out", "crystals.csv", "--format", "json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    predictor = Predictor.load(done / "model")
+    structures = [CESIUM_CHLORIDE.copy() for _ in range(2)]
+    for structure, scale in zip(structures, (1.3, 1.4), strict=True):
+        structure.scale_lattice(CESIUM_CHLORIDE.volume * scale**3)
+    for level, same in (("PBEsol", True), ("PBE", False)):
+        rows = csv.DictReader((tmp_path / "crystals.csv").open())
+        answers = [predictor.predict(structure, functional=level).tensor[0, 0] for structure in structures]
+        found = [float(row["predicted_xx"]) for row in rows]
+        assert (found == pytest.approx(answers, rel=1e-4)) == same
 
 
 def test_the_control_is_not_told(folder: Path, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
     """Test MODEL on labelled crystals of another SOURCE, beside predicting the mean.
 
     MODEL is as for `zoo predict`; SOURCE is a dataset, a file of your own, or a recipe. Crystals that the model has
-    seen in training or validation (same formula, space group, volume within 2 %) are left out.
+    seen in training or validation (same formula, space group, volume within 2 %) are left out. A model of several
+    levels of theory answers at that of each label.
 
     \b
     zoo evaluate runs/mine my_tensors.json

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from zoo.config.recipe import Plugin
+from zoo.contract.level_of_theory import level_of
 from zoo.contract.plugin import Dataset
 from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
@@ -153,19 +154,26 @@ def _largest(crystals: CrystalStore, index: int) -> float:
 
 
 def _predict(predictor: Predictor, crystals: CrystalStore) -> dict[str, np.ndarray]:
-    """Predict with the mean over the members: by name of the tensor (n, *shape), per atom (all atoms, *shape)."""
-    predicted: dict[str, list[np.ndarray]] = {}
+    """Predict with the mean over the members: by name of the tensor (n, *shape), per atom (all atoms, *shape).
+
+    Each crystal is asked for at the level of theory of its label, where the model was trained on that one.
+    """
+    found: list[Mapping[str, np.ndarray]] = [{}] * len(crystals)
+    known = {level_of(name) for name in predictor.card.levels}
+    levels = [int(level) if int(level) in known else None for level in crystals.facts["level"]]
     with tqdm(total=len(crystals), desc="predicting", unit=" crystals", disable=None, leave=False) as bar:
-        for start in range(0, len(crystals), CHUNK):
-            part = range(start, min(start + CHUNK, len(crystals)))
-            for answer in predictor.ask([crystals.structure(i) for i in part], keep=True):
-                if isinstance(answer, ZooError):
-                    raise answer
-                for name, tensors in answer.tensors.items():
-                    predicted.setdefault(name, []).append(tensors.mean(0))
-            bar.update(len(part))
+        for level in dict.fromkeys(levels):
+            chosen = [i for i, one in enumerate(levels) if one == level]
+            for start in range(0, len(chosen), CHUNK):
+                part = chosen[start : start + CHUNK]
+                answers = predictor.ask([crystals.structure(i) for i in part], keep=True, level=level)
+                for i, answer in zip(part, answers, strict=True):
+                    if isinstance(answer, ZooError):
+                        raise answer
+                    found[i] = {name: tensors.mean(0) for name, tensors in answer.tensors.items()}
+                bar.update(len(part))
     join = np.concatenate if crystals.target.per_atom else np.stack
-    return {name: join(tensors) for name, tensors in predicted.items()}
+    return {name: join([one[name] for one in found]) for name in found[0]}
 
 
 def _true(crystals: CrystalStore) -> np.ndarray:
