@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -39,13 +39,15 @@ class Source:
     twins: list[frozenset[str]]
     report: dict[str, Any]
 
-    def without_twins_of(self, keys: set[str]) -> list[int]:
-        """Return the numbers of the crystals that are none of these."""
-        return [i for i, one in enumerate(self.twins) if not one & keys]
+    def trained_on(self, split: Mapping[str, Sequence[str]]) -> list[int]:
+        """Return the numbers of the crystals without a twin in the parts `val` and `test` of a split, by their keys."""
+        held_out = {*split["val"], *split["test"]}
+        return [i for i, twins in enumerate(self.twins) if not twins & held_out]
 
-    def twins_of(self, keys: set[str]) -> list[int]:
-        """Return the numbers of the crystals that are one of these."""
-        return [i for i, one in enumerate(self.twins) if one & keys]
+    def tested_on(self, split: Mapping[str, Sequence[str]]) -> list[int]:
+        """Return the numbers of the crystals with a twin in the part `test` of a split."""
+        test = set(split["test"])
+        return [i for i, twins in enumerate(self.twins) if twins & test]
 
 
 def sources(
@@ -71,9 +73,11 @@ def sources(
         crystals = ready.crystals.select(range(len(ready.crystals))[: settings.limit])
         each = [frozenset(pairs.get(key, ())) for key in crystals.keys]
         source = Source(choice.name, crystals, each, ready.report)
+        unread = ready.report["counts"]["read"]
+        lost = f"; {unread:,} cannot be read (data_report.json)" if unread else ""
         echo(
             f"auxiliary {choice.name}: {len(crystals):,} crystals with a label, {sum(map(bool, each)):,} of them "
-            f"twins of crystals of {main.name}"
+            f"twins of crystals of {main.name}{lost}"
         )
         found.append(source)
     return found
@@ -104,7 +108,7 @@ def _pairs(main: Dataset, other: Dataset) -> dict[str, list[str]]:
     return found
 
 
-def rows_of(found: Sequence[Source], first: int, chosen: Callable[[Source], list[int]]) -> np.ndarray:
+def numbers_of(found: Sequence[Source], first: int, chosen: Callable[[Source], list[int]]) -> np.ndarray:
     """Number the chosen crystals of each source among all: the recipe's `first` ones come before them."""
     out: list[int] = []
     for source in found:

@@ -15,7 +15,7 @@ from zoo.config import plugins
 from zoo.config.recipe import Recipe
 from zoo.contract.plugin import Encoder
 from zoo.contract.target import TensorTarget
-from zoo.data.auxiliary import Source, rows_of
+from zoo.data.auxiliary import Source, numbers_of
 from zoo.data.crystals import CrystalStore
 from zoo.data.symmetry import CRYSTAL_SYSTEMS
 from zoo.evaluation import metrics
@@ -145,10 +145,9 @@ def _novelty(
     """Describe the training crystals of a split; the validation crystals set the threshold of the distance."""
     index = {key: i for i, key in enumerate(crystals.keys)}
     train, val = ([index[key] for key in split[part]] for part in ("train", "val"))
-    held_out = {*split["val"], *split["test"]}
-    more = rows_of(auxiliary, len(crystals), lambda source: source.without_twins_of(held_out)).tolist()
+    more = numbers_of(auxiliary, len(crystals), lambda source: source.trained_on(split)).tolist()
     device = torch.device("cpu") if samples.embeddings is not None else next(encoder.parameters()).device
-    chosen = [crystals.select(train), *(one.crystals.select(one.without_twins_of(held_out)) for one in auxiliary)]
+    chosen = [crystals.select(train), *(one.crystals.select(one.trained_on(split)) for one in auxiliary)]
     names = [
         {"key": key, "formula": formula, "crystal_system": system}
         for store in chosen
@@ -186,8 +185,8 @@ def _seen(place: SeedFolder) -> list[str]:
 def _seen_of(source: Source, places: Sequence[SeedFolder]) -> tuple[str, ...]:
     """The keys of an auxiliary source's crystals that some member was trained on."""
     splits = [read_json(place.split) for place in places]
-    trained_on = (source.without_twins_of({*split["val"], *split["test"]}) for split in splits)
-    return tuple(source.crystals.keys[i] for i in sorted(set().union(*trained_on)))
+    chosen = set().union(*(source.trained_on(split) for split in splits))
+    return tuple(source.crystals.keys[i] for i in sorted(chosen))
 
 
 def is_ensemble(results: Sequence[dict[str, Any]]) -> bool:

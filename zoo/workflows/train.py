@@ -18,7 +18,7 @@ from zoo.config.recipe import Recipe, Training
 from zoo.contract.level_of_theory import LEVELS
 from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
-from zoo.data.auxiliary import Source, rows_of, sources
+from zoo.data.auxiliary import Source, numbers_of, sources
 from zoo.data.crystals import CrystalStore, ManyCrystals
 from zoo.data.labels import Labels
 from zoo.data.subset import dataset_of
@@ -381,7 +381,7 @@ def train_seed(
         restart_history(place, trainer.history.rows)
     trainer.run()
     found = {part: predict_all(model, batches(part)) for part in ("val", "test")}
-    twins = rows_of(prepared.auxiliary, len(crystals), lambda source: source.twins_of(set(split.test)))
+    twins = numbers_of(prepared.auxiliary, len(crystals), lambda source: source.tested_on(vars(split)))
     beside = label_errors(model, Batches(samples, [*parts["test"], *twins.tolist()], config.training, device))
     if not is_first():
         return
@@ -423,8 +423,7 @@ def parts_of(prepared: Prepared, split: pipeline.Split) -> dict[str, list[int]]:
     """
     index = {key: i for i, key in enumerate(prepared.crystals.keys)}
     parts = {name: [index[key] for key in getattr(split, name)] for name in ("train", "val", "test")}
-    held_out = {*split.val, *split.test}
-    more = rows_of(prepared.auxiliary, len(index), lambda source: source.without_twins_of(held_out))
+    more = numbers_of(prepared.auxiliary, len(index), lambda source: source.trained_on(vars(split)))
     if not prepared.target.parts and not prepared.target.per_atom:  # a single label may be lost (largest_auxiliary)
         more = more[~prepared.samples.tensors[more].flatten(1).isnan().any(dim=1).numpy()]
     parts["all"] = [*parts["train"], *more.tolist()]
