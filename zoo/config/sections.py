@@ -69,8 +69,8 @@ class LabelScales(Section):
     """Factor of ε0's error."""
     total: float = Field(default=1.0, ge=0)
     """Factor of ε's error."""
-    means: float = Field(default=0.3, ge=0)
-    """Factor of the error of a mean, of tensors that are known by it alone."""
+    means: float = Field(default=0.0, ge=0)
+    """Factor of the error of a mean, of tensors that are known by it alone; 0.3 was worse than none (docs/results)."""
     born: float = Field(default=1.0, ge=0)
     """Factor of the error of Born charges, in e; where the readout makes them."""
     band_gap: float = Field(default=0.1, ge=0)
