@@ -115,7 +115,7 @@ def test_no_twin_of_a_held_out_crystal_is_trained_on(folder: Path) -> None:
 
 
 def test_the_labels_that_each_source_has(folder: Path) -> None:
-    state = prepared(folder)
+    state = prepared(folder, "training.labels.means=0.1")
     labels, tensors = state.samples.labels, state.samples.tensors
     n = len(state.crystals)
     names = [*state.crystals.keys, *(key for source in state.auxiliary for key in source.crystals.keys)]
@@ -127,8 +127,9 @@ def test_the_labels_that_each_source_has(folder: Path) -> None:
     unstable = names.index("phonondb-mp-9000001")
     assert tensors[unstable, 0].isfinite().all() and tensors[unstable, 1:].isnan().all()
     last = names.index("petretto-mp-9900001")
-    none = prepared(folder, "force_constants.largest_auxiliary=0").samples.labels
-    assert none is not None and none.means.isnan().all(), "a mean of ε was compared with that of no force constants"
+    for change in ("force_constants.largest_auxiliary=0", "training.labels.means=0"):
+        none = prepared(folder, "training.labels.means=0.1", change).samples.labels
+        assert none is not None and none.means.isnan().all(), "a mean of ε was compared with that of no force constants"
     assert labels.means[last].tolist()[2] == 6.0 and labels.means[last, :2].isnan().all()
     assert labels.means[:last].isnan().all()
 
@@ -275,7 +276,7 @@ def test_the_control_is_not_told(folder: Path, tmp_path: Path) -> None:
 
 
 def test_each_label_enters_the_loss_by_its_scale(folder: Path) -> None:
-    state = prepared(folder, "force_constants.of_records=records", *TOLD)
+    state = prepared(folder, "force_constants.of_records=records", "training.labels.means=0.1", *TOLD)
     config = state.recipe
     model = train.models.build(config.encoder, config.readout, state.target, config.force_constants.potential).eval()
     everything = Batches(state.samples, range(len(state.samples.graphs)), config.training, torch.device("cpu"))

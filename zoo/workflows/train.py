@@ -296,7 +296,9 @@ def _of_auxiliary_too(
     names = [part.name for part in target.parts] or [target.name]
     lattice = [k for k, name in enumerate(names) if name != "electronic"]
     labels, means = tensors.view(len(tensors), len(names), -1), beside.means
-    known = ~labels[:, lattice].isnan().flatten(1).all(dim=1) | ~means[:, lattice].isnan().all(dim=1)
+    known = ~labels[:, lattice].isnan().flatten(1).all(dim=1)
+    if config.training.labels.means:
+        known |= ~means[:, lattice].isnan().all(dim=1)
     labelled = known.numpy()
     main = np.arange(len(graphs)) < first
     held = labelled & ~main & np.array([everything.has_force_constants(i) for i in range(len(graphs))])
