@@ -34,6 +34,13 @@ def in_process_of_its_own(prelude: str, *arguments: str, cwd: Path, **environmen
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.parametrize("arguments", [(), ("data",)], ids=["zoo", "data"])
+def test_a_command_alone_prints_its_help(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    result = zoo(*arguments, cwd=tmp_path)
+    assert result.returncode == 0 and not result.stderr
+    assert result.stdout.startswith("Usage: ") and "\nCommands:\n" in result.stdout
+
+
 def test_help_is_instant_and_imports_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from zoo.cli.main import group; group(['--help'], standalone_mode=False);"

@@ -64,6 +64,11 @@ HELP = {
 }
 
 
+NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(
+    kind for kind in (getattr(click.exceptions, "NoArgsIsHelpError", None),) if kind is not None  # from click 8.2 on
+)
+
+
 class LazyGroup(click.Group):
     """Group that imports the module of a command only when it is called or its help is shown."""
 
@@ -128,6 +133,8 @@ def main() -> None:
     except ZooError as error:
         give_way(error)
         fail(str(error))
+    except NO_ARGUMENTS as error:  # `zoo` and `zoo data` alone: their help, not a line of it
+        click.echo(error.ctx.get_help() if error.ctx else error.format_message())
     except click.UsageError as error:
         fail(error.format_message() + (f" ({error.ctx.command_path} --help)" if error.ctx else ""))
     except click.ClickException as error:
