@@ -136,6 +136,15 @@ def test_a_stopped_one_is_gone_on_with(done: Path) -> None:
     refused(zoo("matbench", "best_electronic", *other, cwd=done), "another recipe", "--out")
 
 
+def test_a_recipe_that_was_refused_can_be_mended(tmp_path: Path) -> None:
+    """Nothing was begun, so the folder is free."""
+    arguments = (*QUICK, "tracking.enabled=false", "data.limit=100", "--data", "petousis2017", "--out", "run")
+    wrong = "readout={name: born}"
+    refused(zoo("matbench", "best_electronic", *arguments, wrong, cwd=tmp_path), "born", "force constants")
+    result = zoo("matbench", "best_electronic", *arguments, "training.max_epochs=1", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
 def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matbench", None)
     monkeypatch.setattr(matbench_folds.importlib.util, "find_spec", lambda name: None)

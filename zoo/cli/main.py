@@ -65,7 +65,9 @@ HELP = {
 
 
 NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(
-    kind for kind in (getattr(click.exceptions, "NoArgsIsHelpError", None),) if kind is not None  # from click 8.2 on
+    kind
+    for kind in (getattr(click.exceptions, "NoArgsIsHelpError", None),)
+    if kind is not None  # from click 8.2 on
 )
 
 

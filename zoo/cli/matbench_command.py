@@ -72,7 +72,8 @@ def matbench_command(
     chosen = recipes.read(recipe, overrides)
     folder = RunFolder(out) if out is not None else RunFolder.new("matbench")
     text = f"# zoo matbench --data {source}\n{recipes.dump(chosen)}"
-    if folder.recipe.is_file() and folder.recipe.read_text(encoding="utf-8") != text:
+    begun = folder.recipe.is_file() and folder.provenance.is_file()  # else it was refused before anything was trained
+    if begun and folder.recipe.read_text(encoding="utf-8") != text:
         raise ZooError(f"{folder.path} was begun with another recipe; choose another folder with --out")
     if out is not None and out.exists() and not folder.recipe.is_file() and (out.is_file() or any(out.iterdir())):
         raise ZooError(f"{out} is not empty; choose another folder with --out")

@@ -90,7 +90,7 @@ def locate(path: str | None, dataset: str) -> Path:
     if not file.is_file():
         raise ZooError(
             f"{file}: no such file; scripts/derive_open_labels.py {dataset} makes it of what was published "
-            "(its first lines say from where), and dataset.path names another place"
+            "(its first lines say from where), and the dataset's key `path` names another place"
         )
     return file
 
