@@ -34,9 +34,8 @@ def test_a_shipped_recipe_trains(name: str, tmp_path: Path) -> None:
     sources = recipe.read(name).auxiliary
     if sources and not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not here: {name} trains on {' and '.join(one.name for one in sources)}, too")
-    placed = (
-        [f"auxiliary={json.dumps([{'name': one.name, 'path': str(SHARED)} for one in sources])}"] if sources else []
-    )
+    files = {"dtnet-mp": "mp_dielectric_614.json.gz"}
+    placed = json.dumps([{"name": one.name, "path": str(SHARED / files.get(one.name, ""))} for one in sources])
     result = zoo("run", name, *SLICE, *([f"auxiliary={placed}"] if sources else []), "--out", "run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     content = json.loads((tmp_path / "run" / "metrics.json").read_text())
