@@ -69,6 +69,11 @@ class TestLabels:
         given = record(**{**self.whole, "total": symmetric(2)})
         np.testing.assert_array_equal(with_parts(given, JOINT).targets["dielectric"][2], symmetric(2))
 
+    def test_a_part_that_was_left_out_stays_so(self) -> None:
+        given = dataclasses.replace(record(electronic=symmetric(3), ionic=symmetric(2)), left_out={"total": "why"})
+        made = with_parts(given, JOINT).targets["dielectric"]
+        assert np.isnan(made[2]).all() and np.isfinite(made[:2]).all()
+
     def test_another_joint_target_takes_what_there_is(self) -> None:
         parts = (DIELECTRIC["ionic"], TensorTarget("total"))
         made = with_parts(record(total=symmetric(3)), TensorTarget("both", parts=parts))

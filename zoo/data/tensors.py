@@ -43,9 +43,12 @@ def target_named(known: Mapping[str, TensorTarget], name: str, dataset: str) -> 
 def with_parts(record: Record, target: TensorTarget) -> Record:
     """The record with a joint target among its tensors: (parts, 3, 3), NaN for a part that it has no label of.
 
-    A record without any of them, their means or Born charges is returned as it is.
+    A part that the source has and the record leaves out stays so, though it follows from the others. A record without
+    any of them, their means or Born charges is returned as it is.
     """
     label = label_of(record.targets, target)
+    if label is not None:
+        label[[part.name in record.left_out for part in target.parts]] = np.nan
     if label is None and ("born" in record.targets or record.means.keys() & {part.name for part in target.parts}):
         label = np.full(target.shape, np.nan)
     return record if label is None else dataclasses.replace(record, targets={**record.targets, target.name: label})
