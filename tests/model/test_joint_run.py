@@ -57,7 +57,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
         changes = ("readouts.ionic.width=4", "seeds=[0, 1]", "split.seed=0")
         result = zoo("run", "tiny.yaml", *changes, "--out", "run", cwd=folder)
     assert result.returncode == 0, result.stderr
-    assert "force constants at Γ by pair-potential, cached" in result.stdout
+    assert "force constants at Γ of 30 crystals by pair-potential, cached" in result.stdout
     return folder
 
 
