@@ -35,6 +35,7 @@ from zoo.model.tensor_model import build
 from zoo.runtime.devices import choose_device
 from zoo.storage.run_folder import RunFolder, read_json, read_rows, write_json, write_rows, write_text
 from zoo.workflows import train as runs
+from zoo.workflows.training_force_constants import force_constants
 
 TASKS = {"constant": {"name": "polycrystalline"}, "anisotropy": {"name": "anisotropy"}}
 WORDS = {"constant": "high dielectric constant", "anisotropy": "high anisotropy"}
@@ -74,7 +75,7 @@ def keep_force_constants(name: str) -> None:
     if model.readout.needs.force_constants:
         crystals = runs.usable(training).crystals
         graphs = GraphStore.build(crystals, model.encoder.cutoff, crystals.keys)
-        runs.force_constants(training, graphs, choose_device(training.device), print)
+        force_constants(training, graphs, choose_device(training.device), print)
 
 
 def recipe_of(

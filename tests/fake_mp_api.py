@@ -19,7 +19,7 @@ SECRET = "0123456789abcdef0123456789ABCDEF"  # as long as a real one
 
 
 class RunType(Enum):
-    """Of emmet, where it has some seventy members."""
+    """Functionals of the Materials Project's calculations: four of the members that emmet's RunType has."""
 
     GGA = "GGA"
     GGA_U = "GGA+U"

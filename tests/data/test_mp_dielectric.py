@@ -104,7 +104,7 @@ def test_a_tensor_of_another_frame_is_left_out(server: Server) -> None:
 
 
 def test_a_document_that_names_another_calculation_is_left_out(server: Server) -> None:
-    """As for mp-16236, by an issue of mp-api: a document that names a calculation of something else."""
+    """The tensor is left out where its document names another calculation (mp-16236; mp-api issue 960)."""
     right = rutile(1)
     wrong = np.multiply(right.electronic, 1.3).tolist()
     record = one(server, electronic=wrong, published=right)

@@ -33,7 +33,7 @@ from zoo.storage.run_folder import RunFolder, read_json
 from zoo.training.batch_loss import BatchLoss
 from zoo.training.batches import Batches
 from zoo.training.mean_error import component_errors
-from zoo.workflows import train
+from zoo.workflows import seed_results, train
 
 TOLD = ("readouts.electronic.level_of_theory=true", "readouts.ionic.level_of_theory=true")
 
@@ -204,7 +204,7 @@ def test_levels_of_the_own_dataset_come_first_by_their_number(folder: Path) -> N
     samples = prepared(folder).samples
     assert samples.labels is not None
     samples.labels.level[:5] = torch.tensor([3, 1, 1, 3, 1])
-    assert list(train._seen_levels(samples, [0, 1, 2, 3, 4], [len(samples.graphs) - 1])) == [
+    assert list(seed_results.seen_levels(samples, [0, 1, 2, 3, 4], [len(samples.graphs) - 1])) == [
         "PBE+U",
         "unknown",
         "PBEsol",
@@ -215,8 +215,8 @@ def test_a_label_without_weight_is_not_learned(folder: Path) -> None:
     samples = prepared(folder).samples
     everything = list(range(len(samples.graphs)))
     made = ("born", "band_gap")
-    assert set(train._seen_labels(samples, everything, made, Training())) == set(made)
-    assert set(train._seen_labels(samples, everything, made, Training(labels={"born": 0}))) == {"band_gap"}
+    assert set(seed_results.seen_labels(samples, everything, made, Training())) == set(made)
+    assert set(seed_results.seen_labels(samples, everything, made, Training(labels={"born": 0}))) == {"band_gap"}
 
 
 def test_a_single_tensor_without_force_constants_is_not_trained_on(folder: Path) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from zoo.config import recipe
-from zoo.config.recipe import Recipe, Training
+from zoo.config.recipe import Recipe
 from zoo.contract.level_of_theory import LEVELS
 from zoo.contract.target import TensorTarget
 from zoo.data import pipeline
@@ -24,15 +21,12 @@ from zoo.data.labels import Labels
 from zoo.data.subset import dataset_of
 from zoo.data.tensors import target_named
 from zoo.errors import ZooError, clear_disk_errors
-from zoo.evaluation import metrics
-from zoo.evaluation.predictions import Predictions, errors_by_element, write_predictions
+from zoo.evaluation.predictions import errors_by_element, write_predictions
 from zoo.graphs import neighbour_backends
 from zoo.graphs.elements import refuse_unknown_elements
 from zoo.graphs.store import GraphStore
 from zoo.model import tensor_model as models
 from zoo.model.embedding_store import EmbeddingStore
-from zoo.phonons import potentials
-from zoo.phonons.force_constants import LARGE_FORCE
 from zoo.phonons.force_constants_store import CombinedForceConstants, ForceConstantsStore
 from zoo.runtime.devices import choose_device
 from zoo.runtime.distributed import first_goes_first, is_first, wait
@@ -51,7 +45,7 @@ from zoo.training.batches import Batches, Samples
 from zoo.training.label_errors import label_errors
 from zoo.training.precision import refuse_precision
 from zoo.training.trainer import EpochRow, Trainer, predict_all, seed_everything
-from zoo.workflows import finish
+from zoo.workflows import finish, seed_results, training_force_constants
 from zoo.workflows.provenance import record, record_resumption
 
 Echo = Callable[[str], None]
@@ -249,85 +243,14 @@ def prepare(
     constants: ForceConstantsStore | CombinedForceConstants | None = None
     if model.readout.needs.force_constants:
         if more:
-            constants = _of_auxiliary_too(config, len(crystals), graphs, everything, tensors, labels, device, echo)
+            constants = training_force_constants.with_auxiliary(
+                config, len(crystals), graphs, everything, tensors, labels, device, echo
+            )
         else:
-            constants = force_constants(config, graphs, device, echo)
+            constants = training_force_constants.force_constants(config, graphs, device, echo)
     parts = target if target.parts else None
     samples = Samples(graphs, tensors, encoder, embeddings, target.per_atom, constants, parts, labels)
     return Prepared(config, target, crystals, samples, device, tuple(more))
-
-
-def force_constants(config: Recipe, graphs: GraphStore, device: torch.device, echo: Echo) -> ForceConstantsStore:
-    """Force constants of all crystals by the potential that the recipe names, else by its encoder."""
-    stores = []
-    for choice in potentials.chosen(config):
-        potential = potentials.build(choice).to(device)
-        refuse_unknown_elements(potential, graphs.keys, graphs)
-        stores.append(ForceConstantsStore.build(potential, graphs))
-    store = ForceConstantsStore.mean(stores, graphs)
-    large = int((store.largest_force > LARGE_FORCE).sum())
-    moved = f"; {large} crystals with a force above {LARGE_FORCE:g} eV/Å" if large else ""
-    names = " and ".join(choice.name for choice in potentials.chosen(config))
-    echo(f"phonons   force constants at Γ of {len(store):,} crystals by {names}, cached{moved}")
-    return store
-
-
-def _of_auxiliary_too(
-    config: Recipe,
-    first: int,
-    graphs: GraphStore,
-    everything: ManyCrystals,
-    tensors: Tensor,
-    beside: Labels,
-    device: torch.device,
-    echo: Echo,
-) -> CombinedForceConstants:
-    """Force constants of the recipe's crystals, the `first` ones, and of auxiliary ones with an ionic or total label.
-
-    Of these they are the record's or, up to a size, the potential's. The others lose these labels, in `tensors` and
-    `beside`: they would be compared with what a stand-in for the force constants gives.
-    """
-    settings, target = config.force_constants, everything.target
-    if settings.of_records == "records" and not target.parts:
-        raise ZooError(
-            f"force_constants.of_records: records goes with target: dielectric; '{target.name}' alone is compared with "
-            "what the potential's force constants give"
-        )
-    names = [part.name for part in target.parts] or [target.name]
-    lattice = [k for k, name in enumerate(names) if name != "electronic"]
-    labels, means = tensors.view(len(tensors), len(names), -1), beside.means
-    known = ~labels[:, lattice].isnan().flatten(1).all(dim=1)
-    if config.training.labels.means:
-        known |= ~means[:, lattice].isnan().all(dim=1)
-    labelled = known.numpy()
-    main = np.arange(len(graphs)) < first
-    held = labelled & ~main & np.array([everything.has_force_constants(i) for i in range(len(graphs))])
-    given = held & (settings.of_records == "records")
-    left_out = held & (settings.of_records == "none")
-    largest = settings.largest_auxiliary
-    small = main | (True if largest is None else graphs.n_atoms <= largest)
-    computed = (main | labelled) & ~given & ~left_out & small
-    lost = labelled & ~computed & ~given & ~left_out
-    without = torch.from_numpy(~(computed | given))
-    for k in lattice:
-        labels[without, k] = torch.nan
-        means[without, k] = torch.nan
-
-    def own_graphs(chosen: np.ndarray) -> GraphStore:
-        some = everything.select(np.flatnonzero(chosen))
-        return GraphStore.build(some, graphs.cutoff, some.keys, backend=config.graph.backend)
-
-    parts = [(force_constants(config, own_graphs(computed), device, echo), np.flatnonzero(computed))]
-    if given.any():
-        some = everything.select(np.flatnonzero(given))
-        store = ForceConstantsStore.of_records(own_graphs(given), some.force_constants)
-        parts.append((store, np.flatnonzero(given)))
-    echo(
-        f"          of auxiliary crystals with an ionic or total label {(computed & ~main).sum():,} are among them, "
-        f"{given.sum():,} have their record's, {left_out.sum():,} are used without the label, for it follows from "
-        f"charges and force constants, {lost.sum():,} for they are too large"
-    )
-    return CombinedForceConstants(graphs.n_atoms, parts, given)
 
 
 def _tell_of_levels(model: models.TensorModel, labels: Labels, echo: Echo) -> None:
@@ -399,17 +322,19 @@ def train_seed(
         **{f"n_{name}": len(parts[name]) for name in ("train", "val", "test")},
         "elements": sorted({int(z) for i in parts["all"] for z in samples.graphs[i].numbers}),
     }
-    outcome["levels"] = _seen_levels(samples, parts["train"], more)
-    outcome["labels"] = _seen_labels(samples, parts["all"], model.readout.also_makes, config.training)
+    outcome["levels"] = seed_results.seen_levels(samples, parts["train"], more)
+    outcome["labels"] = seed_results.seen_labels(samples, parts["all"], model.readout.also_makes, config.training)
     if prepared.auxiliary:
         outcome["n_auxiliary"] = len(parts["all"]) - len(parts["train"])
     if beside:
         outcome["test_labels"] = beside
     chosen = {part: crystals.select(parts[part]) for part in ("val", "test")}
     errors = {}
-    for target, of_part in _by_target(prepared.target, chosen, found).items():
+    for target, of_part in seed_results.by_target(prepared.target, chosen, found).items():
         write_predictions(place.predictions_of(target.name, prepared.target.main.name), of_part, target)
-        errors[target.name] = _errors(target, of_part, labels_of(prepared.target, target, samples.tensors[train_rows]))
+        errors[target.name] = seed_results.errors(
+            target, of_part, seed_results.labels_of(prepared.target, target, samples.tensors[train_rows])
+        )
         if target == prepared.target.main:
             errors[target.name]["test_by_element"] = errors_by_element(of_part["test"], chosen["test"])
     outcome |= errors.pop(prepared.target.main.name)
@@ -430,50 +355,6 @@ def parts_of(prepared: Prepared, split: pipeline.Split) -> dict[str, list[int]]:
         more = more[~prepared.samples.tensors[more].flatten(1).isnan().any(dim=1).numpy()]
     parts["all"] = [*parts["train"], *more.tolist()]
     return parts
-
-
-def _seen_levels(samples: Samples, own: list[int], more: list[int]) -> dict[str, int]:
-    """Count the crystals of each level of theory; those of the recipe's dataset come first, the most frequent first."""
-    assert samples.labels is not None  # prepare
-    first, then = ([LEVELS[level] for level in samples.labels.level[part].tolist()] for part in (own, more))
-    order = dict.fromkeys([*(name for name, _ in Counter(first).most_common()), *then])
-    counts = Counter([*first, *then])
-    return {name: counts[name] for name in order}
-
-
-def _seen_labels(samples: Samples, indices: list[int], made: Sequence[str], training: Training) -> dict[str, int]:
-    """Count the labels that a readout makes beside the tensor, of each that counts in the loss."""
-    counts, scales = samples.labelled(indices), training.labels.model_dump()
-    return {name: counts[name] for name in made if counts[name] and scales.get(name)}
-
-
-def _by_target(
-    target: TensorTarget, crystals: Mapping[str, CrystalStore], found: Mapping[str, tuple[np.ndarray, np.ndarray]]
-) -> dict[TensorTarget, dict[str, Predictions]]:
-    """The predictions of validation and test part, for each part of a joint target."""
-    out: dict[TensorTarget, dict[str, Predictions]] = {}
-    for part, (predicted, true) in found.items():
-        for name, (one, of_part) in target.split(predicted).items():
-            labels = target.split(true)[name][1]
-            out.setdefault(one, {})[part] = Predictions.of(crystals[part], of_part, labels)
-    return out
-
-
-def labels_of(target: TensorTarget, part: TensorTarget, tensors: Tensor) -> np.ndarray:
-    """The labels, (n, *part.shape), of one part of a joint target, or of a target itself, without what has none."""
-    values = target.split(tensors)[part.name][1]
-    known: np.ndarray = values[~values.flatten(1).isnan().any(dim=1)].numpy()
-    return known
-
-
-def _errors(target: TensorTarget, predictions: Mapping[str, Predictions], known: np.ndarray) -> dict[str, Any]:
-    """Errors on validation and test part, and those of predicting the mean of the training tensors `known`."""
-    out: dict[str, Any] = {}
-    for part, one in predictions.items():
-        out[part] = one.errors(target)
-        out[f"{part}_undefined"] = one.undefined(target)
-    out["test_mean_baseline"] = metrics.mean_baseline(known, predictions["test"].true, target)
-    return out
 
 
 def summary(report: dict[str, Any]) -> str:
