@@ -37,18 +37,19 @@ class Made:
     def randn(self, *shape: int, generator: torch.Generator) -> Tensor:
         return torch.randn(*shape, dtype=torch.float64, generator=generator).to(self.dtype)
 
-    def edges(self, vectors: Tensor) -> ConvolutionEdges:
+    def edges(self, vectors: Tensor, same_lengths: bool = True) -> ConvolutionEdges:
         length = vectors.norm(dim=-1)
         harmonics = o3.spherical_harmonics([0, 1], vectors, normalize=True, normalization="component")
-        return ConvolutionEdges(self.src, self.dst, harmonics, length.cos().unsqueeze(1), self.atoms, length)
+        radial = length.cos().unsqueeze(1)
+        return ConvolutionEdges(self.src, self.dst, harmonics, radial, self.atoms, length if same_lengths else None)
 
     def by_segments(self, vectors: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
         """Vectors, features -> sums."""
         return tuple(convolve(features, BLOCKS, self.edges(vectors), self.network))
 
     def plain(self, vectors: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
-        edges = self.edges(vectors)
-        return tuple(plain(features, BLOCKS, edges, self.network, edges.harmonics, edges.radial_of_each))
+        edges = self.edges(vectors, same_lengths=False)
+        return tuple(plain(features, BLOCKS, edges, self.network, edges.harmonics, edges.radial))
 
     def gradients(self, way: Callable[..., tuple[Tensor, ...]]) -> list[Tensor]:
         """Of vectors, features and radial network."""

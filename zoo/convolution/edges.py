@@ -62,8 +62,9 @@ class ConvolutionEdges:
     harmonics are the sum. Nothing is rounded: lengths are the same where all their bits are.
 
     Where a gradient by the lengths is wanted, edges are not united. If by nothing else the radial inputs have one,
-    radial weights and their derivatives by the length are still made once for each length, which copies of a crystal
-    with one atom displaced have in common mostly; if a learned basis has one as well, for every edge.
+    radial weights and their first derivatives by the length are still made once for each length, which copies of a
+    crystal with one atom displaced have in common mostly. If a learned basis has one as well, and for second
+    derivatives, they are made once for each bond, ij and ji, whose lengths are the same function of the positions.
 
     Args:
         src: (E,) int64.
@@ -81,7 +82,8 @@ class ConvolutionEdges:
         length_of: (F,) int64, the row of `radial` of each edge.
         length: (E,) Å, by which a gradient is wanted that goes past `radial`; None where there is none.
         slope: (U, R) derivative of `radial` by the length, where there is such a gradient.
-        radial_of_each: (E, R) the radial inputs in the graph of the lengths, for second derivatives; else `radial`.
+        radial_in_graph: the radial inputs in the graph of whatever they depend on: (E, R) where there is a slope, else
+            `radial`; see `bonds`.
     """
 
     def __init__(
@@ -101,10 +103,28 @@ class ConvolutionEdges:
         if length is not None and len(src) and not length.requires_grad:
             self.radial = radial[self._unite_lengths(length, kinds)]
             self._unite_images()
-        self.radial_of_each = self.radial
-        if length is not None and len(src) and _has_a_gradient_by_alone(radial, length):
+        elif length is not None and len(src) and _has_a_gradient_by_alone(radial, length):
             one = self._unite_lengths(length.detach(), kinds)
             self.length, self.slope, self.radial = length, _slope(radial, length)[one], radial.detach()[one]
+            self.radial_in_graph = radial
+            self._lengths_and_kinds = length.detach(), kinds
+            return
+        elif length is not None and len(src):
+            one, self.length_of = self._unite_directions(length.detach(), kinds)
+            self.radial = radial[one]
+        self.radial_in_graph = self.radial
+
+    @cached_property
+    def bonds(self) -> tuple[Tensor | None, Tensor]:
+        """Where the radial inputs of second derivatives are, and which of them each edge has.
+
+        Returns:
+            (U,) int64, the rows of `radial_in_graph` to make radial weights of, None: all; (F,) int64, for each edge
+            the place of its own among them.
+        """
+        if self.slope is None:
+            return None, self.length_of
+        return self._unite_directions(*self._lengths_and_kinds)
 
     def _unite_lengths(self, length: Tensor, kinds: Tensor | None) -> Tensor:
         """(U,) an edge of each length, to which `length_of` is then set."""
@@ -113,6 +133,32 @@ class ConvolutionEdges:
             kind_of = self.length_of * (kinds.max() + 1) + kinds
             different, self.length_of = torch.unique(kind_of, return_inverse=True)
         return _one_of_each(self.length_of, len(different))
+
+    def _unite_directions(self, length: Tensor, kinds: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(U,) an edge of each pair ij and ji of opposite directions, and (E,) for each edge the number of its pair.
+
+        Harmonics of degree 1 tell the directions. What rounding has made different stays two; nothing else suffers.
+        """
+        places = torch.arange(len(self.src), device=self.src.device)
+        if self.filter_degree == 0:
+            return places, places
+        direction = self.harmonics.detach()[:, 1:4].double()
+        first = torch.take_along_dim(direction, (direction != 0).int().argmax(dim=1, keepdim=True), dim=1).squeeze(1)
+        turned = (self.src > self.dst) | ((self.src == self.dst) & (first < 0))
+        direction = torch.where(turned.unsqueeze(1), -direction, direction) + 0.0  # no -0.0
+        ends = torch.minimum(self.src, self.dst) * self.n_atoms + torch.maximum(self.src, self.dst)
+        columns = torch.column_stack([ends, direction.view(torch.int64), length.double().view(torch.int64)])
+        if kinds is not None:
+            columns = torch.column_stack([columns, kinds])
+        key = ends.new_zeros(len(ends))
+        for column in columns.unbind(dim=1):
+            key = (key ^ column) * 0x2545F4914F6CDD1D  # wraps around
+            key = key ^ (key >> 29)
+        different, pair_of = torch.unique(key, return_inverse=True)
+        one = _one_of_each(pair_of, len(different))
+        if not torch.equal(columns[one][pair_of], columns):  # two keys alike by chance
+            return places, places
+        return one, pair_of
 
     def _unite_images(self) -> None:
         ends = self.dst * self.n_atoms + self.src
@@ -153,6 +199,11 @@ class ConvolutionEdges:
         return atoms, torch.where(real, edges, len(self.src)), chunks
 
     @property
+    def chunks(self) -> list[Chunk]:
+        """All chunks."""
+        return self._padded[2]
+
+    @property
     def atoms(self) -> Tensor:
         """(A,) int64, the atoms that receive an edge, in order of falling degree."""
         return self._padded[0]
@@ -173,7 +224,7 @@ class ConvolutionEdges:
         made: list[Stretch] = []
         most = STRETCH if self.slope is None else STRETCH_OF_SHARED
         length_of = torch.cat([self.length_of, self.length_of.new_zeros(1)])[self.rows]
-        chunks = self._padded[2]
+        chunks = self.chunks
         while chunks:
             start = chunks[0].rows.start
             count = max(1, sum(chunk.rows.stop - start <= most for chunk in chunks))

@@ -1,4 +1,4 @@
-"""The sum over neighbours as a few operations on all edges, which PyTorch differentiates as often as wanted."""
+"""The sum over neighbours as a few operations on all edges: what tests and benchmarks compare the fast one with."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ def plain(
     harmonics: Tensor,
     radial: Tensor,
 ) -> list[Tensor]:
-    """Compute `convolve` in plain PyTorch from given harmonics and radial inputs, those of `radial_of_each`."""
-    weights = network(radial)
-    if edges.length is None:
-        weights = weights[edges.length_of]
+    """Compute `convolve` in plain PyTorch from given harmonics and radial inputs, those of edges without lengths."""
+    weights = network(radial)[edges.length_of]
     of_blocks = weights.split([block.weights for block in blocks], dim=1)
     parts: list[list[Tensor]] = [[] for _ in sums(blocks)]
     for x, block, w in zip(features, blocks, of_blocks, strict=True):
