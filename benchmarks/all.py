@@ -26,6 +26,7 @@ BENCHMARKS = (
     "convolution",
     "nequip",
     "teanet",
+    "forces",
     "readout_epoch",
     "serving",
     "cold_run",

@@ -29,7 +29,7 @@ from nequip.nn.embedding import (
 from nequip.utils.global_state import set_global_state
 from passes import as_inside, matmul_flops, passes_of, read_batches
 from serve import serve
-from torch import Tensor
+from torch import Tensor, nn
 
 FEATURES = AtomicDataDict.NODE_FEATURES_KEY
 ELEMENTS = [f"Z{z}" for z in range(119)]
@@ -87,26 +87,33 @@ def as_package(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-folder, text, how = sys.argv[1:]
-hypers = json.loads(text)
-irreps = hypers.pop("irreps")
-set_global_state()
-settings = {"type_names": ELEMENTS, "r_max": hypers["cutoff"], "hypers": hypers, "irreps": irreps}
-model = features(seed=0, model_dtype="float32", compile_mode=how, **settings)
-batches = [as_package(arrays) for arrays in read_batches(folder)]
+def build(hypers: dict[str, Any], how: str) -> nn.Module:
+    """The package's model of these HYPERS, made for eager execution or compiled."""
+    hypers = dict(hypers)
+    irreps = hypers.pop("irreps")
+    set_global_state()
+    settings = {"type_names": ELEMENTS, "r_max": hypers["cutoff"], "hypers": hypers, "irreps": irreps}
+    return features(seed=0, model_dtype="float32", compile_mode=how, **settings)
 
-passes = passes_of("model", model, lambda batch: model(batch)[FEATURES], batches)
-about = {"nequip": nequip.__version__, "parameters": sum(p.numel() for p in model.parameters())}
 
-if how == "eager":
-    layer = model.model.layer1
-    inputs: list[dict[str, Tensor]] = []
-    hook = layer.register_forward_pre_hook(lambda module, args: inputs.append(dict(args[0])))
-    with torch.no_grad():
-        for batch in batches:
-            model(batch)
-    hook.remove()
-    calls = [(data, as_inside(data[FEATURES])) for data in inputs]
-    passes |= passes_of("layer", layer, lambda call: layer({**call[0], FEATURES: call[1]()})[FEATURES], calls)
-    serve(passes, {order: {**about, "flops": matmul_flops(one_pass)} for order, one_pass in passes.items()})
-serve(passes, dict.fromkeys(passes, about))
+def main(folder: str, text: str, how: str) -> None:
+    model = build(json.loads(text), how)
+    batches = [as_package(arrays) for arrays in read_batches(folder)]
+    passes = passes_of("model", model, lambda batch: model(batch)[FEATURES], batches)
+    about = {"nequip": nequip.__version__, "parameters": sum(p.numel() for p in model.parameters())}
+    if how == "eager":
+        layer = model.model.layer1
+        inputs: list[dict[str, Tensor]] = []
+        hook = layer.register_forward_pre_hook(lambda module, args: inputs.append(dict(args[0])))
+        with torch.no_grad():
+            for batch in batches:
+                model(batch)
+        hook.remove()
+        calls = [(data, as_inside(data[FEATURES])) for data in inputs]
+        passes |= passes_of("layer", layer, lambda call: layer({**call[0], FEATURES: call[1]()})[FEATURES], calls)
+        serve(passes, {order: {**about, "flops": matmul_flops(one_pass)} for order, one_pass in passes.items()})
+    serve(passes, dict.fromkeys(passes, about))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

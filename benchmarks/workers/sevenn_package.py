@@ -31,7 +31,6 @@ BATCH = 4  # of `sevenn inference`, unless told otherwise
 IRREPS = o3.Irreps("128x0e+64x1o+32x2e")
 SIGNS = torch.cat([torch.full((mul * ir.dim,), ir.p) for mul, ir in IRREPS])
 
-folder, crystals, out = sys.argv[1:]
 sevenn.checkpoint.torch_load = lambda path, **_: read(path)
 model, _ = model_from_checkpoint("7net-0")
 model.eval().requires_grad_(False)
@@ -56,10 +55,6 @@ def as_package(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-batches = [as_package(arrays) for arrays in read_batches(folder)]
-atoms = [Atoms(c["numbers"], c["positions"], cell=c["cell"], pbc=True) for c in json.loads(Path(crystals).read_text())]
-
-
 def features(batch: dict[str, Tensor], sign: int = 1) -> Tensor:
     """After layer 4, of the crystal or (sign -1) of its mirror image; the later layers are not run."""
     data = {**batch, KEY.EDGE_VEC: sign * batch[KEY.EDGE_VEC]}
@@ -75,35 +70,40 @@ def true_tensors(batch: dict[str, Tensor]) -> Tensor:
     return (features(batch) + SIGNS * features(batch, -1)) / 2
 
 
-def one_image() -> None:
-    for batch in batches:
-        features(batch)
+def main(folder: str, crystals: str, out: str) -> None:
+    batches = [as_package(arrays) for arrays in read_batches(folder)]
+    found = json.loads(Path(crystals).read_text())
+    atoms = [Atoms(c["numbers"], c["positions"], cell=c["cell"], pbc=True) for c in found]
+
+    def one_image() -> None:
+        for batch in batches:
+            features(batch)
+
+    def both_images() -> None:
+        for batch in batches:
+            true_tensors(batch)
+
+    def whole() -> None:
+        """Run the model as shipped: energies, forces, stresses."""
+        for batch in batches:
+            model(dict(batch))
+
+    def pipeline() -> None:
+        """From crystals on, as `sevenn inference`: its graphs, its batches, its whole model."""
+        kept: list[Tensor] = []
+        gate = model._modules[f"{LAYER - 1}_equivariant_gate"]
+        hook = gate.register_forward_hook(lambda module, args, data: kept.append(data[KEY.NODE_FEATURE].detach()))
+        graphs = [AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(a, model.cutoff)) for a in atoms]
+        for batch in DataLoader(graphs, BATCH, shuffle=False):
+            model(batch)
+        hook.remove()
+
+    for number, batch in enumerate(batches):
+        np.save(Path(out) / f"sevenn_{number:04d}.npy", true_tensors(batch).numpy())
+    passes = {"one image": one_image, "both images": both_images, "whole": whole, "pipeline": pipeline}
+    about = {"items": len(atoms), "sevenn": sevenn.__version__}
+    serve(passes, {order: about | {"flops": matmul_flops(one_pass)} for order, one_pass in passes.items()})
 
 
-def both_images() -> None:
-    for batch in batches:
-        true_tensors(batch)
-
-
-def whole() -> None:
-    """Run the model as shipped: energies, forces, stresses."""
-    for batch in batches:
-        model(dict(batch))
-
-
-def pipeline() -> None:
-    """From crystals on, as `sevenn inference`: its graphs, its batches, its whole model."""
-    kept: list[Tensor] = []
-    gate = model._modules[f"{LAYER - 1}_equivariant_gate"]
-    hook = gate.register_forward_hook(lambda module, args, data: kept.append(data[KEY.NODE_FEATURE].detach()))
-    graphs = [AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(a, model.cutoff)) for a in atoms]
-    for batch in DataLoader(graphs, BATCH, shuffle=False):
-        model(batch)
-    hook.remove()
-
-
-for number, batch in enumerate(batches):
-    np.save(Path(out) / f"sevenn_{number:04d}.npy", true_tensors(batch).numpy())
-passes = {"one image": one_image, "both images": both_images, "whole": whole, "pipeline": pipeline}
-about = {"items": len(atoms), "sevenn": sevenn.__version__}
-serve(passes, {order: about | {"flops": matmul_flops(one_pass)} for order, one_pass in passes.items()})
+if __name__ == "__main__":
+    main(*sys.argv[1:])
