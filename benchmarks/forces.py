@@ -1,4 +1,4 @@
-"""Training on forces: a step of `sevennet`, `nequip` and `teanet` against those of the `sevenn` and `nequip` packages."""
+"""Training steps on forces: `sevennet`, `nequip` and `teanet` against the `sevenn` and `nequip` packages."""
 
 from __future__ import annotations
 
@@ -120,10 +120,10 @@ def body(measured: Measured) -> str:
     lines = [
         "A step is energies, forces as their derivatives by the positions, the mean squares of both as the loss, and "
         f"its gradient by all parameters ({sizes}); energies and forces alone are those of frozen parameters, as in a "
-        f"calculator. Crystals of `petousis2017` whose atoms are moved by {RATTLED} Å at random, float32, one batch, the "
-        "very same for a model and its peer. `sevennet` is SevenNet-0 with all its parameters, not the mean with its "
-        "mirror image; the sevenn package's has its own force module, which makes stresses, too. `nequip` is the zoo's "
-        "default, its peer the nequip package's modules, eager; both have the energy of `zoo.api.Potential` and "
+        f"calculator. Crystals of `petousis2017` whose atoms are moved by {RATTLED} Å at random, float32, one batch, "
+        "the very same for a model and its peer. `sevennet` is SevenNet-0 with all its parameters, not the mean with "
+        "its mirror image; the sevenn package's has its own force module, which makes stresses, too. `nequip` is the "
+        "zoo's default, its peer the nequip package's modules, eager; both have the energy of `zoo.api.Potential` and "
         "torch.autograd.grad. `teanet` is the zoo's default and has no peer.",
     ]
     titles = dict(zip(GROUPS, ("atoms of crystals", "atoms of a 2×2×2 supercell"), strict=True))
@@ -136,7 +136,7 @@ def body(measured: Measured) -> str:
 
 
 def table(measured: Measured, group: str) -> str:
-    """A row for each side: times and memory an atom, and what a step takes of its own evaluation and its peer's step."""
+    """A row for each side: times and memory an atom, and a step over its own evaluation and over its peer's step."""
     head = ["", "energies and forces, ms an atom", "step, ms an atom", "step / energies and forces", "step / peer's"]
     rows = [[*head, "energies and forces, MB an atom", "step, MB an atom"], ["---"] * 7]
     for side in [side for name in ZOO for side in (name, PEER.get(name)) if side]:

@@ -45,7 +45,7 @@ def serve_forces(
     groups: Mapping[str, tuple[Input, Tensor]],
     about: dict[str, Any],
 ) -> None:
-    """Serve for each group "GROUP, energy and forces", with the parameters frozen as in a calculator, and "GROUP, step".
+    """Serve "GROUP, energy and forces", with the parameters frozen as in a calculator, and "GROUP, step".
 
     Args:
         run: energies (B,) and forces (N, 3) of a batch; the second argument says that they will be differentiated.

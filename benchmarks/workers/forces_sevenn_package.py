@@ -1,6 +1,7 @@
 """Forces of the `sevenn` package's own SevenNet-0, by its own force module: forces_sevenn_package.py BATCHES [OUT].
 
-OUT takes the forces, and the gradients by the parameters of the checkpoint. The module differentiates by the edge vectors, makes stresses beside the forces, and in training keeps the graph.
+OUT takes the forces, and the gradients by the parameters of the checkpoint. The module differentiates by the edge
+vectors, makes stresses beside the forces, and in training keeps the graph.
 """
 
 from __future__ import annotations

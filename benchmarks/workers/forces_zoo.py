@@ -43,16 +43,13 @@ class SevenNetEnergy(nn.Module):
         assert isinstance(self.model, EnergyModel)
         ours = dict(zip((name for name, _ in self.model.named_parameters()), by_ours, strict=True))
         state, rows, modality = _weights(self.checkpoint, None)
-        theirs = {
-            k: v.requires_grad_() for k, v in state.items() if k.endswith(("weight", "coeffs")) or "weight_nn" in k
-        }
+        theirs = {k: v.requires_grad_() for k, v in state.items() if k.endswith(("weight", "coeffs"))}
         made = _renamed(state, self.model.network, rows, modality)
         made = {f"network.{name}": value for name, value in made.items() if value.requires_grad}
         for n, name in (("1", "reduce_input_to_hidden"), ("2", "reduce_hidden_to_energy")):
             made[f"head.linear_{n}.weight"] = state[f"{name}.linear.weight"]
-        found = torch.autograd.grad(
-            list(made.values()), list(theirs.values()), [ours[k] for k in made], allow_unused=True
-        )
+        along = [ours[name] for name in made]
+        found = torch.autograd.grad(list(made.values()), list(theirs.values()), along, allow_unused=True)
         return {name: value for name, value in zip(theirs, found, strict=True) if value is not None}
 
 
