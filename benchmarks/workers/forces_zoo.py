@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,6 +75,7 @@ if out:
     batch = groups["crystals"]
     by_parameter = potential.of_checkpoint(gradients(run, list(potential.parameters()), batch, batch.crystal))
     forces = run(batch, False)[1]
-    np.savez(Path(out[0]), forces=forces.numpy(), **{k: v.numpy() for k, v in by_parameter.items()})
+    arrays: dict[str, Any] = {name: value.numpy() for name, value in by_parameter.items()}
+    np.savez(Path(out[0]), forces=forces.numpy(), **arrays)
 inputs = {name: (batch, batch.crystal) for name, batch in groups.items()}
 serve_forces(run, potential, inputs, {"edges": {name: len(batch.src) for name, batch in groups.items()}})
