@@ -97,8 +97,8 @@ def send_and_show(folder: WorkFolder, tracking: Tracking) -> None:
 
 def was_sent(folder: WorkFolder, tracking: Tracking) -> bool:
     """Whether all of finished work is in MLflow."""
+    from zoo.registry.connect import tracking_uri, without_password
     from zoo.storage.run_folder import read_json
-    from zoo.tracking.connect import tracking_uri, without_password
 
     servers = read_json(folder.tracked) if folder.tracked.is_file() else {}
     return "sent" in servers.get(without_password(tracking_uri(tracking.uri)), {})

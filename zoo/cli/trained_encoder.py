@@ -15,9 +15,9 @@ from zoo.errors import ZooError, did_you_mean
 from zoo.model import checkpoint
 from zoo.model.checkpoint import Card
 from zoo.model.tensor_model import TensorModel
+from zoo.registry.connect import without_password
+from zoo.registry.fetch import model_folder_of
 from zoo.storage.cache import content_key
-from zoo.tracking.connect import without_password
-from zoo.tracking.fetch import model_folder_of
 
 
 @dataclass(frozen=True)
