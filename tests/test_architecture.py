@@ -32,6 +32,7 @@ ORDER = (
     "report",
     "tracking",
     "workflows",
+    "pretraining",
     "sweep",
     "oracles",
     "discovery",

@@ -6,7 +6,16 @@ import sys
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from zoo.config.dataset_settings import Cleaning, FrameCheck
 from zoo.errors import ZooError
@@ -28,6 +37,16 @@ class Plugin(BaseModel):
 
     name: str
     """Name of the plugin (`zoo list`)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_weights(cls, content: Any) -> Any:
+        """Read `{name: teanet, weights: FILE}`, an encoder that takes no weights of its own, as `pretrained` of it."""
+        if not isinstance(content, dict) or "weights" not in content:
+            return content
+        from zoo.config import plugins  # here: whoever only lists recipes needs no torch
+
+        return plugins.on_weights(content)
 
     @property
     def settings(self) -> dict[str, Any]:

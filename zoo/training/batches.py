@@ -277,4 +277,8 @@ class Batches:
         elif len(mine) < len(whole):
             all_of_step = self.samples.labelled(self.indices[whole])
             weights = {name: own[name] / max(all_of_step[name], 1) for name in own}
-        return self.samples.load(indices.tolist(), _concatenated_ranges(self._offsets, mine), weights)
+        return self.load(indices.tolist(), _concatenated_ranges(self._offsets, mine), weights)
+
+    def load(self, indices: Sequence[int], rows: np.ndarray, weights: Mapping[str, float]) -> Any:
+        """The crystals of these indices from the files, for `SamplesOf.batch`."""
+        return self.samples.load(indices, rows, weights)
