@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -145,17 +146,27 @@ def _refuse_missing(config: Pretraining, crystals: LabelledCrystals) -> None:
 
 
 def _split(config: Pretraining, crystals: LabelledCrystals, has_head: bool) -> tuple[list[int], list[int]]:
-    """Training and validation part; a formula is in one of them, and so are displaced copies of a crystal."""
+    """Training and validation part; a formula is in one of them, and so are displaced copies of a crystal.
+
+    With an energy that is trained from its start, formulas with an element that no other formula has are trained on: it
+    will not know what it has not been trained on.
+
+    Raises:
+        ZooError: there are too few formulas.
+    """
     groups = groups_of_formulas([str(i) for i in range(len(crystals))], crystals.formulas, config.seed)
-    val, left = fill(groups, max(1, round(config.validation * len(crystals))))
-    held = {int(i) for i in val}
-    train = sorted(int(i) for group in left for i in group)
-    if not train or not held:
-        raise ZooError(f"{len(groups)} formulas are too few for a training and a validation part")
-    if has_head:  # it does not know what it has not been trained on
-        known = {int(z) for i in train for z in crystals[i].numbers}
-        strange = {i for i in held if not known.issuperset(crystals[i].numbers.tolist())}
-        train, held = sorted({*train, *strange}), held - strange
-        if not held:
-            raise ZooError("every crystal of the validation part holds an element that no other has: add crystals")
-    return train, sorted(held)
+    free, bound = groups, list[list[str]]()
+    if has_head:
+        holding = [frozenset(int(z) for i in group for z in crystals[int(i)].numbers) for group in groups]
+        left_with = Counter(z for elements in holding for z in elements)
+        free = []
+        for group, elements in zip(groups, holding, strict=True):
+            spare = all(left_with[z] > 1 for z in elements)
+            (free if spare else bound).append(group)
+            left_with -= Counter(elements) if spare else Counter()
+    val, left = fill(free, max(1, round(config.validation * len(crystals))))
+    train = sorted(int(i) for group in [*left, *bound] for i in group)
+    if not train or not val:
+        shared = ", and of elements that others hold, too" if bound else ""
+        raise ZooError(f"of {len(groups)} formulas none can be validated on: it must have some of its own{shared}")
+    return train, sorted(int(i) for i in val)

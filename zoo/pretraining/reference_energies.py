@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import nn
 
 from zoo.contract.potential import Potential
 from zoo.errors import ZooError
@@ -37,8 +38,8 @@ def composition_energies(crystals: LabelledCrystals, indices: Sequence[int]) -> 
     without = np.array(sorted(present - set(elements.tolist())), dtype=np.int64)
     if len(without):
         raise ZooError(
-            f"no crystal with an energy holds {', '.join(symbols(without))}, so there is no reference energy: leave out "
-            "the crystals that do, or set loss.energy: 0"
+            f"no crystal with an energy holds {', '.join(symbols(without))}, so there is no reference energy of it: "
+            "leave out the crystals that do, or set loss.energy: 0"
         )
     counts = np.stack([(numbers[i][:, None] == elements).sum(axis=0) for i in having]).astype(np.float64)
     fitted = np.linalg.lstsq(counts, crystals.facts["energy"][having], rcond=None)[0]
@@ -61,6 +62,7 @@ def start(potential: TrainedPotential, head: Potential, samples: LabelledSamples
     with torch.enable_grad():
         found = predictions(potential, batch, create_graph=False)
     last = head.atomic_energy[-1]
+    assert isinstance(last, nn.Linear)  # for the type checker
     name = next((name for name in ("forces", "force_constants", "stress") if name in found), None)
     if name is not None:
         ours, theirs = (float(x.detach().square().mean().sqrt()) for x in found[name])
