@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from zoo.contract.plugin import Record
 from zoo.contract.potential import forces_and_stress
+from zoo.data.petousis2017 import Petousis2017
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.graph import collate, crystal_graph
 from zoo.pretraining import pretraining_config
@@ -22,6 +25,7 @@ from zoo.pretraining.pretraining_folder import PretrainingFolder
 from zoo.testing.pair_potential import PairPotential
 
 SALTS = {"MgO": 4.25, "CaO": 4.84, "MgS": 5.2, "CaS": 5.69, "NaCl": 5.69, "KCl": 6.39, "NaF": 4.7, "KF": 5.4}
+ELEMENTS = frozenset({"Mg", "Ca", "O", "S", "Na", "K", "Cl", "F"})
 PAIRS = PairPotential(PairPotential.Hypers())
 
 SMALL: dict[str, Any] = {
@@ -58,6 +62,18 @@ def write_labelled(folder: Path) -> Path:
     """`labelled.extxyz` in a folder."""
     ase.io.write(folder / "labelled.extxyz", displaced())
     return folder / "labelled.extxyz"
+
+
+def write_salts(folder: Path, elements: frozenset[str] = ELEMENTS) -> Path:
+    """`salts.json` in a folder: crystals of petousis2017 of these elements, with total and ionic tensors."""
+    content = [
+        {"key": one.key, "structure": one.structure.as_dict()}
+        | {name: one.targets[name].tolist() for name in ("total", "ionic")}
+        for one in Petousis2017(Petousis2017.Hypers()).records()
+        if isinstance(one, Record) and {element.symbol for element in one.structure.elements} <= elements
+    ]
+    (folder / "salts.json").write_text(json.dumps(content[:20]))
+    return folder / "salts.json"
 
 
 def config_of(folder: Path, **changed: Any) -> Pretraining:

@@ -75,11 +75,22 @@ class PretrainedHypers(Hypers):
             raise ZooError(f"{explain_validation(error, Trained, str(path))}: it is not from zoo pretrain") from None
 
     def kind(self, as_trained: bool = False) -> tuple[type[Encoder], Hypers]:
-        """The encoder's class and hyperparameters: those of the recipe or, `as_trained`, of the training."""
-        own = {} if as_trained else self.encoder.settings
-        settings = {**self.trained.settings, **own}
+        """The encoder's class and hyperparameters: those of the training, but for a `layer` that the recipe names.
+
+        Raises:
+            ZooError: the recipe names another value of another setting.
+        """
+        own, trained = {} if as_trained else self.encoder.settings, self.trained.settings
         kind: type[Encoder] = plugins.load("encoder", self.encoder.name)
-        return kind, plugins.hypers("encoder", self.encoder.name, settings)
+        hypers = plugins.hypers("encoder", self.encoder.name, {**trained, **own})
+        now = hypers.model_dump(mode="json")
+        other = [key for key in own if key != "layer" and now.get(key) != trained.get(key)]
+        if other:
+            raise ZooError(
+                f"{self.path} was trained with {other[0]}: {trained.get(other[0])}, not {now.get(other[0])}: leave the "
+                "settings of the encoder out, but for a layer"
+            )
+        return kind, hypers
 
 
 class Pretrained(PretrainedEncoder):
