@@ -136,7 +136,7 @@ class TensorNet(ConvertedEncoder):
         return checkpoint.build_energy(found, self.hypers.tensors(), tensors)
 
     def features_of(self, model: nn.Module) -> Mapping[str, Tensor]:
-        """Those of the network, and those of the radial basis."""
+        """Tensors of the network, and of the radial basis."""
         assert isinstance(model, EnergyModel)  # for the type checker
         basis = {f"{checkpoint.BASIS}{name}": x for name, x in model.radial_basis.state_dict().items()}
         return {**basis, **model.network.state_dict()}

@@ -63,7 +63,7 @@ class PretrainedHypers(Hypers):
 
     @property
     def trained(self) -> Trained:
-        """What is known of the training.
+        """The header of the file.
 
         Raises:
             ZooError: there is no such file, or it is of another encoder.
@@ -125,7 +125,7 @@ class Pretrained(PretrainedEncoder):
 
     @classmethod
     def layers(cls, hypers: PretrainedHypers) -> int:
-        """Those of the encoder."""
+        """Delegated to the encoder."""
         kind, settings = hypers.kind()
         return kind.layers(settings)
 
@@ -168,7 +168,7 @@ class Pretrained(PretrainedEncoder):
         return weights_of(model.potential, list(before.elements), before.settings)
 
     def bonds(self, batch: CrystalBatch) -> Features | None:
-        """Those of the encoder."""
+        """Delegated to the encoder."""
         return self.encoder.bonds(batch)
 
     def forward(self, batch: CrystalBatch) -> Embedding:

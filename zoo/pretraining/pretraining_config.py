@@ -49,7 +49,7 @@ class Loss(Section):
     kind: Literal["l1", "huber"] = "l1"
     """l1: absolute errors; huber: quadratic below `delta`, absolute above it."""
     delta: PositiveFloat = 0.01
-    """Where Huber's error becomes linear, in the unit of each label."""
+    """Error from which on Huber's is linear, in the unit of each label."""
     softness: PositiveFloat = 1.0
     """s in eV/Å²: v holds a mode of stiffness λ with a weight of (|λ| + s)^(-1/2)."""
     step: PositiveFloat = 0.01

@@ -1,4 +1,4 @@
-"""Where an energy that is put on an encoder starts: reference energies of the elements, scale and shift."""
+"""The start of an energy that is put on an encoder: reference energies of the elements, scale and shift."""
 
 from __future__ import annotations
 

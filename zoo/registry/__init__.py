@@ -1,1 +1,1 @@
-"""Where MLflow is, and what is fetched from it: so low that weights can be named by a registered model."""
+"""The place of MLflow, and fetching from it: so low that weights can be named by a registered model."""

@@ -11,7 +11,7 @@ from zoo.training.batches import Batches
 
 
 class Learner(Protocol):
-    """What a `Trainer` trains."""
+    """A model, or a potential, as a `Trainer` sees it."""
 
     @property
     def model(self) -> nn.Module:
