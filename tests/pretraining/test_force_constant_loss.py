@@ -73,7 +73,7 @@ def test_its_gradient_is_that_of_finite_differences(kind: str, labelled: Path) -
         with torch.no_grad():
             for p, d in zip(learner.leaves, direction, strict=True):
                 p.add_(step * d)
-        values.append(float(learner.loss_of(batch)))
+        values.append(float(learner.loss_of(batch).detach()))
         with torch.no_grad():
             for p, d in zip(learner.leaves, direction, strict=True):
                 p.sub_(step * d)

@@ -56,7 +56,7 @@ class LabelledData:
         return [self.samples.crystals.keys[i] for i in indices]
 
     def batches(self, config: Pretraining, device: torch.device) -> tuple[LabelledBatches, LabelledBatches]:
-        """Those of the training part, of each source its share, and those of the validation part."""
+        """Batches of the training part, of each source its share, and of the validation part."""
         counts = [round(source.share * len(part)) for source, part in zip(config.sources, self.train, strict=True)]
         groups = [(part, min(max(1, count), len(part))) for part, count in zip(self.train, counts, strict=True)]
         train = LabelledBatches(self.samples, [], config.training, device, config.seed, further=groups)

@@ -166,13 +166,13 @@ def base_of(choice: Plugin) -> Plugin:
 
 
 def _answers_of(config: Pretraining, choice: Plugin, data: LabelledData, device: torch.device) -> Answers:
-    """What the potential of an encoder that has one predicts of the validation part, and what is true."""
+    """Predictions of an encoder's own potential for the validation part, and the labels."""
     potential = trained_potential.build(choice, config.width, device, dtype_of(config.dtype))
     return answers(potential, data.samples, data.val, device)
 
 
 def answers(potential: TrainedPotential, samples: LabelledSamples, indices: list[int], device: torch.device) -> Answers:
-    """By label what a potential predicts of crystals and what is true, on this process alone."""
+    """Predictions of a potential for crystals, and their labels, by label; on this process alone."""
     potential.eval()
     pieces: list[list[int]] = [[]]
     edges = 0
