@@ -22,7 +22,7 @@ from report import ROOT, Goal, Options, Section, command
 
 from zoo.inference.predictor import Predictor
 from zoo.model.checkpoint import read_card
-from zoo.tracking.fetch import model_folder_of
+from zoo.registry.fetch import model_folder_of
 
 COUNT, QUICK = 1_000, 40
 CLIENTS = 4

@@ -21,7 +21,8 @@ from zoo.model import tensor_model
 from zoo.runtime.devices import choose_device
 from zoo.storage.run_folder import RunFolder
 from zoo.training.batches import Batches
-from zoo.training.trainer import Trainer, predict_all, seed_everything
+from zoo.training.tensor_learner import TensorLearner, predict_all
+from zoo.training.trainer import Trainer, seed_everything
 from zoo.workflows import train
 
 COLUMNS = ["setting", "seed", "val_mae_ten", "best_epoch", "parameters", "seconds", "parts"]
@@ -68,7 +69,10 @@ def _setting(base: str, name: str, overrides: list[str], seeds: list[int], out: 
         batches = [Batches(samples, parts["train"], config.training, device, seed, more)]
         batches.append(Batches(samples, parts["val"], config.training, device, None))
         with TemporaryDirectory() as scratch:
-            trainer = Trainer(model, *batches, config.training, seed, Path(scratch), lambda row: None, f"{name} {seed}")
+            learner = TensorLearner(model, config.training.labels.model_dump())
+            trainer = Trainer(
+                learner, *batches, config.training, seed, Path(scratch), lambda row: None, f"{name} {seed}"
+            )
             trainer.run()
         rows = trainer.history.rows
         best = min(rows, key=lambda row: row["val_mae_ten"])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-DATABASE = "mlflow.db"  # as `zoo.tracking.connect.DEFAULT_URI` calls it
+DATABASE = "mlflow.db"  # as `zoo.registry.connect.DEFAULT_URI` calls it
 
 
 def quick_databases(place: Path) -> contextlib.AbstractContextManager[Any]:

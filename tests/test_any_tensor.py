@@ -16,9 +16,9 @@ from zoo.contract.target import TensorTarget
 from zoo.data.petousis2017 import Petousis2017
 from zoo.data.structures import structure_from_file
 from zoo.graphs.graph import crystal_graph
+from zoo.registry.connect import using
+from zoo.registry.fetch import model_folder_of
 from zoo.storage.run_folder import RunFolder, read_json, read_rows
-from zoo.tracking.connect import using
-from zoo.tracking.fetch import model_folder_of
 from zoo.training.mean_error import mae_of_components
 
 SMALL = {

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     "old_names",
     "errors",
+    "registry",
     "runtime",
     "storage",
     "contract",
@@ -31,6 +32,7 @@ ORDER = (
     "report",
     "tracking",
     "workflows",
+    "pretraining",
     "sweep",
     "oracles",
     "discovery",

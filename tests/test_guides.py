@@ -19,10 +19,12 @@ from cli import zoo
 from e3nn import o3
 from fake_mp_api import install
 from mlflow import MlflowClient
+from pretraining.labels import write_labelled, write_salts
 from pyarrow import parquet
 from pymatgen.core import Lattice, Structure
 from screened import crystal
 from test_readme import blocks, commands
+from tiny_labels import phonondb_row, write_phonondb
 
 from zoo.config import plugins, recipe
 from zoo.data.elastic2015 import Elastic2015
@@ -223,6 +225,35 @@ def test_the_guide_to_screening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for kind in ("objective", "acquisition"):
         ours = {name for name, point in plugins.available(kind).items() if point.value.startswith("zoo.")}
         assert ours <= set(re.findall(r"^\| `([a-z-]+)` \|", SCREENING, flags=re.M)), kind
+
+
+PRETRAINING = (DOCS / "guides" / "pretraining.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.sevennet
+def test_the_guide_to_pretraining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of the page, on a few salts, with springs in the place of phonondb2018."""
+    monkeypatch.chdir(tmp_path)
+    write_labelled(tmp_path)
+    halides = [(alkali, halide) for alkali in ("Li", "K", "Rb", "Cs") for halide in ("F", "Cl", "Br")]
+    write_phonondb(tmp_path, [phonondb_row(f"mp-99{i}", 1 + 0.1 * i, species=pair) for i, pair in enumerate(halides)])
+    write_salts(tmp_path)
+    springs = f"sources=[{{name: phonondb2018, path: {tmp_path}}}]"
+    small = ["encoder.layers=1", "encoder.channels=4", "encoder.cutoff=4.0", "validation=0.2"]
+    more = {"runs/potential": small, "runs/tuned": [springs]}
+    salts = ["dataset={name: file, path: salts.json, targets: {total: {}, ionic: {}}}", "split.val=0.2"]
+    for words in commands(PRETRAINING):
+        arguments = [*words[1:], "training.max_epochs=1", "tracking.enabled=false", "device=cpu"]
+        if arguments[0] == "pretrain":
+            arguments += ["without_twins_of=null", "training.warm_up=0", *more[words[-1]]]
+        else:
+            arguments += [*salts, "readout.width=8", *(small[:3] if "nequip" in words[2] else [])]
+        result = zoo(*arguments, cwd=tmp_path)
+        assert result.returncode == 0, f"zoo {' '.join(arguments)}: {result.stderr}"
+    for name in re.findall(r"^\| (`.*`) \|", PRETRAINING, flags=re.M)[1:]:
+        assert all((tmp_path / "runs/potential" / file).is_file() for file in re.findall(r"`([^`]+)`", name)), name
+    (block,) = [block for block in blocks(PRETRAINING) if "import zoo" in block]
+    exec(block, {})
 
 
 POTENTIALS = (DOCS / "guides" / "potentials.md").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ import yaml
 from zoo.config import plugins, recipe
 from zoo.discovery import screen_config
 from zoo.errors import ZooError
+from zoo.pretraining import pretraining_config
 from zoo.workflows.train import target_of
 
 
@@ -122,6 +123,14 @@ def test_a_shipped_recipe_is_valid_and_commented(name: str) -> None:
     plugins.hypers("encoder", config.encoder.name, config.encoder.settings)
     plugins.hypers("readout", config.readout.name, config.readout.settings)
     assert_commented(path)
+
+
+@pytest.mark.parametrize("name", sorted(recipe.for_command("pretrain")))
+def test_a_shipped_pretraining_is_valid_and_commented(name: str) -> None:
+    config = pretraining_config.read(name)
+    assert config.name == name and config.description
+    plugins.hypers("encoder", config.encoder.name, config.encoder.settings)
+    assert_commented(recipe.shipped()[name])
 
 
 def assert_commented(path: Path) -> None:

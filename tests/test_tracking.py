@@ -17,8 +17,8 @@ from pymatgen.core import Structure
 
 from zoo.config import recipe
 from zoo.errors import ZooError
+from zoo.registry.connect import without_password
 from zoo.storage.run_folder import RunFolder, read_history, read_json, write_json, write_text
-from zoo.tracking.connect import without_password
 from zoo.tracking.seed_runs import SeedRuns
 
 pytestmark = pytest.mark.extended

@@ -17,12 +17,12 @@ from mlflow import MlflowClient
 
 from zoo.config.recipe import Tracking
 from zoo.errors import ZooError
+from zoo.registry import tracking_store as store
+from zoo.registry.tracking_store import client_of, make_ready
 from zoo.storage.run_folder import RunFolder, read_json
-from zoo.tracking import tracking_store as store
 from zoo.tracking.tracked_runs import PARENT, TrackedRuns
-from zoo.tracking.tracking_store import client_of, make_ready
 
-MAKE = "import sys; from zoo.tracking.tracking_store import make_ready; make_ready(sys.argv[1])"
+MAKE = "import sys; from zoo.registry.tracking_store import make_ready; make_ready(sys.argv[1])"
 
 
 def uri_of(folder: Path) -> str:

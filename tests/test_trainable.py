@@ -18,7 +18,7 @@ from zoo.data.petousis2017 import Petousis2017
 from zoo.inference.predictor import Predictor
 from zoo.model import tensor_model
 from zoo.storage.run_folder import RunFolder
-from zoo.training.trainer import _groups
+from zoo.training.tensor_learner import groups
 from zoo.workflows import train
 
 TOTAL = TensorTarget("total")
@@ -88,9 +88,9 @@ def test_a_fine_tuned_model_is_trained_saved_and_loaded(small: dict, tmp_path: P
 
 def test_the_encoder_may_have_a_learning_rate_of_its_own() -> None:
     learned = built(name="nequip", layers=1, channels=4).learned()
-    one = _groups(learned, None)
+    one = groups(learned, None)
     assert len(one) == 1
-    rest, encoder = _groups(learned, 1e-5)
+    rest, encoder = groups(learned, 1e-5)
     assert encoder["lr"] == 1e-5 and "lr" not in rest
     count = sum(p.numel() for group in (rest, encoder) for p in group["params"])
     assert count == sum(p.numel() for p in learned.parameters())

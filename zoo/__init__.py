@@ -32,7 +32,7 @@ def load(model: str | Path, device: str = "auto") -> Predictor:
             MLflow cannot be reached.
     """
     from zoo.inference.predictor import Predictor  # torch takes seconds to import, `zoo --help` needs none of it
-    from zoo.tracking.fetch import model_folder_of
+    from zoo.registry.fetch import model_folder_of
 
     return Predictor.load(model_folder_of(str(model)), device)
 

@@ -18,6 +18,9 @@ from typing import Any
 MODULES = {
     "zoo.predictor": "zoo.inference.predictor",
     "zoo.prediction": "zoo.inference.prediction",
+    "zoo.tracking.connect": "zoo.registry.connect",
+    "zoo.tracking.fetch": "zoo.registry.fetch",
+    "zoo.tracking.tracking_store": "zoo.registry.tracking_store",
     "zoo.tracking.guard": "zoo.tracking.logged_before",
     "zoo.tracking.together": "zoo.tracking.logged_before",
 }

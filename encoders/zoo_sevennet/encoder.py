@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from e3nn import o3
 from pydantic import StrictInt, ValidationInfo, field_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.api import (
     CrystalBatch,
@@ -19,10 +19,13 @@ from zoo.api import (
     Hypers,
     PretrainedEncoder,
     Provides,
+    Weights,
     ZooError,
     bond_features,
     choose_layers,
 )
+from zoo.storage.weights import weights_file
+from zoo_sevennet import tuned
 from zoo_sevennet.checkpoint import CHECKPOINTS, ELEMENTS, load, load_energy
 from zoo_sevennet.energy import EnergyModel
 from zoo_sevennet.network import Network
@@ -82,6 +85,9 @@ class SevenNetHypers(FeaturesHypers):
     modality: str | None = None
     """Level of theory whose features SevenNet-MF-0 gives: PBE (the default) or R2SCAN; for this checkpoint alone."""
 
+    weights: str | None = None
+    """A SevenNet of `zoo pretrain`: its file, its run folder, or models:/NAME@ALIAS; null: the checkpoint's weights."""
+
     @field_validator("modality")
     @classmethod
     def _has(cls, modality: str | None, info: ValidationInfo) -> str | None:
@@ -127,6 +133,8 @@ class SevenNet(PretrainedEncoder):
     def make_network(self, layers: int) -> Network:
         """The first interaction layers, with the pretrained weights."""
         assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
+        if self.hypers.weights is not None:
+            return tuned.load(self.hypers.weights, self.hypers.checkpoint, self.hypers.level_of_theory, layers)
         return load(self.checkpoint, layers, self.hypers.level_of_theory)
 
     @classmethod
@@ -146,9 +154,12 @@ class SevenNet(PretrainedEncoder):
 
     @classmethod
     def missing(cls, hypers: FeaturesHypers) -> str | None:
-        """The package sevenn, which the weights are in."""
+        """The package sevenn, which the weights are in, or the file that is named."""
         try:
-            CHECKPOINTS[hypers.checkpoint].path()
+            if isinstance(hypers, SevenNetHypers) and hypers.weights is not None:
+                weights_file(hypers.weights)
+            else:
+                CHECKPOINTS[hypers.checkpoint].path()
         except ZooError as error:
             return str(error)
         return None
@@ -165,12 +176,22 @@ class SevenNet(PretrainedEncoder):
         assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
         level = self.hypers.level_of_theory
         words = [*choice] if level is None else [*choice, level]
+        if self.hypers.weights is not None:
+            known = tuned.fingerprint(self.hypers.weights, energy="energy" in choice)
+            return hashlib.sha256(json.dumps([known, *words]).encode()).hexdigest()
         return hashlib.sha256(self.checkpoint.path().read_bytes() + json.dumps(words).encode()).hexdigest()
 
     def make_energy_model(self) -> EnergyModel:
         """Return all layers and the head: the crystal's own energy as sevenn gives it, not the mean with its image."""
         assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
+        if self.hypers.weights is not None:
+            return tuned.load_energy(self.hypers.weights, self.hypers.checkpoint, self.hypers.level_of_theory)
         return load_energy(self.checkpoint, self.hypers.level_of_theory)
+
+    def weights_of(self, model: nn.Module) -> Weights:
+        """Return the numbers of a tuned potential, for a file that `weights` can name."""
+        assert isinstance(model, EnergyModel) and isinstance(self.hypers, SevenNetHypers)  # for the type checker
+        return tuned.weights_of(model, self.hypers.checkpoint, self.hypers.level_of_theory)
 
     def even_energy(self, batch: CrystalBatch) -> Tensor:
         """(B,) eV, the mean with the mirror image's, which shares edges and weights: a sixth more than `energy`.

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from e3nn import o3
 from pydantic import StrictInt
+from torch import Tensor, nn
 
 from zoo.api import (
     ConvertedEncoder,
@@ -133,6 +134,12 @@ class TensorNet(ConvertedEncoder):
         """
         tensors, found = self.hypers.energy_tensors(), self.hypers.architecture
         return checkpoint.build_energy(found, self.hypers.tensors(), tensors)
+
+    def features_of(self, model: nn.Module) -> Mapping[str, Tensor]:
+        """Tensors of the network, and of the radial basis."""
+        assert isinstance(model, EnergyModel)  # for the type checker
+        basis = {f"{checkpoint.BASIS}{name}": x for name, x in model.radial_basis.state_dict().items()}
+        return {**basis, **model.network.state_dict()}
 
     def bonds(self, batch: CrystalBatch) -> Features:
         """Radial basis × envelope (0e), and that × Y_1 (1o)."""

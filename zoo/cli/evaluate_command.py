@@ -44,9 +44,9 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
     from zoo.cli.terminal import console
     from zoo.errors import ZooError
     from zoo.inference.predictor import Predictor
+    from zoo.registry.fetch import model_folder_of
     from zoo.runtime.devices import choose_device
     from zoo.storage.run_folder import write_rows
-    from zoo.tracking.fetch import model_folder_of
     from zoo.workflows.evaluate import evaluate
 
     if out is not None and not out.resolve().parent.is_dir():

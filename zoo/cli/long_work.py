@@ -97,8 +97,8 @@ def send_and_show(folder: WorkFolder, tracking: Tracking) -> None:
 
 def was_sent(folder: WorkFolder, tracking: Tracking) -> bool:
     """Whether all of finished work is in MLflow."""
+    from zoo.registry.connect import tracking_uri, without_password
     from zoo.storage.run_folder import read_json
-    from zoo.tracking.connect import tracking_uri, without_password
 
     servers = read_json(folder.tracked) if folder.tracked.is_file() else {}
     return "sent" in servers.get(without_password(tracking_uri(tracking.uri)), {})
@@ -111,9 +111,15 @@ def sender_of(path: Path) -> tuple[WorkFolder, Callable[[Tracking], Sent]]:
         ZooError: nothing is sent of such a folder.
     """
     from zoo.discovery.rounds.discovery_folder import DiscoveryFolder
+    from zoo.pretraining.pretraining_folder import PretrainingFolder
     from zoo.storage.run_folder import RunFolder
     from zoo.sweep.sweep_folder import SweepFolder
 
+    if (path / PretrainingFolder.RECIPE).is_file():
+        from zoo.pretraining.track_pretraining import send_pretraining
+
+        pretraining = PretrainingFolder(path)
+        return pretraining, partial(send_pretraining, pretraining)
     if (path / SweepFolder.RECIPE).is_file():
         from zoo.sweep.track_sweep import send_sweep
 

@@ -20,6 +20,7 @@ from zoo.errors import LeftAlone, ZooError
 # command -> module that holds it under the same name
 COMMANDS = {
     "run": "zoo.cli.run_command",
+    "pretrain": "zoo.cli.pretrain_command",
     "predict": "zoo.cli.predict_command",
     "serve": "zoo.cli.serve_command",
     "evaluate": "zoo.cli.evaluate_command",
@@ -42,6 +43,7 @@ COMMANDS = {
 }
 HELP = {
     "run": "Train what a recipe describes.",
+    "pretrain": "Train an encoder as an interatomic potential, or tune one.",
     "predict": "Tensors of crystals, from CIF or VASP files.",
     "serve": "Answer over HTTP.",
     "evaluate": "Test a model on labelled crystals of another source.",

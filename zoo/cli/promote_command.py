@@ -32,8 +32,8 @@ def promote_command(name: str, version: int | None, uri: str | None, dry_run: bo
     zoo promote dtnet-total
     """
     from zoo.cli.terminal import console
-    from zoo.tracking.connect import tracking_uri
-    from zoo.tracking.fetch import refuse_missing_registry
+    from zoo.registry.connect import tracking_uri
+    from zoo.registry.fetch import refuse_missing_registry
     from zoo.tracking.promote import contest, crown, promote
 
     where = tracking_uri(uri)

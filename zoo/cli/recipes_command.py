@@ -21,6 +21,7 @@ def recipes_command(name: str | None) -> None:
     from zoo.config import recipe
     from zoo.discovery import screen_config as screenings
     from zoo.discovery.rounds import discovery_config as discoveries
+    from zoo.pretraining import pretraining_config as pretrainings
     from zoo.sweep import sweep_config
     from zoo.sweep.cells import expand
 
@@ -45,6 +46,9 @@ def recipes_command(name: str | None) -> None:
         discovery = discoveries.read(str(path))
         trained = discovery.training()
         table.add_row(stem, trained.encoder.name, trained.readout.name, f"{discovery.description} (zoo discover)")
+    for stem, path in recipe.for_command("pretrain").items():
+        pretraining = pretrainings.read(str(path))
+        table.add_row(stem, pretraining.encoder.name, "–", f"{pretraining.description} (zoo pretrain)")
     console().print(table)
     click.echo("\nzoo run NAME trains one; zoo recipes NAME > mine.yaml gives you a copy to change.")
 

@@ -65,7 +65,7 @@ def serve_command(
     zoo serve runs/mine --port 5002 --max-atoms 200
     """
     from zoo.model import checkpoint
-    from zoo.tracking.fetch import model_folder_of
+    from zoo.registry.fetch import model_folder_of
     from zoo.tracking.request_validation import Limits
 
     click.echo(f"loading {model}", err=True)

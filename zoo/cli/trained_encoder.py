@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from zoo.config import plugins
-from zoo.config.recipe import parse_override
+from zoo.config.recipe import Plugin, parse_override
 from zoo.contract.plugin import Encoder
 from zoo.errors import ZooError, did_you_mean
 from zoo.model import checkpoint
 from zoo.model.checkpoint import Card
 from zoo.model.tensor_model import TensorModel
+from zoo.registry.connect import without_password
+from zoo.registry.fetch import model_folder_of
 from zoo.storage.cache import content_key
-from zoo.tracking.connect import without_password
-from zoo.tracking.fetch import model_folder_of
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ def _settings(given: Sequence[str]) -> dict[str, Any]:
 
 
 def _of_plugin(name: str, settings: dict[str, Any]) -> TrainedEncoder:
+    choice = Plugin(**{**settings, "name": name})  # with weights of zoo pretrain it is another plugin
+    name, settings = choice.name, choice.settings
     kind = plugins.load("encoder", name)
     hypers = plugins.hypers("encoder", name, settings)
     if not kind.pretrained:

@@ -77,6 +77,20 @@ def hypers(kind: str, name: str, settings: dict[str, Any]) -> Hypers:
         raise ZooError(explain_validation(error, model, f"{kind} '{name}'")) from None
 
 
+def on_weights(choice: dict[str, Any]) -> dict[str, Any]:
+    """Read the choice of an encoder with weights of `zoo pretrain`, if it takes none itself, as `pretrained` of it.
+
+    Any other choice stays as it is.
+    """
+    name = choice.get("name")
+    if not isinstance(name, str) or name not in available("encoder"):
+        return choice
+    if "weights" in load("encoder", name).Hypers.model_fields:
+        return choice
+    kept: dict[str, Any] = {key: choice[key] for key in ("weights", "trainable", "learning_rate") if key in choice}
+    return {"name": "pretrained", "encoder": {k: v for k, v in choice.items() if k not in kept}, **kept}
+
+
 def versions(names: dict[str, str]) -> dict[str, str]:
     """Return `{kind: "name (distribution version)"}` for the plugins of a recipe."""
     return {kind: f"{name} ({origin(available(kind)[name])})" for kind, name in names.items()}

@@ -110,12 +110,13 @@ def shipped() -> dict[str, Path]:
 
 
 def kind_of(content: dict[str, Any]) -> str:
-    """Return the command that a recipe is for: `run`, `screen` or `discover`."""
-    return "discover" if "oracle" in content else "screen" if "candidates" in content else "run"
+    """Return the command that a recipe is for: `run`, `screen`, `discover` or `pretrain`."""
+    marks = {"oracle": "discover", "candidates": "screen", "sources": "pretrain"}
+    return next((command for mark, command in marks.items() if mark in content), "run")
 
 
 def for_command(command: str) -> dict[str, Path]:
-    """Return the paths of the shipped recipes for a command (`run`, `screen` or `discover`), by name."""
+    """Return the paths of the shipped recipes for a command (`run`, `screen`, ...), by name."""
     return {
         name: path
         for name, path in shipped().items()
@@ -131,7 +132,12 @@ def refuse_other_kind(content: dict[str, Any], command: str, where: str) -> None
     """
     kind = kind_of(content)
     if kind != command and not (kind == "run" and "readout" not in content):
-        does = {"run": "trains a model", "screen": "is a screening", "discover": "is a discovery"}
+        does = {
+            "run": "trains a model",
+            "screen": "is a screening",
+            "discover": "is a discovery",
+            "pretrain": "pretrains a potential",
+        }
         raise ZooError(f"{where} {does[kind]}: zoo {kind} {where}")
 
 
@@ -189,6 +195,9 @@ def read_content(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[di
     make_path_absolute(content.get("dataset"))
     make_path_absolute(content.get("auxiliary"))
     make_path_absolute(content.get("split"))
+    make_path_absolute(content.get("encoder"), "weights")
+    constants = content.get("force_constants")
+    make_path_absolute(constants.get("potential") if isinstance(constants, dict) else None, "weights")
     return content, str(path)
 
 

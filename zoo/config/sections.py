@@ -6,7 +6,16 @@ import sys
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from zoo.config.dataset_settings import Cleaning, FrameCheck
 from zoo.errors import ZooError
@@ -28,6 +37,16 @@ class Plugin(BaseModel):
 
     name: str
     """Name of the plugin (`zoo list`)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_weights(cls, content: Any) -> Any:
+        """Read `{name: teanet, weights: FILE}`, an encoder that takes no weights of its own, as `pretrained` of it."""
+        if not isinstance(content, dict) or "weights" not in content:
+            return content
+        from zoo.config import plugins  # here: whoever only lists recipes needs no torch
+
+        return plugins.on_weights(content)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -77,8 +96,8 @@ class LabelScales(Section):
     """Factor of the error of the band gap, in eV; where the readout makes one (readouts.electronic.band_gap)."""
 
 
-class Training(Section):
-    """Training by AdamW with cosine annealing on the MAE of the tensor's independent components."""
+class Optimisation(Section):
+    """Settings of the trainer, whatever it trains: AdamW with cosine annealing."""
 
     max_epochs: PositiveInt = 300
     """Largest number of epochs, over which the learning rate falls to zero along a cosine."""
@@ -98,11 +117,16 @@ class Training(Section):
     """Number of epochs without a lower validation error after which training stops."""
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
     """Precision of linear maps and perceptrons in training steps (tf32: of all matrix products), else float32."""
+    weight_average: float | None = Field(default=None, gt=0, lt=1)
+    """Momentum per step of a moving average of the weights, which is then validated and saved; null: no average."""
+
+
+class Training(Optimisation):
+    """Training by AdamW with cosine annealing on the MAE of the tensor's independent components."""
+
     labels: LabelScales = LabelScales()
     auxiliary_share: PositiveFloat | None = 1.0
     """Auxiliary crystals in an epoch for each crystal of the training part, drawn anew; null: all in every epoch."""
-    weight_average: float | None = Field(default=None, gt=0, lt=1)
-    """Momentum per step of a moving average of the weights, which is then validated and saved; null: no average."""
 
 
 REMOVED = {"vesin": "graph.backend", "compiled": "convolution.backend", "cuequivariance": "convolution.backend"}

@@ -38,12 +38,13 @@ class HasEnergy(Protocol):
         """(B,) eV."""
 
 
-def forces_of(energy_of: Callable[[CrystalBatch], Tensor], batch: CrystalBatch) -> Tensor:
-    """(N, 3) eV/Å, the forces alone, of a function that gives the energies (B,)."""
+def forces_of(energy_of: Callable[[CrystalBatch], Tensor], batch: CrystalBatch, create_graph: bool = False) -> Tensor:
+    """(N, 3) eV/Å, the forces alone, of a function that gives the energies (B,); see `forces_and_stress`."""
     with torch.enable_grad():
         positions = batch.positions.detach().requires_grad_()
         energy = energy_of(dataclasses.replace(batch, positions=positions))
-        return -torch.autograd.grad(energy.sum(), positions, materialize_grads=True)[0]
+        slope = torch.autograd.grad(energy.sum(), positions, create_graph=create_graph, materialize_grads=True)[0]
+        return -slope
 
 
 def forces_and_stress(potential: HasEnergy, batch: CrystalBatch, create_graph: bool = False) -> PotentialOutput:
@@ -92,10 +93,14 @@ class Potential(nn.Module):
         nn.init.zeros_(self.reference.weight)
         self.atomic_energy = nn.Sequential(nn.Linear(scalars, width), nn.SiLU(), nn.Linear(width, 1))
 
+    def atomic_energies(self, batch: CrystalBatch) -> Tensor:
+        """(N,) eV."""
+        scalars = self.encoder(batch).atoms.scalars()
+        return (self.atomic_energy(scalars) + self.reference(batch.numbers)).squeeze(-1)
+
     def energy(self, batch: CrystalBatch) -> Tensor:
         """(B,) eV."""
-        scalars = self.encoder(batch).atoms.scalars()
-        atomic = (self.atomic_energy(scalars) + self.reference(batch.numbers)).squeeze(-1)
+        atomic = self.atomic_energies(batch)
         return atomic.new_zeros(batch.n_crystals).index_add(0, batch.crystal, atomic)
 
     def forward(self, batch: CrystalBatch) -> PotentialOutput:

@@ -20,10 +20,12 @@ from zoo.storage.weights import (
     ENERGY,
     SUFFIX,
     PublicWeights,
+    Weights,
     default_path,
     identity,
     load_weights,
     locate_weights,
+    names_file,
     read_metadata,
 )
 
@@ -109,6 +111,13 @@ class PretrainedEncoder(Encoder):
                 self._energy_model = (self.make_energy_model().to(here).requires_grad_(False).eval(),)
         return self._energy_model[0].to(here.device)
 
+    def weights_of(self, model: nn.Module) -> Weights:
+        """An energy model that began as this encoder's, as a file of weights that the encoder can read has it.
+
+        To be overridden by an encoder whose potential `zoo pretrain` can tune.
+        """
+        raise TypeError(f"{type(self).__name__} has no file for a tuned potential")
+
     def energy(self, batch: CrystalBatch) -> Tensor:
         """(B,) eV, the energy that the weights were trained for; see `energy_model`.
 
@@ -142,7 +151,7 @@ class ConvertedHypers(Hypers):
     @field_validator("weights")
     @classmethod
     def _known(cls, weights: str) -> str:
-        if weights not in cls.public and not weights.endswith(SUFFIX):
+        if weights not in cls.public and not names_file(weights):
             raise ValueError(f"weights is one of {', '.join(cls.public)}, or a file *{SUFFIX}")
         return weights
 
@@ -243,6 +252,20 @@ class ConvertedEncoder(PretrainedEncoder):
         except ZooError as error:
             return str(error)
         return None
+
+    def features_of(self, model: nn.Module) -> Mapping[str, Tensor]:
+        """Tensors of the features in an energy model, by their names in a file of weights; the head is `model.head`."""
+        assert isinstance(model.network, nn.Module)  # so energy models are made
+        return model.network.state_dict()
+
+    def weights_of(self, model: nn.Module) -> Weights:
+        """The file that the encoder was read from, with the numbers of the model, in the file's precision."""
+        there = load_weights(self.hypers.encoder, self.path)
+        assert isinstance(model.head, nn.Module)
+        new = {**self.features_of(model), **{f"{ENERGY}.{k}": x for k, x in model.head.state_dict().items()}}
+        return Weights(
+            {name: new[name].detach().cpu().to(x.dtype) for name, x in there.tensors.items()}, there.metadata
+        )
 
     def fingerprint_with(self, *choice: object) -> str:
         """sha256 of the weights and of what is chosen of them, JSON values; the plugin's version belongs to these.

@@ -69,7 +69,7 @@ def sources(
             frame=settings.frame,
             on_bad_record="skip",
         )
-        pairs = _twins(dataset_of(main), dataset)
+        pairs = twins_of(dataset_of(main), dataset)
         crystals = ready.crystals.select(range(len(ready.crystals))[: settings.limit])
         each = [frozenset(pairs.get(key, ())) for key in crystals.keys]
         source = Source(choice.name, crystals, each, ready.report)
@@ -83,7 +83,7 @@ def sources(
     return found
 
 
-def _twins(main: Dataset, other: Dataset) -> dict[str, list[str]]:
+def twins_of(main: Dataset, other: Dataset) -> dict[str, list[str]]:
     """By key of the other dataset's crystals, the keys of their twins in the main one; from the cache where it can."""
     marks = [(type(one).__qualname__, one.hypers.model_dump(mode="json"), one.fingerprint()) for one in (main, other)]
     if any(mark[-1] is None for mark in marks):

@@ -199,6 +199,11 @@ def _extxyz_entry(frame: str, key_field: str, number: int) -> Entry:
     except Exception as error:  # ASE raises whatever its inner code does
         reason = " ".join(str(error).split()) or type(error).__name__
         return Entry(_key(None, key_field, number), {}, ZooError(f"is no valid extxyz frame ({reason})"))
+    return entry_of(atoms, number, key_field)
+
+
+def entry_of(atoms: Atoms, number: int, key_field: str = "key") -> Entry:
+    """Return ASE's atoms, the `number`-th of a file, with all that stands beside them, as an entry."""
     # ASE moves names that it knows as results of a calculator (dielectric_tensor among them) there.
     found = {**atoms.arrays, **atoms.info, **(atoms.calc.results if atoms.calc is not None else {})}
     fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}

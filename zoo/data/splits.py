@@ -90,18 +90,22 @@ def _random(keys: list[str], splitting: Splitting, seed: int) -> Split:
 
 
 def _by_formula(keys: Sequence[str], formulas: Sequence[str], n_test: int, n_val: int, seed: int) -> Split:
+    test, left = fill(groups_of_formulas(keys, formulas, seed), n_test)
+    val, left = fill(left, n_val)
+    return Split([key for group in left for key in group], val, test)
+
+
+def groups_of_formulas(keys: Sequence[str], formulas: Sequence[str], seed: int) -> list[list[str]]:
+    """Return the keys of each formula, the formulas in an order that the seed draws."""
     groups: dict[str, list[str]] = defaultdict(list)
     for key, formula in sorted(zip(keys, formulas, strict=True)):
         groups[formula].append(key)
     names = sorted(groups)
     order = np.random.default_rng(seed).permutation(len(names))
-    left = [groups[names[i]] for i in order]
-    test, left = _fill(left, n_test)
-    val, left = _fill(left, n_val)
-    return Split([key for group in left for key in group], val, test)
+    return [groups[names[i]] for i in order]
 
 
-def _fill(groups: list[list[str]], size: int) -> tuple[list[str], list[list[str]]]:
+def fill(groups: list[list[str]], size: int) -> tuple[list[str], list[list[str]]]:
     """Return the keys of the first groups that fit into `size` (or one more, if nearer), and the other groups."""
     chosen: list[str] = []
     left: list[list[str]] = []

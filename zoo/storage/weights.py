@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from zoo.errors import ZooError, clear_disk_errors
+from zoo.registry.connect import tracking_uri
+from zoo.registry.fetch import artifacts_of, refuse_missing_registry
 from zoo.storage.cache import cache_root
 from zoo.storage.user_path import user_path
 
@@ -23,6 +26,8 @@ READABLE = ("1", "2")
 SUFFIX = ".safetensors"
 ENERGY = "energy"
 """Tensors of the energy have names that begin with `energy.`; the metadata's `energy` is what must be known of them."""
+POTENTIAL = f"potential{SUFFIX}"
+"""Name of the file of weights in the folder, and among the artifacts, of a `zoo pretrain`."""
 _ORIGIN = ("source", "source_sha256")
 
 
@@ -84,19 +89,56 @@ def default_path(encoder: str, name: str) -> Path:
     return cache_root() / "weights" / encoder / f"{name}{SUFFIX}"
 
 
+def names_file(weights: str) -> bool:
+    """Whether weights are named by where they are (a file, a folder, a registered model), not by a published name."""
+    return weights.endswith(SUFFIX) or weights.startswith("models:/") or "/" in weights or Path(weights).is_dir()
+
+
+def weights_file(weights: str) -> Path:
+    """Return the file of weights that a user names: itself, that of a run folder, or of a registered model.
+
+    Raises:
+        ZooError: there is none, or MLflow cannot be reached.
+    """
+    if weights.startswith("models:/"):
+        return _fetched(weights)
+    path = user_path(weights, "weights")
+    if path.is_dir():
+        if not (path / POTENTIAL).is_file():
+            raise ZooError(f"{path} holds no {POTENTIAL}: zoo pretrain --resume {path} makes it, if it is its folder")
+        return path / POTENTIAL
+    if not path.is_file():
+        raise ZooError(
+            f"there is no file {path}: name a {POTENTIAL}, the folder of a zoo pretrain, or models:/NAME@ALIAS"
+        )
+    return path
+
+
+@lru_cache(maxsize=16)  # fetched once a process
+def _fetched(name: str) -> Path:
+    uri = tracking_uri(None)
+    refuse_missing_registry(uri, f"no registry to look for {name} in")
+    found = sorted(artifacts_of(name, uri, name).rglob(POTENTIAL))
+    if not found:
+        raise ZooError(f"{name} is no potential: it holds no {POTENTIAL}")
+    return found[0]
+
+
 def locate_weights(encoder: str, weights: str, public: Mapping[str, PublicWeights], package: str = "") -> Path:
-    """Return the converted file that a recipe names: the user's own (`*.safetensors`), or public weights by name.
+    """Return the file that a recipe names: the user's own (`weights_file`), or public weights by name.
 
     `package` is a remark on the package that the weights come from, for the message.
 
     Raises:
         ZooError: the file does not exist; the message says where to get the original and how to convert it.
     """
-    if weights.endswith(SUFFIX):
+    if weights.endswith(SUFFIX) and not weights.startswith("models:/"):
         path = user_path(weights)
         if not path.is_file():
             raise ZooError(f"there is no file {path}: `zoo convert {encoder} FILE --out {path}` makes it")
         return path
+    if weights not in public:
+        return weights_file(weights)
     path = default_path(encoder, weights)
     if not path.is_file():
         known = public[weights]
@@ -163,7 +205,8 @@ def _header(encoder: str, path: Path) -> dict[str, str]:
     except (SafetensorError, OSError) as error:
         raise ZooError(f"{path} is damaged or no safetensors file ({error}): convert it anew") from error
     if header.get("encoder") != encoder:
-        raise ZooError(f"{path} is not from `zoo convert {encoder}`")
+        other = f": it holds weights of the encoder {header['encoder']}" if "encoder" in header else ""
+        raise ZooError(f"{path} is not from `zoo convert {encoder}`{other}")
     if header.get("format") not in READABLE:
         known = " and ".join(READABLE)
         raise ZooError(f"{path} has format {header.get('format')}, this zoo reads {known}: convert it anew")

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from zoo import __version__
 from zoo.config.recipe import Tracking
 from zoo.errors import ZooError
+from zoo.registry.connect import mlflow_errors
 from zoo.sweep import table
 from zoo.sweep.search import study_of
 from zoo.sweep.sweep_config import Plan, read
 from zoo.sweep.sweep_folder import SweepFolder
-from zoo.tracking.connect import mlflow_errors
 from zoo.tracking.send import Sent, flatten, send
 from zoo.tracking.tracked_runs import PARENT, TrackedRuns
 

@@ -6,10 +6,10 @@ import click
 
 from zoo.config.recipe import Recipe, Tracking
 from zoo.errors import ZooError
+from zoo.registry.connect import tracking_uri
+from zoo.registry.tracking_store import make_ready
 from zoo.storage.run_folder import RunFolder, read_history
-from zoo.tracking.connect import tracking_uri
 from zoo.tracking.seed_runs import EpochRow, SeedRuns
-from zoo.tracking.tracking_store import make_ready
 
 
 class EpochLogger:

@@ -17,9 +17,9 @@ from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
 from zoo.evaluation.predictions import Predictions, read_predictions
 from zoo.model import checkpoint
-from zoo.tracking.connect import CHALLENGER, CHAMPION, mlflow_errors
-from zoo.tracking.fetch import downloaded, unknown_model
-from zoo.tracking.tracking_store import client_of
+from zoo.registry.connect import CHALLENGER, CHAMPION, mlflow_errors
+from zoo.registry.fetch import downloaded, unknown_model
+from zoo.registry.tracking_store import client_of
 
 PREVIOUS = "previous"
 """Alias of the version that was champion before."""

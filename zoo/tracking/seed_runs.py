@@ -10,8 +10,8 @@ from mlflow.entities import Metric
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from zoo.config.recipe import Recipe, Tracking
+from zoo.registry.connect import mlflow_errors
 from zoo.storage.run_folder import RunFolder
-from zoo.tracking.connect import mlflow_errors
 from zoo.tracking.tracked_runs import PARENT, TrackedRuns
 
 EpochRow = dict[str, float]

@@ -18,11 +18,11 @@ from zoo import __version__
 from zoo.config import plugins, recipe
 from zoo.config.recipe import Recipe, Tracking
 from zoo.errors import ZooError
+from zoo.registry.connect import CHALLENGER, CHAMPION, mlflow_errors, using
 from zoo.report import model_card
 from zoo.storage import checksums
 from zoo.storage.run_folder import RunFolder, read_history, read_json
 from zoo.tracking import served_model
-from zoo.tracking.connect import CHALLENGER, CHAMPION, mlflow_errors, using
 from zoo.tracking.seed_runs import SeedRuns
 
 

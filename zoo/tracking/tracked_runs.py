@@ -12,10 +12,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from zoo.config.recipe import Tracking
+from zoo.registry.connect import mlflow_errors, tracking_uri, without_password
+from zoo.registry.tracking_store import client_of
 from zoo.storage.run_folder import read_json, write_json
 from zoo.storage.work_folder import WorkFolder
-from zoo.tracking.connect import mlflow_errors, tracking_uri, without_password
-from zoo.tracking.tracking_store import client_of
 
 MARK = "zoo.opened"
 """Tag of a run with the mark under which the work folder has opened it."""

@@ -60,7 +60,7 @@ class BatchLoss(nn.Module):
         return known_errors(predicted.flatten(1)[:, chosen], true.flatten(1)[:, chosen])
 
 
-def data_parallel(loss_of: BatchLoss) -> nn.Module:
+def data_parallel(loss_of: nn.Module) -> nn.Module:
     """Wrap a loss so that each backward pass leaves the mean of all processes' gradients in each; alone, leave it.
 
     Parameters that no process has used keep no gradient, as in one process.

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import ignite.distributed as idist
 import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.config.recipe import Training
+from zoo.config.sections import Optimisation, Training
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding
 from zoo.contract.plugin import Encoder
@@ -157,6 +158,32 @@ def _concatenated_ranges(offsets: np.ndarray, indices: np.ndarray) -> np.ndarray
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
+class SamplesOf(Protocol):
+    """Labelled crystals that `Batches` makes batches of: `Samples`, or those of another kind of label.
+
+    Attributes:
+        graphs: one graph a crystal.
+        per_atom: labels are those of atoms.
+    """
+
+    @property
+    def graphs(self) -> GraphStore:
+        """One graph a crystal."""
+
+    @property
+    def per_atom(self) -> bool:
+        """Labels are those of atoms."""
+
+    def labelled(self, indices: Sequence[int] | np.ndarray) -> Counter[str]:
+        """By label the number that a mean error of these crystals is the mean of."""
+
+    def load(self, indices: Sequence[int], rows: np.ndarray, weights: Mapping[str, float]) -> Any:
+        """The crystals of these indices from the files; what it gives has a method `pinned`."""
+
+    def batch(self, loaded: Any, device: torch.device) -> Any:
+        """Move what was loaded to `device`."""
+
+
 class Batches:
     """An epoch's batches, by number of crystals or by edges; of each, what falls to this process.
 
@@ -165,7 +192,8 @@ class Batches:
     number of processes, sees those that an uninterrupted one would have seen. Each is divided among the processes by
     edges; None comes where there are fewer crystals than processes.
 
-    Of auxiliary crystals an epoch has as many as `training.auxiliary_share` says, drawn anew by seed and epoch.
+    Of auxiliary crystals an epoch has as many as `training.auxiliary_share` says, drawn anew by seed and epoch; of each
+    of further groups as many as stand beside it.
 
     Attributes:
         prefetch: load the next batches while one is computed. On a GPU, which leaves the processor idle; on a CPU the
@@ -174,19 +202,21 @@ class Batches:
 
     def __init__(
         self,
-        samples: Samples,
+        samples: SamplesOf,
         indices: Sequence[int],
-        settings: Training,
+        settings: Optimisation,
         device: torch.device,
         seed: int | None = None,
         auxiliary: Sequence[int] = (),
+        further: Sequence[tuple[Sequence[int], int]] = (),
     ) -> None:
         self.samples = samples
-        self._own = len(indices)
-        self._drawn = len(auxiliary)
-        if settings.auxiliary_share is not None:
-            self._drawn = min(self._drawn, round(settings.auxiliary_share * len(indices)))
-        indices = [*indices, *auxiliary]
+        drawn = len(auxiliary)
+        if isinstance(settings, Training) and settings.auxiliary_share is not None:
+            drawn = min(drawn, round(settings.auxiliary_share * len(indices)))
+        groups = [(indices, len(indices)), (auxiliary, drawn), *further]
+        self._groups = [(len(group), count) for group, count in groups]
+        indices = [i for group, _ in groups for i in group]
         self.indices = np.asarray(indices, dtype=np.int64)
         self.device = device
         self.seed = seed
@@ -194,9 +224,9 @@ class Batches:
         self.prefetch = device.type == "cuda"
         self.edges = samples.graphs.n_edges[self.indices]
         self.packing = None if settings.batch_edges is None else Packing(self.edges, settings.batch_edges)
-        if self.packing is not None and self._drawn < len(auxiliary):
+        if self.packing is not None and drawn < len(auxiliary):
             raise ZooError("training.batch_edges takes all auxiliary crystals: set training.auxiliary_share: null")
-        crystals = self._own + self._drawn
+        crystals = sum(count for _, count in self._groups)
         self.count = max(1, -(-crystals // settings.batch_size)) if self.packing is None else len(self.packing)
         counts = samples.graphs.n_atoms[self.indices] if samples.per_atom else np.ones(len(indices), dtype=np.int64)
         self._offsets = np.concatenate([[0], np.cumsum(counts)])
@@ -217,9 +247,12 @@ class Batches:
             return self.packing.batches(random)
         order = np.arange(len(self.indices))
         if random is not None:
-            if self._own + self._drawn < len(order):
-                order = np.append(order[: self._own], random.permutation(order[self._own :])[: self._drawn])
-            order = random.permutation(order)
+            ends = np.cumsum([size for size, _ in self._groups])[:-1]
+            chosen = [
+                group if count == len(group) else random.permutation(group)[:count]
+                for group, (_, count) in zip(np.split(order, ends), self._groups, strict=True)
+            ]
+            order = random.permutation(np.concatenate(chosen))
         return np.array_split(order, self.count)
 
     def __iter__(self) -> Iterator[Batch | None]:
@@ -244,4 +277,8 @@ class Batches:
         elif len(mine) < len(whole):
             all_of_step = self.samples.labelled(self.indices[whole])
             weights = {name: own[name] / max(all_of_step[name], 1) for name in own}
-        return self.samples.load(indices.tolist(), _concatenated_ranges(self._offsets, mine), weights)
+        return self.load(indices.tolist(), _concatenated_ranges(self._offsets, mine), weights)
+
+    def load(self, indices: Sequence[int], rows: np.ndarray, weights: Mapping[str, float]) -> Any:
+        """The crystals of these indices from the files, for `SamplesOf.batch`."""
+        return self.samples.load(indices, rows, weights)

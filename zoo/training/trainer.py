@@ -18,18 +18,16 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver, EarlyStopping, ProgressBar, TerminateOnNan
-from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from zoo.config.recipe import Training
+from zoo.config.sections import Optimisation
 from zoo.errors import ZooError
-from zoo.model.tensor_model import TensorModel
 from zoo.runtime.devices import one_thread
 from zoo.runtime.distributed import is_first, lost_processes, sum_over_processes, wait
 from zoo.storage.run_folder import SeedFolder, read_history
-from zoo.training.batch_loss import BatchLoss, data_parallel
+from zoo.training.batch_loss import data_parallel
 from zoo.training.batches import Batch, Batches
-from zoo.training.mean_error import ErrorsOf, MeanError, component_errors
+from zoo.training.learner import Learner
 from zoo.training.precision import Precision
 
 EpochRow = dict[str, float]
@@ -40,23 +38,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # for plugins that still use numpy's global generator
     torch.manual_seed(seed)
-
-
-def predict_all(model: TensorModel, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted and true tensors, as the model's and the batches' are, in the order of the batches' indices.
-
-    Each process predicts its share, and has all in the end.
-    """
-    model.eval()
-    predicted = torch.zeros(batches.n_rows, *model.target.shape, device=batches.device)
-    with nullcontext() if model.readout.needs_grad else torch.no_grad():
-        for batch in batches:
-            if batch is not None:
-                rows = torch.from_numpy(batch.rows).to(batches.device)
-                predicted[rows] = model(batch.crystals, batch.embedding).detach()
-    true = batches.samples.tensors[batches.samples.rows(batches.indices)]
-    # Each row is another process's than zero in one process alone: the sum is exact.
-    return sum_over_processes(predicted).cpu().numpy(), true.numpy()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -101,13 +82,13 @@ class History:
         self.rows = [dict(row) for row in state["rows"]]
 
 
-def _groups(learned: nn.ModuleDict, encoder_learning_rate: float | None) -> list[dict[str, Any]]:
-    """Parameters for the optimizer: all alike or, where the encoder has a learning rate of its own, in two groups."""
-    if encoder_learning_rate is None or "encoder" not in learned:
-        return [{"params": list(learned.parameters())}]
-    of_encoder = list(learned["encoder"].parameters())
-    rest = [p for name, part in learned.items() if name != "encoder" for p in part.parameters()]
-    return [{"params": rest}, {"params": of_encoder, "lr": encoder_learning_rate}]
+def schedule(optimizer: torch.optim.Optimizer, epochs: int, warm_up: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning rate by epoch: it rises linearly over `warm_up` epochs, then falls to zero along a cosine."""
+    if not warm_up:
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
+    rise = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1 / (warm_up + 1), total_iters=warm_up)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, epochs - warm_up))
+    return torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, fall], milestones=[warm_up])
 
 
 class Replacing(DiskSaver):
@@ -121,7 +102,7 @@ class Replacing(DiskSaver):
 
 
 class Trainer:
-    """Trains a model on batches, writing `last.pt` and `best.pt` into a folder.
+    """Trains what a learner says on batches, writing `last.pt` and `best.pt` into a folder.
 
     A kill at any point loses at most the epoch under way: `run` goes on from `last.pt`, and since the order of the
     batches and dropout's random numbers depend on the seed and the epoch alone, the result is the same as without it.
@@ -130,46 +111,38 @@ class Trainer:
 
     def __init__(
         self,
-        model: TensorModel,
+        learner: Learner,
         train: Batches,
         val: Batches,
-        settings: Training,
+        settings: Optimisation,
         seed: int,
         folder: Path,
         on_epoch: Callable[[EpochRow], None],
         title: str = "training",
-        encoder_learning_rate: float | None = None,
-        errors_of: ErrorsOf | None = None,
+        warm_up: int = 0,
     ) -> None:
-        """`errors_of`: absolute errors, whose mean is trained on and validated by; default: `component_errors`.
-
-        A joint target is trained on the sum of its labels' mean errors by the scales of `settings.labels`.
-        """
-        self.model = model
-        self.errors_of = errors_of or (lambda predicted, true: component_errors(predicted, true, model.target))
+        """`warm_up`: epochs over which the learning rate first rises, before it falls along the cosine."""
+        self.learner = learner
         self.val = val
         self.settings = settings
         self.folder = folder
-        self.learned = model.learned()
+        self.learned = learner.learned
         self.parameters = list(self.learned.parameters())  # looked up once: a small model's step is short
         self.optimizer = torch.optim.AdamW(
-            _groups(self.learned, encoder_learning_rate),
+            learner.groups(),
             lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=settings.max_epochs)
-        self.precision = Precision(settings.precision, model, train.device)
-        self.loss_of = data_parallel(BatchLoss(model, self.errors_of, settings.labels.model_dump()))
+        self.scheduler = schedule(self.optimizer, settings.max_epochs, warm_up)
+        self.precision = Precision(settings.precision, learner.model, train.device)
+        self.loss_of = data_parallel(learner.loss_of)
         self.average = None
         if settings.weight_average is not None:
             decay = 1 - settings.weight_average
             self.average = AveragedModel(self.learned, multi_avg_fn=get_ema_multi_avg_fn(decay))
         self.engine = Engine(self._step)
-        self.evaluator = Engine(self._predict)
-        self.evaluator.logger.setLevel(logging.CRITICAL)
-        MeanError(self.errors_of, train.device).attach(self.evaluator, "error")
         # An error is told once, by whoever called.
         self.engine.logger.setLevel(logging.CRITICAL)
         self.train = train
@@ -181,14 +154,14 @@ class Trainer:
         self._resume()
 
     def _step(self, engine: Engine, batch: Batch | None) -> float:
-        if not self.model.training:  # goes through all modules of the encoder, too
-            self.model.train()
+        if not self.learner.model.training:  # goes through all modules of the encoder, too
+            self.learner.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         scaler = self.precision.scaler
         with self.precision(), lost_processes():
             loss = self.loss_of(batch)
             # DistributedDataParallel takes the mean of the processes' gradients: the sum is meant.
-            scaler.scale(loss * idist.get_world_size()).backward()
+            scaler.scale(loss * idist.get_world_size()).backward(inputs=self.learner.leaves)
         total = sum_over_processes(loss.detach().clone()).item()
         scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
@@ -197,13 +170,6 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.learned)
         return total
-
-    def _predict(self, engine: Engine, batch: Batch | None) -> tuple[Tensor | None, Tensor | None]:
-        """Predicted and true tensors of a batch."""
-        if batch is None:
-            return None, None
-        with nullcontext() if self.model.readout.needs_grad else torch.no_grad():
-            return self.model(batch.crystals, batch.embedding), batch.tensors
 
     def _attach(self, on_epoch: Callable[[EpochRow], None], title: str) -> None:
         engine, settings = self.engine, self.settings
@@ -227,8 +193,9 @@ class Trainer:
             rate = self.optimizer.param_groups[0]["lr"]
             self.scheduler.step()
             with self._averaged():
-                self.model.eval()
-                error = self.evaluator.run(self.val).metrics["error"]
+                self.learner.model.eval()
+                errors = self.learner.validate(self.val)
+            error = errors[self.learner.compared]
             if not math.isfinite(error):  # it would compare with nothing: best.pt would stay at this epoch for ever
                 raise ZooError(
                     f"the validation error became {error} in epoch {engine.state.epoch}; lower training.learning_rate"
@@ -236,7 +203,7 @@ class Trainer:
             self._val_error = error
             train_loss = self._loss_sum / len(self.train)
             engine.state.metrics.update(train=train_loss, val=error)
-            row = {"epoch": engine.state.epoch, "train_loss": train_loss, "val_mae_ten": error, "lr": rate}
+            row = {"epoch": engine.state.epoch, "train_loss": train_loss, **errors, "lr": rate}
             self.history.rows.append(row)
             if is_first():
                 on_epoch(row)
@@ -318,10 +285,10 @@ class Trainer:
         wait()  # until all have read the last checkpoint, which is about to be replaced
         done = self.epoch >= self.settings.max_epochs or self.stopper.counter >= self.settings.patience
         if not done:
-            with one_thread() if self.model.caches_embeddings else nullcontext():
+            with one_thread() if self.learner.one_thread else nullcontext():
                 self.engine.run(self.train, max_epochs=self.settings.max_epochs)
             if not math.isfinite(self._loss_sum):
                 raise ZooError(f"the loss became {self._loss_sum} in epoch {self.epoch}; lower training.learning_rate")
         wait()  # until the best one is written
         self.learned.load_state_dict(read_checkpoint(self.folder / "best.pt"))
-        self.model.eval()
+        self.learner.model.eval()

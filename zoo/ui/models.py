@@ -11,9 +11,9 @@ from typing import Any
 from zoo.errors import ZooError
 from zoo.inference.prediction import Prediction, by_file
 from zoo.inference.predictor import Predictor
-from zoo.tracking.connect import mlflow_errors, tracking_uri
-from zoo.tracking.fetch import model_folder_of, refuse_missing_registry
-from zoo.tracking.tracking_store import client_of
+from zoo.registry.connect import mlflow_errors, tracking_uri
+from zoo.registry.fetch import model_folder_of, refuse_missing_registry
+from zoo.registry.tracking_store import client_of
 from zoo.ui.uploads import MAX_ATOMS, MAX_EDGES, Crystal
 
 NEIGHBOURS = 5

@@ -39,7 +39,8 @@ from zoo.storage.run_folder import (
 )
 from zoo.training.batches import Batches, Samples
 from zoo.training.precision import refuse_precision
-from zoo.training.trainer import EpochRow, Trainer, predict_all, seed_everything
+from zoo.training.tensor_learner import TensorLearner, predict_all
+from zoo.training.trainer import EpochRow, Trainer, seed_everything
 from zoo.workflows.matbench_folds import Folds
 from zoo.workflows.provenance import record, record_resumption
 
@@ -208,7 +209,7 @@ def _train_member(
             on_epoch(number, row)
 
     trainer = Trainer(
-        model,
+        TensorLearner(model, config.training.labels.model_dump(), config.encoder.learning_rate, index_errors),
         batches(train, shuffled=True),
         batches(val),
         config.training,
@@ -216,8 +217,6 @@ def _train_member(
         place.path,
         keep,
         f"fold {number}" if len(config.seeds) == 1 else f"fold {number}, seed {seed}",
-        config.encoder.learning_rate,
-        index_errors,
     )
     restart_history(place, map(of_index, trainer.history.rows))
     trainer.run()

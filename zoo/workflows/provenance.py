@@ -17,9 +17,9 @@ import torch
 from zoo import __version__
 from zoo.config import plugins
 from zoo.errors import ZooError
+from zoo.registry.connect import without_password
 from zoo.storage.run_folder import read_json, write_json, write_text
 from zoo.storage.work_folder import WorkFolder
-from zoo.tracking.connect import without_password
 
 
 def provenance(names: dict[str, str]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from zoo import __version__
 from zoo.config import recipe
 from zoo.config.recipe import Recipe, Tracking
 from zoo.errors import ZooError
+from zoo.registry.connect import mlflow_errors
 from zoo.storage.run_folder import RunFolder, SeedFolder, read_history, read_json
-from zoo.tracking.connect import mlflow_errors
 from zoo.tracking.seed_runs import SeedRuns
 from zoo.tracking.send import Sent, flatten
 from zoo.workflows.matbench import ERRORS, fold_folder, member_folders, of_index

@@ -44,7 +44,8 @@ from zoo.storage.run_folder import (
 from zoo.training.batches import Batches, Samples
 from zoo.training.label_errors import label_errors
 from zoo.training.precision import refuse_precision
-from zoo.training.trainer import EpochRow, Trainer, predict_all, seed_everything
+from zoo.training.tensor_learner import TensorLearner, predict_all
+from zoo.training.trainer import EpochRow, Trainer, seed_everything
 from zoo.workflows import finish, seed_results, training_force_constants
 from zoo.workflows.provenance import record, record_resumption
 
@@ -301,7 +302,8 @@ def train_seed(
 
     more = parts["all"][len(parts["train"]) :]
     train, val = Batches(samples, parts["train"], config.training, device, seed, more), batches("val")
-    trainer = Trainer(model, train, val, config.training, seed, place.path, keep, title, config.encoder.learning_rate)
+    learner = TensorLearner(model, config.training.labels.model_dump(), config.encoder.learning_rate)
+    trainer = Trainer(learner, train, val, config.training, seed, place.path, keep, title)
     if is_first():
         restart_history(place, trainer.history.rows)
     trainer.run()

@@ -8,8 +8,8 @@ from zoo import __version__
 from zoo.config.recipe import Tracking
 from zoo.discovery.rounds.discovery_config import Discovery, read
 from zoo.discovery.rounds.discovery_folder import DiscoveryFolder, RoundFolder
+from zoo.registry.connect import mlflow_errors
 from zoo.storage.run_folder import read_rows
-from zoo.tracking.connect import mlflow_errors
 from zoo.tracking.send import Sent, flatten, send
 from zoo.tracking.tracked_runs import PARENT, TrackedRuns
 

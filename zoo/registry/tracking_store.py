@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from zoo.errors import ZooError
-from zoo.tracking.connect import mlflow_errors, without_password
+from zoo.registry.connect import mlflow_errors, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

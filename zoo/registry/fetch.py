@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 from zoo.errors import ZooError, did_you_mean
-from zoo.tracking.connect import CHAMPION, mlflow_errors, tracking_uri, using, without_password
-from zoo.tracking.tracking_store import make_ready
+from zoo.registry.connect import CHAMPION, mlflow_errors, tracking_uri, using, without_password
+from zoo.registry.tracking_store import make_ready
 
 
 def model_folder_of(name: str) -> Path:
@@ -50,6 +50,17 @@ def refuse_missing_registry(uri: str, what: str) -> None:
 def downloaded(place: str, uri: str, name: str) -> Path:
     """The model folder behind an MLflow URI, `place`, as a copy that is gone when the process ends.
 
+    Args and errors as those of `artifacts_of`.
+    """
+    found = sorted(artifacts_of(place, uri, name).rglob("model.json"))
+    if not found:
+        raise ZooError(f"{name} is no model of the zoo: it holds no model.json")
+    return found[0].parent
+
+
+def artifacts_of(place: str, uri: str, name: str) -> Path:
+    """The files behind an MLflow URI, `place`, in a copy that is gone when the process ends.
+
     Args:
         place: `models:/NAME/VERSION`, `models:/NAME@ALIAS`, `runs:/...`, ...
         uri: of the tracking server.
@@ -76,10 +87,7 @@ def downloaded(place: str, uri: str, name: str) -> Path:
                 if re.fullmatch(r"models:/[^/@]+", name):
                     raise ZooError(f"{name} names no version: {name}@champion, or {name}/1") from None
                 raise
-    found = sorted(folder.rglob("model.json"))
-    if not found:
-        raise ZooError(f"{name} is no model of the zoo: it holds no model.json")
-    return found[0].parent
+    return folder
 
 
 def unknown_model(name: str, uri: str) -> ZooError:

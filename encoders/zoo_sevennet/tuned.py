@@ -1,0 +1,73 @@
+"""SevenNet that `zoo pretrain` has tuned: its weights in a safetensors file, in the place of the checkpoint's."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.api import Weights, ZooError
+from zoo.storage.weights import ENERGY, identity, load_weights, weights_file
+from zoo_sevennet.checkpoint import CHECKPOINTS, ELEMENTS
+from zoo_sevennet.energy import EnergyHead, EnergyModel
+from zoo_sevennet.network import Network
+
+
+def weights_of(model: EnergyModel, checkpoint: str, level_of_theory: str | None) -> Weights:
+    """The numbers of a potential, in the float32 of the checkpoints, and what it was tuned from."""
+    tensors = {**model.network.state_dict(), **{f"{ENERGY}.{name}": x for name, x in model.head.state_dict().items()}}
+    metadata: dict[str, Any] = {"checkpoint": checkpoint, "modality": level_of_theory, ENERGY: {}}
+    return Weights({name: x.detach().cpu().to(torch.float32) for name, x in tensors.items()}, metadata)
+
+
+def load(weights: str, checkpoint: str, level_of_theory: str | None, layers: int) -> Network:
+    """The first `layers` interaction layers, from a file that `weights` names.
+
+    Raises:
+        ZooError: there is none, it is of another encoder, or it was tuned from another checkpoint or level of theory.
+    """
+    return _network(_tensors(weights, checkpoint, level_of_theory), checkpoint, layers)
+
+
+def load_energy(weights: str, checkpoint: str, level_of_theory: str | None) -> EnergyModel:
+    """The potential; arguments and errors as those of `load`."""
+    tensors = _tensors(weights, checkpoint, level_of_theory)
+    architecture = CHECKPOINTS[checkpoint].architecture
+    head = {name.removeprefix(f"{ENERGY}."): x for name, x in tensors.items() if name.startswith(f"{ENERGY}.")}
+    built = EnergyHead(architecture.channels[-1][0], len(head["linear_2.weight"]), len(ELEMENTS), architecture.biased)
+    built.load_state_dict(head, strict=True)
+    return EnergyModel(_network(tensors, checkpoint, len(architecture.channels)), built)
+
+
+def fingerprint(weights: str, energy: bool) -> str:
+    """Identifies the features of a file or, with `energy`, all numbers of it.
+
+    Raises:
+        ZooError: there is no such file, or it is damaged.
+    """
+    path = weights_file(weights)
+    return load_weights("sevennet", path).content() if energy else identity("sevennet", path)
+
+
+def _network(tensors: dict[str, Tensor], checkpoint: str, layers: int) -> Network:
+    network = Network(CHECKPOINTS[checkpoint].architecture, len(ELEMENTS), layers)
+    network.load_state_dict({name: tensors[name] for name in network.state_dict()}, strict=True)
+    return network
+
+
+def _tensors(weights: str, checkpoint: str, level_of_theory: str | None) -> dict[str, Tensor]:
+    path = weights_file(weights)
+    found = _read(path, path.stat().st_mtime_ns)
+    tuned = found.metadata.get("checkpoint"), found.metadata.get("modality")
+    if tuned != (checkpoint, level_of_theory):
+        words = " of ".join(str(part) for part in reversed(tuned) if part)
+        raise ZooError(f"{path} was tuned from {words}: set checkpoint and modality to that")
+    return dict(found.tensors)
+
+
+@lru_cache(maxsize=4)  # features and energy are read one after the other
+def _read(path: Path, changed: int) -> Weights:
+    return load_weights("sevennet", path)

@@ -1,0 +1,1 @@
+"""Pretraining, or tuning, of an encoder as an interatomic potential."""
