@@ -31,6 +31,7 @@ ORDER = (
     "report",
     "tracking",
     "workflows",
+    "pretraining",
     "sweep",
     "oracles",
     "discovery",

@@ -1,0 +1,1 @@
+"""Encoders trained as interatomic potentials, and the labels for that."""
