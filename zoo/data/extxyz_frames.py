@@ -46,6 +46,11 @@ def extxyz(frames: Iterable[Atoms]) -> str:
 
 def kept_text(text: str) -> str:
     """Write a text such that ASE reads it back as this text: it would take `0012` for a number, and `T` for True."""
-    if key_val_str_to_dict(key_val_dict_to_str({"text": text})) == {"text": text}:
+    try:
+        read = key_val_str_to_dict(key_val_dict_to_str({"text": text})).get("text")
+    except ValueError:
+        read = None
+    if isinstance(read, str) and read == text and text.isprintable():
         return text
-    return f"_JSON {json.dumps(text)}"
+    # ASE reads `_JSON` values as JSON, after it has taken away one of two backslashes.
+    return "_JSON " + json.dumps(text).replace("\\", "\\\\")
