@@ -12,27 +12,12 @@ import springs
 from zoo.data.extxyz_frames import extxyz, labelled_frame
 from zoo.graphs.crystal import Crystal
 
+PLAIN = ("mp-149", "Na -> K", "Ångström", "a=b")
+NUMBERS = ("0012", "T", "1.5e3", "1 2 3", "")
+MARKS = ('a "b" c', "back\\slash", "{a}", "_JSON 1", "two\nlines", "tab\tand \\n")
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "mp-149",
-        "0012",
-        "T",
-        "1.5e3",
-        "1 2 3",
-        "Na -> K",
-        'a "b" c',
-        "back\\slash",
-        "{a}",
-        "Ångström",
-        "_JSON 1",
-        "a=b",
-        "two\nlines",
-        "",
-        "tab\tand \\n",
-    ],
-)
+
+@pytest.mark.parametrize("text", PLAIN + NUMBERS + MARKS)
 def test_a_text_comes_back(text: str) -> None:
     crystal = Crystal.of(springs.salt())
     stress = np.arange(9.0).reshape(3, 3)
