@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo.cli.mptrj_command import mptrj
+
 if TYPE_CHECKING:
     from zoo.contract.plugin import Record
     from zoo.contract.target import TensorTarget
@@ -24,6 +26,9 @@ FORMATS = click.Choice(["table", "json", "csv"])
 @click.group("data")
 def data_command() -> None:
     """Look at datasets, check and fetch them."""
+
+
+data_command.add_command(mptrj)
 
 
 @data_command.command("list")

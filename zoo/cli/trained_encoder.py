@@ -44,7 +44,7 @@ def trained_encoder(name: str, settings: Sequence[str] = ()) -> TrainedEncoder:
         ZooError: there is no such encoder, its weights are not trained or not available, or a setting is wrong.
     """
     if name in plugins.available("encoder"):
-        return _of_plugin(name, _settings(settings))
+        return _of_plugin(name, encoder_settings(settings))
     if settings:
         raise ZooError(f"--set is for encoder plugins (zoo list); '{name}' is a model, which has its settings")
     try:
@@ -60,8 +60,12 @@ def trained_encoder(name: str, settings: Sequence[str] = ()) -> TrainedEncoder:
     return _of_model(name, card, members)
 
 
-def _settings(given: Sequence[str]) -> dict[str, Any]:
-    """Parse the values of `--set`, by key."""
+def encoder_settings(given: Sequence[str]) -> dict[str, Any]:
+    """Parse the values of `--set`, by key.
+
+    Raises:
+        ZooError: one is not written as key=value, or a key is given twice.
+    """
     settings: dict[str, Any] = {}
     for each in given:
         key, equals, _ = each.partition("=")

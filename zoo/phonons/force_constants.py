@@ -11,11 +11,9 @@ the mean of the two (`Encoder.even_energy`), which is exact under O(3), so that 
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -30,6 +28,7 @@ from zoo.graphs.graph import CrystalGraph, collate, crystal_graphs, size_sorted
 from zoo.graphs.space_group import SpaceGroup
 from zoo.phonons.displacements import Displacement, assemble, displacements
 from zoo.phonons.modes import without_translations
+from zoo.runtime.threads import cores, in_order
 
 STEP = 0.005
 """Å, the length of a displacement."""
@@ -216,29 +215,9 @@ def iterate(potential: Encoder, crystals: Iterable[Crystal], at_once: int) -> It
     On a CPU as many pieces are computed at the same time as there are cores, each by one thread: torch's own threads
     gain little on matrices of this size. What comes out does not depend on their number.
     """
-    pieces = iter(_pieces(crystals, at_once))
-    first = next(pieces, None)
-    if first is None:
-        return
-    # Alone, for what a potential makes when its energy is first asked for.
-    yield from force_constants(potential, first)
-    if _device(potential).type != "cpu":
-        for piece in pieces:
-            yield from force_constants(potential, piece)
-        return
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting: deque[Future[list[ForceConstants]]] = deque()
-        try:
-            for piece in pieces:
-                waiting.append(pool.submit(force_constants, potential, piece))
-                if len(waiting) > 2 * workers:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    workers = cores() if _device(potential).type == "cpu" else 1
+    for found in in_order(partial(force_constants, potential), _pieces(crystals, at_once), workers):
+        yield from found
 
 
 def _pieces(crystals: Iterable[Crystal], at_once: int) -> Iterator[list[Crystal]]:
