@@ -89,7 +89,7 @@ def largest_differences(folder: Path) -> tuple[float | None, float | None]:
 
 
 def goals(measured: Measured, gradients: float | None, forces: float | None) -> list[Goal]:
-    """Of every model: time against its own energy and forces, and against its peer's; memory. Of SevenNet-0: values."""
+    """The goals of every model in time and memory, and of SevenNet-0 in values, too."""
     out = []
     for name in ZOO:
         what = f"`{name}`, a training step on forces"

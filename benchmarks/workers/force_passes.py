@@ -29,7 +29,7 @@ def loss_of(energy: Tensor, forces: Tensor, crystal: Tensor) -> Tensor:
 
 
 def gradients(run: Run[Input], parameters: Sequence[nn.Parameter], batch: Input, crystal: Tensor) -> list[Tensor]:
-    """Of the loss by each of the parameters."""
+    """Return the gradient of the loss by each of the parameters."""
     loss = loss_of(*run(batch, True), crystal)
     return list(torch.autograd.grad(loss, parameters, materialize_grads=True))
 

@@ -116,7 +116,7 @@ class ConvolutionEdges:
 
     @cached_property
     def bonds(self) -> tuple[Tensor | None, Tensor]:
-        """Where the radial inputs of second derivatives are, and which of them each edge has.
+        """The radial inputs that second derivatives are made with, and for each edge the one that it has.
 
         Returns:
             (U,) int64, the rows of `radial_in_graph` to make radial weights of, None: all; (F,) int64, for each edge

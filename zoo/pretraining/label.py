@@ -48,7 +48,7 @@ NOT_FINITE = "no finite energy, forces or stress"
 
 @dataclass(frozen=True)
 class Labelling:
-    """How structures are made and labelled.
+    """The settings by which structures are made and labelled.
 
     Attributes:
         potential: an encoder with an energy, in eval mode and of precision `DTYPE`.

@@ -27,7 +27,7 @@ FORMAT = 1  # count up when the same settings give other structures
 
 @dataclass
 class Progress:
-    """How far the labelling of a source is.
+    """The progress of the labelling of a source.
 
     Attributes:
         crystals: number of crystals of the source that were gone through, those without any structure included.
