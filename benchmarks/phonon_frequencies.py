@@ -3,12 +3,14 @@
 DATA is a folder with phonondb2018 (see `open_labels`); a POTENTIAL is YAML, as in a recipe: `'{name: sevennet,
 checkpoint: SevenNet-l3i5}'`. Of the crystals of at most 10 atoms that have no twin in petousis2017 500 are drawn; force
 constants are at DFT's geometry. A row a potential and crystal goes to --out, a table to standard output, a picture
-beside --out.
+beside --out. With `--left-out-of FOLDER` of a `zoo pretrain` they are drawn from the crystals that it left out as twins
+of held-out ones, which the potential that it tuned has not seen.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,10 +34,15 @@ MOST_ATOMS = 10
 """The cost grows with the square."""
 
 
-def drawn(folder: Path, count: int) -> list[Labelled]:
-    """Crystals of two to `MOST_ATOMS` atoms, at random."""
+def drawn(folder: Path, count: int, pretraining: Path | None) -> list[Labelled]:
+    """Crystals of two to `MOST_ATOMS` atoms, at random: without twins in petousis2017, or left out of a pretraining."""
     small = [one for one in phonondb(folder) if 1 < len(one.structure) <= MOST_ATOMS]
-    crystals = without_twins(small)
+    if pretraining is None:
+        crystals = without_twins(small)
+    else:
+        report = json.loads((pretraining / "data_report.json").read_text(encoding="utf-8"))
+        unseen = {key for source in report["sources"] for key in source["twins"]}
+        crystals = [one for one in small if f"phonondb-{one.key}" in unseen]
     order = np.random.default_rng(0).permutation(len(crystals))[:count]
     return [crystals[i] for i in order]
 
@@ -115,8 +122,9 @@ def main() -> None:
     parser.add_argument("potentials", nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--left-out-of", type=Path, metavar="FOLDER")
     chosen = parser.parse_args()
-    crystals = drawn(chosen.data, chosen.count)
+    crystals = drawn(chosen.data, chosen.count, chosen.left_out_of)
     rows: list[dict[str, object]] = []
     for text in chosen.potentials:
         choice = Plugin(**yaml.safe_load(text))

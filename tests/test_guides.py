@@ -243,15 +243,19 @@ def test_the_guide_to_pretraining(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     halides = [(alkali, halide) for alkali in ("Li", "K", "Rb", "Cs") for halide in ("F", "Cl", "Br")]
     write_phonondb(tmp_path, [phonondb_row(f"mp-99{i}", 1 + 0.1 * i, species=pair) for i, pair in enumerate(halides)])
     write_salts(tmp_path)
-    springs = f"sources=[{{name: phonondb2018, path: {tmp_path}}}]"
+    springs = f"sources=[{{name: phonondb2018, path: {tmp_path}}}, {{name: file, path: teacher.extxyz}}]"
     small = ["encoder.layers=1", "encoder.channels=4", "encoder.cutoff=4.0", "validation=0.2"]
     more = {"runs/potential": small, "runs/tuned": [springs]}
     salts = ["dataset={name: file, path: salts.json, targets: {total: {}, ionic: {}}}", "split.val=0.2"]
     for words in commands(PRETRAINING):
-        arguments = [*words[1:], "training.max_epochs=1", "tracking.enabled=false", "device=cpu"]
+        arguments = words[1:]
+        if arguments[0] == "label":
+            arguments += ["--limit", "4", "--device", "cpu"]
+        else:
+            arguments += ["training.max_epochs=1", "tracking.enabled=false", "device=cpu"]
         if arguments[0] == "pretrain":
             arguments += ["without_twins_of=null", "training.warm_up=0", *more[words[-1]]]
-        else:
+        elif arguments[0] == "run":
             arguments += [*salts, "readout.width=8", *(small[:3] if "nequip" in words[2] else [])]
         result = zoo(*arguments, cwd=tmp_path)
         assert result.returncode == 0, f"zoo {' '.join(arguments)}: {result.stderr}"
