@@ -28,6 +28,7 @@ _OPERATIONS = re.compile(r"_(symmetry_equiv_pos_as_xyz|space_group_symop)")
 _GROUP_NAME = re.compile(
     r"_(symmetry|space_group)_(space_group_)?(name_h|name_hall|it_number|int_tables)", re.IGNORECASE
 )
+_ATOMS = re.compile(r"^\s*_atom_site[_.](fract|cartn)_x\b", re.IGNORECASE | re.MULTILINE)
 _LONG_NAME = 80  # characters; what is longer names no group, and is not kept
 _WATER = ("Hw", "Ow")  # labels of the atoms of water, which pymatgen knows
 _SYMBOL = re.compile(r"([A-Za-z][a-z]?)(?![a-z])")
@@ -91,6 +92,24 @@ def read_cif(text: str, max_atoms: int | None = None, remedy: str = "") -> Struc
     if "Defaulting to P1" in warnings and any(_names_a_group(block.data) for block in blocks):
         raise ZooError("its space group is not known, and it lists no symmetry operations; add those")
     return crystals[0]
+
+
+def crystal_blocks(text: str) -> list[str]:
+    """Part a CIF into the texts of its crystals: the blocks that list atoms, each from its `data_` line on.
+
+    Blocks without atoms (a publication's words, say) are left out. Where fewer than two blocks list atoms, the text
+    comes back as it is.
+    """
+    starts, inside, offset = [], False, 0
+    for line in text.splitlines(keepends=True):
+        if line.startswith(";"):
+            inside = not inside
+        elif not inside and line.lstrip()[:5].lower() == "data_":
+            starts.append(offset)
+        offset += len(line)
+    blocks = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+    crystals = [block for block in blocks if _ATOMS.search(block)]
+    return crystals if len(crystals) > 1 else [text]
 
 
 def _tidy(text: str) -> str:
