@@ -90,6 +90,9 @@ def crystals_in(
         tell: called with a line about each folder.
     """
     for file in files:
+        if not file:
+            yield NamedCrystal(file, file, ZooError("the name of a file is empty"))
+            continue
         if file == STDIN:
             yield from _from_stdin(kind)
             continue
@@ -122,8 +125,8 @@ def one_crystal(file: str) -> Structure:
     Raises:
         ZooError: it cannot be read, or there are several.
     """
-    if is_folder(user_path(file)):
-        raise ZooError(f"{file}: is a folder; name the files in it, such as {Path(file) / '*.cif'}, or zoo.structures")
+    if file and is_folder(user_path(file)):
+        raise ZooError(f"{file}: is a folder: take what is in it by zoo.structures('{file}')")
     (first, *more) = _first_two(_in_file(file, None))
     if isinstance(first.structure, ZooError):
         raise first.structure
