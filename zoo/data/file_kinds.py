@@ -133,6 +133,10 @@ def kind_by_content(head: bytes) -> str | None:
         return "castep-cell"
     if re.search(rb"^\s*lattice_vector\s", head, re.MULTILINE):
         return "aims"
+    if re.match(rb"\s*\d+\s+[SF]\s*\n", head):
+        return "gen"
+    if re.search(rb"^\s*(CRYSTAL|ANIMSTEPS\s+\d+)\s*$", head, re.MULTILINE) and b"PRIMVEC" in head:
+        return "xsf"
     return _by_signature(head)
 
 

@@ -23,9 +23,10 @@ DATABASE_KEYS = ("ids", "nextid", "metadata")
 def json_entries(path: Path, key_field: str = "key") -> Iterator[Entry]:
     """Read the crystals in a JSON file.
 
-    It holds {key: record, ...}, or a list of records with key fields, or one. A record is a crystal, or an object with
-    a crystal as `structure` and fields beside it. A crystal is what pymatgen's `Structure.as_dict` gives, or ASE's
-    JSON of Atoms. The file is read as a whole; for more crystals than fit in memory there are the other formats.
+    It holds {key: record, ...}, or a list of records with key fields (or `material_id`), or one. A record is a crystal,
+    or an object with a crystal as `structure` and fields beside it. A crystal is what pymatgen's `Structure.as_dict`
+    gives, or ASE's JSON of Atoms. The file is read as a whole; for more crystals than fit in memory there are the
+    other formats.
 
     Raises:
         ZooError: no JSON, neither object nor list, nothing about crystals, or an object that has a key twice (one
@@ -48,14 +49,20 @@ def json_entries(path: Path, key_field: str = "key") -> Iterator[Entry]:
 def _records(path: Path, content: Any, key_field: str) -> Iterator[tuple[Any, Any]]:
     """Yield the name, None without one, and the content of each record."""
     if isinstance(content, list):
-        yield from ((name_in(one, key_field), one) for one in content)
+        yield from ((_name(one, key_field), one) for one in content)
     elif crystal_in(content) is not None:
-        yield name_in(content, key_field), content
+        yield _name(content, key_field), content
     elif isinstance(content, dict):
         others = DATABASE_KEYS if "ids" in content and "nextid" in content else ()
         yield from ((key, one) for key, one in content.items() if key not in others)
     else:
         raise ZooError(f"{path}: must hold an object of records by key, a list of records, or one crystal")
+
+
+def _name(record: Any, key_field: str) -> Any:
+    """The name of a record by its key field; without one, that of a document of the Materials Project."""
+    given = name_in(record, key_field)
+    return name_in(record, "material_id") if given is None else given
 
 
 def _entry(name: Any, number: int, record: Any) -> Entry:

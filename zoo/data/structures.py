@@ -11,7 +11,7 @@ import numpy as np
 from pymatgen.core import Composition, Element, Lattice, Structure
 
 from zoo.data.ase_files import Positions, positions_in_dict
-from zoo.data.cif import read_cif
+from zoo.data.cif import crystal_blocks, read_cif
 from zoo.errors import ZooError
 from zoo.storage.file_limits import max_cif_atoms
 
@@ -185,11 +185,14 @@ def structure_from_cif(text: str, max_atoms: int | None = None) -> Structure:
         ZooError: broken, several crystals in it, partly occupied sites, or more than `max_atoms` atoms (default:
             `zoo.storage.file_limits.max_cif_atoms`, with a word on how to raise that).
     """
+    most, remedy = max_atoms, ""
+    if max_atoms is None:
+        most, remedy = max_cif_atoms(), "; ZOO_MAX_CIF_ATOMS raises that, and a VASP file may hold more"
     try:
-        if max_atoms is not None:
-            return ordered(lambda: read_cif(text, max_atoms))
-        remedy = "; ZOO_MAX_CIF_ATOMS raises that, and a VASP file may hold more"
-        return ordered(lambda: read_cif(text, max_cif_atoms(), remedy))
+        blocks = crystal_blocks(text)
+        if len(blocks) > 1:
+            raise ZooError(f"holds {len(blocks)} crystals, one is wanted")
+        return ordered(lambda: read_cif(blocks[0], most, remedy))
     except ZooError as error:
         raise ZooError(f"the CIF: {error}") from None
 

@@ -69,8 +69,8 @@ class FolderSource(Source):
     """The files of crystals of a folder and of those in it, by name.
 
     Keys are paths from the folder on, without the ending that tells the format: `deep/mp-1` of `deep/mp-1.cif`, so
-    that two files of one crystal have one key. Of a file of many they go on with `#` and the crystal's name or number:
-    `deep/many#2`. What a screening or a discovery wrote below the folder is no candidate.
+    that two files of one crystal have one key. Those of a file of many are its path, `#` and the crystal's name or
+    number: `deep/many.traj#2`. What a screening or a discovery wrote below the folder is no candidate.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -97,12 +97,12 @@ class FolderSource(Source):
             if kind == "poscar":
                 yield Found(key, partial(structure_from_file, path))
             elif kind == "cif":
-                yield from _of_cif(path, key)
+                yield from _of_cif(path, name, key)
             else:
-                yield from _of_entries(path, key)
+                yield from _of_entries(path, name, key)
 
 
-def _of_cif(path: Path, key: str) -> Iterator[Found]:
+def _of_cif(path: Path, name: str, key: str) -> Iterator[Found]:
     """The crystals of a CIF, parsed when they are asked for: their number is known from the text."""
     try:
         blocks = crystal_blocks(read_bytes(path).decode("utf-8", "replace"))
@@ -112,10 +112,10 @@ def _of_cif(path: Path, key: str) -> Iterator[Found]:
         yield Found(key, partial(structure_from_file, path))
         return
     for number, block in enumerate(blocks, 1):
-        yield Found(f"{key}#{number}", partial(structure_from_cif, block))
+        yield Found(f"{name}#{number}", partial(structure_from_cif, block))
 
 
-def _of_entries(path: Path, key: str) -> Iterator[Found]:
+def _of_entries(path: Path, name: str, key: str) -> Iterator[Found]:
     try:
         entries = list(entries_in(path))
     except NoCrystalsError:
@@ -125,8 +125,8 @@ def _of_entries(path: Path, key: str) -> Iterator[Found]:
         return
     for number, entry in enumerate(entries, 1):
         alone = len(entries) == 1 and not entry.named
-        name = key if alone else f"{key}#{entry.key if entry.named else number}"
-        yield Found(name, partial(given_structure, entry.structure), _plain(entry.fields, {"key", "cif"}))
+        own = key if alone else f"{name}#{entry.key if entry.named else number}"
+        yield Found(own, partial(given_structure, entry.structure), _plain(entry.fields, {"key", "cif"}))
 
 
 class EntrySource(Source):
