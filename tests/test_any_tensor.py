@@ -14,7 +14,7 @@ from mlflow import pyfunc
 
 from zoo.contract.target import TensorTarget
 from zoo.data.petousis2017 import Petousis2017
-from zoo.data.structures import structure_from_file
+from zoo.data.structure_files import structure_from_file
 from zoo.graphs.graph import crystal_graph
 from zoo.registry.connect import using
 from zoo.registry.fetch import model_folder_of

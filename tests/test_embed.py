@@ -24,7 +24,7 @@ from test_readme import blocks, commands
 
 from zoo.contract.features import Features
 from zoo.data.petousis2017 import Petousis2017
-from zoo.data.structures import structure_from_file
+from zoo.data.structure_files import structure_from_file
 from zoo.graphs.graph import collate, crystal_graph
 from zoo.inference import embed
 from zoo.inference.feature_arrays import blocks_of

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from pymatgen.core import Structure
+
     from zoo.api import Encoder, Potential
     from zoo.inference.calculator import PotentialCalculator
     from zoo.inference.predictor import Predictor
@@ -35,6 +37,26 @@ def load(model: str | Path, device: str = "auto") -> Predictor:
     from zoo.registry.fetch import model_folder_of
 
     return Predictor.load(model_folder_of(str(model)), device)
+
+
+def structures(*files: str | Path) -> list[Structure]:
+    """Crystals in files to ask about: `predictor.predict(zoo.structures("my_folder", "relaxed.traj"))`.
+
+    Args:
+        files: as for `zoo predict`: files of one crystal or of many, folders, FILE#KEY for one crystal of many.
+
+    Raises:
+        zoo.errors.ZooError: the first file or crystal that cannot be read.
+    """
+    from zoo.data.crystal_files import crystals_in
+    from zoo.errors import ZooError
+
+    found = []
+    for crystal in crystals_in(map(str, files)):
+        if isinstance(crystal.structure, ZooError):
+            raise crystal.structure
+        found.append(crystal.structure)
+    return found
 
 
 def calculator(

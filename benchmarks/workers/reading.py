@@ -18,7 +18,8 @@ cifs = sorted(folder.glob("*.cif"))
 
 def zoo() -> tuple[Callable, Callable, Callable]:
     """The readers, graphs and batches of a run of the zoo."""
-    from zoo.data.structures import structure_from_dict, structure_from_file
+    from zoo.data.structure_files import structure_from_file
+    from zoo.data.structures import structure_from_dict
     from zoo.graphs.graph import collate, crystal_graphs
 
     def batches(structures: Iterable[Any]) -> int:

@@ -20,7 +20,8 @@ from zoo.cli import predict_command
 from zoo.data.crystal_files import crystals_in
 from zoo.data.file import File, FileHypers
 from zoo.data.formats import open_text
-from zoo.data.structures import structure_from_cif, structure_from_file
+from zoo.data.structure_files import structure_from_file
+from zoo.data.structures import structure_from_cif
 from zoo.discovery.candidates import source_of
 from zoo.discovery.screen_config import CandidateSource
 from zoo.errors import ZooError

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from zoo.data.structures import structure_from_dict, structure_from_file
+from zoo.data.structure_files import structure_from_file
+from zoo.data.structures import structure_from_dict
 from zoo.errors import ZooError
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifParser
 
-from zoo.data.structures import structure_from_cif, structure_from_dict, structure_from_file
+from zoo.data.structure_files import structure_from_file
+from zoo.data.structures import structure_from_cif, structure_from_dict
 from zoo.errors import ZooError
 
 MOST = 200  # atoms

@@ -13,7 +13,7 @@ from scipy.stats import norm
 from zoo.api import Acquisition, Objective, TensorTarget
 from zoo.config import plugins
 from zoo.discovery.acquisitions import log_improvement, spread
-from zoo.discovery.filters import number
+from zoo.discovery.candidate_source import number
 from zoo.errors import ZooError
 
 TENSORS = np.stack([np.diag([3.0, 6.0, 9.0]), np.diag([2.0, 2.0, 2.0]), np.diag([0.5, -1.0, 8.0])])

@@ -182,7 +182,7 @@ def _cif(data: bytes, folder: Path) -> None:
 
 
 def _poscar(data: bytes, folder: Path) -> None:
-    from zoo.data.structures import structure_from_file
+    from zoo.data.structure_files import structure_from_file
 
     (folder / "POSCAR").write_bytes(data)
     _sound(structure_from_file(folder / "POSCAR"))

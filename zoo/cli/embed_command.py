@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.cli.input_files import input_format, read_crystals
+
 if TYPE_CHECKING:
     from zoo.inference.embed import Written
 
@@ -24,17 +26,27 @@ if TYPE_CHECKING:
     help="*.parquet, or *.npz, which is kept in memory until it is written.",
 )
 @click.option("--bonds", is_flag=True, help="Also the features of the bonds, where the encoder makes some.")
+@input_format
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
 def embed_command(
-    encoder: str, files: tuple[str, ...], settings: tuple[str, ...], out: Path, bonds: bool, device: str
+    encoder: str,
+    files: tuple[str, ...],
+    settings: tuple[str, ...],
+    out: Path,
+    bonds: bool,
+    input_format: str | None,
+    device: str,
 ) -> None:
     """Compute equivariant features of atoms and crystals, for use outside of the zoo.
 
     ENCODER is a pretrained encoder by its name (zoo list), or a trained model, whose encoder it then is: a run folder,
-    a registered name, an MLflow URI. FILE is a CIF or VASP file, or a JSON, extxyz or CSV of many crystals. Scalars
-    (n, C), vectors (n, 3, C), symmetric traceless tensors (n, 3, 3, C) and what other irreps there are come apart, for
-    each atom and, as the mean over its atoms, for each crystal. Of an ensemble whose encoders were trained the first
-    member's is used.
+    a registered name, an MLflow URI. FILE is a CIF, VASP file, JSON of pymatgen or ASE, extxyz, trajectory or database
+    of ASE, another of its formats, a CSV of paths, a folder of such files, or - for standard input; FILE#2 is the
+    second crystal of a file of many.
+
+    Scalars (n, C), vectors (n, 3, C), symmetric traceless tensors (n, 3, 3, C) and what other irreps there are come
+    apart, for each atom and, as the mean over its atoms, for each crystal. Of an ensemble whose encoders were trained
+    the first member's is used.
 
     OUT.parquet has a row an atom, OUT.crystals.parquet a row a crystal; an .npz has both. What irreps, axes and units
     they have, and the encoder's fingerprint, is in the file, as the JSON text `zoo` of Parquet's metadata or
@@ -49,7 +61,7 @@ def embed_command(
 
     from zoo.cli.input_errors import report_refused
     from zoo.cli.trained_encoder import trained_encoder
-    from zoo.data.crystal_files import count_if_single, crystals_in
+    from zoo.data.crystal_files import count_if_single
     from zoo.errors import ZooError
     from zoo.inference.embed import write_features
     from zoo.inference.features_file import FeaturesFile, description, places
@@ -70,7 +82,7 @@ def embed_command(
         tqdm(total=total, desc="embedding", unit=" crystals", disable=None, leave=False) as bar,
         FeaturesFile(out, tables, metadata) as file,
     ):
-        done = write_features(file, model, crystals_in(files), bonds, bar.update)
+        done = write_features(file, model, read_crystals(files, input_format), bonds, bar.update)
         if not done.crystals:
             report_refused(done.refused, done.total, "features", "crystals")
     _show(metadata, tables, done)

@@ -31,12 +31,14 @@ WORDS = {
 def evaluate_command(model: str, source: str, below: float | None, form: str, out: Path | None, device: str) -> None:
     """Test MODEL on labelled crystals of another SOURCE, beside predicting the mean.
 
-    MODEL is as for `zoo predict`; SOURCE is a dataset, a file of your own, or a recipe. Crystals that the model has
-    seen in training or validation (same formula, space group, volume within 2 %) are left out. A model of several
-    levels of theory answers at that of each label.
+    MODEL is as for `zoo predict`; SOURCE is a dataset by its name or with settings, a file of your own, {dataset: ...,
+    target: ...}, or a recipe. Crystals that the model has seen in training or validation (same formula, space group,
+    volume within 2 %) are left out. A model of several levels of theory answers at that of each label.
 
     \b
     zoo evaluate runs/mine my_tensors.json
+    zoo evaluate runs/mine '{name: dtnet-mp, path: mp_dielectric.json.gz}'
+    zoo evaluate runs/mine '{dataset: petousis2017, target: total}'
     zoo evaluate dtnet-total my_tensors.json --below 30
     """
     from zoo.cli.report import errors_table

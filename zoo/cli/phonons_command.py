@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.cli.input_files import input_format, read_crystals
+
 if TYPE_CHECKING:
     from zoo.contract.plugin import Encoder
     from zoo.data.crystal_files import NamedCrystal
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     "--draw", type=click.Path(path_type=Path), metavar="FOLDER", help="A picture of the modes of each crystal."
 )
 @click.option("--relax", is_flag=True, help="First let the atoms come to rest, at fixed cell and symmetry.")
+@input_format
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
 def phonons_command(
     files: tuple[str, ...],
@@ -33,11 +36,15 @@ def phonons_command(
     form: str,
     draw: Path | None,
     relax: bool,
+    input_format: str | None,
     device: str,
 ) -> None:
     """Compute the phonons at Γ of crystals, by a potential.
 
-    FILE is a CIF or VASP file, or a JSON, extxyz or CSV of many crystals. The force constants are those of the
+    FILE is a CIF, VASP file, JSON of pymatgen or ASE, extxyz, trajectory or database of ASE, another of its formats, a
+    CSV of paths, a folder of such files, or - for standard input; FILE#2 is the second crystal of a file of many.
+
+    The force constants are those of the
     primitive cell at the geometry of the file, or with --relax at that of the potential in the same cell and symmetry;
     without the macroscopic field: polar modes are transverse. A negative frequency is that of an imaginary mode.
     Irreducible representations have their names where phonopy is installed (the extra [phonons]). Files that cannot be
@@ -50,7 +57,6 @@ def phonons_command(
     """
     from zoo.cli.input_errors import report_refused
     from zoo.cli.trained_encoder import trained_encoder
-    from zoo.data.crystal_files import crystals_in
     from zoo.errors import ZooError
     from zoo.phonons.potentials import refuse_without_energy
     from zoo.runtime.devices import choose_device
@@ -61,7 +67,7 @@ def phonons_command(
     encoder = encoder.to(choose_device(device)).double().requires_grad_(False)
     answers: list[dict[str, Any]] = []
     refused: list[str] = []
-    for named, answer in _each(encoder, crystals_in(files), relax):
+    for named, answer in _each(encoder, read_crystals(files, input_format), relax):
         if isinstance(answer, ZooError):
             reason = str(answer).removeprefix(f"{named.name}: ")
             refused.append(f"{named.name}: {reason}")
@@ -152,4 +158,4 @@ def _draw(answer: dict[str, Any], named: NamedCrystal, folder: Path) -> None:
 
     with clear_disk_errors(folder, "choose another folder with --draw"):
         folder.mkdir(parents=True, exist_ok=True)
-        mode_sticks(answer["modes"], answer["formula"], folder / f"{named.key.replace('/', '_')}.png")
+        mode_sticks(answer["modes"], answer["formula"], folder / f"{named.file_name}.png")

@@ -9,6 +9,7 @@ from itertools import islice
 
 import click
 
+from zoo.cli.input_files import input_format, read_crystals
 from zoo.errors import ZooError
 
 MAX_CRYSTALS = 100_000  # of a call, which holds all of them and their answers in memory
@@ -29,6 +30,7 @@ MAX_CRYSTALS = 100_000  # of a call, which holds all of them and their answers i
     metavar="NAME",
     help="Level of theory of the answer, as PBEsol; default: that of the model's dataset.",
 )
+@input_format
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
 def predict_command(
     model: str,
@@ -39,9 +41,13 @@ def predict_command(
     neighbours: int,
     modes: bool,
     functional: str | None,
+    input_format: str | None,
     device: str,
 ) -> None:
-    """Predict the tensor of crystals: CIF or VASP files, or a JSON, extxyz or CSV of many.
+    """Predict the tensor of crystals in files, folders or standard input.
+
+    FILE is a CIF, VASP file, JSON of pymatgen or ASE, extxyz, trajectory or database of ASE, another of its formats, a
+    CSV of paths, a folder of such files, or - for standard input; FILE#2 is the second crystal of a file of many.
 
     MODEL is a run folder, the name of a registered model (its champion answers), or an MLflow URI such as
     models:/dtnet-total/3. A tensor is in the Cartesian frame of its file; for a CIF, which holds none, that is
@@ -50,16 +56,16 @@ def predict_command(
     \b
     zoo predict runs/mine quartz.cif
     zoo predict dtnet-total *.cif --format csv > answers.csv
+    zoo predict dtnet-total my_folder relaxed.traj many.cif#2
     zoo predict dielectric quartz.cif --modes
     """
     import zoo
     from zoo.cli.format_predictions import rows_of, show
     from zoo.cli.input_errors import report_refused
-    from zoo.data.crystal_files import crystals_in
     from zoo.inference.prediction import by_file
     from zoo.storage.csv_cells import csv_row
 
-    crystals = list(islice(crystals_in(files), MAX_CRYSTALS + 1))
+    crystals = list(islice(read_crystals(files, input_format), MAX_CRYSTALS + 1))
     if len(crystals) > MAX_CRYSTALS:
         raise ZooError(f"more than {MAX_CRYSTALS:,} crystals: name fewer files at a time; zoo screen takes any number")
     readable = [crystal.structure for crystal in crystals if not isinstance(crystal.structure, ZooError)]

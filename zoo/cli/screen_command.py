@@ -78,6 +78,7 @@ def _show(found: dict[str, Any], config: Screen, folder: ScreenFolder) -> None:
     from rich.table import Table
 
     from zoo.cli.terminal import console
+    from zoo.discovery.candidate_source import number
 
     for kind in ("filtered", "failed"):
         if found[kind]:
@@ -86,10 +87,13 @@ def _show(found: dict[str, Any], config: Screen, folder: ScreenFolder) -> None:
     click.echo(f"ranked    {found['predicted']:,} of {found['candidates']:,} candidates")
     click.echo(f"speed     {speed_of(found['speed'])}")
     table = Table(box=None, header_style="bold")
-    for column in ("", "key", "formula", "score", "mean", "std", "novel"):
-        table.add_column(column, justify="right" if column in ("", "score", "mean", "std") else "left")
-    for row in found["top"]:
-        numbers = (f"{float(row[name]):.4g}" for name in ("score", "mean", "std"))
+    gaps = [number(row, "band_gap") for row in found["top"]]
+    shown = ("score", "mean", "std", *(("gap, eV",) if any(gap is not None for gap in gaps) else ()))
+    for column in ("", "key", "formula", *shown, "novel"):
+        table.add_column(column, justify="right" if column in ("", *shown) else "left")
+    for row, gap in zip(found["top"], gaps, strict=True):
+        numbers = [f"{float(row[name]):.4g}" for name in ("score", "mean", "std")]
+        numbers += ["unknown" if gap is None else f"{gap:.2f}"] if len(shown) > len(numbers) else []
         table.add_row(str(row["rank"]), escape(row["key"]), row["formula"], *numbers, row.get("novel", ""))
     console().print(table)
     figures = ", ".join(sorted(path.name for path in folder.figures.glob("*.png")))

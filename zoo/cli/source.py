@@ -1,9 +1,11 @@
-"""Resolution of the argument SOURCE: a dataset, alone or with settings, a file of the user's own, or a recipe."""
+"""Resolution of the argument SOURCE: a dataset, with settings or a target, a file of the user's own, or a recipe."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 from zoo.config import plugins, recipe
 from zoo.config.sections import Plugin
@@ -19,7 +21,8 @@ def open_source(
 ) -> tuple[str, Dataset, TensorTarget]:
     """Return name, dataset and target of a source: the name of a dataset plugin, a file, or a recipe.
 
-    `{name: NAME, KEY: VALUE, ...}` is a dataset with settings, as in a recipe.
+    `{name: NAME, KEY: VALUE, ...}` is a dataset with settings, as in a recipe; `{dataset: SOURCE, target: NAME}`, here
+    or in a YAML file, is one of its tensors.
     A `TensorTarget` describes the tensor in a file completely; a name is combined with `formula`.
 
     Raises:
@@ -31,7 +34,10 @@ def open_source(
         in_file = {part.name: _settings(part) for part in target.parts or (target,)}
         target = target.name
     if source.lstrip().startswith("{"):
-        choice = _choice(source)
+        content = _mapping(source)
+        if "dataset" in content and "name" not in content:
+            return _open_target(content, source, target, formula)
+        choice = _choice(content, source)
         name, settings = choice.name, choice.settings
     elif source in plugins.available("dataset"):
         name, settings = source, {}
@@ -40,6 +46,9 @@ def open_source(
     elif path.is_file() and path.suffix not in (".yaml", ".yml"):
         name, settings = "file", {"path": source, "targets": in_file}
     elif path.is_file() or path.stem in recipe.shipped():
+        content, where = recipe.read_content(source)
+        if content.keys() <= {"dataset", "target"}:
+            return _open_target(content, where, target, formula)
         config = recipe.read(source)
         name, settings, target = config.dataset.name, config.dataset.settings, target or config.target
     elif path.suffix:
@@ -55,20 +64,57 @@ def open_source(
     return shown, dataset, target_named(targets, target, source)
 
 
-def _choice(source: str) -> Plugin:
-    """A dataset with its settings.
+def _open_target(
+    content: dict[str, Any], where: str, target: str | TensorTarget | None, formula: str
+) -> tuple[str, Dataset, TensorTarget]:
+    """Open {dataset: ..., target: ...}: a dataset by its name, with settings or as a file, and a tensor of it.
 
     Raises:
-        ZooError: no YAML, or no mapping with a name.
+        ZooError: another key, no dataset, or as `open_source`.
+    """
+    unknown = next((key for key in content if key not in ("dataset", "target")), None)
+    if unknown is not None:
+        nearest = did_you_mean(str(unknown)[:40], ("dataset", "target"))
+        raise ZooError(f"{where}: unknown key '{unknown!s:.40}'.{nearest}")
+    dataset, named = content.get("dataset"), content.get("target")
+    if not isinstance(dataset, str | dict) or not isinstance(named, str | None):
+        raise ZooError(f"{where}: write it as '{{dataset: NAME or FILE, target: NAME}}'")
+    if isinstance(target, TensorTarget) and named is not None:
+        known = [target.name, *(part.name for part in target.parts)]
+        if named not in known:
+            raise ZooError(f"{where}: the model predicts {', '.join(dict.fromkeys(known))}, not '{named[:40]}'")
+    source = dataset if isinstance(dataset, str) else json.dumps(dataset)
+    return open_source(source, named if target is None else target, formula)
+
+
+def _mapping(source: str) -> dict[str, Any]:
+    """Read a mapping that is written on the command line.
+
+    Raises:
+        ZooError: no YAML, or no mapping.
     """
     try:
         content = parse_yaml(source)
     except ZooError as error:
         raise ZooError(f"'{source}' {error}") from None
-    name = content.get("name") if isinstance(content, dict) else None
-    if not isinstance(name, str) or not all(isinstance(key, str) for key in content):
-        raise ZooError(f"'{source}' names no dataset: write it as '{{name: phonondb2018, path: FOLDER}}'")
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ZooError(_no_dataset(source))
+    return content
+
+
+def _choice(content: dict[str, Any], source: str) -> Plugin:
+    """A dataset with its settings.
+
+    Raises:
+        ZooError: it has no name.
+    """
+    if not isinstance(content.get("name"), str):
+        raise ZooError(_no_dataset(source))
     return Plugin(**content)
+
+
+def _no_dataset(source: str) -> str:
+    return f"'{source}' names no dataset: write it as '{{name: phonondb2018, path: FOLDER}}'"
 
 
 def _settings(target: TensorTarget) -> dict[str, object]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from zoo.cli.input_files import input_format, read_crystals
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ MOST = 1e5
 @click.option(
     "--out", type=click.Path(path_type=Path), default=".", show_default=True, metavar="FOLDER", help="For the files."
 )
+@input_format
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
 def spectrum_command(
     model: str,
@@ -50,12 +53,14 @@ def spectrum_command(
     electronic: float | None,
     without_imaginary: bool,
     out: Path,
+    input_format: str | None,
     device: str,
 ) -> None:
     """Compute the infrared spectrum of a crystal: NAME_spectrum.csv and NAME_spectrum.png.
 
     MODEL is one that explains its ionic tensor by Born charges and modes (recipes dielectric and born_ionic), as a run
-    folder, a registered model or an MLflow URI. FILE is a CIF or VASP file. The dielectric function is that of harmonic
+    folder, a registered model or an MLflow URI. FILE is a file of one crystal, FILE#2 the second in a file of many, -
+    standard input. The dielectric function is that of harmonic
     modes with one damping for all, at fixed cell; reflectivity and absorption are those at normal incidence for a field
     along an axis. TO and LO modes along it are printed with their strengths.
 
@@ -66,12 +71,11 @@ def spectrum_command(
     import numpy as np
 
     import zoo
-    from zoo.data.crystal_files import crystals_in
     from zoo.inference.phonon_warnings import MUCH
 
-    crystals = list(crystals_in([file]))
+    crystals = list(islice(read_crystals([file], input_format), 2))
     if len(crystals) > 1:
-        raise ZooError(f"{file} holds {len(crystals):,} crystals: a spectrum is that of one, in a file of its own")
+        raise ZooError(f"{file} holds several crystals: a spectrum is that of one, as {crystals[0].name}")
     (named,) = crystals
     if isinstance(named.structure, ZooError):
         raise named.structure
@@ -136,7 +140,7 @@ def _write(named: NamedCrystal, spectrum: InfraredSpectrum, folder: Path) -> lis
     from zoo.report.phonon_figures import infrared
     from zoo.report.spectrum_table import spectrum_columns
 
-    stem = f"{named.key.replace('/', '_')}_spectrum"
+    stem = f"{named.file_name}_spectrum"
     columns = spectrum_columns(spectrum)
     with clear_disk_errors(folder, "choose another folder with --out"):
         folder.mkdir(parents=True, exist_ok=True)

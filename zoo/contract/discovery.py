@@ -34,7 +34,7 @@ class Objective(ABC):
     """One number of a crystal, from its tensor and what else is known of it, that a search makes large.
 
     Class attributes:
-        properties: of a candidate that it cannot do without; candidates that lack one are left out.
+        properties: of a candidate that enter it; candidates that lack one are left out, unless `required` says less.
         non_molecular: molecular crystals are left out.
 
     Attributes:
@@ -53,13 +53,17 @@ class Objective(ABC):
         """Why it has no meaning for tensors of this kind, in words; None where it has."""
         return None
 
+    def required(self) -> tuple[str, ...]:
+        """Return the properties that it cannot do without; some hyperparameters may stand in for one."""
+        return self.properties
+
     @abstractmethod
     def values(self, tensors: np.ndarray, properties: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """The objective of n crystals.
 
         Args:
             tensors: (n, *target.shape) float64.
-            properties: what is known of each; the class's `properties` are among them, and are numbers.
+            properties: what is known of each; those that are `required` are among them, and are numbers.
 
         Returns:
             (n,) float64; NaN where it is not defined.

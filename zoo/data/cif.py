@@ -28,6 +28,8 @@ _OPERATIONS = re.compile(r"_(symmetry_equiv_pos_as_xyz|space_group_symop)")
 _GROUP_NAME = re.compile(
     r"_(symmetry|space_group)_(space_group_)?(name_h|name_hall|it_number|int_tables)", re.IGNORECASE
 )
+_MAGNETIC = ("_space_group_magn", "_space_group_symop_magn")
+_ATOMS = re.compile(r"^\s*_atom_site[_.](fract|cartn)_x\b", re.IGNORECASE | re.MULTILINE)
 _LONG_NAME = 80  # characters; what is longer names no group, and is not kept
 _WATER = ("Hw", "Ow")  # labels of the atoms of water, which pymatgen knows
 _SYMBOL = re.compile(r"([A-Za-z][a-z]?)(?![a-z])")
@@ -75,7 +77,9 @@ def read_cif(text: str, max_atoms: int | None = None, remedy: str = "") -> Struc
     """
     parser = _Parser.from_str(_tidy(text))
     blocks = [CifBlock(data, [], name) for name, data in parser.as_dict().items()]
-    magnetic = parser.feature_flags["magcif"]
+    # Moments alone do not matter here: without a magnetic group the crystal is read as that of a plain CIF.
+    magnetic = any(key.startswith(_MAGNETIC) for block in blocks for key in block.data)
+    parser.feature_flags["magcif"] = magnetic
     for block in blocks:
         _check_symbols(block.data)
         _check_operations(block.data, magnetic)
@@ -91,6 +95,23 @@ def read_cif(text: str, max_atoms: int | None = None, remedy: str = "") -> Struc
     if "Defaulting to P1" in warnings and any(_names_a_group(block.data) for block in blocks):
         raise ZooError("its space group is not known, and it lists no symmetry operations; add those")
     return crystals[0]
+
+
+def crystal_blocks(text: str) -> list[str]:
+    """Part a CIF into the texts of its crystals: the blocks that list atoms, each from its `data_` line on.
+
+    Blocks without atoms (a publication's words, say) are left out. Where none lists atoms, the text comes back whole.
+    """
+    starts, inside, offset = [], False, 0
+    for line in text.splitlines(keepends=True):
+        if line.startswith(";"):
+            inside = not inside
+        elif not inside and line.lstrip()[:5].lower() == "data_":
+            starts.append(offset)
+        offset += len(line)
+    blocks = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+    crystals = [block for block in blocks if _ATOMS.search(block)]
+    return crystals if crystals and len(blocks) > 1 else [text]
 
 
 def _tidy(text: str) -> str:

@@ -9,7 +9,8 @@ from typing import ClassVar
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
 from zoo.contract.target import TensorTarget
 from zoo.data.download import download
-from zoo.data.formats import json_entries, records_of
+from zoo.data.formats import records_of
+from zoo.data.json_records import json_entries
 from zoo.data.tensors import DIELECTRIC
 from zoo.storage.cache import cache_root
 from zoo.storage.user_path import user_path

@@ -14,7 +14,7 @@ from pymatgen.io.cif import CifWriter
 
 from zoo.contract.plugin import Record
 from zoo.contract.target import TensorTarget
-from zoo.data.structures import structure_from_file
+from zoo.data.structure_files import structure_from_file
 from zoo.errors import ZooError
 from zoo.storage.run_folder import write_rows
 

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
 from zoo.contract.target import TensorTarget, check_formula
-from zoo.data.formats import csv_entries, csv_fingerprint, extxyz_entries, json_entries, records_of
+from zoo.data.formats import csv_entries, csv_fingerprint, extxyz_entries, records_of
+from zoo.data.json_records import json_entries
 from zoo.errors import ZooError
 from zoo.storage.user_path import user_path
 from zoo.storage.weights import sha256_of

@@ -1,4 +1,4 @@
-"""Readers of files of crystals and tensors: JSON, extxyz, CSV with a structure file a row."""
+"""Readers of files of crystals and tensors: extxyz, CSV with a structure file a row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from pymatgen.core import Structure
 
 from zoo.contract.plugin import BadRecord, Record
 from zoo.contract.target import TensorTarget
-from zoo.data.structures import checked_structure, structure_from_dict, structure_from_file
+from zoo.data.structure_files import structure_from_file
+from zoo.data.structures import structure_from_atoms
 from zoo.data.tensors import read_target
 from zoo.errors import ZooError, did_you_mean
 from zoo.storage.csv_cells import cell_read, row_read
@@ -38,14 +39,22 @@ class Entry:
     """A crystal of a file before its tensors are checked.
 
     Attributes:
-        key: name of the crystal or, without one, its number in the file, padded so that text order is number order.
+        key: name of the crystal or, without one, its number in the file from 0 on, padded so that text order is number
+            order.
         fields: all other fields of the crystal in the file.
         structure: the crystal, or why it cannot be read.
+        named: the key is a name.
     """
 
     key: str
     fields: Mapping[str, Any]
     structure: Structure | ZooError
+    named: bool = True
+
+    @classmethod
+    def of(cls, name: Any, number: int, fields: Mapping[str, Any], structure: Structure | ZooError) -> Entry:
+        """A crystal by its name or, where that is None, by its number."""
+        return cls(f"{number:06d}" if name is None else str(name), fields, structure, name is not None)
 
 
 def records_of(
@@ -92,54 +101,10 @@ def open_text(path: Path) -> Iterator[TextIO]:
         raise ZooError(f"{path}: cannot be read ({error})") from None
 
 
-def json_entries(path: Path, key_field: str = "key") -> Iterator[Entry]:
-    """Read {key: {"structure": pymatgen's dict, field: value, ...}, ...} or a list of such objects, with key fields.
-
-    The file is read as a whole; for more crystals than fit in memory there are the other formats.
-
-    Raises:
-        ZooError: no JSON, neither object nor list, or an object that has a key twice (one would be lost).
-    """
-    try:
-        with open_text(path) as file:
-            content = json.load(file, object_pairs_hook=_no_key_twice)
-    except (ValueError, RecursionError) as error:
-        raise ZooError(f"{path}: is no valid JSON ({error})") from None
-    except _KeyTwiceError as error:
-        raise ZooError(f"{path}: an object has the key '{error}' twice") from None
-    if isinstance(content, dict):
-        named = [(str(key), entry) for key, entry in content.items()]
-    elif isinstance(content, list):
-        named = [(_key(entry, key_field, i), entry) for i, entry in enumerate(content)]
-    else:
-        raise ZooError(f"{path}: must hold an object of records by key, or a list of records")
-    for key, entry in named:
-        if not isinstance(entry, dict):
-            yield Entry(key, {}, ZooError("is no JSON object"))
-        elif "structure" not in entry:
-            yield Entry(key, entry, ZooError("has no 'structure'"))
-        else:
-            try:
-                yield Entry(key, entry, structure_from_dict(entry["structure"]))
-            except ZooError as error:
-                yield Entry(key, entry, error)
-
-
-class _KeyTwiceError(Exception):
-    pass
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise _KeyTwiceError(next(name for name in names if names.count(name) > 1))
-    return content
-
-
-def _key(fields: Any, key_field: str, number: int) -> str:
+def name_in(fields: Any, key_field: str) -> Any:
+    """Return what the key field of a record holds; None where there is none, or it is empty."""
     given = fields.get(key_field) if isinstance(fields, Mapping) else None
-    return f"{number:06d}" if given is None or given == "" else str(given)
+    return None if isinstance(given, str) and not given else given
 
 
 def extxyz_entries(path: Path, key_field: str = "key") -> Iterator[Entry]:
@@ -166,7 +131,7 @@ def extxyz_entries(path: Path, key_field: str = "key") -> Iterator[Entry]:
                 refuse_too_many_lines(atoms, f"{digits[:12]}{'...' if len(digits) > 12 else ''} atoms")
             except ZooError as error:
                 deque(itertools.islice(lines, atoms + 1), maxlen=0)  # passed over, so that the next frame is found
-                yield Entry(_key(None, key_field, number), {}, error)
+                yield Entry.of(None, number, {}, error)
                 continue
             frame = head + "".join(itertools.islice(lines, atoms + 1))
             yield _extxyz_entry(frame, key_field, number)
@@ -198,7 +163,7 @@ def _extxyz_entry(frame: str, key_field: str, number: int) -> Entry:
         atoms = cast("Atoms", ase.io.read(io.StringIO(frame), format="extxyz", index=0))
     except Exception as error:  # ASE raises whatever its inner code does
         reason = " ".join(str(error).split()) or type(error).__name__
-        return Entry(_key(None, key_field, number), {}, ZooError(f"is no valid extxyz frame ({reason})"))
+        return Entry.of(None, number, {}, ZooError(f"is no valid extxyz frame ({reason})"))
     return entry_of(atoms, number, key_field)
 
 
@@ -207,17 +172,12 @@ def entry_of(atoms: Atoms, number: int, key_field: str = "key") -> Entry:
     # ASE moves names that it knows as results of a calculator (dielectric_tensor among them) there.
     found = {**atoms.arrays, **atoms.info, **(atoms.calc.results if atoms.calc is not None else {})}
     fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
-    key = _key(fields, key_field, number)
     try:
-        if not atoms.pbc.all():
+        if atoms.cell.any() and not atoms.pbc.all():
             raise ZooError("is not periodic in all three directions (Lattice= and pbc= of the comment line)")
-        if not np.isfinite(atoms.cell.array).all():  # LAPACK would look for its inverse for ever
-            raise ZooError("the structure holds NaN or infinite numbers")
-        symbols = atoms.get_chemical_symbols()
-        cell, coordinates = atoms.cell.array, atoms.get_positions() @ atoms.cell.reciprocal().T
-        return Entry(key, fields, checked_structure(cell, symbols, coordinates))
+        return Entry.of(name_in(fields, key_field), number, fields, structure_from_atoms(atoms))
     except ZooError as error:
-        return Entry(key, fields, error)
+        return Entry.of(name_in(fields, key_field), number, fields, error)
 
 
 def csv_entries(
@@ -238,13 +198,13 @@ def csv_entries(
         for target in targets.values():
             if target.name not in fields:
                 fields[target.name] = _from_components(fields, target)
-        key = row.get(key_field) or row.get(structure_column) or _key(None, key_field, number)
+        name = row.get(key_field) or row.get(structure_column) or None
         try:
             if structure_column not in row:
                 raise ZooError(f"row {number + 2} has no '{structure_column}'")
-            yield Entry(key, fields, structure_from_file(path.parent / row[structure_column]))
+            yield Entry.of(name, number, fields, structure_from_file(path.parent / row[structure_column]))
         except ZooError as error:
-            yield Entry(key, fields, error)
+            yield Entry.of(name, number, fields, error)
 
 
 def csv_fingerprint(path: Path, structure_column: str = "cif") -> str:

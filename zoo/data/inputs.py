@@ -1,21 +1,22 @@
-"""Crystals as a user may give them: pymatgen's Structure, ASE's Atoms, or the path of a file."""
+"""Crystals as a user may give them: pymatgen's Structure, ASE's Atoms, their dicts, or the path of a file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from ase import Atoms
 from pymatgen.core import IStructure, Structure
 from pymatgen.core.structure import SiteCollection
 
-from zoo.data.structures import check_geometry, checked_structure, structure_from_file
+from zoo.data.crystal_files import one_crystal
+from zoo.data.structures import MOLECULE, check_geometry, crystal_in, structure_from_atoms, structure_from_dict
 from zoo.errors import ZooError
 from zoo.graphs.crystal import Crystal
-from zoo.storage.user_path import user_path
 
-CrystalLike = Structure | IStructure | Atoms | str | Path
+CrystalLike = Structure | IStructure | Atoms | Mapping[str, Any] | str | Path
+_ONE = (SiteCollection, Atoms, Mapping, str, Path)
 CLOSEST = 0.5  # Å; the shortest bond there is, H-H, has 0.74
 
 DENSEST = 1.0
@@ -25,7 +26,7 @@ neighbours."""
 
 def is_one(crystals: object) -> bool:
     """Return whether an input is a single crystal rather than a collection (Structures and Atoms are iterable, too)."""
-    return isinstance(crystals, CrystalLike | SiteCollection) or not isinstance(crystals, Iterable)
+    return isinstance(crystals, _ONE) or not isinstance(crystals, Iterable)
 
 
 def structure_of(crystal: CrystalLike) -> Structure:
@@ -35,20 +36,29 @@ def structure_of(crystal: CrystalLike) -> Structure:
         ZooError: a file that cannot be read; not periodic in three directions; an object of another kind.
     """
     if isinstance(crystal, str | Path):
-        return structure_from_file(user_path(crystal))
+        return one_crystal(str(crystal))
+    if isinstance(crystal, Mapping):
+        content = crystal_in(crystal)
+        if content is None:
+            raise ZooError("a dict of a crystal is what Structure.as_dict gives; this one has no 'lattice' and 'sites'")
+        return structure_from_dict(content)
     if isinstance(crystal, Atoms):
+        name = crystal.get_chemical_formula()
+        if not crystal.cell.any():
+            raise ZooError(f"{name} {MOLECULE}")
         if not crystal.pbc.all():
-            raise ZooError(f"{crystal.get_chemical_formula()} is not periodic in all three directions: set pbc=True")
-        cell = np.asarray(crystal.cell, dtype=np.float64)
-        symbols = crystal.get_chemical_symbols()
-        # Positions before the lattice is known to span a volume: a singular cell must be told, not raise.
-        checked_structure(cell, symbols, np.zeros((len(crystal), 3)))
-        return checked_structure(cell, symbols, crystal.get_scaled_positions(wrap=False))
+            raise ZooError(f"{name} is not periodic in all three directions: set pbc=True")
+        try:
+            return structure_from_atoms(crystal)
+        except ZooError as error:
+            raise ZooError(f"{name}: {error}") from None
     if isinstance(crystal, IStructure) and not isinstance(crystal, Structure):
         crystal = Structure.from_sites(crystal.sites)
+    if isinstance(crystal, SiteCollection) and not isinstance(crystal, Structure):
+        raise ZooError(f"{crystal.composition.reduced_formula} {MOLECULE}")
     if not isinstance(crystal, Structure):
         kind = type(crystal).__name__
-        raise ZooError(f"a crystal is a pymatgen Structure, ASE Atoms or the path of a CIF or VASP file, not {kind}")
+        raise ZooError(f"a crystal is a pymatgen Structure, ASE Atoms, a dict, or the path of a file, not {kind}")
     if not len(crystal):
         raise ZooError("the structure has no atoms")
     name = crystal.composition.reduced_formula

@@ -1,38 +1,67 @@
-"""Crystal structures from files and from pymatgen's JSON; each error is one line."""
+"""Crystal structures from pymatgen's and ASE's objects and JSON and from CIF text; each error is one line."""
 
 from __future__ import annotations
 
-import errno
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pymatgen.core import Composition, Element, Lattice, Structure
 
-from zoo.data.cif import read_cif
+from zoo.data.ase_files import Positions, positions_in_dict
+from zoo.data.cif import crystal_blocks, read_cif
 from zoo.errors import ZooError
-from zoo.storage.file_limits import max_cif_atoms, read_bytes, refuse_too_many_lines
+from zoo.storage.file_limits import max_cif_atoms
+
+if TYPE_CHECKING:  # a third of a second to import
+    from ase import Atoms
 
 LONGEST = 10_000.0  # Å, of a lattice vector
+MOLECULE = "is a molecule, without a cell: only crystals are answered"
 FARTHEST = 1e6  # lattice vectors, of an atom from the origin; beyond, float64 has less than 1e-10 of a cell left
 
 
-def structure_from_dict(content: Any, max_atoms: int | None = None) -> Structure:
-    """Build a Structure from the dict of `Structure.as_dict`; site properties and charges are left aside.
+def crystal_in(content: Any) -> Any:
+    """Return the part of an object of JSON that describes one crystal; None where the object does not.
 
-    The dict is read here because pymatgen's own reader imports whatever modules the site properties name.
+    That is the object itself (`Structure.as_dict`, or ASE's of Atoms), or what it holds as `structure`, such as
+    pymatgen's entries and the documents of the Materials Project do.
+    """
+    if not isinstance(content, Mapping):
+        return None
+    inner = content.get("structure")
+    if _describes_atoms(inner):
+        return inner
+    return content if _describes_atoms(content) else None
+
+
+def _describes_atoms(content: Any) -> bool:
+    if not isinstance(content, Mapping):
+        return False
+    return isinstance(content.get("sites"), list) or ("numbers" in content and "positions" in content)
+
+
+def structure_from_dict(content: Any, max_atoms: int | None = None) -> Structure:
+    """Build a Structure from the dict of `Structure.as_dict`, or ASE's of Atoms, in its Cartesian frame.
+
+    Site properties, charges, constraints and results are left aside. pymatgen's own reader imports whatever modules
+    the site properties name, and ASE's makes arrays of any size.
 
     Raises:
         ZooError: no such dict, a partly occupied site, no chemical element, more than `max_atoms` atoms, or not
             periodic in three directions.
     """
     try:
+        if isinstance(content, Mapping) and "sites" not in content and "numbers" in content:
+            atoms = positions_in_dict(content)
+            _refuse_many(len(atoms.numbers), max_atoms)
+            return structure_from_positions(atoms)
+        if isinstance(content, Mapping) and isinstance(content.get("sites"), list) and "lattice" not in content:
+            raise ZooError(MOLECULE)
         lattice, sites = content["lattice"], content["sites"]
-        if max_atoms is not None and len(sites) > max_atoms:
-            raise ZooError(f"{len(sites):,} atoms in the cell, at most {max_atoms:,} are answered here")
+        _refuse_many(len(sites), max_atoms)
         matrix = np.array(lattice["matrix"], dtype=np.float64)
         species = [_element(site["species"], site.get("label", "?")) for site in sites]
         coordinates = np.array([site["abc"] for site in sites], dtype=np.float64)
@@ -43,6 +72,59 @@ def structure_from_dict(content: Any, max_atoms: int | None = None) -> Structure
     if not periodic:
         raise ZooError("the structure is not periodic in all three directions")
     return checked_structure(matrix, species, coordinates)
+
+
+def _refuse_many(atoms: int, max_atoms: int | None) -> None:
+    if max_atoms is not None and atoms > max_atoms:
+        raise ZooError(f"{atoms:,} atoms in the cell, at most {max_atoms:,} are answered here")
+
+
+def structure_from_atoms(atoms: Atoms) -> Structure:
+    """Build a Structure from Atoms of ASE, in their Cartesian frame.
+
+    Raises:
+        ZooError: a molecule, not periodic in three directions, a partly occupied site, or as `checked_structure`.
+    """
+    for label, shares in _occupancies(atoms):
+        if len(shares) != 1 or next(iter(shares.values())) != 1:
+            raise ZooError(_partly_occupied(f"{label} ({', '.join(map(str, shares))})"))
+    pbc = tuple(bool(one) for one in atoms.pbc)
+    return structure_from_positions(Positions(atoms.numbers, atoms.positions, atoms.cell.array, pbc))
+
+
+def _occupancies(atoms: Atoms) -> list[tuple[str, Mapping[str, float]]]:
+    """What ASE keeps of a CIF's occupancies: kind of a site -> element -> share."""
+    found = atoms.info.get("occupancy")
+    if not isinstance(found, Mapping):
+        return []
+    return [(str(label)[:20], shares) for label, shares in found.items() if isinstance(shares, Mapping)]
+
+
+def structure_from_positions(atoms: Positions) -> Structure:
+    """Build a Structure from elements, Cartesian positions and a cell.
+
+    Raises:
+        ZooError: a molecule, not periodic in three directions, or as `checked_structure`.
+    """
+    if not atoms.cell.any():
+        raise ZooError(MOLECULE)
+    if not all(atoms.pbc):
+        raise ZooError("is not periodic in all three directions (pbc)")
+    symbols = [_symbol(int(number)) for number in atoms.numbers]
+    # Before the cell is known to span a volume nothing is divided by it.
+    checked_structure(atoms.cell, symbols, np.zeros((len(symbols), 3)))
+    coordinates = np.asarray(atoms.positions, dtype=np.float64)
+    if coordinates.shape != (len(symbols), 3) or not np.isfinite(coordinates).all():
+        raise ZooError("the structure holds NaN or infinite numbers, or not three coordinates for each of its atoms")
+    return checked_structure(atoms.cell, symbols, np.linalg.solve(atoms.cell.T, coordinates.T).T)
+
+
+@lru_cache(maxsize=256)
+def _symbol(number: int) -> str:
+    try:
+        return str(Element.from_Z(number).symbol)
+    except ValueError:
+        raise ZooError(f"'{number}' is no atomic number") from None
 
 
 def _element(species: Any, label: Any) -> str:
@@ -96,111 +178,49 @@ def _composition(symbol: str) -> Composition:
     return Composition({Element(symbol): 1})
 
 
-def structure_from_file(path: Path, max_bytes: int | None = None) -> Structure:
-    """Read the one crystal in a CIF or a VASP file (`POSCAR*`, `CONTCAR*`, `*.vasp`, `*.poscar`).
-
-    A VASP file holds lattice vectors, which fix the Cartesian frame. A CIF holds lengths and angles alone: its frame
-    is pymatgen's, c along z and a in the xz plane. A `POSCAR*` or `CONTCAR*` may be packed (.gz, .bz2, .xz).
-
-    Args:
-        path: of the file.
-        max_bytes: most bytes of the file, unpacked; default: `zoo.storage.file_limits.max_file_bytes`.
-
-    Raises:
-        ZooError: no such file, another format, broken, several crystals in it, partly occupied sites, or more bytes or
-            lines than are read.
-    """
-    name = path.name.lower()
-    if not name:
-        raise ZooError("the name of a file is empty")
-    try:
-        is_folder = path.is_dir()
-    except OSError as error:  # so long a name, or a folder on the way that is closed to us
-        why = "no file has so long a name" if error.errno == errno.ENAMETOOLONG else error.strerror
-        raise ZooError(f"{_short(path)}: {why}") from None
-    if is_folder:
-        raise ZooError(f"{path}: is a folder; name the files in it, such as {path / '*.cif'}")
-    if not path.is_file():
-        raise ZooError(f"{path}: no such file")
-    if path.name.lower().endswith(".cif"):
-        return _parsed(str(path), lambda: _read_cif(read_bytes(path, max_bytes).decode("utf-8", "replace")))
-    if holds_one_structure(path.name):
-        return _parsed(str(path), lambda: _read_poscar(read_bytes(path, max_bytes).decode("utf-8")))
-    raise ZooError(f"{path}: neither a CIF (.cif) nor a VASP file (POSCAR, .vasp)")
-
-
-def _short(path: Path) -> str:
-    return f"{path.name[:40]}…" if len(path.name) > 40 else str(path)[-200:]
-
-
-def _read_cif(text: str, max_atoms: int | None = None) -> Structure:
-    """Read a CIF of at most `max_atoms` atoms; None: of as many as a file may hold (with the remedy).
-
-    Raises:
-        ZooError: as `read_cif`.
-        Exception: as `read_cif`.
-    """
-    if max_atoms is not None:
-        return read_cif(text, max_atoms)
-    return read_cif(text, max_cif_atoms(), "; ZOO_MAX_CIF_ATOMS raises that, and a VASP file may hold more")
-
-
-def _read_poscar(text: str) -> Structure:
-    """Read a VASP file, after what would fill the memory has been refused.
-
-    Raises:
-        ZooError: more lines than are read, or fewer lines than atoms.
-        Exception: whatever pymatgen raises on a broken file.
-    """
-    from pymatgen.io.vasp import Poscar  # half a second to import
-
-    lines = text.splitlines()
-    refuse_too_many_lines(len(lines))
-    # pymatgen makes a list of as many symbols as the counts say before it looks for the atoms.
-    first = next((i for i, line in enumerate(lines[5:16], 5) if line.split()[:1] and line.split()[0].isdecimal()), 5)
-    counts = " ".join(lines[first : max(2 * first - 5, first + 1)]).split()
-    longest = max(map(len, counts), default=0)
-    atoms = sum(int(count) for count in counts if count.isdecimal()) if longest < 19 else float("inf")
-    if atoms > len(lines):
-        raise ZooError(f"its counts of atoms add up to {atoms:,}, it has {len(lines):,} lines")
-    return Poscar.from_str(text.replace("\r\n", "\n").replace("\r", "\n")).structure
-
-
-def holds_one_structure(name: str) -> bool:
-    """Return whether `structure_from_file` reads files of that name."""
-    name = name.lower()
-    return name.startswith(("poscar", "contcar")) or name.endswith((".cif", ".vasp", ".poscar"))
-
-
 def structure_from_cif(text: str, max_atoms: int | None = None) -> Structure:
-    """Read the one crystal in the text of a CIF, in the frame that `structure_from_file` gives it.
+    """Read the one crystal in the text of a CIF: c along z, a in the xz plane.
 
     Raises:
         ZooError: broken, several crystals in it, partly occupied sites, or more than `max_atoms` atoms (default:
-            `zoo.storage.file_limits.max_cif_atoms`).
+            `zoo.storage.file_limits.max_cif_atoms`, with a word on how to raise that).
     """
-    return _parsed("the CIF", lambda: _read_cif(text, max_atoms))
+    most, remedy = max_atoms, ""
+    if max_atoms is None:
+        most, remedy = max_cif_atoms(), "; ZOO_MAX_CIF_ATOMS raises that, and a VASP file may hold more"
+    try:
+        blocks = crystal_blocks(text)
+        if len(blocks) > 1:
+            raise ZooError(f"holds {len(blocks)} crystals, one is wanted")
+        return ordered(lambda: read_cif(blocks[0], most, remedy))
+    except ZooError as error:
+        raise ZooError(f"the CIF: {error}") from None
 
 
-def _parsed(source: str, parse: Callable[[], Structure]) -> Structure:
-    """Return the one ordered crystal that `parse` reads; messages call it `source`."""
+def ordered(parse: Callable[[], Structure]) -> Structure:
+    """Return the crystal that `parse` reads, with elements alone on its sites.
+
+    Raises:
+        ZooError: it cannot be read, a site is partly occupied or of no element, or as `checked_structure`.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # rounded coordinates and the like; what matters raises
             structure = parse()
-    except ZooError as error:
-        raise ZooError(f"{source}: {error}") from None
+    except ZooError:
+        raise
     except Exception as error:  # the parsers raise whatever their inner code does
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ZooError(f"{source}: cannot be read as a crystal structure ({reason})") from None
+        raise ZooError(f"cannot be read as a crystal structure ({words_of(error)})") from None
     if not structure.is_ordered:
         disordered = next(site for site in structure if not site.is_ordered)
-        raise ZooError(f"{source}: {_partly_occupied(disordered.species_string)}")
+        raise ZooError(_partly_occupied(disordered.species_string))
     try:
         species = [site.specie.symbol for site in structure]
     except AttributeError:
-        raise ZooError(f"{source}: a site holds no chemical element") from None
-    try:
-        return checked_structure(structure.lattice.matrix, species, structure.frac_coords)
-    except ZooError as error:
-        raise ZooError(f"{source}: {error}") from None
+        raise ZooError("a site holds no chemical element") from None
+    return checked_structure(structure.lattice.matrix, species, structure.frac_coords)
+
+
+def words_of(error: Exception) -> str:
+    """Return what an error of a parser says, in one line that is not too long."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,18 @@ def printable(text: str) -> str:
     What is not becomes `\\udcff` and the like.
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def number(properties: Mapping[str, Any], name: str) -> float | None:
+    """A property that is a finite number; None where it is not known."""
+    value = properties.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        result = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return result if math.isfinite(result) else None
 
 
 class Source(ABC):

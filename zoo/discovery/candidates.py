@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -15,18 +14,19 @@ from pymatgen.core import Structure
 
 from zoo.config import plugins
 from zoo.contract.plugin import BadRecord, Dataset
-from zoo.data.crystal_files import SEVERAL, reader_of
-from zoo.data.formats import Entry
-from zoo.data.structures import holds_one_structure, structure_from_cif, structure_from_dict, structure_from_file
+from zoo.data.cif import crystal_blocks
+from zoo.data.crystal_files import entries_in, files_in, stem_of
+from zoo.data.file_kinds import kind_by_name
+from zoo.data.json_records import NoCrystalsError
+from zoo.data.structure_files import kind_of_file, structure_from_file
+from zoo.data.structures import structure_from_cif, structure_from_dict
 from zoo.discovery.candidate_source import Found, Source, given_structure, printable
 from zoo.discovery.screen_config import CandidateSource
 from zoo.errors import ZooError, did_you_mean
+from zoo.storage.file_limits import UNREADABLE, read_bytes
 
 ROWS_AT_ONCE = 256  # of a Parquet file
 STRUCTURE_COLUMNS = ("structure", "cif")
-RECIPES = ("screen.yaml", "discover.yaml")
-"""Folders of screenings and discoveries hold one of these, and `PROVENANCE`."""
-PROVENANCE = "run.json"
 
 
 def source_of(given: CandidateSource, folder: Path | None = None) -> Source:
@@ -58,61 +58,86 @@ def source_of(given: CandidateSource, folder: Path | None = None) -> Source:
         raise ZooError(f"candidates.path: {path}: no such file or folder")
     if path.suffix.lower() == ".parquet":
         return ParquetSource(path)
-    read = reader_of(path)
-    if read is None:
-        known = ", ".join([*SEVERAL, ".parquet"])
-        raise ZooError(f"candidates.path: {path}: neither a folder of CIF or VASP files, nor {known}")
-    return EntrySource(path, read)
+    try:
+        kind_of_file(path)
+    except (ZooError, *UNREADABLE) as error:
+        raise ZooError(f"candidates.path: {path}: {error}") from None
+    return EntrySource(path)
 
 
 class FolderSource(Source):
-    """The CIF and VASP files of a folder and of those in it, by name.
+    """The files of crystals of a folder and of those in it, by name.
 
-    Keys are paths from the folder on, without `.cif`, `.vasp` and `.poscar`: `deep/mp-1` of `deep/mp-1.cif`, so that
-    two files of one crystal have one key. What a screening or a discovery wrote below the folder is no candidate.
+    Keys are paths from the folder on, without the ending that tells the format: `deep/mp-1` of `deep/mp-1.cif`, so
+    that two files of one crystal have one key. Those of a file of many are its path, `#` and the crystal's name or
+    number: `deep/many.traj#2`. What a screening or a discovery wrote below the folder is no candidate.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        if next(self._names(), None) is None:
-            raise ZooError(f"candidates.path: {folder}: there is no CIF or VASP file in it, nor in the folders below")
+        inside = files_in(folder)
+        for name, why in inside.closed.items():
+            raise ZooError(f"candidates.path: {folder / name}: cannot be looked into ({why})")
+        if not inside.files:
+            raise ZooError(f"candidates.path: {folder}: there is no file of crystals in it, nor in the folders below")
+        self._files = inside.files
 
-    def _names(self, below: str = "") -> Iterator[str]:
-        with os.scandir(self._folder / below) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-        names = {entry.name for entry in entries}
-        if below and PROVENANCE in names and not names.isdisjoint(RECIPES):
-            return
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._names(f"{below}{entry.name}/")
-            elif holds_one_structure(entry.name):
-                yield f"{below}{entry.name}"
-
-    def total(self) -> int:
-        """The number of files."""
-        return sum(1 for _ in self._names())
+    def total(self) -> int | None:
+        """The number of files, where all are CIF and VASP files, most of which hold one crystal."""
+        return len(self._files) if all(kind_by_name(name) in ("poscar", "cif") for name in self._files) else None
 
     def found(self, start: int = 0) -> Iterator[Found]:
-        """Read the candidates of a dataset, see `Source.found`."""
-        for name in islice(self._names(), start, None):
-            yield Found(_without_ending(name), partial(structure_from_file, self._folder / name))
+        """Read the files of a folder, see `Source.found`."""
+        return islice(self._found(), start, None)
+
+    def _found(self) -> Iterator[Found]:
+        for name in self._files:
+            path, key = self._folder / name, str(Path(name).with_name(stem_of(name)))
+            kind = kind_by_name(name)
+            if kind == "poscar":
+                yield Found(key, partial(structure_from_file, path))
+            elif kind == "cif":
+                yield from _of_cif(path, name, key)
+            else:
+                yield from _of_entries(path, name, key)
 
 
-def _without_ending(name: str) -> str:
-    ending = Path(name).suffix
-    return name.removesuffix(ending) if holds_one_structure(ending) else name  # POSCAR.mp-1 has none
+def _of_cif(path: Path, name: str, key: str) -> Iterator[Found]:
+    """The crystals of a CIF, parsed when they are asked for: their number is known from the text."""
+    try:
+        blocks = crystal_blocks(read_bytes(path).decode("utf-8", "replace"))
+    except (ZooError, OSError, EOFError):
+        blocks = []
+    if len(blocks) < 2:
+        yield Found(key, partial(structure_from_file, path))
+        return
+    for number, block in enumerate(blocks, 1):
+        yield Found(f"{name}#{number}", partial(structure_from_cif, block))
+
+
+def _of_entries(path: Path, name: str, key: str) -> Iterator[Found]:
+    try:
+        entries = list(entries_in(path))
+    except NoCrystalsError:
+        return
+    except ZooError as error:
+        yield Found(key, partial(given_structure, error))
+        return
+    for number, entry in enumerate(entries, 1):
+        alone = len(entries) == 1 and not entry.named
+        own = key if alone else f"{name}#{entry.key if entry.named else number}"
+        yield Found(own, partial(given_structure, entry.structure), _plain(entry.fields, {"key", "cif"}))
 
 
 class EntrySource(Source):
-    """A JSON (which is in memory as a whole), extxyz or CSV; plain fields become properties."""
+    """A file of many crystals (a JSON is in memory as a whole); plain fields become properties."""
 
-    def __init__(self, path: Path, read: Callable[[Path], Iterator[Entry]]) -> None:
-        self._path, self._read = path, read
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
     def found(self, start: int = 0) -> Iterator[Found]:
-        """Read the structure files of a folder, see `Source.found`."""
-        for entry in islice(self._read(self._path), start, None):
+        """Read the entries of a file, see `Source.found`."""
+        for entry in islice(entries_in(self._path), start, None):
             yield Found(entry.key, partial(given_structure, entry.structure), _plain(entry.fields, {"key", "cif"}))
 
 

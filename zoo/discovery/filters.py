@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from pymatgen.core import Structure
 
 from zoo.contract.discovery import Objective
+from zoo.discovery.candidate_source import number
 from zoo.discovery.screen_config import Filters
 from zoo.graphs.elements import symbols_of
 from zoo.inference.predictor import Predictor
-
-
-def number(properties: Mapping[str, Any], name: str) -> float | None:
-    """A property that is a finite number; None where it is not known."""
-    value = properties.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        result = float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return None
-    return result if math.isfinite(result) else None
 
 
 class CandidateFilter:
@@ -34,7 +22,7 @@ class CandidateFilter:
     ) -> None:
         self._filters = filters
         self._labelled = known
-        self._required = objective.properties
+        self._required = objective.required()
         self._seen = frozenset(predictor.card.seen) if filters.unseen else frozenset()
         numbers = predictor.members[0].encoder.elements()
         self._known = None if numbers is None else symbols_of(numbers)

@@ -11,6 +11,7 @@ from pydantic import Field
 from zoo.contract.discovery import Objective
 from zoo.contract.plugin import Hypers
 from zoo.contract.target import TensorTarget
+from zoo.discovery.candidate_source import number
 from zoo.evaluation import derived
 
 
@@ -34,17 +35,32 @@ class Polycrystalline(_OfSymmetricTensor):
         return derived.polycrystalline(tensors)
 
 
+class FigureOfMeritHypers(Hypers):
+    """Keys of `figure-of-merit`."""
+
+    assumed_gap: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """eV, taken for crystals whose band gap is not known; null: these are left out."""
+
+
 class FigureOfMerit(_OfSymmetricTensor):
     """A third of the trace times the band gap (eV): high-k dielectrics that insulate.
 
     The figure of merit by which the DTNet paper ranks what it has found.
     """
 
+    Hypers = FigureOfMeritHypers
+    hypers: FigureOfMeritHypers
     properties: ClassVar[tuple[str, ...]] = ("band_gap",)
+
+    def required(self) -> tuple[str, ...]:
+        """The band gap, unless one is assumed."""
+        return self.properties if self.hypers.assumed_gap is None else ()
 
     def values(self, tensors: np.ndarray, properties: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """tr/3 × E_g, eV."""
-        return derived.polycrystalline(tensors) * np.array([float(each["band_gap"]) for each in properties])
+        known = [number(each, "band_gap") for each in properties]
+        gaps = [self.hypers.assumed_gap if gap is None else gap for gap in known]
+        return derived.polycrystalline(tensors) * np.array(gaps, dtype=np.float64)
 
 
 class AnisotropyHypers(Hypers):

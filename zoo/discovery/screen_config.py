@@ -25,7 +25,7 @@ class MaterialsProject(Section):
     """In the cell; null: any number."""
     max_energy_above_hull: NonNegativeFloat | None = 0.0
     """eV/atom; null: any."""
-    min_band_gap: NonNegativeFloat | None = 0.01
+    min_band_gap: NonNegativeFloat | None = 2.0
     """eV; null: any."""
     experimental: bool = False
     """Only crystals that are known from experiments."""
@@ -67,8 +67,8 @@ class Filters(Section):
     """No crystals with any of these."""
     max_energy_above_hull: NonNegativeFloat | None = 0.0
     """eV/atom, of the property `energy_above_hull`; null: any."""
-    min_band_gap: NonNegativeFloat | None = 0.01
-    """eV, of the property `band_gap`; null: any."""
+    min_band_gap: NonNegativeFloat | None = 2.0
+    """eV, of the property `band_gap`, by PBE some half of the true one; null: any."""
     unseen: bool = True
     """Leave out crystals that the model has seen in its training or validation part, by their keys."""
     non_molecular: bool | None = None
@@ -161,6 +161,8 @@ class Screen(Search):
     """All that fixes a screening."""
 
     MAY_CHANGE = (*Search.MAY_CHANGE, "model")  # which is known by its fingerprint
+    objective: Plugin = Plugin.model_validate({"name": "figure-of-merit", "assumed_gap": 2.0})
+    """Objective to maximise (`zoo list`)."""
     model: str
     """A run folder, a registered model (its champion), or an MLflow URI; some acquisitions need an ensemble."""
     best: FiniteFloat | None = None

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from zoo.contract.target import TensorTarget
-from zoo.discovery.filters import number
+from zoo.discovery.candidate_source import number
 from zoo.discovery.screen_config import Screen
 from zoo.discovery.screen_folder import ScreenFolder
 from zoo.evaluation.derived import is_symmetric_matrix

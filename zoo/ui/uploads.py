@@ -13,7 +13,8 @@ from typing import Any
 
 from pymatgen.core import Structure
 
-from zoo.data.structures import structure_from_cif, structure_from_file
+from zoo.data.structure_files import structure_from_file
+from zoo.data.structures import structure_from_cif
 from zoo.errors import ZooError
 
 MAX_BYTES = 5_000_000  # of one file, as it is sent and unpacked

@@ -11,7 +11,7 @@ import numpy as np
 from zoo.contract.discovery import Objective
 from zoo.contract.target import TensorTarget
 from zoo.data.tensors import label_of
-from zoo.discovery.filters import number
+from zoo.discovery.candidate_source import number
 from zoo.discovery.scoring import values_of
 
 
@@ -54,7 +54,7 @@ def objective_of(
     Raises:
         ZooError: the objective fails.
     """
-    able = np.array([all(number(each, key) is not None for key in objective.properties) for each in properties])
+    able = np.array([all(number(each, key) is not None for key in objective.required()) for each in properties])
     values = np.full(len(tensors), np.nan)
     if able.any():
         some = [each for each, is_able in zip(properties, able, strict=True) if is_able]

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 from zoo.config import plugins, recipe
 from zoo.config.recipe import Plugin, Recipe, Section, Tracking
 from zoo.discovery.screen_config import Search
+from zoo.errors import ZooError
 
 
 class Models(Section):
@@ -103,6 +104,7 @@ def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Discovery:
     """
     content, where = recipe.read_content(name_or_path, overrides)
     recipe.refuse_other_kind(content, "discover", name_or_path)
+    _refuse_keys_of_models(content, where, overrides)
     recipe.make_path_absolute(content.get("candidates"))
     for key in ("recipe", "first"):
         recipe.make_path_absolute(content.get("model"), key)
@@ -112,6 +114,21 @@ def read(name_or_path: str, overrides: tuple[str, ...] = ()) -> Discovery:
             recipe.make_path_absolute(oracle, key)
     recipe.make_path_absolute(oracle)
     return parse(content, where)
+
+
+def _refuse_keys_of_models(content: dict[str, Any], where: str, overrides: tuple[str, ...]) -> None:
+    """Name `model.change` to whoever gives a discovery a key of the recipe by which its models are trained.
+
+    Raises:
+        ZooError: there is such a key.
+    """
+    theirs = next((key for key in content if key in Recipe.model_fields and key not in Discovery.model_fields), None)
+    if theirs is None:
+        return
+    given = next((one for one in overrides if one.split("=")[0].split(".")[0] == theirs), f"{theirs}.KEY=VALUE")
+    dotted, _, value = given.partition("=")
+    fix = f"say 'model.change={{{dotted}: {value}}}'"
+    raise ZooError(f"{where}: '{theirs}' is a key of the recipe by which its models are trained: {fix}")
 
 
 def parse(content: dict[str, Any], where: str) -> Discovery:
