@@ -34,7 +34,7 @@ MOST_ATOMS = 10
 """The cost grows with the square."""
 
 
-def drawn(folder: Path, count: int, pretraining: Path | None) -> list[Labelled]:
+def drawn(folder: Path, count: int, pretraining: Path | None = None) -> list[Labelled]:
     """Crystals of two to `MOST_ATOMS` atoms, at random: without twins in petousis2017, or left out of a pretraining."""
     small = [one for one in phonondb(folder) if 1 < len(one.structure) <= MOST_ATOMS]
     if pretraining is None:
