@@ -85,20 +85,15 @@ def label_command(
 
 def _crystals(source: str) -> tuple[str, Iterator[NamedCrystal], int | None]:
     """Return what a source is called, its crystals, and their number where it is known without reading them."""
+    from zoo.cli.input_files import read_crystals
     from zoo.cli.source import open_source
     from zoo.contract.plugin import BadRecord
-    from zoo.data.crystal_files import NamedCrystal, count_if_single, crystals_in
-    from zoo.data.structures import holds_one_structure
+    from zoo.data.crystal_files import NamedCrystal, count_if_single
     from zoo.errors import ZooError
 
     path = Path(source)
-    if path.is_dir():
-        files = sorted(str(one) for one in path.rglob("*") if one.is_file() and holds_one_structure(one.name))
-        if not files:
-            raise ZooError(f"{source}: there is no CIF or VASP file in it, nor in the folders below")
-        return source, crystals_in(files), len(files)
-    if path.is_file() and path.suffix not in (".yaml", ".yml"):
-        return source, crystals_in([source]), count_if_single([source])
+    if path.is_dir() or (path.is_file() and path.suffix not in (".yaml", ".yml")):
+        return source, read_crystals([source], None), count_if_single([source])
     name, dataset, _ = open_source(source)
 
     def each() -> Iterator[NamedCrystal]:
