@@ -66,7 +66,8 @@ CIF = "data_x\n_cell_length_a 3\n_cell_length_b 3\n_cell_length_c 3\n_cell_angle
         ("a.cif", "", "cannot be read"),
         ("a.cif", CIF, "cannot be read"),
         ("POSCAR", "one line", "cannot be read"),
-        ("a.json", "{}", "neither a CIF"),
+        ("a.json", "{}", "no JSON of one crystal"),
+        ("a.txt", "words", "neither a CIF"),
     ],
 )
 def test_broken_files_are_refused_in_one_line(name, text, line, tmp_path):
@@ -101,7 +102,8 @@ def test_two_crystals_in_one_cif_are_refused(quartz, tmp_path):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (lambda c: c.pop("lattice"), "no dict"),
+        (lambda c: c.pop("lattice"), "a molecule, without a cell"),
+        (lambda c: c.pop("sites"), "no dict"),
         (lambda c: c.update(lattice=3), "no dict"),
         (lambda c: c.update(sites=[]), "3×3 lattice"),
         (lambda c: c["lattice"].update(matrix=[[1, 0, 0], [0, 1, 0]]), "3×3 lattice"),

@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 
 from torture import saved_inputs
+from torture.crystal_inputs import TEXTS, changed_binary, crystal_file, jsons, some_crystals, sound, text_of
 from torture.mutations import changed_bytes, changed_text, changed_value, pick
 from torture.saved_inputs import SAVED
 
@@ -57,17 +58,6 @@ class Input:
             return self.dump(value).encode("utf-8", "surrogatepass"), how
         text, how = changed_text(text, pick(random, texts), random)
         return changed_bytes(text, random), how
-
-
-@cache
-def some_crystals() -> list[Any]:
-    """A few small ones, two of them made by hand."""
-    from screened import crystal
-
-    from zoo.data.petousis2017 import Petousis2017
-
-    records = list(Petousis2017(Petousis2017.Hypers()).records())[::150]
-    return [crystal(1), crystal(2), *(record.structure for record in records if len(record.structure) < 20)]
 
 
 @cache
@@ -178,20 +168,14 @@ def _cif(data: bytes, folder: Path) -> None:
 
     from zoo.data.structures import structure_from_cif
 
-    _sound(structure_from_cif(data.decode("utf-8", "replace"), MOST))
+    sound(structure_from_cif(data.decode("utf-8", "replace"), MOST))
 
 
 def _poscar(data: bytes, folder: Path) -> None:
     from zoo.data.structure_files import structure_from_file
 
     (folder / "POSCAR").write_bytes(data)
-    _sound(structure_from_file(folder / "POSCAR"))
-
-
-def _sound(structure: Any) -> None:
-    assert len(structure) > 0, "no atoms"
-    finite = np.isfinite(structure.lattice.matrix).all() and np.isfinite(structure.frac_coords).all()
-    assert finite, "a structure that is not finite"
+    sound(structure_from_file(folder / "POSCAR"))
 
 
 def _dataset(name: str) -> Callable[[bytes, Path], None]:
@@ -208,7 +192,7 @@ def _dataset(name: str) -> Callable[[bytes, Path], None]:
         for record in dataset.records():
             if isinstance(record, BadRecord):
                 continue
-            _sound(record.structure)
+            sound(record.structure)
             assert all(t.shape == (3, 3) and np.isfinite(np.asarray(t)).all() for t in record.targets.values()), record
 
     return read
@@ -330,5 +314,14 @@ INPUTS = (
     Input("HTTP body", bodies, _request, 0.5, json.loads),
     Input("model folder", list, saved_inputs.read_model, 0.05, change=saved_inputs.change_model),
     Input("cache file", list, saved_inputs.read_cache, 0.1, change=saved_inputs.change_cache),
+    Input("CIF of several", lambda: ["\n".join(cifs()[2:5])], crystal_file("several.cif"), 0.3),
+    Input("JSON of crystals", jsons, crystal_file("crystals.json"), 1.0, json.loads),
+    Input("trajectory", list, crystal_file("frames.traj"), 1.0, change=changed_binary("traj")),
+    Input("database of ASE", list, crystal_file("rows.db"), 0.5, change=changed_binary("db")),
+    *(
+        Input(f"{kind} of ASE", partial(text_of, kind, ending), crystal_file(f"a.{ending}"), 0.4)
+        for kind, ending in TEXTS.items()
+    ),
+    Input("unnamed crystals", lambda: [*cifs()[:2], *poscars(), *extxyz(), *jsons()], crystal_file("unnamed"), 0.4),
     Input("Matbench file", matbench_files, _matbench, 0.2, json.loads),
 )

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,7 @@ def crystal_blocks(text: str) -> list[str]:
         elif not inside and line.lstrip()[:5].lower() == "data_":
             starts.append(offset)
         offset += len(line)
-    blocks = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+    blocks = [text[start:end] for start, end in pairwise([*starts, len(text)])]
     crystals = [block for block in blocks if _ATOMS.search(block)]
     return crystals if crystals and len(blocks) > 1 else [text]
 
