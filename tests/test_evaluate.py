@@ -50,6 +50,38 @@ def test_the_table_is_for_people(trained: Path, labelled) -> None:
     assert "4 that the model" in shown.stdout
 
 
+def test_a_dataset_and_a_file_by_their_names_alone(trained: Path, labelled) -> None:
+    """A dataset, a file, {dataset, target} with either, and the same in a YAML file."""
+    (trained / "other.yaml").write_text("dataset: labelled.json\ntarget: total\n")
+    expected = zoo("evaluate", "run", "labelled.json", "--format", "json", cwd=trained)
+    for source in ("{dataset: labelled.json, target: total}", "{dataset: labelled.json}", "other.yaml"):
+        result = zoo("evaluate", "run", source, "--format", "json", cwd=trained)
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)["errors"] == json.loads(expected.stdout)["errors"]
+    plain, settings = (
+        zoo("evaluate", "run", source, "--format", "json", "--below", "5", cwd=trained)
+        for source in ("petousis2017", "{dataset: {name: petousis2017}, target: total}")
+    )
+    assert plain.returncode == 0, plain.stderr
+    assert json.loads(plain.stdout)["errors"] == json.loads(settings.stdout)["errors"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{dataset: petousis2017, targt: total}", ["'targt'", "'target'"]),
+        ("{dataset: petousis2017, target: ionic}", ["the model predicts total, not 'ionic'"]),
+        ("{dataset: petousis}", ["'petousis'", "'petousis2017'"]),
+        ("{dataset: 3}", ["{dataset: NAME or FILE, target: NAME}"]),
+        ("{target: total}", ["names no dataset"]),
+        ("{dataset: {path: x}}", ["names no dataset"]),
+        ("{dataset: petousis2017", ["YAML"]),
+    ],
+)
+def test_a_source_that_is_none_is_one_line(source: str, words: list[str], trained: Path) -> None:
+    refused(zoo("evaluate", "run", source, cwd=trained), *words)
+
+
 def test_nothing_left_is_told(trained: Path, labelled) -> None:
     refused(zoo("evaluate", "run", "labelled.json", "--below", "0.1", cwd=trained), "no crystal")
     refused(zoo("evaluate", "run", "nowhere.json", cwd=trained), "nowhere.json")

@@ -27,6 +27,7 @@ from mptrj_slice import mptrj_frame
 from pretraining.labels import write_labelled, write_salts
 from pyarrow import parquet
 from pymatgen.core import Lattice, Structure
+from pymatgen.io.ase import AseAtomsAdaptor
 from screened import crystal
 from test_readme import blocks, commands
 from tiny_labels import phonondb_row, write_phonondb
@@ -157,6 +158,10 @@ def test_the_guide_to_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "P3_121", Lattice.hexagonal(4.91, 5.40), ["Si", "O"], [[0.4697, 0, 1 / 3], [0.4135, 0.2669, 0.2144]]
     )
     quartz.to("quartz.cif")
+    (tmp_path / "my_folder").mkdir()
+    quartz.to(str(tmp_path / "my_folder" / "quartz.json"))
+    ase.io.write(tmp_path / "relaxed.traj", AseAtomsAdaptor.get_atoms(quartz))
+    (tmp_path / "many.json").write_text(json.dumps({"mp-149": quartz.as_dict()}))
     readout = ["readout.width=8", "split.val=0.3"]
     shown: dict = {}
     for block in blocks(ASKING):

@@ -7,11 +7,13 @@ import re
 import shlex
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 import yaml
 from cli import zoo
 from pymatgen.core import Lattice, Structure
+from pymatgen.io.ase import AseAtomsAdaptor
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,6 +40,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "P3_121", Lattice.hexagonal(4.91, 5.40), ["Si", "O"], [[0.4697, 0, 1 / 3], [0.4135, 0.2669, 0.2144]]
     )
     quartz.to(str(place / "quartz.cif"))
+    (place / "my_folder").mkdir()
+    quartz.to(str(place / "my_folder" / "quartz.json"))
+    ase.io.write(place / "relaxed.traj", AseAtomsAdaptor.get_atoms(quartz))
     tensors = {"quartz": {"structure": quartz.as_dict(), "total": np.diag([4.4, 4.4, 4.6]).tolist()}}
     (place / "my_tensors.json").write_text(json.dumps(tensors))
     header = "cif,total_xx,total_yy,total_zz,total_yz,total_xz,total_xy\n"

@@ -18,6 +18,8 @@ def recipe(tmp_path: Path) -> dict:
         "name": "mine",
         "model": str(MODEL),
         "candidates": {"path": "many.json"},
+        "filters": {"min_band_gap": 0.01},
+        "objective": {"name": "polycrystalline"},
         "top": 6,
         "chunk": 8,
         "device": "cpu",

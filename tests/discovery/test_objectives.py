@@ -35,6 +35,14 @@ def test_figure_of_merit_is_the_constant_times_the_gap() -> None:
     assert merit.properties == ("band_gap",)
 
 
+def test_figure_of_merit_takes_a_gap_for_those_without_one() -> None:
+    merit = made("objective", "figure-of-merit", assumed_gap=2.0)
+    assert merit.values(TENSORS, [{}, {"band_gap": 5}, {"band_gap": "unknown"}]).tolist() == pytest.approx([12, 10, 5])
+    assert merit.required() == () and made("objective", "figure-of-merit").required() == ("band_gap",)
+    with pytest.raises(ZooError, match="assumed_gap"):
+        made("objective", "figure-of-merit", assumed_gap=0)
+
+
 def test_anisotropy_is_floored_and_free_of_the_frame() -> None:
     anisotropy = made("objective", "anisotropy")
     assert anisotropy.values(TENSORS, [{}] * 3).tolist() == pytest.approx([3, 1, 8])  # 8 / the vacuum's 1

@@ -193,6 +193,7 @@ def test_what_cannot_work_is_said_at_once(moody: Path) -> None:
         (["model.members=1"], ["'ucb'", "model.members=5"]),
         (["model.recipe=smal.yaml"], ["'smal.yaml'"]),
         (["model.change={trainig.max_epochs: 3}"], ["'trainig'", "'training'"]),
+        (["training.max_epochs=5"], ["'training'", "'model.change={training.max_epochs: 5}'"]),
         (["candidates.dataset.path=nowhere.json"], ["nowhere.json"]),
         (["filters.unseen=false"], ["filters.unseen"]),
         (["round=1"], ["'round'", "'rounds'"]),

@@ -247,7 +247,7 @@ def test_what_is_left_out_is_counted_by_its_reason(recipe: dict, tmp_path: Path)
     (tmp_path / "many.json").write_text(json.dumps(content))
     recipe |= {
         "objective": {"name": "figure-of-merit"},
-        "filters": {"without": ["Pb"], "elements": ["Na", "Cl", "Br", "Pb"]},
+        "filters": {"min_band_gap": 0.01, "without": ["Pb"], "elements": ["Na", "Cl", "Br", "Pb"]},
     }
     result = zoo("screen", str(save(recipe, tmp_path)), "--out", "out", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

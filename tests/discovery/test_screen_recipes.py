@@ -6,11 +6,15 @@ import json
 import shutil
 from pathlib import Path
 
+import ase.io
 import pyarrow as pa
 import pytest
 from cli import refused, zoo
 from pyarrow import parquet
-from screened import MODEL, chosen, save
+from pymatgen.io.ase import AseAtomsAdaptor
+from pymatgen.io.cif import CifWriter
+from screened import MODEL, chosen, crystal, save
+from test_screen import parts
 
 import zoo as package
 from zoo.config import recipe as recipes
@@ -36,9 +40,41 @@ def test_the_shipped_recipe_is_listed_commented_and_runs(tmp_path: Path) -> None
     result = zoo("screen", "screen_total", f"model={MODEL}", "top=3", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     (folder,) = (tmp_path / "runs").glob("screen_total-*")
+    assert "gap, eV" in result.stdout
+    assert all(float(row["band_gap"]) >= 2 for row in chosen(folder)), "insulators alone"
     assert len(chosen(folder)) == 3
     seen = set(package.load(MODEL, device="cpu").card.seen)
     assert json.loads((folder / "summary.json").read_text())["filtered"]["seen by the model"] == len(seen)
+
+
+def test_without_known_gaps_the_constant_alone_ranks(recipe: dict, tmp_path: Path) -> None:
+    """A recipe that says nothing of its objective, on structures that come without properties."""
+    del recipe["objective"], recipe["filters"]
+    (tmp_path / "mine").mkdir()
+    for number in range(5):
+        crystal(number).to(str(tmp_path / "mine" / f"{number}.json"))
+    path = str(save(recipe | {"candidates": {"path": "mine"}, "top": 5}, tmp_path))
+    assert zoo("screen", path, "--out", "a", cwd=tmp_path).returncode == 0
+    assert zoo("screen", path, "objective.name=polycrystalline", "--out", "b", cwd=tmp_path).returncode == 0
+    merit, plain = chosen(tmp_path / "a"), chosen(tmp_path / "b")
+    assert [row["key"] for row in merit] == [row["key"] for row in plain]
+    assert float(merit[0]["mean"]) == pytest.approx(2 * float(plain[0]["mean"]), rel=1e-4)
+
+
+def test_a_folder_of_files_of_many(recipe: dict, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "deep").mkdir(parents=True)
+    frames = [AseAtomsAdaptor.get_atoms(crystal(number)) for number in range(3)]
+    ase.io.write(tmp_path / "mine" / "a.traj", frames)
+    (tmp_path / "mine" / "b.cif").write_text("".join(str(CifWriter(crystal(number))) for number in (3, 4)))
+    ase.io.write(tmp_path / "mine" / "deep" / "c.xsf", AseAtomsAdaptor.get_atoms(crystal(5)))
+    (tmp_path / "mine" / "deep" / "d.json").write_text('{"about": "something else"}')
+    (tmp_path / "mine" / "z.cif").write_text("data_x\n")
+    path = str(save(recipe | {"candidates": {"path": "mine"}}, tmp_path))
+    result = zoo("screen", path, "--out", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    keys = {row["key"]: row["status"] for row in parts(tmp_path / "out")}
+    read = ["a.traj#1", "a.traj#2", "a.traj#3", "b.cif#1", "b.cif#2", "deep/c"]
+    assert keys == dict.fromkeys(read, "predicted") | {"z": "failed"}
 
 
 def test_each_recipe_goes_to_its_command(recipe: dict, tmp_path: Path) -> None:

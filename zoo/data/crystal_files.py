@@ -170,7 +170,7 @@ def count_if_single(files: Iterable[str]) -> int | None:
 
 @dataclass
 class Inside:
-    """What a folder holds, and those in it.
+    """Content of a folder and of those in it.
 
     Attributes:
         files: paths of the files of crystals from the folder on, sorted folder by folder.

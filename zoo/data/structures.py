@@ -93,7 +93,7 @@ def structure_from_atoms(atoms: Atoms) -> Structure:
 
 
 def _occupancies(atoms: Atoms) -> list[tuple[str, Mapping[str, float]]]:
-    """What ASE keeps of a CIF's occupancies: kind of a site -> element -> share."""
+    """Return the occupancies of a CIF that ASE has read: kind of a site -> element -> share."""
     found = atoms.info.get("occupancy")
     if not isinstance(found, Mapping):
         return []
