@@ -28,7 +28,7 @@ def open_source(
     Raises:
         ZooError: the source is none of these, or has no such target.
     """
-    path = Path(source)
+    path, wanted = Path(source), target
     in_file: dict[str, dict[str, object]] = {target if isinstance(target, str) else "total": {"formula": formula}}
     if isinstance(target, TensorTarget):
         in_file = {part.name: _settings(part) for part in target.parts or (target,)}
@@ -36,7 +36,7 @@ def open_source(
     if source.lstrip().startswith("{"):
         content = _mapping(source)
         if "dataset" in content and "name" not in content:
-            return _open_target(content, source, target, formula)
+            return _open_target(content, source, wanted, formula)
         choice = _choice(content, source)
         name, settings = choice.name, choice.settings
     elif source in plugins.available("dataset"):
@@ -48,7 +48,7 @@ def open_source(
     elif path.is_file() or path.stem in recipe.shipped():
         content, where = recipe.read_content(source)
         if content.keys() <= {"dataset", "target"}:
-            return _open_target(content, where, target, formula)
+            return _open_target(content, where, wanted, formula)
         config = recipe.read(source)
         name, settings, target = config.dataset.name, config.dataset.settings, target or config.target
     elif path.suffix:

@@ -43,7 +43,7 @@ class CandidateSource(Section):
     """Source of the candidates: one of the three."""
 
     path: str | None = None
-    """A folder of files of crystals, with all folders in it, or a file of many; docs/guides/asking.md lists both."""
+    """A folder of files of crystals (to its depths), or a file of many: JSON, extxyz, .traj, .db, CSV, Parquet, ..."""
     dataset: Plugin | None = None
     """A dataset plugin by name, its settings beside it; its tensors are not looked at."""
     materials_project: MaterialsProject | None = None
