@@ -19,8 +19,8 @@ DOCS = Path(__file__).parents[1] / "docs" / "limits.md"
 
 ROWS = [
     ("a packed file", file_limits.MAX_FILE_MB),
-    ("a file of one crystal", file_limits.MAX_FILE_MB),
-    ("lines of a CIF", file_limits.MAX_CRYSTAL_LINES),
+    ("a CIF, a VASP file", file_limits.MAX_FILE_MB),
+    ("lines of a block of a CIF", file_limits.MAX_CRYSTAL_LINES),
     ("atoms in the cell of a CIF", file_limits.MAX_CIF_ATOMS),
     ("symmetry operations", cif.MOST_OPERATIONS),
     ("images of a CIF's sites", cif.IMAGES),

@@ -26,7 +26,8 @@ from zoo.convolution.edges import ConvolutionEdges
 from zoo.convolution.paths import Block, TensorProductPath
 from zoo.errors import CalculationFailed, ZooError
 from zoo.old_names import from_api
-from zoo.storage.weights import PublicWeights, Weights, sha256_of
+from zoo.storage.weights import PublicWeights, Weights, load_weights, sha256_of, weights_file
+from zoo.storage.weights import identity as weights_identity
 
 __all__ = [
     "Acquisition",
@@ -67,11 +68,14 @@ __all__ = [
     "choose_layers",
     "convolve",
     "forces_and_stress",
+    "load_weights",
     "matrix_to_spherical",
     "only_symmetric_rank_2",
     "polynomial_envelope",
     "sha256_of",
     "spherical_to_matrix",
+    "weights_file",
+    "weights_identity",
 ]
 
 

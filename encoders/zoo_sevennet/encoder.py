@@ -23,8 +23,8 @@ from zoo.api import (
     ZooError,
     bond_features,
     choose_layers,
+    weights_file,
 )
-from zoo.storage.weights import weights_file
 from zoo_sevennet import tuned
 from zoo_sevennet.checkpoint import CHECKPOINTS, ELEMENTS, load, load_energy
 from zoo_sevennet.energy import EnergyModel

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.api import Weights, ZooError
-from zoo.storage.weights import ENERGY, identity, load_weights, weights_file
+from zoo.api import Weights, ZooError, load_weights, weights_file, weights_identity
 from zoo_sevennet.checkpoint import CHECKPOINTS, ELEMENTS
 from zoo_sevennet.energy import EnergyHead, EnergyModel
 from zoo_sevennet.network import Network
+
+ENERGY = "energy"  # begins the names of tensors of the head, as in files of zoo convert
 
 
 def weights_of(model: EnergyModel, checkpoint: str, level_of_theory: str | None) -> Weights:
@@ -49,7 +50,7 @@ def fingerprint(weights: str, energy: bool) -> str:
         ZooError: there is no such file, or it is damaged.
     """
     path = weights_file(weights)
-    return load_weights("sevennet", path).content() if energy else identity("sevennet", path)
+    return load_weights("sevennet", path).content() if energy else weights_identity("sevennet", path)
 
 
 def _network(tensors: dict[str, Tensor], checkpoint: str, layers: int) -> Network:

@@ -22,6 +22,7 @@ WHAT = {
     "frame": "results of the frame check",
     "tensors": "tensors of crystals",
     "twins": "crystals that sources have in common",
+    "labelled": "crystals with energies, forces or force constants, to pretrain on",
     "temporary": "of runs at work, or that were killed",
     "datasets": "downloaded datasets",
     "weights": "converted weights",

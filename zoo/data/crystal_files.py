@@ -106,8 +106,7 @@ def crystals_in(
             yield NamedCrystal(file, stem_of(file), _told(error, file))
             continue
         tell(f"{file}: {inside}")
-        if not inside.files and not inside.closed:
-            yield NamedCrystal(file, stem_of(file), ZooError(f"{file}: no file in it, nor below, is one of crystals"))
+        empty = not inside.closed
         for name, why in inside.closed.items():
             closed = str(Path(file) / name)
             yield NamedCrystal(closed, stem_of(closed), ZooError(f"{closed}: {why}"))
@@ -116,7 +115,10 @@ def crystals_in(
                 if isinstance(crystal.structure, NoCrystalsError):
                     tell(f"{crystal.structure}; passed over")
                 else:
+                    empty = False
                     yield crystal
+        if empty:
+            yield NamedCrystal(file, stem_of(file), ZooError(f"{file}: no file in it, nor below, is one of crystals"))
 
 
 def one_crystal(file: str) -> Structure:

@@ -18,7 +18,18 @@ from zoo.storage.cache import cache_root
 
 SINGLE = "force_constants/crystals"
 """The kind whose entries are files of one crystal each."""
-COMPUTED = ("crystals", "graphs", "embeddings", "force_constants", SINGLE, "frame", "tensors", "twins", "temporary")
+COMPUTED = (
+    "crystals",
+    "graphs",
+    "embeddings",
+    "force_constants",
+    SINGLE,
+    "frame",
+    "tensors",
+    "twins",
+    "labelled",
+    "temporary",
+)
 """Kinds that are computed anew where they are missing."""
 KEPT = ("datasets", "weights")
 """Kinds that cost a download or a conversion: they are deleted only where they are named."""
