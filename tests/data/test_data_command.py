@@ -126,7 +126,7 @@ def test_check_refuses(arguments, line):
 
 def test_nothing_readable(tmp_path):
     (tmp_path / "a.json").write_text('{"a": {}}')
-    with pytest.raises(ZooError, match="'total'; the first: a, has no 'structure'"):
+    with pytest.raises(ZooError, match="none of its 1 records is a crystal, or has a 'structure'"):
         zoo_data("check", tmp_path / "a.json")
 
 

@@ -210,7 +210,7 @@ def test_what_cannot_work_is_said_at_once(moody: Path) -> None:
     refused(zoo("screen", "find.yaml", cwd=moody), "zoo discover find.yaml")
     refused(zoo("discover", "screen_total", cwd=moody), "zoo screen")
     refused(zoo("discover", "--resume", "moods", cwd=moody), "moods", "discover.yaml")
-    too_strict = ("filters.max_atoms=1", "--out", "none")
+    too_strict = ("filters.max_atoms=1", "filters.min_band_gap=null", "--out", "none")
     refused(zoo("discover", "find.yaml", *too_strict, cwd=moody), "max_atoms 30")
     gaps = ("acquisition={name: expected-improvement}", "objective.name=figure-of-merit", "--out", "gaps")
     content = labelled(range(KNOWN))
