@@ -334,7 +334,8 @@ def test_folders_and_standard_input_on_the_command_line(
     refused(zoo("predict", str(MODEL), "-", cwd=tmp_path), "stdin: neither a CIF")
     refused(zoo("predict", str(MODEL), "mine", "--input-format", "ciff", cwd=tmp_path), "Did you mean 'cif'?")
     (tmp_path / "empty").mkdir()
-    refused(zoo("predict", str(MODEL), "empty", cwd=tmp_path), "empty: no file in it")
+    (tmp_path / "empty" / "meta.json").write_text('{"a": 1}')
+    refused(zoo("predict", str(MODEL), "empty", cwd=tmp_path), "empty: no file of crystals")
     refused(zoo("predict", str(MODEL), "", cwd=tmp_path), "the name of a file is empty")
 
 

@@ -165,7 +165,7 @@ def test_bad_input_is_one_line(crystals: Path) -> None:
     refused(zoo(*POTENTIAL, "cifs", "--out", "x.json", cwd=crystals), "x.json", ".extxyz")
     refused(zoo(*POTENTIAL, "cifs", "--out", "no/x.extxyz", cwd=crystals), "there is no folder no")
     (crystals / "empty").mkdir()
-    refused(zoo(*POTENTIAL, "empty", *rest, cwd=crystals), "no file in it, nor below")
+    refused(zoo(*POTENTIAL, "empty", *rest, cwd=crystals), "no file of crystals is in it")
     (crystals / "broken.cif").write_text("data_x\n")
     refused(zoo(*POTENTIAL, "broken.cif", *rest, cwd=crystals), "no structure is left", "broken.cif")
     left = {path.name for path in crystals.iterdir()} - {"cifs", "empty", "broken.cif"}

@@ -98,27 +98,28 @@ def crystals_in(
             continue
         try:
             path = user_path(file)
-            if not is_folder(path):
-                yield from _in_file(file, kind)
-                continue
-            inside = files_in(path)
         except ZooError as error:
             yield NamedCrystal(file, stem_of(file), _told(error, file))
             continue
-        tell(f"{file}: {inside}")
-        empty = not inside.closed
-        for name, why in inside.closed.items():
-            closed = str(Path(file) / name)
-            yield NamedCrystal(closed, stem_of(closed), ZooError(f"{closed}: {why}"))
-        for name in inside.files:
-            for crystal in _in_file(str(Path(file) / name), kind):
-                if isinstance(crystal.structure, NoCrystalsError):
-                    tell(f"{crystal.structure}; passed over")
-                else:
-                    empty = False
-                    yield crystal
-        if empty:
-            yield NamedCrystal(file, stem_of(file), ZooError(f"{file}: no file in it, nor below, is one of crystals"))
+        yield from _in_folder(file, path, kind, tell) if is_folder(path) else _in_file(file, kind)
+
+
+def _in_folder(folder: str, path: Path, kind: str | None, tell: Callable[[str], object]) -> Iterator[NamedCrystal]:
+    inside = files_in(path)
+    tell(f"{folder}: {inside}")
+    is_empty = True
+    for name, why in inside.closed.items():
+        is_empty, closed = False, str(Path(folder) / name)
+        yield NamedCrystal(closed, stem_of(closed), ZooError(f"{closed}: {why}"))
+    for name in inside.files:
+        for crystal in _in_file(str(Path(folder) / name), kind):
+            if isinstance(crystal.structure, NoCrystalsError):
+                tell(f"{crystal.structure}; passed over")
+            else:
+                is_empty = False
+                yield crystal
+    if is_empty:
+        yield NamedCrystal(folder, stem_of(folder), ZooError(f"{folder}: no file of crystals is in it, nor below"))
 
 
 def one_crystal(file: str) -> Structure:
