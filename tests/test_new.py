@@ -70,7 +70,13 @@ def discovery(place: Path) -> list[str]:
     parts = ", ".join(f"{kind}: {{name: rather-{kind}9}}" for kind in ("encoder", "readout", "dataset"))
     change = f"model.change={{{parts}, target: total, training.max_epochs: 1}}"
     small = ["model.recipe=nequip_dtnet_total", "model.members=2", "model.last=false", change, "rounds=1", "top=12"]
-    small += ["candidates={path: asked.json}", "oracle={name: rather-oracle9}", "tracking.enabled=false", "device=cpu"]
+    small += [
+        "candidates={path: asked.json}",
+        "filters.min_band_gap=0.01",
+        "oracle={name: rather-oracle9}",
+        "tracking.enabled=false",
+        "device=cpu",
+    ]
     return ["discover", "discover_total", *small, "--out", "discover"]
 
 

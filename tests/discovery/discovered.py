@@ -58,6 +58,7 @@ def write_discovery(folder: Path, **changes: Any) -> Path:
         "model": {"recipe": "small.yaml", "members": 2},
         "candidates": {"dataset": everything},
         "oracle": {"name": "replay", "dataset": everything},
+        "filters": {"min_band_gap": 0.01},
         "rounds": 2,
         "top": 4,
         "device": "cpu",

@@ -80,7 +80,8 @@ def screening(joint: Path, tmp_path: Path) -> Path:
         "top": 5,
         "chunk": 16,
         "device": "cpu",
-        "filters": {"unseen": False},
+        "filters": {"unseen": False, "min_band_gap": 0.01},
+        "objective": {"name": "polycrystalline"},
     }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
     return tmp_path

@@ -202,14 +202,16 @@ def _recipe(data: bytes, folder: Path) -> None:
     from zoo.config import recipe
     from zoo.discovery import screen_config
     from zoo.discovery.rounds import discovery_config
+    from zoo.pretraining import pretraining_config
     from zoo.sweep import sweep_config
 
+    others = {"screen": screen_config, "discover": discovery_config, "pretrain": pretraining_config}
     path = folder / "recipe.yaml"
     path.write_bytes(data)
     content, _ = recipe.read_content(str(path))
     kind = recipe.kind_of(content)
     if kind != "run":
-        {"screen": screen_config, "discover": discovery_config}[kind].read(str(path))
+        others[kind].read(str(path))
         return
     found = sweep_config.read(str(path))
     if isinstance(found, recipe.Recipe):
