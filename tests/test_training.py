@@ -33,7 +33,7 @@ def test_it_learns_what_it_is_shown(small: dict, tmp_path) -> None:
 
 
 class Killed(BaseException):
-    """As a kill: nothing catches it."""
+    """Stands for a kill of the process: a BaseException, which no handler of the trained code catches."""
 
 
 def kill_at(epoch: int):

@@ -225,7 +225,7 @@ def test_a_layer_keeps_its_inputs_alone():
 
 
 def test_nor_does_its_backward_pass():
-    """Where it is to be differentiated once more, radial weights of the bonds are kept, but no message."""
+    """With create_graph, the backward pass saves the radial weights (bonds, W), and nothing of edges × channels."""
     made = Made((2,))
     made.features[0].requires_grad_()
     positions = torch.zeros(ATOMS, 3, dtype=torch.float64, requires_grad=True)

@@ -1,4 +1,4 @@
-"""What people have: every format that is read gives the crystal that was written, each bad file one line."""
+"""Files of crystals: each format gives back the crystal that was written to it, each bad file gives one error line."""
 
 from __future__ import annotations
 

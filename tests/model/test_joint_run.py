@@ -114,7 +114,7 @@ def test_the_model_folder_knows_its_target_and_its_potential(done: Path) -> None
 
 
 class Killed(BaseException):
-    """As a kill: nothing catches it."""
+    """Stands for a kill of the process: a BaseException, which no handler of the trained code catches."""
 
 
 def test_a_resumed_run_is_the_same(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_parts_add_up(crystals: Path) -> None:
 
 @pytest.mark.sevennet
 def test_sevennet(tmp_path: Path) -> None:
-    """As its calculator in float64, which is tested against sevenn."""
+    """Labels of SevenNet-0 equal energy, forces and stress of its calculator in float64, to float32's rounding."""
     springs.salt().to(filename=str(tmp_path / "salt.cif"))
     done = zoo("label", "sevennet", "salt.cif", "--out", "x.extxyz", "--device", "cpu", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

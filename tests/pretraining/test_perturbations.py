@@ -1,4 +1,4 @@
-"""What is made of a crystal: of the kind and size that it says, from its key and number alone."""
+"""Perturbed structures have the kind and size that they state, and depend on the crystal's key and number alone."""
 
 from __future__ import annotations
 

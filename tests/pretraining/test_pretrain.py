@@ -68,7 +68,7 @@ def test_what_is_in_the_folder(potential: Path) -> None:
 
 
 class Killed(BaseException):
-    """As a kill: nothing catches it."""
+    """Stands for a kill of the process: a BaseException, which no handler of the trained code catches."""
 
 
 def test_resumed_it_is_the_same_bit_for_bit(labelled: Path, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_weights_that_do_not_fit_are_refused(potential: Path, tmp_path: Path) ->
 
 
 def test_twins_of_held_out_crystals_are_left_out(labelled: Path, tmp_path: Path) -> None:
-    """Of a dataset twins, of a file whose crystals have lost their symmetry all of the same formulas."""
+    """Twins are left out of a dataset; of a file of displaced crystals, all those of held-out formulas are."""
     held = {"dataset": {"name": "petousis2017"}, "seeds": [0, 1, 2, 3, 4]}
     sources = [{"name": "file", "path": str(labelled / "labelled.extxyz")}, SPRINGS | {"path": str(labelled)}]
     loss = {"force_constants": 1.0, "energy": 1.0}

@@ -77,7 +77,7 @@ def test_narrow_maps_and_the_geometry_are_left_alone() -> None:
 
 
 class Killed(BaseException):
-    """As a kill: nothing catches it."""
+    """Stands for a kill of the process: a BaseException, which no handler of the trained code catches."""
 
 
 def test_float16_goes_on_with_its_scale(small: dict, tmp_path: Path) -> None:

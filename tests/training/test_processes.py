@@ -51,7 +51,7 @@ RECIPES = {
 
 
 class Killed(BaseException):
-    """As a kill: nothing catches it."""
+    """Stands for a kill of the process: a BaseException, which no handler of the trained code catches."""
 
 
 def train(folder: Path, name: str, on_epoch=None) -> dict:

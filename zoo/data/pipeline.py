@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from zoo.config.dataset_settings import Cleaning, FrameCheck, Splitting
+from zoo.config.sections import Data
 from zoo.contract.plugin import Dataset
 from zoo.data.crystals import CrystalStore
 from zoo.data.duplicates import KnownCrystals
@@ -96,6 +97,22 @@ def prepare(
         "frame": _frame_report(violations, frame) if frame is not None and violations is not None else None,
     }
     return Prepared(crystals, left_out, violations, report)
+
+
+def prepare_by(settings: Data, dataset: Dataset, target: str) -> Prepared:
+    """Prepare the records of a dataset by the section `data` of a recipe, all but its limit.
+
+    Raises:
+        ZooError: as `prepare`.
+    """
+    return prepare(
+        dataset,
+        target,
+        cleaning=settings.cleaning,
+        deduplicate=settings.deduplicate,
+        frame=settings.frame,
+        on_bad_record=settings.on_bad_record,
+    )
 
 
 def _out_of_range(crystals: CrystalStore, cleaning: Cleaning) -> dict[str, str]:

@@ -34,16 +34,8 @@ class HeldOutCrystals:
         Raises:
             ZooError: as `zoo.data.pipeline.prepare` and `split`.
         """
-        data = choice.data
-        ready = pipeline.prepare(
-            dataset_of(choice.dataset),
-            choice.target,
-            cleaning=data.cleaning,
-            deduplicate=data.deduplicate,
-            frame=data.frame,
-            on_bad_record=data.on_bad_record,
-        )
-        crystals = ready.crystals.select(range(len(ready.crystals))[: data.limit])
+        ready = pipeline.prepare_by(choice.data, dataset_of(choice.dataset), choice.target)
+        crystals = ready.crystals.select(range(len(ready.crystals))[: choice.data.limit])
         held: set[str] = set()
         for seed in choice.seeds:
             split = pipeline.split(crystals.keys, crystals.formulas, choice.split, seed)

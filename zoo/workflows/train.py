@@ -182,15 +182,7 @@ def usable(config: Recipe) -> pipeline.Prepared:
     Raises:
         ZooError: as `zoo.data.pipeline.prepare`.
     """
-    data = config.data
-    return pipeline.prepare(
-        dataset_of(config.dataset),
-        config.target,
-        cleaning=data.cleaning,
-        deduplicate=data.deduplicate,
-        frame=data.frame,
-        on_bad_record=data.on_bad_record,
-    )
+    return pipeline.prepare_by(config.data, dataset_of(config.dataset), config.target)
 
 
 def prepare(
