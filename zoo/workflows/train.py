@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from zoo.config import recipe
@@ -271,18 +272,8 @@ def train_seed(
         write_json(place.split, {"seed": split_seed, "train": split.train, "val": split.val, "test": split.test})
     parts = parts_of(prepared, split)
 
-    seed_everything(seed)
-    model = models.build(config.encoder, config.readout, prepared.target, config.force_constants.potential)
-    if model.frozen:
-        model.encoder = first.encoder
     train_rows = samples.rows(parts["train"])
-    known = samples.tensors[train_rows]
-    if not prepared.target.parts:
-        known = known[~known.flatten(1).isnan().any(dim=1)]
-    model.fit_normaliser(known)
-    model.to(device)
-    if not model.frozen:
-        samples = dataclasses.replace(samples, encoder=model.encoder, embeddings=None)
+    model, samples = model_of_seed(prepared, first, seed, train_rows)
 
     def batches(part: str) -> Batches:
         return Batches(samples, parts[part], config.training, device)
@@ -335,6 +326,30 @@ def train_seed(
     if errors:
         outcome["parts"] = errors
     write_json(place.result, outcome)
+
+
+def model_of_seed(
+    prepared: Prepared, first: models.TensorModel, seed: int, rows: np.ndarray
+) -> tuple[models.TensorModel, Samples]:
+    """A model of random weights, and what it reads: a frozen encoder, and its embeddings, are those of `first`.
+
+    Args:
+        prepared: of the run.
+        first: a model of the same recipe.
+        seed: of the weights.
+        rows: of the training crystals in the samples' tensors, which set the scale of the predictions.
+    """
+    config, samples = prepared.recipe, prepared.samples
+    seed_everything(seed)
+    model = models.build(config.encoder, config.readout, prepared.target, config.force_constants.potential)
+    if model.frozen:
+        model.encoder = first.encoder
+    known = samples.tensors[rows]
+    if not prepared.target.parts:
+        known = known[~known.flatten(1).isnan().any(dim=1)]
+    model.fit_normaliser(known)
+    model.to(prepared.device)
+    return model, samples if model.frozen else dataclasses.replace(samples, encoder=model.encoder, embeddings=None)
 
 
 def parts_of(prepared: Prepared, split: pipeline.Split) -> dict[str, list[int]]:
