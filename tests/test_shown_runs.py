@@ -1,10 +1,14 @@
-"""Metrics that a run shows in MLflow: a headline for each tensor, and some twenty in all."""
+"""What a run shows in MLflow: a headline for each tensor and some twenty metrics in all, parameters, inputs."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from zoo.config import recipe
+from zoo.storage.run_folder import RunFolder, write_json
+from zoo.tracking.run_inputs import inputs_of_run, inputs_of_seed
 from zoo.tracking.run_labels import LONGEST, params_of
 from zoo.tracking.run_metrics import metrics_of_run, metrics_of_seed
 
@@ -68,3 +72,38 @@ def test_parameters_are_the_recipe_as_one_would_type_it(small: dict[str, Any]) -
     assert params["data.deduplicate"] == "true" and params["training.max_epochs"] == "3"
     assert "split.path" not in params and "tracking.experiment" not in params and "name" not in params
     assert len(params["seeds"]) == LONGEST and params["seeds"].endswith("…")
+
+
+def test_inputs_of_a_run_with_auxiliary_sources(small: dict[str, Any], tmp_path: Path) -> None:
+    """The parts of the split under the dataset's name, each source under its own, a file under the file's."""
+    small["auxiliary"] = [{"name": "file", "path": "/data/mine.json", "targets": {"total": {}}}, {"name": "dtnet-mp"}]
+    folder, config = RunFolder(tmp_path), recipe.parse(small, "small")
+    datasets = [{"key": f"key {n}", "licence": f"licence {n}", "crystals": 10 + n} for n in range(3)]
+    write_json(folder.provenance, {"data": "whole", "plugins": {}, "datasets": datasets})
+    write_json(folder.path / "data_report.json", {"used": 10, "counts": {"clean": 2, "frame": 0}})
+    for seed, order in ((0, "ABCD"), (1, "BACD"), (2, "ABDC")):
+        train, val, test = list(order[:2]), [order[2]], [order[3]]
+        write_json(folder.seed(seed).split, {"seed": seed, "train": train, "val": val, "test": test})
+    found = inputs_of_seed(folder, config, 0)
+    names = ["petousis2017"] * 3 + ["mine.json", "dtnet-mp"]
+    assert [one.dataset.name for one in found] == names
+    assert [one.tags[0].value for one in found] == ["train", "validation", "test", "train", "train"]
+    profiles = [json.loads(one.dataset.profile) for one in found]
+    assert [one["num_rows"] for one in profiles] == [2, 1, 1, 11, 12]
+    assert profiles[0]["left_out_clean"] == 2 and "left_out_frame" not in profiles[0]
+    assert json.loads(found[3].dataset.source) == {"uri": "/data/mine.json"}
+    digests = [[one.dataset.digest for one in inputs_of_seed(folder, config, seed)] for seed in range(3)]
+    assert digests[1] == digests[0], "the order of the keys does not matter"
+    assert digests[2][0] == digests[0][0] and digests[2][1:3] == [*reversed(digests[0][1:3])]
+    several = recipe.parse({**small, "seeds": [0, 1]}, "small")
+    assert [one.tags[0].value for one in inputs_of_run(folder, several)] == ["all", "train", "train"]
+
+
+def test_inputs_of_a_run_of_before_its_datasets_were_written_down(small: dict[str, Any], tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    write_json(folder.provenance, {"data": "whole", "plugins": {"dataset": "petousis2017 (crystal-tensor-zoo 0.1.0)"}})
+    write_json(folder.path / "data_report.json", {"used": 3, "counts": {}})
+    write_json(folder.seed(0).split, {"seed": 0, "train": ["A"], "val": ["B"], "test": ["C"]})
+    found = inputs_of_seed(folder, recipe.parse(small, "small"), 0)
+    assert len({one.dataset.digest for one in found}) == 3
+    assert "petousis2017 (crystal-tensor-zoo 0.1.0)" in found[0].dataset.source
