@@ -34,7 +34,7 @@ def dataset_input(name: str, digest: Any, context: str, source: Mapping[str, Any
 
 
 def source_of(choice: Plugin, origin: str | None = None) -> dict[str, Any]:
-    """Where a dataset's crystals come from: its file, else its plugin with its settings, as MLflow names code.
+    """Say where a dataset's crystals come from: its file, else its plugin with its settings, as MLflow names code.
 
     Args:
         choice: the dataset of a recipe.

@@ -1,4 +1,4 @@
-"""What MLflow shows of a training from its first epoch on: parameters, tags, description and datasets."""
+"""Parameters, tags, description and datasets of a training, in MLflow from its first epoch on."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ def send_start(runs: SeedRuns, folder: RunFolder, config: Recipe, seed: int) -> 
     Raises:
         ZooError: MLflow cannot be reached.
     """
+    step = f"start of seed {seed}"
+    if step in runs.state["done"]:  # asked after every epoch
+        return
     with mlflow_errors(runs.uri):
         origin = read_json(folder.provenance)
         tags = tags_of(config, origin)
         started = tags | note(config.description, again(origin))
         runs.once("start", lambda: runs.log(runs.parent, params_of(config), tags=started))
-        runs.once(f"start of seed {seed}", lambda: _send_seed(runs, folder, config, seed, tags))
+        runs.once(step, lambda: _send_seed(runs, folder, config, seed, tags))
 
 
 def _send_seed(runs: SeedRuns, folder: RunFolder, config: Recipe, seed: int, tags: dict[str, str]) -> None:
