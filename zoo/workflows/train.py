@@ -157,7 +157,7 @@ def remember(prepared: Prepared, folder: RunFolder) -> None:
     data = content_key(samples.graphs.key, samples.graphs.keys, samples.tensors.numpy())
     beside = {"auxiliary": _key_of_auxiliary(prepared)} if prepared.auxiliary else {}
     if not folder.provenance.is_file():
-        record(folder, prepared.recipe.plugins, data=data, **beside)
+        record(folder, prepared.recipe.plugins, data=data, **beside, **_facts(prepared))
         return
     known = read_json(folder.provenance)
     if known["data"] != data or known.get("auxiliary") not in (None, beside.get("auxiliary")):
@@ -166,6 +166,17 @@ def remember(prepared: Prepared, folder: RunFolder) -> None:
         )
     if is_first():
         record_resumption(folder, prepared.recipe.plugins)
+
+
+def _facts(prepared: Prepared) -> dict[str, Any]:
+    """Describe device and datasets (first the recipe's, then the auxiliary ones) for whoever looks at the run."""
+    config = prepared.recipe
+    stores = [prepared.crystals, *(source.crystals for source in prepared.auxiliary)]
+    datasets = [
+        {"name": choice.name, "licence": dataset_of(choice).licence, "key": store.key, "crystals": len(store)}
+        for choice, store in zip([config.dataset, *config.auxiliary], stores, strict=True)
+    ]
+    return {"device": str(prepared.device), "datasets": datasets}
 
 
 def _key_of_auxiliary(prepared: Prepared) -> str:
