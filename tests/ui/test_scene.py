@@ -12,8 +12,9 @@ from zoo.data.elasticity import from_voigt
 
 pytest.importorskip("plotly")
 
-from zoo.ui.scene import bonds, drawn_atoms, per_angstrom, scene
 from zoo.ui.shapes import rod, sphere
+
+from zoo.ui.scene import bonds, drawn_atoms, per_angstrom, scene
 from zoo.ui.surface import caption, surface_of, young_modulus
 
 TOTAL = TensorTarget("total", quantity="dielectric")
