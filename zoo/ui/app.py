@@ -15,7 +15,7 @@ from zoo.errors import ZooError
 from zoo.ui.about import about
 from zoo.ui.layout import layout
 from zoo.ui.models import Models, as_json
-from zoo.ui.panel import Said, comparable, content, heading, number, tabs
+from zoo.ui.panel import Said, comparable, content, heading, keys, number, tabs
 from zoo.ui.scene import MOST_ATOMS, per_angstrom, scene, surfaces_of
 from zoo.ui.surface import Surface, caption, surface_of
 from zoo.ui.uploads import MAX_ATOMS, Crystal, crystals_of
@@ -82,6 +82,7 @@ def create_app(models: Models, first: str | None = None, second: str | None = No
         Output("tabs", "value"),
         Output("content", "children"),
         Output("heading", "children"),
+        Output("keys", "children"),
         Output("message", "children"),
         Output("save", "disabled"),
         Output("save-other", "hidden"),
@@ -128,6 +129,7 @@ def create_app(models: Models, first: str | None = None, second: str | None = No
             opened,
             content(opened, said, structure),
             top,
+            keys(said),
             sentences,
             False,
             other in (None, model),
@@ -217,15 +219,15 @@ def _read(crystals: Sequence[Crystal]) -> list[Any]:
     return [html.Details([html.Summary(counted), reasons], open=len(refused) <= OPEN, className="refused")]
 
 
-def _before(models: Models, *names: str | None) -> tuple[list[Any], str, list[Any]]:
-    """Panel, heading and message while there is no crystal: what the models are, or why they cannot be asked."""
+def _before(models: Models, *names: str | None) -> tuple[list[Any], str, list[Any], list[Any]]:
+    """What the page says while there is no crystal: what the models are, or why they cannot be asked."""
     known, refused = [], []
     for name in dict.fromkeys(name for name in names if name is not None):
         try:
             known.append(about(models.names.get(name, name), models.get(name).card))
         except ZooError as error:
             refused.append(_sentence(str(error)))
-    return known, "No crystal yet", refused
+    return known, "No crystal yet", [], refused
 
 
 def _sentence(words: str) -> Any:

@@ -47,6 +47,7 @@ def layout(names: dict[str, str], first: str | None, second: str | None) -> Comp
             html.Div([_drop(), _models(options, first, second), _settings()], className="controls"),
             html.Div(id="read", role="status"),
             html.Div(id="message", role="alert"),
+            _headline(),
             html.Main([_picture(), _answer()]),
         ],
         className="page",
@@ -172,17 +173,21 @@ def _picture() -> Component:
     )
 
 
-def _answer() -> Component:
+def _headline() -> Component:
     save = html.Button("Download JSON", id="save", type="button", disabled=True)
     save_other = html.Button(
         "Download JSON of the second", id="save-other", type="button", hidden=True, className="plain"
     )
-    panel = html.Div([dcc.Tabs([], id="tabs", value="answer"), html.Div(id="content")], id="panel")
     return html.Div(
-        [
-            html.Div([html.H2(id="heading"), html.Div([save_other, save], className="buttons")], className="top"),
-            dcc.Loading(panel, delay_show=300, type="dot", color="#2563a8"),
-        ],
-        className="right",
+        [html.H2(id="heading"), html.Div(id="keys"), html.Div([save_other, save], className="buttons")],
+        className="top",
         role="status",
+    )
+
+
+def _answer() -> Component:
+    panel = html.Div([dcc.Tabs([], id="tabs", value="answer", mobile_breakpoint=0), html.Div(id="content")], id="panel")
+    return html.Div(
+        dcc.Loading(panel, delay_show=300, type="dot", color="#2563a8"),
+        className="right",
     )

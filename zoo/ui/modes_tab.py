@@ -67,7 +67,7 @@ def figure(spectrum: InfraredSpectrum) -> graph_objects.Figure:
         at = spectrum.wavenumbers.astype(np.float32)
         style = {"color": COLOURS[turn], "dash": DASHES[turn], "width": 1.5}
         shared: dict[str, Any] = {
-            "x": spectrum.wavenumbers.astype(np.float32),
+            "x": at,
             "name": words,
             "line": style,
             "legendgroup": words,

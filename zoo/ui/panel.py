@@ -106,6 +106,17 @@ def heading(answer: Prediction, atoms: int, file: str) -> list[Component | str]:
     ]
 
 
+def keys(said: Sequence[Said]) -> list[Component]:
+    """The numbers that are looked for first, above all else: of each model, or of one model's answer and its parts."""
+    found = []
+    for title, answer in _columns(said):
+        for name in ("polycrystalline", "bulk_modulus", "shear_modulus"):
+            if name in answer.derived:
+                label = NUMBERS[name] if title == "Value" else f"{title}, {'tr/3' if name[0] == 'p' else NUMBERS[name]}"
+                found.append(html.Div([html.Span(label, className="label"), *_with_interval(answer, name)]))
+    return found
+
+
 def formula(plain: str) -> list[Component | str]:
     """`TiO2` with its 2 set low."""
     parts = re.split(r"(?<=[A-Za-z)\]])(\d+\.?\d*)", plain)
@@ -213,10 +224,7 @@ def _spread_note(said: Sequence[Said]) -> str:
 def _numbers(said: Sequence[Said]) -> Component:
     """A column for each of two models and their difference, or one for the answer and each of its parts."""
     first, *second = (one.answer for one in said)
-    columns = [(one.model, one.answer) for one in said]
-    if not second:
-        parts = [(name.capitalize(), part) for name, part in first.parts.items()]
-        columns = [(first.target.name.capitalize() if parts else "Value", first), *parts]
+    columns = _columns(said)
     answers = [answer for _, answer in columns]
     head = ["", *(title for title, _ in columns)]
     difference = bool(second) and comparable(first.target, second[0].target)
@@ -236,6 +244,15 @@ def _numbers(said: Sequence[Said]) -> Component:
         rows.append(html.Tr([html.Th("Whole tensor, ‖true − predicted‖", scope="row"), *cells]))
     head_row = html.Thead(html.Tr([html.Th(name, scope="col") for name in head]))
     return html.Table([head_row, html.Tbody(rows)], className="numbers two" if len(answers) > 1 else "numbers")
+
+
+def _columns(said: Sequence[Said]) -> list[tuple[str, Prediction]]:
+    """Title and answer: of each model, or of one model and the parts that it gives."""
+    if len(said) != 1:
+        return [(one.model, one.answer) for one in said]
+    whole = said[0].answer
+    parts = [(name.capitalize(), part) for name, part in whole.parts.items()]
+    return [(whole.target.name.capitalize() if parts else "Value", whole), *parts]
 
 
 def _lines(answers: Sequence[Prediction]) -> list[tuple[str | tuple[str, int], str]]:
