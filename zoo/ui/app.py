@@ -120,7 +120,7 @@ def create_app(models: Models, first: str | None = None, second: str | None = No
         labels = tabs(said)
         # Which tab is open stays when another crystal is chosen, where it is there for that one, too. Only what is on
         # it is written and sent: the answers are kept, so another tab is there at once.
-        opened = opened if opened in labels else next(iter(labels))
+        opened = opened if opened in labels else "answer"
         written = [dcc.Tab(label=label, value=name, className="one-tab") for name, label in labels.items()]
         sentences = [_sentence(reason) for reason in dict.fromkeys(refused)]
         return (

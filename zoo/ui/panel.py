@@ -59,8 +59,7 @@ def comparable(first: TensorTarget, second: TensorTarget) -> bool:
 
 def tabs(said: Sequence[Said]) -> dict[str, str]:
     """The tabs that there are, and their labels: modes and spectrum where a model explains its answer."""
-    found = {"answer": "Answer"} if said else {}
-    found["structure"] = "Structure"
+    found = {"answer": "Answer", "structure": "Structure"}
     if any(one.answer.explanation for one in said):
         found |= {"modes": "Modes", "spectrum": "Spectrum"}
     return found
@@ -71,7 +70,7 @@ def content(tab: str, said: Sequence[Said], structure: Structure) -> list[Compon
     if tab == "structure":
         return structure_tab(structure)
     if tab == "answer":
-        return answer_tab(said)
+        return answer_tab(said) if said else []
     written = modes_tab if tab == "modes" else spectrum_tab
     explained = [(one.model if len(said) > 1 else None, one.answer.explanation) for one in said]
     return [part for model, why in explained if why for part in written(model, why)]
