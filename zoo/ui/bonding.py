@@ -52,7 +52,7 @@ def drawn(structure: Structure, cells: int = 1) -> Drawn:
     sites, places, image = _candidates(structure, cells)
     numbers = np.array(structure.atomic_numbers)[sites]
     positions = places @ structure.lattice.matrix
-    inside = ((places > -AT_THE_EDGE) & (places < cells + AT_THE_EDGE)).all(axis=1)
+    inside = np.all((places > -AT_THE_EDGE) & (places < cells + AT_THE_EDGE), axis=1)
     pairs = _bonded(numbers, positions)
     pairs = np.concatenate([pairs, pairs[:, ::-1]])
     first, second = pairs.T

@@ -37,7 +37,7 @@ def layout(names: dict[str, str], first: str | None, second: str | None) -> Comp
     return html.Div(
         [
             dcc.Store(id="files", data=[]),
-            dcc.Store(id="example", data=example()),
+            dcc.Store(id="example", data=_example()),
             dcc.Store(id="limits", data={"bytes": MAX_BYTES, "files": MAX_FILES}),
             dcc.Store(id="chosen"),
             dcc.Store(id="scene"),
@@ -54,8 +54,7 @@ def layout(names: dict[str, str], first: str | None, second: str | None) -> Comp
     )
 
 
-def example() -> dict[str, str]:
-    """The crystal that the page shows without a file, as the browser sends one."""
+def _example() -> dict[str, str]:
     raw = (files("zoo.ui") / "examples" / EXAMPLE).read_bytes()
     return {"name": EXAMPLE, "content": f"data:text/plain;base64,{base64.b64encode(raw).decode()}"}
 

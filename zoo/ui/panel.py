@@ -107,7 +107,7 @@ def heading(answer: Prediction, atoms: int, file: str) -> list[Component | str]:
 
 def keys(said: Sequence[Said]) -> list[Component]:
     """The numbers that are looked for first, above all else: of each model, or of one model's answer and its parts."""
-    found = []
+    found: list[Component] = []
     for title, answer in _columns(said):
         for name in ("polycrystalline", "bulk_modulus", "shear_modulus"):
             if name in answer.derived:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
+from pymatgen.core import Lattice, Structure
 from werkzeug.serving import make_server
 
 from zoo.errors import ZooError
 from zoo.ui.app import create_app
-from zoo.ui.layout import example
 from zoo.ui.models import Models, champion_of, registered_models
-from zoo.ui.uploads import crystals_of
+from zoo.ui.uploads import Crystal
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,10 @@ def serve(offer: Offer, host: str, port: int, browser: bool, tell: Callable[[str
 
 
 def _warm_up(offer: Offer) -> None:
-    """Ask the first model the example while the user chooses a file: what loads at a first question is then loaded."""
+    """Ask the first model a small crystal while the user chooses a file, so that all is loaded by then."""
+    magnesia = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0] * 3, [0.5] * 3])
     with suppress(ZooError):
-        offer.models.ask(offer.first, crystals_of([example()]))
+        offer.models.ask(offer.first, [Crystal("MgO", magnesia.get_primitive_structure())])
 
 
 def _bound(host: str, port: int) -> socket.socket:
