@@ -208,7 +208,7 @@ def _structure(chosen: File | None) -> Any:
 
 
 def _read(crystals: Sequence[Crystal]) -> list[Any]:
-    """How many files were read, and why the others were not; nothing where the only one was."""
+    """Say how many files were read, and why the others were not; nothing where the only one was."""
     refused = [str(crystal.structure) for crystal in crystals if isinstance(crystal.structure, ZooError)]
     if len(crystals) < 2 and not refused:
         return []
@@ -220,7 +220,7 @@ def _read(crystals: Sequence[Crystal]) -> list[Any]:
 
 
 def _before(models: Models, *names: str | None) -> tuple[list[Any], str, list[Any], list[Any]]:
-    """What the page says while there is no crystal: what the models are, or why they cannot be asked."""
+    """Say, while there is no crystal, what the models are, or why they cannot be asked."""
     known, refused = [], []
     for name in dict.fromkeys(name for name in names if name is not None):
         try:

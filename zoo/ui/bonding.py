@@ -128,7 +128,7 @@ def _bonded(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
 def _polyhedra(
     positions: np.ndarray, eager: np.ndarray, bonds: np.ndarray, beyond: np.ndarray
 ) -> list[tuple[int, list[list[int]]]]:
-    """Of the atoms in the cells whose bonds all go to more electronegative ones, 4 to 12 of them, not in a plane."""
+    """Find the atoms in the cells with 4 to 12 bonds, all to more electronegative ones, and not all in a plane."""
     around: dict[int, list[int]] = {}
     for i, j in bonds.tolist():
         around.setdefault(i, []).append(j)

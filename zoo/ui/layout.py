@@ -115,9 +115,8 @@ def _settings() -> Component:
 
 
 def _picture() -> Component:
-    canvas = html.Canvas(
-        id="picture", tabIndex="0", role="img", **{"aria-label": "The crystal and the tensor's surface"}
-    )
+    more: Any = {"aria-label": "The crystal and the surface of its tensor", "tabIndex": "0", "role": "img"}
+    canvas = html.Canvas(id="picture", **more)
     buttons = {
         "along-a": ("a", "Look along a"),
         "along-b": ("b", "Look along b"),

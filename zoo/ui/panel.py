@@ -66,7 +66,7 @@ def tabs(said: Sequence[Said]) -> dict[str, str]:
 
 
 def content(tab: str, said: Sequence[Said], structure: Structure) -> list[Component]:
-    """What is on one of `tabs`, by one model or by two."""
+    """Write what is on one of `tabs`, by one model or by two."""
     if tab == "structure":
         return structure_tab(structure)
     if tab == "answer":

@@ -31,7 +31,7 @@ class Surface:
 
     @property
     def points(self) -> np.ndarray:
-        """Of the grid, (ROWS, COLUMNS, 3)."""
+        """Points of the grid, (ROWS, COLUMNS, 3)."""
         scaled = grid() if self.radii is None else grid() * self.radii[..., None]
         return scaled @ self.matrix
 
