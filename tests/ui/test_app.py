@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import importlib.util
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from plotly.utils import PlotlyJSONEncoder
 
 from zoo.ui.app import create_app
 from zoo.ui.models import MAX_ATOMS, Models
-from zoo.ui.panel import Said, formula, number, panel
+from zoo.ui.panel import Said, answer_tab, formula, keys, number
 from zoo.ui.server import offered
 from zoo.ui.uploads import MAX_BYTES, Crystal, crystals_of, structure_of
 
@@ -50,6 +52,10 @@ Cl 0.5 0.5 0.5 1
 def url(content: str | bytes) -> str:
     raw = content.encode() if isinstance(content, str) else content
     return f"data:application/octet-stream;base64,{base64.b64encode(raw).decode()}"
+
+
+def as_text(components: list[Any]) -> str:
+    return json.dumps([one.to_plotly_json() for one in components], cls=PlotlyJSONEncoder, ensure_ascii=False)
 
 
 def test_a_cif_and_a_poscar_are_read() -> None:
@@ -150,9 +156,48 @@ def test_tensors_of_any_kind_are_written(
     answer = Prediction("TiO2", "tetragonal", target, tensor, derived=numbers, spread=0.1 * tensor)
     total = Prediction("TiO2", "tetragonal", TensorTarget("total", quantity="dielectric"), np.eye(3))
     for said in ([Said("a", card, answer)], [Said("a", card, answer), Said("b", card, total)]):
-        written = json.dumps([part.to_plotly_json() for part in panel(said)], cls=PlotlyJSONEncoder, ensure_ascii=False)
+        written = json.dumps(
+            [part.to_plotly_json() for part in answer_tab(said)], cls=PlotlyJSONEncoder, ensure_ascii=False
+        )
         assert all(word in written for word in words), written
         assert "difference" not in written, "of tensors of two kinds"
+
+
+def test_an_answer_in_parts_has_a_column_and_a_tensor_for_each(ensemble: Path) -> None:
+    card = Models({str(ensemble / "run"): "run"}, "cpu").get(str(ensemble / "run")).card
+
+    def answer(name: str, value: float) -> Prediction:
+        target = TensorTarget(name, quantity=f"{name} dielectric")
+        tensor = value * np.eye(3)
+        return Prediction("MgO", "cubic", target, tensor, derived=describe(tensor, target))
+
+    parts = {"electronic": answer("electronic", 3.25), "ionic": answer("ionic", 6.5)}
+    said = [Said("a", card, dataclasses.replace(answer("total", 9.75), parts=parts))]
+    for components in (answer_tab(said), keys(said)):
+        written = as_text(components)
+        assert all(f"{value:.3f}" in written for value in (3.25, 6.5, 9.75)), written
+
+
+def test_files_that_cannot_be_read_are_counted_and_the_first_that_can_is_chosen(ensemble: Path) -> None:
+    app = create_app(Models({str(ensemble / "run"): "run"}, "cpu"))
+    read = next(one for key, one in app.callback_map.items() if "read.children" in key)
+    files = [{"name": "a.cif", "content": url("")}, {"name": "b", "error": "b: too large"}]
+    good = {"name": "c.cif", "content": url(CIF.replace("OCCUPANCY", "1"))}
+
+    def said(files: list[dict[str, str]]) -> tuple[dict[str, Any], str]:
+        call = read["callback"].__wrapped__
+        options, value, hidden, words = call(files)
+        assert hidden == (len(options) < 2)
+        return {"options": options, "value": value}, json.dumps(
+            [one.to_plotly_json() for one in words], cls=PlotlyJSONEncoder
+        )
+
+    choice, words = said([*files, good])
+    assert choice == {"options": [{"label": "c.cif", "value": 2}], "value": 2}
+    assert "1 of 3 read" in words and "b: too large" in words and "a.cif: cannot be read" in words
+    choice, words = said(files)
+    assert choice == {"options": [], "value": None} and "0 of 2 read" in words
+    assert said([good]) == ({"options": [{"label": "c.cif", "value": 0}], "value": 0}, "[]")
 
 
 def test_another_sites_name_for_this_machine_is_refused(ensemble: Path) -> None:

@@ -20,7 +20,7 @@ pytest.importorskip("dash")
 
 from plotly.utils import PlotlyJSONEncoder
 
-from zoo.ui.modes_tab import figure, modes_tab
+from zoo.ui.modes_tab import figure, modes_tab, spectrum_tab
 
 
 def explained(electronic: np.ndarray | None, soften: float = 0.0) -> Explanation:
@@ -37,7 +37,8 @@ def written(parts: Any) -> str:
 
 
 def test_modes_spectrum_and_charges() -> None:
-    text = written(modes_tab(None, explained(2.4 * np.eye(3))))
+    why = explained(2.4 * np.eye(3))
+    text = written([*modes_tab(None, why), *spectrum_tab(None, why)])
     for words in ("Modes at Γ", "share of ε0", "clamped strain", "Infrared spectrum", "reflectivity", "Born charges"):
         assert words in text
     assert "Modes at Γ, other" in written(modes_tab("other", explained(2.4 * np.eye(3))))
@@ -51,16 +52,27 @@ def test_the_picture_has_an_absorption_and_a_reflectivity_for_each_axis_that_dif
 
 
 def test_without_an_electronic_tensor_or_stable_modes_it_says_why_there_is_no_spectrum() -> None:
-    assert "None: the model gives no electronic tensor" in written(modes_tab(None, explained(None)))
-    assert "imaginary in the potential" in written(modes_tab(None, explained(2.4 * np.eye(3), soften=100.0)))
+    assert "None: the model gives no electronic tensor" in written(spectrum_tab(None, explained(None)))
+    assert "imaginary in the potential" in written(spectrum_tab(None, explained(2.4 * np.eye(3), soften=100.0)))
 
 
-def test_the_panel_has_the_tab_where_an_answer_is_explained(ensemble_card: Any) -> None:
-    from zoo.ui.panel import Said, panel
+def test_the_tabs_are_there_where_an_answer_is_explained(ensemble_card: Any) -> None:
+    from zoo.ui.panel import Said, content, tabs
 
     target = TensorTarget("total", quantity="total dielectric")
     plain = Prediction("SiO2", "trigonal", target, np.eye(3))
     full = dataclasses.replace(plain, explanation=explained(2.4 * np.eye(3)))
-    assert "Modes and spectrum" not in written(panel([Said("a", ensemble_card, plain)]))
-    text = written(panel([Said("a", ensemble_card, plain), Said("b", ensemble_card, full)]))
-    assert "Modes and spectrum" in text and "Modes at Γ, b" in text
+    assert list(tabs([Said("a", ensemble_card, plain)])) == ["answer", "structure"]
+    both = [Said("a", ensemble_card, plain), Said("b", ensemble_card, full)]
+    assert list(tabs(both)) == ["answer", "structure", "modes", "spectrum"]
+    assert "Modes at Γ, b" in written(content("modes", both, springs.quartz()))
+    assert "Infrared spectrum, b" in written(content("spectrum", both, springs.quartz()))
+    assert content("answer", [], springs.quartz()) == [], "of a crystal that no model answers"
+
+
+def test_the_structure_tab_tells_the_cell_and_what_surrounds_an_atom() -> None:
+    from zoo.ui.structure_tab import structure_tab
+
+    text = written(structure_tab(springs.quartz()))
+    for words in ("4 O", "2 Si", "Å³ an atom", "g/cm³", "Space group"):
+        assert words in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -21,7 +22,9 @@ from PIL import Image
 pytest.importorskip("dash")
 pytest.importorskip("selenium")
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from waiting import SLOW, line_of
 
@@ -40,9 +43,7 @@ FLAGS = (
     "--no-sandbox",
     "--window-size=1000,760",
     "--disable-dev-shm-usage",
-    "--use-angle=swiftshader",  # WebGL without a graphics card
-    "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist",
+    "--disable-gpu",  # nothing on the page needs one
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -127,13 +128,25 @@ class Page:
         )
         options[0].click()
 
+    def open(self, label: str) -> None:
+        """Open a tab."""
+        next(tab for tab in self.browser.find_elements(By.CSS_SELECTOR, ".tab") if tab.text == label).click()
+
+    def switch(self, label: str) -> None:
+        """A checkbox or a choice below the picture."""
+        labels = self.browser.find_elements(By.CSS_SELECTOR, ".shown label")
+        next(one for one in labels if one.text == label).click()
+
     def tensor(self, css: str = ".model-0") -> list[list[str]]:
-        rows = self.browser.find_elements(By.CSS_SELECTOR, f"{css} .matrix tr")
+        rows = self.browser.find_elements(By.CSS_SELECTOR, f"{css} .matrix tbody tr")
         return [[cell.text for cell in row.find_elements(By.TAG_NAME, "td")] for row in rows]
 
     def picture(self) -> np.ndarray:
-        raw = self.browser.find_element(By.ID, "picture").screenshot_as_png
-        return np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")).astype(int)
+        """Pixels of the canvas, on white."""
+        sent = self.browser.execute_script("return document.getElementById('picture').toDataURL()")
+        drawn = Image.open(io.BytesIO(base64.b64decode(sent.partition(",")[2]))).convert("RGBA")
+        white = Image.new("RGBA", drawn.size, "white")
+        return np.asarray(Image.alpha_composite(white, drawn).convert("RGB")).astype(int)
 
     def download(self, name: str, button: str) -> list[dict[str, Any]]:
         self.browser.find_element(By.ID, button).click()
@@ -182,8 +195,11 @@ def same(found: Any, expected: Any) -> bool:
 
 
 def test_a_crystal_is_dropped_seen_compared_and_downloaded(page: Page, files: Path, ensemble: Path) -> None:
-    page.drop(files / "torn.cif", files / "salt10.cif", files / "salt.cif")
+    page.drop(files / "torn.cif", files / "salt10.cif", files / "salt.cif", files / "binary.cif")
     page.see("#heading", "NaCl")
+    page.see("#read", "2 of 4 read")
+    assert "torn.cif: " in page.text("#read") and "binary.cif: " in page.text("#read")
+    assert not page.text("#message")
     answer = package.load(ensemble / "run", "cpu").predict(files / "salt.cif", neighbours=5)
     assert page.tensor() == [
         [f"{number(x)} ± {number(s)}" for x, s in zip(*rows, strict=True)]
@@ -205,7 +221,17 @@ def test_a_crystal_is_dropped_seen_compared_and_downloaded(page: Page, files: Pa
     page.see(".numbers", f"{number(low)} to {number(high)}")
     page.choose("coverage", "90 %")
     page.see(".numbers", f"{number(answer.intervals['polycrystalline'][0])} to")
-    printed = zoo("predict", str(ensemble / "run"), "salt.cif", "salt10.cif", "torn.cif", "--format", "json", cwd=files)
+    printed = zoo(
+        "predict",
+        str(ensemble / "run"),
+        "binary.cif",
+        "salt.cif",
+        "salt10.cif",
+        "torn.cif",
+        "--format",
+        "json",
+        cwd=files,
+    )
     assert same(page.download("answers.json", "save"), json.loads(printed.stdout))
 
     page.choose("other", "small-total, champion")
@@ -216,20 +242,23 @@ def test_a_crystal_is_dropped_seen_compared_and_downloaded(page: Page, files: Pa
     )
     np.testing.assert_allclose(second - first, difference, atol=2e-3)
     assert np.abs(difference).max() > 0
-    page.choose("crystal", "torn.cif")
-    page.see("#message", "torn.cif: ")
-    assert not page.tensor()
+    page.choose("crystal", "salt10.cif")
+    page.see("#heading", "salt10.cif")
+    page.open("Structure")
+    page.see("#content", "5.64")
+    page.see(".sites", "6 Cl")
     page.choose("crystal", "salt.cif")
-    page.see("#heading", "NaCl")
-    assert not page.text("#message")
+    page.see("#heading", "salt.cif")
+    page.see(".sites", "6 Cl")  # the tab that was open stays open
+    page.open("Answer")
+    page.see(".difference", "Second − first")
 
 
-def test_the_ellipsoid_is_drawn_and_can_be_switched_off(page: Page) -> None:
+def test_the_picture_is_drawn_switched_and_turned(page: Page) -> None:
     page.browser.find_element(By.ID, "show-example").click()
     page.see("#heading", "MoO")
-    page.until(lambda: page.browser.find_element(By.CSS_SELECTOR, ".js-plotly-plot canvas"))
     page.see("#caption", "r = ε·n")
-    box = page.browser.find_element(By.CSS_SELECTOR, "#shown input[type=checkbox]")
+    assert page.text("#legend").split() == ["O", "Mo"]
 
     def blue() -> int:
         """Pixels that only the surface has: molybdenum is greenish, oxygen red, axes and lines are few."""
@@ -238,20 +267,57 @@ def test_the_ellipsoid_is_drawn_and_can_be_switched_off(page: Page) -> None:
 
     page.until(lambda: blue() > 5_000)
     with_surface = blue()
-    box.click()
+    page.switch("tensor surface")
     page.until(lambda: blue() < 0.5 * with_surface)
-    assert len(np.unique(page.picture().reshape(-1, 3), axis=0)) > 200, "atoms, with light and shade"
-    box.click()
+    without = page.picture()
+    assert len(np.unique(without.reshape(-1, 3), axis=0)) > 200, "atoms, with light and shade"
+    page.switch("polyhedra")
+    page.until(lambda: np.any(page.picture() != without))
+    page.switch("polyhedra")
+    page.until(lambda: np.all(page.picture() == without))
+    page.switch("2×2×2")
+    page.until(lambda: np.any(page.picture() != without))
+    page.switch("1×1×1")
+    page.until(lambda: np.all(page.picture() == without))
+    page.browser.find_element(By.ID, "along-c").click()
+    page.until(lambda: np.any(page.picture() != without))
+    page.browser.find_element(By.ID, "picture").send_keys(Keys.ARROW_LEFT)
+    page.browser.find_element(By.ID, "reset").click()
+    page.until(lambda: np.all(page.picture() == without))
+    page.switch("tensor surface")
     page.until(lambda: blue() > 0.9 * with_surface)
+    picture = page.browser.find_element(By.ID, "picture")
+    ActionChains(page.browser).move_to_element(picture).perform()
+    found = page.browser.execute_script("return window.zooPicture().atoms.find((atom) => atom[3] === 4)")
+    dx, dy = found[0] - picture.size["width"] / 2, found[1] - picture.size["height"] / 2
+    ActionChains(page.browser).move_to_element_with_offset(picture, round(dx), round(dy)).perform()
+    page.see("#tip", "atom")
+
+
+def test_on_a_telephone_nothing_is_wider_than_the_screen_and_the_axes_are_whole(page: Page, files: Path) -> None:
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page.drop(files / "salt.cif", files / "torn.cif")
+        page.see("#heading", "NaCl")
+        page.see("#keys", "Polycrystalline")
+        page.until(lambda: len(np.unique(page.picture().reshape(-1, 3), axis=0)) > 200)
+        assert page.browser.execute_script("return document.documentElement.scrollWidth") == 390
+        corner = page.picture()[-92:, :92]
+        dark = np.argwhere((corner < 90).all(axis=-1))
+        assert len(dark) > 100, "the axes x, y, z"
+        assert (dark.min(axis=0) > 1).all() and (dark.max(axis=0) < 90).all(), "none of them is cut"
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_bad_files_and_settings_are_one_sentence_and_the_page_lives_on(page: Page, files: Path) -> None:
     page.drop(files / "binary.cif")
-    page.see("#message", "binary.cif: ")
+    page.see("#read", "binary.cif: ")
     large = files / "large.cif"
     large.write_bytes(b"x" * 6_000_000)
     page.drop(large)
-    page.see("#message", "5 MB")
+    page.see("#read", "5 MB")
     page.drop(files / "salt.cif")
     page.see("#heading", "NaCl")
     symprec = page.browser.find_element(By.ID, "symprec")

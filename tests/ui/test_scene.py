@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
 
+import zoo.ui
 from zoo.contract.target import TensorTarget
 from zoo.data.elasticity import from_voigt
-
-pytest.importorskip("plotly")
-
-from zoo.ui.scene import bonds, drawn_atoms, per_angstrom, scene
-from zoo.ui.shapes import rod, sphere
-from zoo.ui.surface import caption, surface_of, young_modulus
+from zoo.ui.bonding import coordination, drawn
+from zoo.ui.scene import MOST_ATOMS, mean_edge, per_angstrom, scene, surfaces_of
+from zoo.ui.surface import COLUMNS, ROWS, caption, surface_of, young_modulus
 
 TOTAL = TensorTarget("total", quantity="dielectric")
 STIFFNESS = TensorTarget("stiffness", "ijkl=jikl=klij", unit="GPa", quantity="elastic stiffness")
@@ -28,64 +29,107 @@ def cubic(c11: float, c12: float, c44: float) -> np.ndarray:
     return from_voigt(matrix)
 
 
-def parts(figure, meta: str, kind: str = "mesh3d") -> list:
-    return [trace for trace in figure.data if trace.meta == meta and trace.type == kind]
+def inside(atoms) -> np.ndarray:
+    return atoms.positions[~atoms.beyond]
 
 
-def points(trace) -> np.ndarray:
-    return np.stack([trace.x, trace.y, trace.z], axis=1).astype(float)
+def inner_bonds(atoms) -> list[frozenset[int]]:
+    """Atomic numbers of the bonds that do not leave the cells."""
+    return [frozenset(atoms.numbers[pair].tolist()) for pair in atoms.bonds if not atoms.beyond[pair].any()]
 
 
 def test_atoms_on_faces_edges_and_corners_are_drawn_on_all_of_them() -> None:
-    atoms = drawn_atoms(SALT)
-    assert len(atoms.sites) == 27, "14 Na on corners and faces, 12 Cl on edges, 1 in the centre"
-    assert np.bincount(atoms.numbers)[[11, 17]].tolist() == [14, 13]
-    assert len(bonds(atoms)) == 54, "the nearest neighbours in 3×3×3 places"
+    atoms = drawn(SALT)
+    assert len(inside(atoms)) == 27, "14 Na on corners and faces, 12 Cl on edges, 1 in the centre"
+    assert np.bincount(atoms.numbers[~atoms.beyond])[[11, 17]].tolist() == [14, 13]
+    assert len(inner_bonds(atoms)) == 54, "the nearest neighbours in 3×3×3 places"
+
+
+def test_every_cation_has_all_its_neighbours_beyond_the_cell_and_no_anion_has_more() -> None:
+    atoms = drawn(SALT)
+    count = np.bincount(atoms.bonds.ravel(), minlength=len(atoms.sites))
+    sodium = (atoms.numbers == 11) & ~atoms.beyond
+    assert (count[sodium] == 6).all()
+    assert set(atoms.numbers[atoms.beyond]) == {17}
+    # 8 corners and 6 faces stick out by 3 and by 1; none of these Cl is shared.
+    assert atoms.beyond.sum() == 8 * 3 + 6
+    assert not drawn(MONOCLINIC).beyond.all()
+
+
+def test_atoms_of_an_element_have_their_neighbours_and_a_metal_has_none_outside() -> None:
+    silicon = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.431), ["Si"], [[0, 0, 0]])
+    atoms = drawn(silicon)
+    assert len(inside(atoms)) == 18 and atoms.beyond.any()
+    assert [len(near) for near in coordination(silicon)] == [4] * 8
+    copper = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.61), ["Cu"], [[0, 0, 0]])
+    metal = drawn(copper)
+    assert len(metal.bonds) and not metal.beyond.any()
 
 
 def test_metals_are_joined_to_metals_only_where_there_is_nothing_else() -> None:
-    copper = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.61), ["Cu"], [[0, 0, 0]])
-    assert bonds(drawn_atoms(copper))
     anatase = Structure.from_spacegroup(
         "I4_1/amd", Lattice.tetragonal(3.785, 9.514), ["Ti", "O"], [[0, 0, 0], [0, 0, 0.208]]
     )
-    atoms = drawn_atoms(anatase)
-    found = {frozenset(atoms.numbers[list(pair)].tolist()) for pair in bonds(atoms)}
-    assert found == {frozenset({22, 8})}
+    assert set(inner_bonds(drawn(anatase))) == {frozenset({22, 8})}
+
+
+def test_neighbours_in_a_cell_of_one_atom_are_its_images() -> None:
+    primitive = Structure(
+        Lattice([[0, 2.82, 2.82], [2.82, 0, 2.82], [2.82, 2.82, 0]]), ["Na", "Cl"], [[0] * 3, [0.5] * 3]
+    )
+    near = coordination(primitive)
+    assert [[site for site, _ in one] for one in near] == [[1] * 6, [0] * 6]
+    np.testing.assert_allclose([distance for one in near for _, distance in one], 2.82)
 
 
 def test_atoms_far_outside_the_cell_are_drawn_in_it() -> None:
     moved = SALT.copy()
     moved.translate_sites(range(len(moved)), [3, -2, 1], to_unit_cell=False)
-    places = {tuple(place) for place in drawn_atoms(moved).positions.round(6) + 0.0}
-    assert places == {tuple(place) for place in drawn_atoms(SALT).positions.round(6) + 0.0}
+    places = {tuple(place) for place in inside(drawn(moved)).round(6) + 0.0}
+    assert places == {tuple(place) for place in inside(drawn(SALT)).round(6) + 0.0}
 
 
-def test_the_ellipsoid_is_the_tensor_about_the_centre_of_the_cell_in_the_frame_of_the_crystal() -> None:
+def test_several_cells_are_a_larger_crystal_of_the_same() -> None:
+    assert len(inside(drawn(SALT, 2))) == 5**3
+    assert len(inner_bonds(drawn(SALT, 2))) == 3 * 5 * 5 * 4
+
+
+def test_polyhedra_are_the_hulls_of_what_surrounds_cations() -> None:
+    octahedra = drawn(SALT).polyhedra
+    atoms = drawn(SALT)
+    assert {int(atoms.numbers[centre]) for centre, _ in octahedra} == {11}
+    assert len(octahedra) == 14
+    assert all(sorted(map(len, faces)) == [3] * 8 for _, faces in octahedra)
+    caesium = Structure(Lattice.cubic(4.12), ["Cs", "Cl"], [[0] * 3, [0.5] * 3])
+    (first, *_) = drawn(caesium).polyhedra
+    assert sorted(map(len, first[1])) == [4] * 6, "a cube has six faces, not twelve triangles"
+    for face in first[1]:
+        corners = drawn(caesium).positions[face]
+        sides = np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1)
+        np.testing.assert_allclose(sides, 4.12, err_msg="in turn, not across")
+
+
+def test_the_ellipsoid_is_the_tensor_in_the_frame_of_the_crystal() -> None:
     turn = Rotation.from_euler("xyz", [20, 40, 60], degrees=True).as_matrix()
     tensor = turn @ np.diag([2.0, 3.0, 7.0]) @ turn.T
     surface = surface_of(tensor, TOTAL)
-    (drawn, axes) = parts(scene(MONOCLINIC, [surface]), "surface")
-    centre = MONOCLINIC.lattice.matrix.sum(0) / 2
-    scale = per_angstrom(MONOCLINIC, [surface])
-    relative = (points(drawn) - centre) * scale
+    points = surface.points.reshape(-1, 3)
     # r = T·n with |n| = 1
-    np.testing.assert_allclose(np.linalg.norm(np.linalg.solve(tensor, relative.T), axis=0), 1, rtol=1e-4)
-    lengths = np.linalg.norm(relative, axis=1)
-    assert lengths.max() == pytest.approx(7, rel=1e-3)
-    assert lengths.min() == pytest.approx(2, rel=1e-2)
-    assert abs(relative[lengths.argmax()] @ turn[:, 2]) == pytest.approx(7, rel=1e-3), "along the third principal axis"
-    assert 2 * lengths.max() / scale == pytest.approx(MONOCLINIC.volume ** (1 / 3), rel=1e-3)
-    reach = np.abs((points(axes) - centre) @ turn).max(0) * scale
-    np.testing.assert_allclose(reach, [2, 3, 7], rtol=0.03)
+    np.testing.assert_allclose(np.linalg.norm(np.linalg.solve(tensor, points.T), axis=0), 1, rtol=1e-9)
+    lengths = np.linalg.norm(points, axis=1)
+    assert lengths.max() == pytest.approx(7) and lengths.min() == pytest.approx(2)
+    assert abs(points[lengths.argmax()] @ turn[:, 2]) == pytest.approx(7), "along the third principal axis"
+    (sent,) = surfaces_of(MONOCLINIC, [surface])
+    longest = np.linalg.norm(sent["matrix"], axis=1).max()
+    assert longest == pytest.approx(0.5 * mean_edge(MONOCLINIC), rel=1e-3)
+    assert per_angstrom(MONOCLINIC, [surface]) == pytest.approx(7 / longest, rel=1e-3)
 
 
 def test_two_surfaces_are_drawn_to_one_scale() -> None:
-    surfaces = [surface_of(np.diag(values), TOTAL) for values in ([4.0, 4, 8], [2.0, 2, 2])]
-    drawn = [trace for trace in parts(scene(SALT, surfaces), "surface") if trace.opacity]
-    first, second = (np.ptp(points(trace), axis=0) for trace in drawn)
-    np.testing.assert_allclose(first / second, [2, 2, 4], rtol=1e-2)
-    assert drawn[0].color != drawn[1].color
+    first, second = surfaces_of(SALT, [surface_of(np.diag(values), TOTAL) for values in ([4.0, 4, 8], [2.0, 2, 2])])
+    lengths = [np.sort(np.linalg.norm(one["matrix"], axis=1)) for one in (first, second)]
+    np.testing.assert_allclose(lengths[0] / lengths[1], [2, 2, 4], rtol=1e-3)
+    assert first["colour"] != second["colour"]
 
 
 def test_young_modulus_of_silicon_and_of_an_isotropic_solid() -> None:
@@ -95,7 +139,7 @@ def test_young_modulus_of_silicon_and_of_an_isotropic_solid() -> None:
     bulk, shear = 100.0, 40.0
     isotropic = cubic(bulk + 4 / 3 * shear, bulk - 2 / 3 * shear, shear)
     expected = 9 * bulk * shear / (3 * bulk + shear)
-    lengths = np.linalg.norm(surface_of(isotropic, STIFFNESS).shape.points, axis=1)
+    lengths = surface_of(isotropic, STIFFNESS).lengths
     np.testing.assert_allclose(lengths, expected, rtol=1e-9)
 
 
@@ -115,39 +159,25 @@ def test_what_has_no_surface_says_why(tensor: np.ndarray, target: TensorTarget, 
 @pytest.mark.parametrize("values", [[0, 0, 0], [0, 0, 5], [-1, 2, 3], [1e-9, 1, 1], [1e6, 1, 1]])
 def test_no_tensor_breaks_the_picture(values: list[float]) -> None:
     surface = surface_of(np.diag(values).astype(float), TOTAL)
-    figure = scene(SALT, [surface])
-    assert bool(parts(figure, "surface")) == any(values)
+    sent = surfaces_of(SALT, [surface])
+    assert bool(sent) == any(values)
     assert ("negative" in caption(TOTAL, surface)) == (min(values) < 0)
-    for trace in figure.data:
-        assert np.isfinite(points(trace)).all() or trace.mode == "lines"
+    json.dumps(sent, allow_nan=False)
 
 
-def test_all_that_is_drawn_is_within_the_axes() -> None:
-    slab = Structure(Lattice.hexagonal(3.2, 25), ["Mo", "S", "S"], [[1 / 3, 2 / 3, 0.5], [0, 0, 0.56], [0, 0, 0.44]])
-    figure = scene(slab, [surface_of(np.diag([15.0, 15, 2]), TOTAL)])
-    low, high = zip(*(figure.layout.scene[f"{axis}axis"].range for axis in "xyz"), strict=True)
-    everything = np.concatenate([points(trace) for trace in figure.data])
-    assert (np.nanmin(everything, axis=0) >= low).all() and (np.nanmax(everything, axis=0) <= high).all()
-    lengths = np.subtract(high, low) / list(figure.layout.scene.aspectratio.to_plotly_json().values())
-    assert np.ptp(lengths) == pytest.approx(0, abs=1e-9), "1 Å is as long in all directions"
+def test_the_browsers_grid_is_the_same() -> None:
+    script = (Path(zoo.ui.__file__).parent / "assets" / "scene.js").read_text(encoding="utf-8")
+    assert f"ROWS = {ROWS}, COLUMNS = {COLUMNS}" in script
 
 
-def test_a_large_crystal_stays_small_enough_for_a_browser() -> None:
+def test_twelve_atoms_are_a_few_kilobytes_and_a_large_crystal_is_small_enough() -> None:
+    def sent(structure: Structure, cells: int = 1) -> int:
+        return len(json.dumps(scene(structure, cells), separators=(",", ":"), allow_nan=False))
+
+    anatase = Structure.from_spacegroup(
+        "I4_1/amd", Lattice.tetragonal(3.785, 9.514), ["Ti", "O"], [[0, 0, 0], [0, 0, 0.208]]
+    )
+    assert len(anatase) == 12 and sent(anatase) < 5_000
     large = SALT * (5, 5, 5)
-    figure = scene(large)
-    assert len(large) == 1000
-    assert sum(len(trace.x) for trace in parts(figure, "atoms")) < 60_000
-    assert len(figure.to_json()) < 12_000_000
-
-
-def test_faces_look_outward() -> None:
-    for shape, centre in ((sphere(200), np.zeros(3)), (rod(np.array([1.0, 2, 3]), np.array([2.0, 4, 3]), 0.1), None)):
-        a, b, c = shape.points[shape.faces].swapaxes(0, 1)
-        middle = (a + b + c) / 3
-        if centre is None:
-            along = np.array([1.0, 2, 0]) / 5**0.5
-            from_start = middle - [1, 2, 3]
-            outward = from_start - np.outer(from_start @ along, along)
-        else:
-            outward = middle
-        assert (np.einsum("mi,mi->m", np.cross(b - a, c - a), outward) > 0).all()
+    assert len(large) == 1000 and sent(large) < 300_000
+    assert len(scene(SALT, 3)["atoms"]) < 2 * MOST_ATOMS

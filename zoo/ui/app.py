@@ -9,21 +9,23 @@ from typing import Any
 
 import dash
 import numpy as np
-from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from zoo.errors import ZooError
 from zoo.ui.about import about
 from zoo.ui.layout import layout
 from zoo.ui.models import Models, as_json
-from zoo.ui.panel import Said, comparable, heading, number, panel
-from zoo.ui.scene import SURFACE_COLOURS, per_angstrom, scene
+from zoo.ui.panel import Said, comparable, content, heading, keys, number, tabs
+from zoo.ui.scene import MOST_ATOMS, per_angstrom, scene, surfaces_of
 from zoo.ui.surface import Surface, caption, surface_of
 from zoo.ui.uploads import MAX_ATOMS, Crystal, crystals_of
 
 LARGEST_REQUEST = 64_000_000  # bytes: base64 of as many files as `assets/page.js` lets through
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
+OPEN = 3  # refused files up to which their reasons are shown without a click
 
-Files = Sequence[Mapping[str, Any]] | None
+File = Mapping[str, Any]
+Files = Sequence[File] | None
 
 
 def create_app(models: Models, first: str | None = None, second: str | None = None, local: bool = True) -> Dash:
@@ -44,49 +46,94 @@ def create_app(models: Models, first: str | None = None, second: str | None = No
     _on_the_browser(app)
 
     @app.callback(
-        Output("crystal", "options"), Output("crystal", "value"), Output("choice", "hidden"), Input("files", "data")
+        Output("crystal", "options"),
+        Output("crystal", "value"),
+        Output("choice", "hidden"),
+        Output("read", "children"),
+        Input("files", "data"),
     )
-    def offer_crystals(files: Files) -> tuple[list[dict[str, Any]], int | None, bool]:
-        names = [str(file.get("name")) for file in files or ()]
-        return [{"label": name, "value": n} for n, name in enumerate(names)], 0 if names else None, len(names) < 2
+    def read(files: Files) -> tuple[list[dict[str, Any]], int | None, bool, list[Any]]:
+        crystals = crystals_of(files)
+        good = [n for n, crystal in enumerate(crystals) if not isinstance(crystal.structure, ZooError)]
+        options = [{"label": crystals[n].name, "value": n} for n in good]
+        return options, good[0] if good else None, len(good) < 2, _read(crystals)
+
+    # The numbers do not wait for the picture, nor it for them.
+    @app.callback(
+        Output("scene", "data"), Output("legend", "children"), Input("chosen", "data"), Input("cells", "value")
+    )
+    def draw(chosen: File | None, cells: int) -> tuple[dict[str, Any] | None, list[Any]]:
+        structure = _structure(chosen)
+        if structure is None or len(structure) > MAX_ATOMS:
+            return None, []
+        most = next((n for n in range(cells, 1, -1) if len(structure) * n**3 <= MOST_ATOMS), 1)
+        drawn = scene(structure, most)
+        legend: list[Any] = [
+            html.Span([html.I(style={"background": one["colour"]}), one["symbol"]], className="element")
+            for one in drawn["elements"]
+        ]
+        if most < cells:
+            legend.append(html.Span(f"{most}×{most}×{most} cells: at most {MOST_ATOMS:,} atoms are drawn"))
+        return drawn, legend
 
     @app.callback(
-        Output("scene", "data"),
-        Output("panel", "children"),
+        Output("surfaces", "data"),
+        Output("tabs", "children"),
+        Output("tabs", "value"),
+        Output("content", "children"),
         Output("heading", "children"),
+        Output("keys", "children"),
         Output("message", "children"),
         Output("save", "disabled"),
         Output("save-other", "hidden"),
-        Input("crystal", "value"),
-        Input("files", "data"),
+        Input("chosen", "data"),
         Input("model", "value"),
         Input("other", "value"),
         Input("coverage", "value"),
         Input("symprec", "value"),
+        Input("tabs", "value"),
     )
     def answer(
-        chosen: int | None, files: Files, model: str | None, other: str | None, coverage: float, symprec: float | None
+        chosen: File | None,
+        model: str | None,
+        other: str | None,
+        coverage: float,
+        symprec: float | None,
+        opened: str,
     ) -> tuple[Any, ...]:
-        crystals = crystals_of(files)
-        if not crystals:
-            return (None, *_before(models, model, other), True, True)
-        which = chosen if chosen is not None and chosen < len(crystals) else 0
-        crystal = crystals[which]
-        said, refused = [], [] if not isinstance(crystal.structure, ZooError) else [str(crystal.structure)]
+        structure = _structure(chosen)
+        if chosen is None or structure is None:
+            return (None, [], opened, *_before(models, model, other), True, True)
+        crystal = Crystal(str(chosen.get("name")), structure)
+        said, refused = [], []
         for name in dict.fromkeys([model, other]):
-            if name is None or isinstance(crystal.structure, ZooError):
+            if name is None:
                 continue
             try:
-                # All of them at once, in batches; the others are then at hand when they are chosen.
-                found = models.ask(name, crystals, symprec, coverage)[which]
+                (found,) = models.ask(name, [crystal], symprec, coverage)
                 if isinstance(found, ZooError):
                     raise found
                 said.append(Said(models.names[name], models.get(name).card, found))
             except ZooError as error:
                 refused.append(str(error))
-        top: Any = heading(said[0].answer, len(crystal.structure), crystal.name) if said else crystal.name  # type: ignore[arg-type]
+        top: Any = heading(said[0].answer, len(structure), crystal.name) if said else crystal.name
+        labels = tabs(said)
+        # Which tab is open stays when another crystal is chosen, where it is there for that one, too. Only what is on
+        # it is written and sent: the answers are kept, so another tab is there at once.
+        opened = opened if opened in labels else "answer"
+        written = [dcc.Tab(label=label, value=name, className="one-tab") for name, label in labels.items()]
         sentences = [_sentence(reason) for reason in dict.fromkeys(refused)]
-        return _scene(crystal, said), panel(said) if said else [], top, sentences, False, other in (None, model)
+        return (
+            _surfaces(structure, said),
+            written,
+            opened,
+            content(opened, said, structure),
+            top,
+            keys(said),
+            sentences,
+            False,
+            other in (None, model),
+        )
 
     @app.callback(
         Output("saved", "data"),
@@ -133,34 +180,63 @@ def _on_the_browser(app: Dash) -> None:
         prevent_initial_call=True,
     )
     app.clientside_callback(
+        ClientsideFunction("zoo", "choose"),
+        Output("chosen", "data"),
+        Input("crystal", "value"),
+        Input("files", "data"),
+    )
+    app.clientside_callback(
         ClientsideFunction("zoo", "show"),
-        Output("picture", "figure"),
         Output("caption", "children"),
         Output("left", "className"),
         Input("scene", "data"),
+        Input("surfaces", "data"),
         Input("shown", "value"),
+    )
+    app.clientside_callback(
+        ClientsideFunction("zoo", "look"),
+        Output("picture", "title"),
+        *(Input(name, "n_clicks") for name in ("along-a", "along-b", "along-c", "reset", "save-picture")),
+        prevent_initial_call=True,
     )
 
 
-def _before(models: Models, *names: str | None) -> tuple[list[Any], str, list[Any]]:
-    """Panel, heading and message while there is no crystal: what the models are, or why they cannot be asked."""
+def _structure(chosen: File | None) -> Any:
+    """The crystal of a file, None where there is none; those that cannot be read are not on offer."""
+    (crystal,) = crystals_of([chosen]) if chosen else (None,)
+    return None if crystal is None or isinstance(crystal.structure, ZooError) else crystal.structure
+
+
+def _read(crystals: Sequence[Crystal]) -> list[Any]:
+    """Say how many files were read, and why the others were not; nothing where the only one was."""
+    refused = [str(crystal.structure) for crystal in crystals if isinstance(crystal.structure, ZooError)]
+    if len(crystals) < 2 and not refused:
+        return []
+    counted = f"{len(crystals) - len(refused)} of {len(crystals)} read"
+    if not refused:
+        return [html.P(counted, className="note")]
+    reasons = html.Ul([html.Li(reason) for reason in refused])
+    return [html.Details([html.Summary(counted), reasons], open=len(refused) <= OPEN, className="refused")]
+
+
+def _before(models: Models, *names: str | None) -> tuple[list[Any], str, list[Any], list[Any]]:
+    """Say, while there is no crystal, what the models are, or why they cannot be asked."""
     known, refused = [], []
     for name in dict.fromkeys(name for name in names if name is not None):
         try:
             known.append(about(models.names.get(name, name), models.get(name).card))
         except ZooError as error:
             refused.append(_sentence(str(error)))
-    return known, "No crystal yet", refused
+    return known, "No crystal yet", [], refused
 
 
 def _sentence(words: str) -> Any:
     return dash.html.P(words, className="error")
 
 
-def _scene(crystal: Crystal, said: Sequence[Said]) -> dict[str, Any] | None:
-    """The figure and its caption, ready for the browser; None for a crystal that cannot be drawn."""
-    structure = crystal.structure
-    if isinstance(structure, ZooError) or len(structure) > MAX_ATOMS:
+def _surfaces(structure: Any, said: Sequence[Said]) -> dict[str, Any] | None:
+    """The surfaces and their caption, ready for the browser; None where no model has answered."""
+    if not said:
         return None
     drawn: list[Surface] = []
     words = ""
@@ -176,9 +252,7 @@ def _scene(crystal: Crystal, said: Sequence[Said]) -> dict[str, Any] | None:
         words += f" 1 Å of the picture stands for {number(length, 2)}{unit}."
     if len(drawn) == 2:
         words += f" Blue: {said[0].model}; orange: {said[1].model}."
-    figure = scene(structure, drawn)
-    figure.update_layout(uirevision=f"{crystal.name} {structure.formula}")
-    return {"figure": figure.to_dict(), "caption": words, "colours": SURFACE_COLOURS}
+    return {"surfaces": surfaces_of(structure, drawn), "caption": words}
 
 
 def _failed(error: Exception) -> None:

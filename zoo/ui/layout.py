@@ -10,10 +10,19 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from zoo.evaluation.calibration import LEVELS
+from zoo.ui.scene import CELLS
 from zoo.ui.uploads import MAX_BYTES, MAX_FILES
 
 EXAMPLE = "molybdite.cif"
-SHOWN = {"surface": "tensor surface", "atoms": "atoms", "bonds": "bonds", "cell": "cell"}
+SHOWN = {
+    "surface": "tensor surface",
+    "atoms": "atoms",
+    "bonds": "bonds",
+    "beyond": "bonded atoms outside",
+    "cell": "cell",
+    "polyhedra": "polyhedra",
+}
+AT_FIRST = ["surface", "atoms", "bonds", "beyond", "cell"]
 
 
 def layout(names: dict[str, str], first: str | None, second: str | None) -> Component:
@@ -30,11 +39,15 @@ def layout(names: dict[str, str], first: str | None, second: str | None) -> Comp
             dcc.Store(id="files", data=[]),
             dcc.Store(id="example", data=_example()),
             dcc.Store(id="limits", data={"bytes": MAX_BYTES, "files": MAX_FILES}),
+            dcc.Store(id="chosen"),
             dcc.Store(id="scene"),
+            dcc.Store(id="surfaces"),
             dcc.Download(id="saved"),
             html.Header([html.H1("zoo"), html.P("Tensors of crystals, from the models on this machine.")]),
             html.Div([_drop(), _models(options, first, second), _settings()], className="controls"),
+            html.Div(id="read", role="status"),
             html.Div(id="message", role="alert"),
+            _headline(),
             html.Main([_picture(), _answer()]),
         ],
         className="page",
@@ -52,7 +65,9 @@ def _field(label: str, control: Component, target: str, grow: bool = False) -> C
 
 def _drop() -> Component:
     drop = dcc.Upload(
-        html.Div([html.Strong("Drop CIF or POSCAR files here"), html.Span("or click to choose them")]),
+        html.Div(
+            [html.Strong("Drop crystal files here"), html.Span("CIF, POSCAR and others; or click to choose them")]
+        ),
         id="upload",
         multiple=True,
         className="drop",
@@ -100,12 +115,18 @@ def _settings() -> Component:
 
 
 def _picture() -> Component:
-    config: Any = {
-        "displaylogo": False,
-        "responsive": True,
-        "modeBarButtons": [["toImage", "resetCameraDefault3d"]],
-        "toImageButtonOptions": {"filename": "crystal", "scale": 2},
+    more: Any = {"aria-label": "The crystal and the surface of its tensor", "tabIndex": "0", "role": "img"}
+    canvas = html.Canvas(id="picture", **more)
+    buttons = {
+        "along-a": ("a", "Look along a"),
+        "along-b": ("b", "Look along b"),
+        "along-c": ("c", "Look along c"),
+        "reset": ("Reset", "As at first; so does a double click"),
+        "save-picture": ("PNG", "Save the picture"),
     }
+    cells = dcc.RadioItems(
+        id="cells", options=[{"label": f"{n}×{n}×{n}", "value": n} for n in CELLS], value=1, inline=True
+    )
     return html.Div(
         [
             html.Div(
@@ -115,37 +136,56 @@ def _picture() -> Component:
             ),
             html.Div(
                 [
-                    dcc.Graph(id="picture", config=config, className="picture"),
+                    canvas,
+                    html.Div(id="tip", hidden=True),
+                    html.Div(
+                        [
+                            html.Button(label, id=name, type="button", title=title, className="plain small")
+                            for name, (label, title) in buttons.items()
+                        ],
+                        className="views",
+                    ),
+                    html.Div(id="legend", className="legend"),
                     html.P(
                         "Nothing to draw: drop a crystal above, or show the example.", id="empty", className="empty"
                     ),
                 ],
                 className="frame",
             ),
-            dcc.Checklist(
-                id="shown",
-                options=[{"label": label, "value": name} for name, label in SHOWN.items()],
-                value=list(SHOWN),
-                inline=True,
+            html.Div(
+                [
+                    dcc.Checklist(
+                        id="shown",
+                        options=[{"label": label, "value": name} for name, label in SHOWN.items()],
+                        value=AT_FIRST,
+                        inline=True,
+                    ),
+                    html.Div([html.Span("cells"), cells], className="cells"),
+                ],
                 className="shown",
             ),
             html.P(id="caption", className="note"),
         ],
         id="left",
-        className="left",
+        className="left nothing",
     )
 
 
-def _answer() -> Component:
+def _headline() -> Component:
     save = html.Button("Download JSON", id="save", type="button", disabled=True)
     save_other = html.Button(
         "Download JSON of the second", id="save-other", type="button", hidden=True, className="plain"
     )
     return html.Div(
-        [
-            html.Div([html.H2(id="heading"), html.Div([save_other, save], className="buttons")], className="top"),
-            dcc.Loading(html.Div(id="panel"), delay_show=300, type="dot", color="#2563a8"),
-        ],
-        className="right",
+        [html.H2(id="heading"), html.Div(id="keys"), html.Div([save_other, save], className="buttons")],
+        className="top",
         role="status",
+    )
+
+
+def _answer() -> Component:
+    panel = html.Div([dcc.Tabs([], id="tabs", value="answer", mobile_breakpoint=0), html.Div(id="content")], id="panel")
+    return html.Div(
+        dcc.Loading(panel, delay_show=300, type="dot", color="#2563a8"),
+        className="right",
     )

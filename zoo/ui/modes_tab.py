@@ -1,4 +1,4 @@
-"""Tab of the page that explains an ionic tensor: modes at Γ with their shares, the infrared spectrum, Born charges."""
+"""Tabs of the page that explain an ionic tensor: modes at Γ with their shares, Born charges, the spectrum."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ DASHES = ("solid", "dash", "dot")
 
 
 def modes_tab(model: str | None, why: Explanation) -> list[Component]:
-    """Sections of one model's explanation; `model` is its name where there are two."""
-    title = "Modes at Γ" + (f", {model}" if model else "")
+    """Modes at Γ and Born charges of one model's explanation; `model` is its name where there are two."""
     header, lines = mode_lines(why.modes)
     atoms = "one atom" if len(why.cell) == 1 else f"{len(why.cell)} atoms"
     note = (
@@ -34,11 +33,20 @@ def modes_tab(model: str | None, why: Explanation) -> list[Component]:
         f"differs by {why.deviation:.2g} (Frobenius norm) from the answer."
     )
     table = _table(header[:-1], [line[:-1] for line in lines], "modes") if lines else html.P("No optic modes.")
-    return [_section(title, table, note), _spectrum(why), _charges(why)]
+    return [_section(_title("Modes at Γ", model), table, note), _charges(model, why)]
 
 
-def _spectrum(why: Explanation) -> Component:
-    title = "Infrared spectrum"
+def spectrum_tab(model: str | None, why: Explanation) -> list[Component]:
+    """The infrared spectrum of one model's explanation, or why there is none."""
+    title = _title("Infrared spectrum", model)
+    return [_spectrum(title, why)]
+
+
+def _title(words: str, model: str | None) -> str:
+    return f"{words}, {model}" if model else words
+
+
+def _spectrum(title: str, why: Explanation) -> Component:
     if why.imaginary_share > MUCH:
         share = f"{100 * why.imaginary_share:.0f} %"
         return _section(title, html.P(f"None: {share} of ε0 is along modes that are imaginary in the potential."))
@@ -56,10 +64,17 @@ def figure(spectrum: InfraredSpectrum) -> graph_objects.Figure:
     made = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
     for turn, number in enumerate(spectrum.distinct_axes()):
         axis, words = spectrum.axes[number], axis_words(spectrum, number)
+        at = spectrum.wavenumbers.astype(np.float32)
         style = {"color": COLOURS[turn], "dash": DASHES[turn], "width": 1.5}
-        shared: dict[str, Any] = {"x": spectrum.wavenumbers, "name": words, "line": style, "legendgroup": words}
-        made.add_scatter(y=spectrum.absorption(axis) / 1e4, row=1, col=1, **shared)
-        made.add_scatter(y=100 * spectrum.reflectivity(axis), row=2, col=1, showlegend=False, **shared)
+        shared: dict[str, Any] = {
+            "x": at,
+            "name": words,
+            "line": style,
+            "legendgroup": words,
+        }
+        made.add_scatter(y=(spectrum.absorption(axis) / 1e4).astype(np.float32), row=1, col=1, **shared)
+        reflected = (100 * spectrum.reflectivity(axis)).astype(np.float32)
+        made.add_scatter(y=reflected, row=2, col=1, showlegend=False, **shared)
     made.update_yaxes(title_text="absorption, 10⁴ cm⁻¹", row=1, col=1)
     made.update_yaxes(title_text="reflectivity, %", range=[0, 100], row=2, col=1)
     made.update_xaxes(title_text="wavenumber, cm⁻¹", row=2, col=1)
@@ -72,7 +87,7 @@ def figure(spectrum: InfraredSpectrum) -> graph_objects.Figure:
     return made
 
 
-def _charges(why: Explanation) -> Component:
+def _charges(model: str | None, why: Explanation) -> Component:
     header = ("Atom", "", *(f"{a}{b}" for a in "xyz" for b in "xyz"))
     lines = [
         (str(number), element, *(_signed(value) for value in np.ravel(born)))
@@ -80,7 +95,7 @@ def _charges(why: Explanation) -> Component:
     ]
     more = f" The first {ATOMS_SHOWN} of {len(lines)} atoms; the JSON has all." if len(lines) > ATOMS_SHOWN else ""
     note = f"In e, polarisation along the first axis by displacement along the second.{more}"
-    return _section("Born charges", _table(header, lines[:ATOMS_SHOWN], "charges"), note)
+    return _section(_title("Born charges", model), _table(header, lines[:ATOMS_SHOWN], "charges"), note)
 
 
 def _signed(value: float) -> str:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from dash import dcc, html
+from dash import html
 from dash.development.base_component import Component
+from pymatgen.core import Structure
 
 from zoo.contract.target import TensorTarget
 from zoo.data.elasticity import to_voigt
@@ -18,11 +19,14 @@ from zoo.evaluation.predictions import component_names
 from zoo.inference.prediction import Prediction
 from zoo.model.checkpoint import Card
 from zoo.ui.about import about
-from zoo.ui.modes_tab import modes_tab
+from zoo.ui.modes_tab import modes_tab, spectrum_tab
+from zoo.ui.structure_tab import structure_tab
 
 DIMENSIONLESS = ("anisotropy", "refractive_index")
 HUGE = 100_000
 ATOMS_SHOWN = 20  # of a target with one tensor an atom
+AXES = ("x", "y", "z")
+VOIGT = ("xx", "yy", "zz", "yz", "xz", "xy")
 NUMBERS = {
     "polycrystalline": "Polycrystalline, tr/3",
     "eigenvalues": "Eigenvalue",
@@ -53,14 +57,30 @@ def comparable(first: TensorTarget, second: TensorTarget) -> bool:
     return (first.formula, first.unit, first.per_atom) == (second.formula, second.unit, second.per_atom)
 
 
-def panel(said: Sequence[Said]) -> list[Component]:
-    """Warnings, tensors, numbers and the nearest training crystals, of one model or of two.
+def tabs(said: Sequence[Said]) -> dict[str, str]:
+    """The tabs that there are, and their labels: modes and spectrum where a model explains its answer."""
+    found = {"answer": "Answer", "structure": "Structure"}
+    if any(one.answer.explanation for one in said):
+        found |= {"modes": "Modes", "spectrum": "Spectrum"}
+    return found
 
-    Where a model explains its ionic tensor, modes and spectrum are on a tab beside these.
-    """
+
+def content(tab: str, said: Sequence[Said], structure: Structure) -> list[Component]:
+    """Write what is on one of `tabs`, by one model or by two."""
+    if tab == "structure":
+        return structure_tab(structure)
+    if tab == "answer":
+        return answer_tab(said) if said else []
+    written = modes_tab if tab == "modes" else spectrum_tab
+    explained = [(one.model if len(said) > 1 else None, one.answer.explanation) for one in said]
+    return [part for model, why in explained if why for part in written(model, why)]
+
+
+def answer_tab(said: Sequence[Said]) -> list[Component]:
+    """Warnings, tensors, numbers and the nearest training crystals, of one model or of two."""
     warnings: list[Component] = [
         html.P(
-            f"{one.model}: {warning}" if len(said) > 1 else warning,
+            f"{one.model}: {warning}" if len(said) > 1 else str(warning),
             className="warning",
             role="alert",
         )
@@ -72,13 +92,7 @@ def panel(said: Sequence[Said]) -> list[Component]:
         parts.append(_section("Numbers", _numbers(said), note=_interval_note(said)))
     parts += [part for one in said for part in _nearest(one, len(said) > 1)]
     parts.append(_section("Model" if len(said) == 1 else "Models", *(about(one.model, one.card) for one in said)))
-    explained = [(one.model if len(said) > 1 else None, why) for one in said if (why := one.answer.explanation)]
-    if not explained:
-        return [*warnings, *parts]
-    modes = [section for model, why in explained for section in modes_tab(model, why)]
-    tabs = [dcc.Tab(parts, label="Tensor", value="tensor"), dcc.Tab(modes, label="Modes and spectrum", value="modes")]
-    # Which of the two is open stays when another crystal is chosen.
-    return [*warnings, dcc.Tabs(tabs, id="tabs", value="tensor", persistence=True, persistence_type="session")]
+    return [*warnings, *parts]
 
 
 def heading(answer: Prediction, atoms: int, file: str) -> list[Component | str]:
@@ -89,6 +103,17 @@ def heading(answer: Prediction, atoms: int, file: str) -> list[Component | str]:
         f" {answer.crystal_system}, {count}",
         html.Span(file, className="file"),
     ]
+
+
+def keys(said: Sequence[Said]) -> list[Component]:
+    """The numbers that are looked for first, above all else: of each model, or of one model's answer and its parts."""
+    found: list[Component] = []
+    for title, answer in _columns(said):
+        for name in ("polycrystalline", "bulk_modulus", "shear_modulus"):
+            if name in answer.derived:
+                label = NUMBERS[name] if title == "Value" else f"{title}, {'tr/3' if name[0] == 'p' else NUMBERS[name]}"
+                found.append(html.Div([html.Span(label, className="label"), *_with_interval(answer, name)]))
+    return found
 
 
 def formula(plain: str) -> list[Component | str]:
@@ -122,6 +147,8 @@ def _section(title: str, *content: Component, note: str = "") -> Component:
 
 def _tensors(said: Sequence[Said]) -> list[Component]:
     blocks = [_block(one.answer.title if len(said) == 1 else one.model, one.answer, n) for n, one in enumerate(said)]
+    if len(said) == 1:
+        blocks += [_block(part.title, part, f"part {name}") for name, part in said[0].answer.parts.items()]
     if len(said) == 2:
         first, second = (one.answer for one in said)
         if comparable(first.target, second.target) and first.tensor.shape == second.tensor.shape:
@@ -130,7 +157,7 @@ def _tensors(said: Sequence[Said]) -> list[Component]:
     return [html.Div(blocks, className="tensors")]
 
 
-def _block(title: str, answer: Prediction, index: int) -> Component:
+def _block(title: str, answer: Prediction, index: int | str) -> Component:
     if not answer.target.per_atom:
         matrix = _matrix(answer.tensor, answer.spread, answer.target)
     else:
@@ -143,7 +170,7 @@ def _block(title: str, answer: Prediction, index: int) -> Component:
         if left_out > 0:
             lines[ATOMS_SHOWN:] = [html.Li(f"and {left_out} more: download the JSON")]
         matrix = html.Ul(lines, className="atoms")
-    return _figure(title, matrix, f"model-{index}")
+    return _figure(title, matrix, f"model-{index}" if isinstance(index, int) else index)
 
 
 def _figure(title: str, matrix: Component, kind: str) -> Component:
@@ -162,11 +189,18 @@ def _matrix(tensor: np.ndarray, spread: np.ndarray | None, target: TensorTarget)
     lines = to_voigt(tensor) if stiff else np.atleast_2d(tensor)
     spreads = None if spread is None else (to_voigt(spread) if stiff else np.atleast_2d(spread))
     places = _places(target)
+    names = VOIGT if stiff else AXES
     rows = [
-        html.Tr([_entry(x, None if spreads is None else spreads[i, j], places) for j, x in enumerate(line)])
+        html.Tr(
+            [
+                html.Th(names[i] if len(lines) > 1 else "", scope="row"),
+                *(_entry(x, None if spreads is None else spreads[i, j], places) for j, x in enumerate(line)),
+            ]
+        )
         for i, line in enumerate(lines)
     ]
-    return html.Table(html.Tbody(rows), className="matrix stiff" if stiff else "matrix")
+    head = html.Thead(html.Tr([html.Th(""), *(html.Th(name, scope="col") for name in names)]))
+    return html.Table([head, html.Tbody(rows)], className="matrix square stiff" if stiff else "matrix square")
 
 
 def _entry(value: float, spread: float | None, places: int = 3) -> Component:
@@ -187,32 +221,44 @@ def _spread_note(said: Sequence[Said]) -> str:
 
 
 def _numbers(said: Sequence[Said]) -> Component:
-    head = ["", *(one.model if len(said) > 1 else "Value" for one in said)]
+    """A column for each of two models and their difference, or one for the answer and each of its parts."""
     first, *second = (one.answer for one in said)
+    columns = _columns(said)
+    answers = [answer for _, answer in columns]
+    head = ["", *(title for title, _ in columns)]
     difference = bool(second) and comparable(first.target, second[0].target)
     if difference:
         head.append("Second − first")
     rows = []
-    for name, label in _lines(said):
-        values = [_value(one.answer, name) for one in said]
-        cells = [html.Td(_with_interval(one.answer, name)) for one in said]
+    for name, label in _lines(answers):
+        values = [_value(answer, name) for answer in answers]
+        cells = [html.Td(_with_interval(answer, name)) for answer in answers]
         if difference:
             known = values[0] is not None and values[1] is not None
             places = _places(first.target)
             cells.append(html.Td(number(values[1] - values[0], places) if known else "", className="value"))  # type: ignore[operator]
         rows.append(html.Tr([html.Th(label, scope="row"), *cells]))
-    if any(one.answer.tensor_radius is not None for one in said):
-        cells = [html.Td(_radius(one.answer)) for one in said] + [html.Td("")] * difference
+    if any(answer.tensor_radius is not None for answer in answers):
+        cells = [html.Td(_radius(answer)) for answer in answers] + [html.Td("")] * difference
         rows.append(html.Tr([html.Th("Whole tensor, ‖true − predicted‖", scope="row"), *cells]))
     head_row = html.Thead(html.Tr([html.Th(name, scope="col") for name in head]))
-    return html.Table([head_row, html.Tbody(rows)], className="numbers two" if second else "numbers")
+    return html.Table([head_row, html.Tbody(rows)], className="numbers two" if len(answers) > 1 else "numbers")
 
 
-def _lines(said: Sequence[Said]) -> list[tuple[str | tuple[str, int], str]]:
+def _columns(said: Sequence[Said]) -> list[tuple[str, Prediction]]:
+    """Title and answer: of each model, or of one model and the parts that it gives."""
+    if len(said) != 1:
+        return [(one.model, one.answer) for one in said]
+    whole = said[0].answer
+    parts = [(name.capitalize(), part) for name, part in whole.parts.items()]
+    return [(whole.target.name.capitalize() if parts else "Value", whole), *parts]
+
+
+def _lines(answers: Sequence[Prediction]) -> list[tuple[str | tuple[str, int], str]]:
     """Name (of the eigenvalues with the index) and label of each line of the table."""
     lines: list[tuple[str | tuple[str, int], str]] = []
     for name, label in NUMBERS.items():
-        having = [one.answer for one in said if name in one.answer.derived]
+        having = [answer for answer in answers if name in answer.derived]
         if not having:
             continue
         unit = having[0].target.unit

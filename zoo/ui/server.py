@@ -7,14 +7,18 @@ import logging
 import socket
 import webbrowser
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
+from pymatgen.core import Lattice, Structure
 from werkzeug.serving import make_server
 
 from zoo.errors import ZooError
 from zoo.ui.app import create_app
 from zoo.ui.models import Models, champion_of, registered_models
+from zoo.ui.uploads import Crystal
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,18 @@ def serve(offer: Offer, host: str, port: int, browser: bool, tell: Callable[[str
         server = make_server(host, port, app.server, threaded=True, fd=listening.fileno())
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}"
+        Thread(target=_warm_up, args=(offer,), daemon=True).start()
         tell(f"the page is at {address} (Ctrl-C stops it)")
         if browser:
             webbrowser.open(address)
         server.serve_forever()
+
+
+def _warm_up(offer: Offer) -> None:
+    """Ask the first model a small crystal while the user chooses a file, so that all is loaded by then."""
+    magnesia = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0] * 3, [0.5] * 3])
+    with suppress(ZooError):
+        offer.models.ask(offer.first, [Crystal("MgO", magnesia.get_primitive_structure())])
 
 
 def _bound(host: str, port: int) -> socket.socket:

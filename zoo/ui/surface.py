@@ -9,9 +9,9 @@ import numpy as np
 from zoo.contract.target import TensorTarget
 from zoo.data.elasticity import smallest_eigenvalue, to_voigt
 from zoo.evaluation.derived import is_stiffness, is_symmetric_matrix, principal_axes
-from zoo.ui.shapes import Shape, sphere
 
-CORNERS = 1200
+ROWS, COLUMNS = 25, 48
+"""Directions of a surface's grid: from pole to pole, and around; `assets/scene.js` has the same."""
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,34 @@ class Surface:
     """Surface that is drawn for one tensor, in the tensor's unit and Cartesian frame, about the origin.
 
     Attributes:
-        shape: the surface itself.
-        axes: (3, 3), the rows are the principal axes, each as long as its eigenvalue; None where there are none.
+        matrix: (3, 3): a direction (x, y, z) of the grid is at radius·(x, y, z) @ matrix. Of an ellipsoid its rows are
+            the principal axes, each as long as its eigenvalue.
+        radii: (ROWS, COLUMNS), or None where all are 1.
         values: (3,) the eigenvalues, or None.
     """
 
-    shape: Shape
-    axes: np.ndarray | None
+    matrix: np.ndarray
+    radii: np.ndarray | None
     values: np.ndarray | None
+
+    @property
+    def points(self) -> np.ndarray:
+        """Points of the grid, (ROWS, COLUMNS, 3)."""
+        scaled = grid() if self.radii is None else grid() * self.radii[..., None]
+        return scaled @ self.matrix
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Radii of these, (ROWS, COLUMNS)."""
+        return np.linalg.norm(self.points, axis=-1)
+
+
+def grid() -> np.ndarray:
+    """Unit vectors, (ROWS, COLUMNS, 3), from one pole on z to the other."""
+    down = np.linspace(0, np.pi, ROWS)[:, None]
+    around = np.linspace(0, 2 * np.pi, COLUMNS, endpoint=False)
+    parts = (np.sin(down) * np.cos(around), np.sin(down) * np.sin(around), np.cos(down) * np.ones(COLUMNS))
+    return np.stack(parts, axis=-1)
 
 
 def surface_of(tensor: np.ndarray, target: TensorTarget) -> Surface | None:
@@ -37,14 +57,12 @@ def surface_of(tensor: np.ndarray, target: TensorTarget) -> Surface | None:
     """
     if target.per_atom or not np.isfinite(tensor).all():
         return None
-    ball = sphere(CORNERS)
     if is_symmetric_matrix(target):
         tensor = 0.5 * (tensor + tensor.T)
-        axes = principal_axes(tensor)
         values = np.linalg.eigvalsh(tensor)
-        return Surface(Shape(ball.points @ tensor, ball.faces), axes * values[:, None], values)
+        return Surface(principal_axes(tensor) * values[:, None], None, values)
     if is_stiffness(target) and smallest_eigenvalue(tensor[None])[0] > 0:
-        return Surface(Shape(ball.points * young_modulus(tensor, ball.points)[:, None], ball.faces), None, None)
+        return Surface(np.eye(3), young_modulus(tensor, grid().reshape(-1, 3)).reshape(ROWS, COLUMNS), None)
     return None
 
 
@@ -69,8 +87,7 @@ def caption(target: TensorTarget, surface: Surface | None) -> str:
     if surface.values is None:
         return (
             f"Surface: Young's modulus, r = E(n) n over all unit vectors n; "
-            f"from {np.linalg.norm(surface.shape.points, axis=1).min():.3g} to "
-            f"{np.linalg.norm(surface.shape.points, axis=1).max():.3g} {target.unit}."
+            f"from {surface.lengths.min():.3g} to {surface.lengths.max():.3g} {target.unit}."
         )
     dielectric = "dielectric" in target.quantity
     symbol = "ε" if dielectric else "T"

@@ -6,9 +6,12 @@ import base64
 import binascii
 import re
 import tempfile
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from pymatgen.core import Structure
@@ -21,6 +24,7 @@ MAX_BYTES = 5_000_000  # of one file, as it is sent and unpacked
 MAX_FILES = 50  # at a time
 MAX_ATOMS = 1_000  # of one crystal
 MAX_EDGES = 200_000  # of its graph
+KEPT = 64  # crystals, so that the numbers, the picture and the list of files read each once
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,27 @@ def _crystal(name: str, file: Mapping[str, Any]) -> Crystal:
     try:
         if file.get("error"):
             raise ZooError(str(file["error"]))
-        return Crystal(name, structure_of(name, str(file.get("content"))))
+        return Crystal(name, _kept(name, str(file.get("content"))))
     except ZooError as error:
         return Crystal(name, error)
+
+
+_crystals: OrderedDict[tuple[str, bytes], Structure] = OrderedDict()
+_lock = Lock()
+
+
+def _kept(name: str, content: str) -> Structure:
+    """The same as `structure_of`, at once for what was read a short while ago."""
+    key = (name, sha256(content.encode()).digest())
+    with _lock:
+        if key in _crystals:
+            return _crystals[key]
+    structure = structure_of(name, content)
+    with _lock:
+        _crystals[key] = structure
+        while len(_crystals) > KEPT:
+            _crystals.popitem(last=False)
+    return structure
 
 
 def structure_of(name: str, content: str) -> Structure:

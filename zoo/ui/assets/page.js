@@ -36,16 +36,25 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
       return [files, null];
     },
 
-    // Switch parts of the scene on and off; the camera stays where it is.
-    show(scene, shown) {
-      if (!scene) {
-        // The last picture is hidden, not taken away: to make a new one takes the browser seconds.
-        return [window.dash_clientside.no_update, "", "left nothing"];
-      }
-      const data = scene.figure.data.map((trace) =>
-        Object.assign({}, trace, { visible: trace.meta === "frame" || shown.includes(trace.meta) })
-      );
-      return [{ data: data, layout: scene.figure.layout }, scene.caption, "left"];
+    // The file that the answer and the picture are of.
+    choose(value, files) {
+      return (value !== null && value !== undefined && files && files[value]) || null;
+    },
+
+    // Draws what is there, the crystal before the surfaces of its tensors; the camera stays where it is.
+    show(scene, answered, shown) {
+      window.zooPicture().set(scene, (scene && answered && answered.surfaces) || [], shown);
+      return scene ? [(answered && answered.caption) || "", "left"] : ["", "left nothing"];
+    },
+
+    // The buttons on the picture.
+    look() {
+      const picture = window.zooPicture();
+      const name = window.dash_clientside.callback_context.triggered[0].prop_id.split(".")[0];
+      if (name === "reset") picture.reset();
+      else if (name === "save-picture") picture.save();
+      else picture.look(["along-a", "along-b", "along-c"].indexOf(name));
+      return window.dash_clientside.no_update;
     },
   },
 });
