@@ -20,10 +20,11 @@ def ui_command(model: str | None, compare: str | None, host: str, port: int, dev
     """Open a page in the browser: drop a crystal, see it in 3D with its tensor, compare two models.
 
     MODEL is a run folder, the name of a registered model (its champion answers), or an MLflow URI such as
-    models:/dtnet-total/3. Without one, the page offers those of the registry. It is served from this machine, to this
-    machine alone, and needs no network.
+    models:/dtnet-total/3. Without one, the model that comes with the zoo answers. The page offers those of the
+    registry, too. It is served from this machine, to this machine alone, and needs no network.
 
     \b
+    zoo ui
     zoo ui runs/mine
     zoo ui dtnet-total --compare models:/dtnet-total@challenger
     """

@@ -16,6 +16,7 @@ from pymatgen.core import Lattice, Structure
 from werkzeug.serving import make_server
 
 from zoo.errors import ZooError
+from zoo.registry import box
 from zoo.ui.app import create_app
 from zoo.ui.models import Models, champion_of, registered_models
 from zoo.ui.uploads import Crystal
@@ -37,20 +38,17 @@ class Offer:
 
 
 def offered(model: str | None, compare: str | None, device: str) -> Offer:
-    """The models named, loaded, and those of the registry, loaded when they are chosen.
+    """The models named, loaded, those that come with the zoo and those of the registry, loaded when they are chosen.
+
+    Where none is named, the one in the box is asked.
 
     Raises:
-        ZooError: a named model cannot be loaded; none is named and the registry holds none, or is out of reach.
+        ZooError: a named model cannot be loaded.
     """
-    try:
-        found = registered_models()
-    except ZooError:
-        if model is None:
-            raise
-        found = {}
-    if model is None and not found:
-        raise ZooError("the registry holds no champion; zoo ui RUN_DIR, or train a model first (zoo run dtnet_total)")
-    first = next(iter(found)) if model is None else _as_registered(model, found)
+    found = {name: f"{name} (comes with the zoo)" for name in box.names()}
+    with suppress(ZooError):  # no registry, or it is out of reach
+        found |= registered_models()
+    first = _as_registered(box.DEFAULT if model is None else model, found)
     second = None if compare is None else _as_registered(compare, found)
     named = [name for name in (first, second) if name is not None]
     labels = {name: found.get(name) or (Path(name).resolve().name if Path(name).is_dir() else name) for name in named}
