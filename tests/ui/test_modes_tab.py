@@ -59,7 +59,7 @@ def test_the_panel_has_the_tab_where_an_answer_is_explained(ensemble_card: Any) 
     from zoo.ui.panel import Said, panel
 
     target = TensorTarget("total", quantity="total dielectric")
-    plain = Prediction("SiO2", "trigonal", target, np.eye(3))
+    plain = Prediction(springs.quartz(), target, np.eye(3))
     full = dataclasses.replace(plain, explanation=explained(2.4 * np.eye(3)))
     assert "Modes and spectrum" not in written(panel([Said("a", ensemble_card, plain)]))
     text = written(panel([Said("a", ensemble_card, plain), Said("b", ensemble_card, full)]))
