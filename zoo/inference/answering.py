@@ -23,7 +23,7 @@ from zoo.model.checkpoint import Card
 
 @dataclass(frozen=True)
 class Question:
-    """How to answer, see `zoo.inference.predictor.Predictor.predict_each`."""
+    """Options of an answer, see `zoo.inference.predictor.Predictor.predict_each`."""
 
     symprec: float | None = None
     coverage: float = 0.9
@@ -39,7 +39,7 @@ def answer_of(structure: Structure, raw: Raw, card: Card, reference: Novelty | N
         raw: what the members say of it.
         card: the model's.
         reference: its training crystals, where it knows them.
-        question: how to answer.
+        question: options of the answer.
 
     Raises:
         ZooError: an explanation is asked for, and a polar mode is at zero.

@@ -23,7 +23,7 @@ LABELS = {
     "bulk_modulus": "bulk modulus",
     "shear_modulus": "shear modulus",
 }
-"""What is written of each tensor, in this order."""
+"""Numbers that are written of each tensor, in this order."""
 
 
 def symbol(target: TensorTarget) -> str:
