@@ -95,24 +95,22 @@ def _show_constants(answers: Sequence[dict[str, Any]], parts: Sequence[TensorTar
     """Print a row for each crystal: the constants of all parts, refractive index and anisotropy, kinds of warnings."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("file", overflow="fold", max_width=22)
-    table.add_column("formula", overflow="fold")
-    table.add_column("system")
+    table.add_column("crystal", overflow="fold")
     for part in parts:
         table.add_column(symbol(part), justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     table.add_column("λmax/λmin", justify="right", no_wrap=True)
-    table.add_column("warnings", max_width=14)
+    table.add_column("warnings", no_wrap=True)
     for answer in answers:
         own = {part.name: answer if part == parts[-1] else answer[part.name] for part in parts}
         index = next((one for one in own.values() if "refractive_index" in one), None)
         table.add_row(
             answer["file"],
-            answer["formula"],
-            answer["crystal_system"],
+            f"{answer['formula']}\n{answer['crystal_system']}",
             *(_in_two_lines(one, "polycrystalline") for one in own.values()),
             "" if index is None else _in_two_lines(index, "refractive_index"),
             _in_two_lines(answer, "anisotropy"),
-            _kinds(answer),
+            _kinds(answer).replace(", ", "\n"),
         )
     console().print(table)
     names = ", ".join(symbol(part) for part in parts)
