@@ -1,8 +1,9 @@
 """Errors of crystals that are warned of, and of the others: `python scripts/warned.py RUN ... --out FILE.csv`.
 
-Each RUN is an ensemble on a split of its own ('seeds=[0,1,2,3,4]' split.seed=S) whose ionic readout needs force
-constants. Its test crystals are asked for, as `zoo predict` does; a row a crystal goes to FILE, the comparison to
-standard output.
+Each RUN is an ensemble on a split of its own ('seeds=[0,1,2,3,4]' split.seed=S). Its test crystals are asked for, as
+`zoo predict` does; a row a crystal goes to FILE, with a column for each kind of warning, the comparison to standard
+output: errors of those with each kind, with any and with none, the ratio of the two, and the share of the worst
+twentieth of all test crystals that is warned of.
 """
 
 from __future__ import annotations
@@ -19,15 +20,12 @@ from zoo.config.recipe import Recipe
 from zoo.contract.plugin import Record
 from zoo.data.subset import dataset_of
 from zoo.errors import ZooError
-from zoo.inference.phonon_warnings import phonon_warnings
+from zoo.inference.answering import doubts_of_crystal
+from zoo.inference.doubt import KINDS
 
-KINDS = {
-    "force": "has a force of",
-    "soft or imaginary": "comes from modes",
-    "potentials disagree": "the potentials disagree",
-    "unlike": "unlike the training crystals",
-}
 COVERAGE = 0.9
+OF_CRYSTALS = tuple(kind for kind in KINDS if kind not in ("not projected", "no intervals"))
+"""Kinds of warnings that are no matter of how one asks."""
 
 
 def rows_of(run: Path) -> list[dict[str, object]]:
@@ -41,12 +39,7 @@ def rows_of(run: Path) -> list[dict[str, object]]:
     for record, raw in zip(chosen, predictor.ask([one.structure for one in chosen], keep=True), strict=True):
         if isinstance(raw, ZooError):
             raise raw
-        assert raw.force_constants is not None  # for the type checker
-        warnings = phonon_warnings(raw.force_constants, raw.response, raw.by_potential)
-        reference = predictor.reference
-        known = reference is not None and raw.descriptor is not None
-        if known and reference.novelty(raw.descriptor) > reference.threshold:
-            warnings.append(KINDS["unlike"])
+        warned = {one.kind for one in doubts_of_crystal(record.structure, raw, predictor.card, predictor.reference)}
         row: dict[str, object] = {"split": split["seed"], "key": record.key}
         row["formula"] = record.structure.composition.reduced_formula
         for target in predictor.card.target.parts or (predictor.target,):
@@ -57,7 +50,7 @@ def rows_of(run: Path) -> list[dict[str, object]]:
             row[f"{target.name}_error"] = np.abs(gap).mean()
             row[f"{target.name}_spread"] = np.trace(members, axis1=1, axis2=2).std(ddof=1) / 3
             row[f"{target.name}_within"] = int(low <= np.trace(true) / 3 <= high)
-        row |= {kind: int(any(words in line for line in warnings)) for kind, words in KINDS.items()}
+        row |= {kind: int(kind in warned) for kind in OF_CRYSTALS}
         out.append(row)
     return out
 
@@ -70,13 +63,22 @@ def told(table: pd.DataFrame, part: str) -> str:
         f"| {part} | crystals | MAE_ten | median | of the worst twentieth | within the 90 % interval |",
         "|---|---|---|---|---|---|",
     ]
-    any_of = table[list(KINDS)].any(axis=1)
-    for name, chosen in {**{k: table[k] == 1 for k in KINDS}, "any of these": any_of, "none": ~any_of}.items():
+    any_of = table[list(OF_CRYSTALS)].any(axis=1)
+    groups = {**{kind: table[kind] == 1 for kind in OF_CRYSTALS}, "any of these": any_of, "none": ~any_of}
+    for name, chosen in groups.items():
         if chosen.any():
             lines.append(
-                f"| {name} | {100 * chosen.mean():.0f} % | {error[chosen].mean():.2f} | {error[chosen].median():.2f} "
-                f"| {100 * (chosen & worst).sum() / worst.sum():.0f} % | {100 * within[chosen].mean():.0f} % |"
+                f"| {name} | {100 * chosen.mean():.1f} % ({chosen.sum()}) | {error[chosen].mean():.2f} "
+                f"| {error[chosen].median():.2f} | {100 * (chosen & worst).sum() / worst.sum():.0f} % "
+                f"| {100 * within[chosen].mean():.0f} % |"
             )
+    if any_of.any() and not any_of.all():
+        mean, median = (getattr(error[any_of], name)() / getattr(error[~any_of], name)() for name in ("mean", "median"))
+        lines.append(
+            f"\nerrors of the warned: {mean:.1f} times those of the others (median: {median:.1f} times); "
+            f"{100 * (any_of & worst).sum() / worst.sum():.0f} % of the worst twentieth is warned of, "
+            f"{100 * any_of.mean():.0f} % of all"
+        )
     spread = table[f"{part}_spread"]
     rank = np.corrcoef(error.rank(), spread.rank())[0, 1]
     lines.append(f"\nrank correlation of the error and the members' spread: {rank:.2f}")
@@ -91,7 +93,7 @@ def main() -> None:
     chosen = parser.parse_args()
     table = pd.DataFrame([row for run in chosen.runs for row in rows_of(run)])
     table.to_csv(chosen.out, index=False, float_format="%.4f")
-    for part in ("ionic", "total"):
+    for part in ("electronic", "ionic", "total"):
         if f"{part}_error" in table:
             print(told(table, part) + "\n")
 

@@ -25,6 +25,8 @@ def test_a_model_of_every_format_loads_and_answers_as_it_did(folder: Path) -> No
     np.testing.assert_allclose(answer.tensor, expected["answer"]["tensor"], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(answer.spread, expected["answer"]["spread"], rtol=1e-3, atol=1e-5)
     assert answer.warnings == tuple(expected["answer"]["warnings"])
+    for name, interval in expected["answer"].get("intervals", {}).items():
+        np.testing.assert_allclose(answer.intervals[name], interval, rtol=1e-3, err_msg=name)
 
 
 def test_the_present_format_is_among_them() -> None:

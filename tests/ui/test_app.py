@@ -153,8 +153,11 @@ def test_tensors_of_any_kind_are_written(
     card = Models({str(ensemble / "run"): "run"}, "cpu").get(str(ensemble / "run")).card
     tensor = np.ones(shape)
     numbers = {} if target.per_atom else describe(tensor, target)
-    answer = Prediction("TiO2", "tetragonal", target, tensor, derived=numbers, spread=0.1 * tensor)
-    total = Prediction("TiO2", "tetragonal", TensorTarget("total", quantity="dielectric"), np.eye(3))
+    rutile = Structure.from_spacegroup(
+        "P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]
+    )
+    answer = Prediction(rutile, target, tensor, derived=numbers, spread=0.1 * tensor)
+    total = Prediction(rutile, TensorTarget("total", quantity="dielectric"), np.eye(3))
     for said in ([Said("a", card, answer)], [Said("a", card, answer), Said("b", card, total)]):
         written = json.dumps(
             [part.to_plotly_json() for part in answer_tab(said)], cls=PlotlyJSONEncoder, ensure_ascii=False

@@ -60,7 +60,7 @@ def test_the_tabs_are_there_where_an_answer_is_explained(ensemble_card: Any) -> 
     from zoo.ui.panel import Said, content, tabs
 
     target = TensorTarget("total", quantity="total dielectric")
-    plain = Prediction("SiO2", "trigonal", target, np.eye(3))
+    plain = Prediction(springs.quartz(), target, np.eye(3))
     full = dataclasses.replace(plain, explanation=explained(2.4 * np.eye(3)))
     assert list(tabs([Said("a", ensemble_card, plain)])) == ["answer", "structure"]
     both = [Said("a", ensemble_card, plain), Said("b", ensemble_card, full)]

@@ -1,8 +1,8 @@
-"""Format predictions as rows of a CSV file, and as a table in the terminal."""
+"""Format predictions as rows of a CSV file, and as tables in the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -12,9 +12,9 @@ from rich.table import Table
 from zoo.cli.format_modes import show_explanation
 from zoo.cli.terminal import console
 from zoo.contract.target import TensorTarget
-from zoo.data.elasticity import to_voigt
 from zoo.evaluation.derived import is_stiffness
 from zoo.evaluation.predictions import component_names
+from zoo.inference.prediction_text import LABELS, block, matrix, number, symbol, with_interval
 from zoo.model.checkpoint import Card
 
 SCALARS = (
@@ -26,25 +26,25 @@ SCALARS = (
     "shear_modulus",
 )
 COLUMNS = ("eigenvalues", "polycrystalline", "anisotropy", "bulk_modulus", "shear_modulus")
+COMMON = ("file", "formula", "crystal_system", "novelty", "coverage", "warnings", "warning_kinds")
+"""Columns that are of a crystal, not of one of its tensors."""
 
 
 def rows_of(answer: dict[str, Any], target: TensorTarget) -> Iterator[dict[str, Any]]:
     """Yield one row per tensor: the independent components, then the scalars derived from them.
 
-    Of a joint target the columns are those of its main part, then those of the other parts after their names.
+    Of a joint target the columns of each tensor start with its name: `electronic_xx`, `ionic_polycrystalline`.
     """
     if target.parts:
-        (row,) = rows_of(answer, target.main)
-        warnings = row.pop("warnings")
+        (main,) = rows_of(answer, target.main)
+        row = {key: main[key] for key in COMMON[:3]}
         for part in target.parts:
-            if part != target.main:
-                (of_part,) = rows_of({**answer, **answer[part.name]}, part)
-                common = ("file", "formula", "crystal_system", "novelty", "coverage", "warnings")
-                row |= {f"{part.name}_{key}": value for key, value in of_part.items() if key not in common}
-        yield {**row, "warnings": warnings}
+            own = main if part == target.main else next(rows_of({**answer, **answer[part.name]}, part))
+            row |= {f"{part.name}_{key}": value for key, value in own.items() if key not in COMMON}
+        yield row | {key: main[key] for key in COMMON[3:]}
         return
     tensors = np.array(answer["tensor"])
-    start = {key: answer[key] for key in ("file", "formula", "crystal_system")}
+    start = {key: answer[key] for key in COMMON[:3]}
     eigenvalues = {f"eigenvalue_{k}": value for k, value in enumerate(answer.get("eigenvalues", ()), 1)}
     plain = {key: answer[key] for key in SCALARS if key in answer}
     for key, interval in answer["intervals"].items():
@@ -53,21 +53,33 @@ def rows_of(answer: dict[str, Any], target: TensorTarget) -> Iterator[dict[str, 
     if target.per_atom:
         plain = {}
     for atom, tensor in enumerate(tensors if target.per_atom else [tensors]):
-        number = {"atom": atom} if target.per_atom else {}
-        # The digits that float32 has; after a projection, the noise of float64 is none.
-        components = {name: f"{tensor.flat[index]:.7g}" for name, index in component_names(target)}
+        each = {"atom": atom} if target.per_atom else {}
+        components = {name: f"{tensor.flat[index]:g}" for name, index in component_names(target)}
         sure = {} if target.per_atom else {k: answer[k] for k in ("coverage", "tensor_radius")}
-        novelty = {"novelty": (answer["novelty"] or {}).get("distance")}
-        warnings = {"warnings": "; ".join(answer["warnings"])}
-        yield {**start, **number, **components, **eigenvalues, **plain, **sure, **novelty, **warnings}
+        yield {
+            **start,
+            **each,
+            **components,
+            **eigenvalues,
+            **plain,
+            **sure,
+            "novelty": (answer["novelty"] or {}).get("distance"),
+            "warnings": "; ".join(answer["warnings"]),
+            "warning_kinds": _kinds(answer),
+        }
 
 
 def show(answers: list[dict[str, Any]], card: Card) -> None:
-    """Print a table, of a joint target one for each part, and warnings on stderr."""
-    for part in card.target.parts or (card.target,):
-        main = part == card.target.main
-        measured = card.metrics if main else card.metrics["parts"][part.name]
-        _show(answers if main else [{**answer, **answer[part.name]} for answer in answers], part, measured)
+    """Print a table, of one crystal or few numbers its tensors in full, and warnings on stderr."""
+    target = card.target
+    parts = target.parts or (target,)
+    if len(answers) == 1 and not target.per_atom:
+        click.echo(f"{answers[0]['file']}: {block(answers[0], parts)}")
+    elif target.parts:
+        _show_constants(answers, parts)
+    else:
+        _show_tensors(answers, target)
+    _show_promise(answers, card)
     for answer in answers:
         if "explanation" in answer:
             show_explanation(answer["file"], answer["explanation"])
@@ -79,73 +91,96 @@ def show(answers: list[dict[str, Any]], card: Card) -> None:
             click.echo(f"warning: {answer['file']}: {warning}", err=True)
 
 
-def _show(answers: list[dict[str, Any]], target: TensorTarget, measured: Mapping[str, Any]) -> None:
-    """Print the table of one tensor; `measured` are its errors and coverage on the test part."""
+def _show_constants(answers: Sequence[dict[str, Any]], parts: Sequence[TensorTarget]) -> None:
+    """Print a row for each crystal: the constants of all parts, refractive index and anisotropy, kinds of warnings."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("file", overflow="fold", max_width=22)
+    table.add_column("crystal", overflow="fold")
+    for part in parts:
+        table.add_column(symbol(part), justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    table.add_column("λmax/λmin", justify="right", no_wrap=True)
+    table.add_column("warnings", no_wrap=True)
+    for answer in answers:
+        own = {part.name: answer if part == parts[-1] else answer[part.name] for part in parts}
+        index = next((one for one in own.values() if "refractive_index" in one), None)
+        table.add_row(
+            answer["file"],
+            f"{answer['formula']}\n{answer['crystal_system']}",
+            *(_in_two_lines(one, "polycrystalline") for one in own.values()),
+            "" if index is None else _in_two_lines(index, "refractive_index"),
+            _in_two_lines(answer, "anisotropy"),
+            _kinds(answer).replace(", ", "\n"),
+        )
+    console().print(table)
+    names = ", ".join(symbol(part) for part in parts)
+    click.echo(f"{names}: tr/3, ε0 at fixed cell; n: refractive index; tensors: ask for one crystal, or --format json")
+
+
+def _show_tensors(answers: Sequence[dict[str, Any]], target: TensorTarget) -> None:
+    """Print the table of tensors of one kind."""
     unit = "" if target.unit == "1" else f", {target.unit}"
     kind = "dielectric tensor" if "dielectric" in target.quantity else "tensor"
     table = Table(title=f"{target.name} {kind}{unit}", title_justify="left", box=None, header_style="bold")
     for column in ("file", "formula", "crystal system"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     if target.per_atom:
         table.add_column("atom", justify="right")
-    table.add_column(f"{_layout(target)} (frame of the file)", justify="right")
+    table.add_column(f"{_layout(target)} (frame of the file)", justify="right", no_wrap=True)
     shown = [] if target.per_atom else [key for key in COLUMNS if key in answers[0]]
     for key in shown:
-        table.add_column(key.replace("_", " "), justify="right")
+        table.add_column(key.replace("_", " "), justify="right", no_wrap=True)
     for answer in answers:
         start = [answer["file"], answer["formula"], answer["crystal_system"]]
         if target.per_atom:
             for atom, tensor in enumerate(answer["tensor"]):
-                table.add_row(*(start if atom == 0 else ["", "", ""]), str(atom), _matrix(np.array(tensor), target))
+                lines = "\n".join(matrix(np.array(tensor), target))
+                table.add_row(*(start if atom == 0 else ["", "", ""]), str(atom), lines)
         else:
-            table.add_row(*start, _matrix(np.array(answer["tensor"]), target), *[_cell(answer, key) for key in shown])
+            lines = "\n".join(matrix(np.array(answer["tensor"]), target))
+            table.add_row(*start, lines, *[_in_two_lines(answer, key) for key in shown])
     console().print(table)
-    sure = next((answer for answer in answers if answer["intervals"]), None)
-    if sure is not None:
-        known = [key for key in shown if key in sure["intervals"]]
-        click.echo(_about_intervals(sure["coverage"], known, measured["calibration"]["test"]))
 
 
 def _layout(target: TensorTarget) -> str:
-    """Name the form in which `_matrix` writes a tensor."""
+    """Name the form in which a tensor is written."""
     if target.rank <= 2:
         return "tensor"
     return "6×6, Voigt" if is_stiffness(target) else "independent components"
 
 
-def _matrix(tensor: np.ndarray, target: TensorTarget) -> str:
-    """Write a tensor as lines of numbers."""
-    if target.rank > 2 and not is_stiffness(target):
-        return "\n".join(f"{name} {tensor.flat[index]:10.4g}" for name, index in component_names(target))
-    lines = to_voigt(tensor) if is_stiffness(target) else np.atleast_2d(tensor)
-    return "\n".join(" ".join(f"{round(value, 3) + 0.0:8.3f}" for value in line) for line in lines)
+def _in_two_lines(answer: Mapping[str, Any], key: str) -> str:
+    """Write a number, and its interval below it; eigenvalues one a line."""
+    if isinstance(answer[key], list):
+        return "\n".join(map(number, answer[key]))
+    return with_interval(answer, key).replace(" (", "\n(").replace(" to ", "–")
 
 
-def _cell(answer: dict[str, Any], key: str) -> str:
-    value = answer[key]
-    if value is None:
-        return "–"
-    if isinstance(value, list):
-        return "\n".join(f"{number:.3f}" for number in value)
-    if key in answer["intervals"]:
-        low, high = answer["intervals"][key]
-        return f"{value:.3f}\n({low:.2f} to {high:.2f})"
-    spread = answer.get(f"{key}_spread")
-    return f"{value:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
+def _kinds(answer: Mapping[str, Any]) -> str:
+    return ", ".join(dict.fromkeys(answer["warning_kinds"]))
 
 
-def _about_intervals(coverage: float, keys: list[str], measured: Mapping[str, Any]) -> str:
+def _show_promise(answers: Sequence[dict[str, Any]], card: Card) -> None:
     """Say what the intervals promise, and how often they held the true value on the test part."""
+    sure = next((answer for answer in answers if answer["intervals"]), None)
+    if sure is None:
+        return
     held = []
-    for key in keys:
-        at = measured.get(key, {}).get("levels", {}).get(str(coverage))
-        if at is not None:
-            held.append(f"{100 * at['covered']:.0f} % ({key.replace('_', ' ')})")
-    held_words = f"; on the test crystals they held {', '.join(held)}" if held else ""
-    return (
-        f"in brackets: intervals meant to hold the true value of {100 * coverage:.0f} % of crystals, calibrated on the "
-        f"validation crystals that also chose the members' epochs{held_words}"
+    several = bool(card.target.parts)
+    for part in card.target.parts or (card.target,):
+        metrics = card.metrics if part == card.target.main else card.metrics["parts"][part.name]
+        measured = metrics.get("calibration", {}).get("test", {})
+        for key in ("polycrystalline",) if several else COLUMNS:
+            at = measured.get(key, {}).get("levels", {}).get(str(sure["coverage"]))
+            if at is not None:
+                name = symbol(part) if several else LABELS[key]
+                held.append(f"{100 * at['covered']:.0f} % ({name})")
+    share = f"{100 * sure['coverage']:.0f} %"
+    click.echo(
+        f"in brackets: {share} intervals, calibrated on the validation crystals that also chose the members' epochs"
     )
+    if held:
+        click.echo(f"of the test crystals they held {', '.join(held)}")
 
 
 def _neighbour(near: dict[str, Any]) -> str:

@@ -44,6 +44,18 @@ def least(target: TensorTarget) -> float:
     return NEAR_ZERO if "dielectric" in target.quantity else 0.0
 
 
+def lower_bound(target: TensorTarget) -> float | None:
+    """Return what no eigenvalue of a tensor of this kind is below; None where there is no such bound.
+
+    Static and optical permittivity are at least the vacuum's 1, what ions add to it is at least 0: both follow from the
+    stability of the ground state. A quantity that is `dielectric` and no more may be either: the target's name tells.
+    """
+    kind = target.quantity.removesuffix("dielectric").strip()
+    if not target.quantity.endswith("dielectric") or not is_symmetric_matrix(target):
+        return None
+    return 1.0 if (kind or target.name) in ("electronic", "total") else 0.0
+
+
 def scalars(target: TensorTarget) -> dict[str, Scalar]:
     """Return the scalars of a target by name; each may be undefined for some tensors."""
     found: dict[str, Scalar] = {}

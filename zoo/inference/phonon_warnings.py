@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from zoo.inference.doubt import Doubt
 from zoo.inference.raw_answers import Response
 from zoo.phonons.force_constants import LARGE_FORCE, SOFT, ForceConstants
 from zoo.phonons.polar_modes import share_along
@@ -21,7 +22,7 @@ def phonon_warnings(
     found: ForceConstants,
     response: Response | None = None,
     by_potential: np.ndarray | None = None,
-) -> list[str]:
+) -> list[Doubt]:
     """Say in one line each what makes an ionic tensor doubtful.
 
     A soft mode that is not polar is no reason, so the modes count by their share in ε0. They are the potential's:
@@ -36,8 +37,11 @@ def phonon_warnings(
     out = []
     if found.largest_force > LARGE_FORCE:
         out.append(
-            f"the potential has a force of {found.largest_force:.2f} eV/Å on an atom: the structure is not at rest in "
-            "it, and its force constants are uncertain"
+            Doubt(
+                "force",
+                f"the potential has a force of {found.largest_force:.2f} eV/Å on an atom: the structure is not at rest "
+                "in it, and its force constants are uncertain",
+            )
         )
     out += _soft_modes(found, response)
     if by_potential is not None and len(by_potential) > 1:
@@ -45,23 +49,30 @@ def phonon_warnings(
         half = float(np.ptp(traces)) / 2
         if half > APART * float(np.abs(traces).mean()) and half > 0:
             each = ", ".join(f"{trace:.2f}" for trace in traces)
-            out.append(f"the potentials disagree on the ionic tensor: its tr/3 is {each} by the modes of each alone")
+            out.append(
+                Doubt(
+                    "potentials disagree",
+                    f"the potentials disagree on the ionic tensor: its tr/3 is {each} by the modes of each alone",
+                )
+            )
     return out
 
 
-def _soft_modes(found: ForceConstants, response: Response | None) -> list[str]:
+def _soft_modes(found: ForceConstants, response: Response | None) -> list[Doubt]:
     softest = found.softest
     if softest is None or softest >= SOFT:
         return []
     if response is None:
         kind = "imaginary" if softest < 0 else "very soft"
-        return [f"the potential has {kind} modes ({softest:.3f} eV/Å²): the ionic tensor is uncertain"]
+        words = f"the potential has {kind} modes ({softest:.3f} eV/Å²): the ionic tensor is uncertain"
+        return [Doubt("soft modes", words)]
     # Rigid translations lie among the soft ones at zero; they carry nothing.
     for kind, below in (("imaginary", -1e-6), ("very soft or imaginary" if softest < 0 else "very soft", SOFT)):
         share = share_along(response.force_constants, response.born, found.eigenvectors[:, found.eigenvalues < below])
         if share > MUCH:
-            return [
+            words = (
                 f"{100 * share:.0f} % of the ionic tensor comes from modes that are {kind} in the potential (lowest "
                 f"{softest:.3f} eV/Å²): it rests on the model's correction of them"
-            ]
+            )
+            return [Doubt("soft modes", words)]
     return []

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pymatgen.core import Structure
 
 from zoo.contract.target import TensorTarget
+from zoo.data.symmetry import crystal_system
 from zoo.errors import ZooError
+from zoo.inference.doubt import Doubt
 from zoo.inference.explanation import Explanation
+from zoo.inference.plain_numbers import NOISE, noise_of, plain
+from zoo.inference.prediction_html import card_of, table_of
+from zoo.inference.prediction_text import block, in_one_line
 
 if TYPE_CHECKING:
     import pandas
@@ -19,18 +25,20 @@ if TYPE_CHECKING:
 NUMBERS = ("polycrystalline", "anisotropy", "refractive_index", "bulk_modulus", "shear_modulus")
 """Scalars derived from a tensor, of those kinds that have them (`zoo.evaluation.derived.describe`)."""
 
+_PURE = ("axes", "anisotropy", "refractive_index")
+"""Derived quantities that are not in the tensor's unit."""
+
 
 @dataclass(frozen=True)
 class Prediction:
     """Prediction for one crystal. Properties that a tensor of its kind does not have are None.
 
     Attributes:
-        formula: reduced.
-        crystal_system: crystal system of the structure, by spglib.
+        structure: the crystal.
         target: the tensor that is predicted, and its unit.
         tensor: (*target.shape), or per atom (n_atoms, *target.shape), in the Cartesian frame of the given
             structure.
-        warnings: reasons not to trust the prediction.
+        warnings: reasons not to trust the prediction, sentences with a `kind` (`zoo.inference.doubt.KINDS`).
         derived: scalars and axes of one tensor per crystal (see `zoo.evaluation.derived.describe`).
         spread: shape of `tensor`, standard deviation over the members of an ensemble; None for a single model.
         polycrystalline_spread: standard deviation of tr/3 over the members, likewise.
@@ -46,11 +54,10 @@ class Prediction:
         explanation: Born charges and modes of which the ionic tensor is made, where they were asked for.
     """
 
-    formula: str
-    crystal_system: str
+    structure: Structure
     target: TensorTarget
     tensor: np.ndarray
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Doubt, ...] = ()
     derived: Mapping[str, Any] = field(default_factory=dict)
     spread: np.ndarray | None = None
     polycrystalline_spread: float | None = None
@@ -61,6 +68,16 @@ class Prediction:
     nearest: tuple[Mapping[str, Any], ...] | None = None
     parts: Mapping[str, Prediction] = field(default_factory=dict)
     explanation: Explanation | None = None
+
+    @cached_property
+    def formula(self) -> str:
+        """Reduced formula."""
+        return str(self.structure.composition.reduced_formula)
+
+    @cached_property
+    def crystal_system(self) -> str:
+        """Crystal system of the structure, by spglib: that takes longer than all else of a small crystal's answer."""
+        return crystal_system(self.structure)
 
     @property
     def eigenvalues(self) -> np.ndarray | None:
@@ -89,7 +106,12 @@ class Prediction:
 
     @property
     def refractive_index(self) -> float | None:
-        """Refractive index sqrt(tr/3) of an electronic dielectric tensor; None where the trace is not positive."""
+        """Refractive index sqrt(tr/3) of an electronic dielectric tensor; of a joint target that of its ε∞.
+
+        None where the trace is not positive.
+        """
+        if "electronic" in self.parts:
+            return self.parts["electronic"].refractive_index
         return self.derived.get("refractive_index")
 
     @property
@@ -105,51 +127,79 @@ class Prediction:
     def _array(self, name: str) -> np.ndarray | None:
         return np.array(self.derived[name]) if name in self.derived else None
 
+    @property
+    def title(self) -> str:
+        """Name of the tensor, such as `total dielectric tensor`, with the unit where there is one."""
+        kind = "dielectric tensor" if "dielectric" in self.target.quantity else "tensor"
+        unit = "" if self.target.unit == "1" else f", {self.target.unit}"
+        return f"{self.target.name} {kind}{unit}"
+
+    @property
+    def tensors(self) -> tuple[Prediction, ...]:
+        """Predictions of all tensors: ε∞, ε0 and ε of a joint target, else this one."""
+        return (*self.parts.values(), self)
+
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values: the output of `zoo predict --format json` and of a server."""
-        content: dict[str, Any] = {
+        """Return plain JSON values: the output of `zoo predict --format json` and of a server.
+
+        Numbers have six significant digits; components smaller than 1e-5 of a tensor's largest, less than float32 can
+        tell, are zero, as those are that symmetry forbids.
+        """
+        content = self._content()
+        if self.nearest is not None:
+            content["nearest"] = [plain(near) for near in self.nearest]
+        if self.explanation is not None:
+            content["explanation"] = {
+                name: plain(value, noise_of(np.array(value)) if name in ("born_charges", "ionic") else 0.0)
+                for name, value in self.explanation.as_dict().items()
+            }
+        return content
+
+    def _content(self) -> dict[str, Any]:
+        """All of `as_dict` that is shown: no explanation, which takes its time."""
+        return {
             "formula": self.formula,
             "crystal_system": self.crystal_system,
             **self._tensor_as_dict(),
-            "novelty": None if self.novelty is None else dict(self.novelty),
+            "novelty": None if self.novelty is None else plain(self.novelty),
+            **{name: part._tensor_as_dict() for name, part in self.parts.items()},
+            "warnings": [str(warning) for warning in self.warnings],
+            "warning_kinds": [warning.kind for warning in self.warnings],
         }
-        if self.nearest is not None:
-            content["nearest"] = [dict(near) for near in self.nearest]
-        for name, part in self.parts.items():
-            content[name] = part._tensor_as_dict()
-        if self.explanation is not None:
-            content["explanation"] = self.explanation.as_dict()
-        return {**content, "warnings": list(self.warnings)}
 
     def _tensor_as_dict(self) -> dict[str, Any]:
+        noise = noise_of(self.tensor)
+
+        def tidy(numbers: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: plain(value, NOISE if name in _PURE else noise) for name, value in numbers.items()}
+
         return {
-            "tensor": self.tensor.tolist(),
-            **self.derived,
-            "spread": None if self.spread is None else self.spread.tolist(),
-            "polycrystalline_spread": self.polycrystalline_spread,
+            "tensor": plain(self.tensor, noise),
+            **tidy(self.derived),
+            "spread": plain(self.spread, noise),
+            "polycrystalline_spread": plain(self.polycrystalline_spread),
             "coverage": self.coverage,
-            "intervals": dict(self.intervals),
-            "tensor_radius": self.tensor_radius,
+            "intervals": tidy(self.intervals),
+            "tensor_radius": plain(self.tensor_radius),
         }
 
     def row(self) -> dict[str, Any]:
-        """Return one row of a table: the scalars, and the tensor as a whole; those of other parts after its name."""
-        numbers = self._scalars()
+        """Return one row of a table: scalars and tensor; of a joint target those of each part after its name."""
+        numbers: dict[str, Any] = {}
+        for one in self.tensors:
+            start = f"{one.target.name}_" if self.parts else ""
+            numbers |= {f"{start}{key}": value for key, value in one._scalars().items()}
+            numbers[f"{start}tensor"] = one.tensor
         if self.coverage is not None:
             numbers["coverage"] = self.coverage
         if self.novelty is not None:
             numbers["novelty"] = self.novelty["distance"]
-        others: dict[str, Any] = {}
-        for name, part in self.parts.items():
-            others |= {f"{name}_{key}": value for key, value in part._scalars().items()}
-            others[f"{name}_tensor"] = part.tensor
         return {
             "formula": self.formula,
             "crystal_system": self.crystal_system,
             **numbers,
-            "tensor": self.tensor,
-            **others,
             "warnings": "; ".join(self.warnings),
+            "warning_kinds": ", ".join(dict.fromkeys(warning.kind for warning in self.warnings)),
         }
 
     def _scalars(self) -> dict[str, Any]:
@@ -161,63 +211,23 @@ class Prediction:
                 numbers[f"{name}_low"], numbers[f"{name}_high"] = self.intervals[name]
         return numbers | {f"eigenvalue_{k}": value for k, value in enumerate(self.derived.get("eigenvalues", ()), 1)}
 
-    def __str__(self) -> str:
-        lines = [f"{self.formula} ({self.crystal_system}): {self.title}", *self._lines()]
-        for part in self.parts.values():
-            lines += [part.title, *part._lines()]
-        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+    @property
+    def targets(self) -> tuple[TensorTarget, ...]:
+        """The targets of `tensors`."""
+        return tuple(one.target for one in self.tensors)
 
-    def _lines(self) -> list[str]:
-        tensor = np.array2string(self.tensor, precision=3, suppress_small=True)
-        return [tensor, *(f"{name}: {value}" for name, value in self._numbers().items())]
+    def __repr__(self) -> str:
+        return f"<Prediction {in_one_line(self._content(), self.targets)}>"
+
+    def __str__(self) -> str:
+        lines = [block(self._content(), self.targets)]
+        if self.coverage is not None:
+            lines.append(f"in brackets: {100 * self.coverage:.0f} % intervals")
+        return "\n".join([*lines, *(f"warning ({warning.kind}): {warning}" for warning in self.warnings)])
 
     def _repr_html_(self) -> str:
-        """Render for notebooks: the tensor as a matrix, the scalars below it; then the other parts."""
-        pieces = [f"<b>{escape(self.formula)}</b> ({self.crystal_system}): {escape(self.title)}", self._html()]
-        for part in self.parts.values():
-            pieces += [f"<div>{escape(part.title)}</div>", part._html()]
-        return "".join([*pieces, *(f"<div>warning: {escape(warning)}</div>" for warning in self.warnings)])
-
-    def _html(self) -> str:
-        parts = []
-        if self.tensor.ndim == 2:
-            rows = "".join(
-                "<tr>" + "".join(f"<td style='text-align:right'>{value:.3f}</td>" for value in row) + "</tr>"
-                for row in np.round(self.tensor, 3) + 0.0
-            )
-            parts.append(f"<table>{rows}</table>")
-        else:
-            parts.append(f"<pre>{escape(np.array2string(self.tensor, precision=3, suppress_small=True))}</pre>")
-        numbers = "".join(
-            f"<tr><td>{escape(name)}</td><td style='text-align:left'>{escape(value)}</td></tr>"
-            for name, value in self._numbers().items()
-        )
-        if numbers:
-            parts.append(f"<table>{numbers}</table>")
-        return "".join(parts)
-
-    @property
-    def title(self) -> str:
-        """Name of the tensor, such as `total dielectric tensor`, with the unit where there is one."""
-        kind = "dielectric tensor" if "dielectric" in self.target.quantity else "tensor"
-        unit = "" if self.target.unit == "1" else f", {self.target.unit}"
-        return f"{self.target.name} {kind}{unit}"
-
-    def _numbers(self) -> dict[str, str]:
-        """Format the scalars with their intervals: `8.24 (90 %: 6.90 to 9.58)`."""
-        share = "" if self.coverage is None else f"{100 * self.coverage:.0f} %: "
-        shown = {}
-        if "eigenvalues" in self.derived:
-            shown["eigenvalues"] = ", ".join(f"{value:.3f}" for value in self.derived["eigenvalues"])
-        for name in NUMBERS:
-            if name in self.derived:
-                value = self.derived[name]
-                words = "undefined" if value is None else f"{value:.3f}"
-                if name in self.intervals:
-                    low, high = self.intervals[name]
-                    words += f" ({share}{low:.3f} to {high:.3f})"
-                shown[name.replace("_", " ")] = words
-        return shown
+        """Render for notebooks: warnings, then each tensor as an ellipsoid, a matrix and its numbers."""
+        return card_of(self._content(), self.targets)
 
 
 class Predictions(list[Prediction]):
@@ -230,7 +240,11 @@ class Predictions(list[Prediction]):
     names: Sequence[str | None] = ()
 
     def dataframe(self) -> pandas.DataFrame:
-        """Return a frame with one row per crystal, and the column `file` where some came from files."""
+        """Return a frame with one row per crystal, and the column `file` where some came from files.
+
+        Columns of a joint target start with the name of the tensor: `electronic_polycrystalline`, `ionic_tensor`,
+        `total_polycrystalline_low`; those of another do not.
+        """
         import pandas
 
         rows = [answer.row() for answer in self]
@@ -239,9 +253,10 @@ class Predictions(list[Prediction]):
         return pandas.DataFrame(rows)
 
     def _repr_html_(self) -> str:
-        table = self.dataframe()
-        html: str = table.drop(columns="tensor", errors="ignore").to_html(float_format="{:.3f}".format)
-        return html
+        if not self:
+            return "<div>no crystals</div>"
+        names = self.names if any(self.names) and len(self.names) == len(self) else ()
+        return table_of([answer._content() for answer in self], self[0].targets, names)
 
 
 def by_file(names: Sequence[str], answers: Sequence[Prediction | ZooError]) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -14,11 +13,8 @@ from tqdm import tqdm
 
 from zoo.contract.level_of_theory import level_of
 from zoo.contract.plugin import Encoder
-from zoo.contract.target import TensorTarget
 from zoo.data.inputs import CLOSEST, CrystalLike, checked_crystal, is_one, structure_of, too_close
-from zoo.data.symmetry import crystal_system, rotated, symmetry
 from zoo.errors import ZooError
-from zoo.evaluation import derived
 from zoo.evaluation.calibration import LEVELS
 from zoo.graphs.crystal import Crystal
 from zoo.graphs.elements import refuse_unknown_elements
@@ -30,11 +26,10 @@ from zoo.graphs.graph import (
     size_sorted,
     too_many_edges,
 )
-from zoo.inference.explanation import explanation_of
-from zoo.inference.novelty import NEIGHBOURS, Novelty
-from zoo.inference.phonon_warnings import phonon_warnings
+from zoo.inference.answering import Question, answer_of
+from zoo.inference.novelty import Novelty
 from zoo.inference.prediction import Prediction, Predictions
-from zoo.inference.raw_answers import Raw, answers_of, ionic_part
+from zoo.inference.raw_answers import Raw, answers_of
 from zoo.model import checkpoint
 from zoo.model.tensor_model import TensorModel
 from zoo.phonons import potentials
@@ -46,9 +41,6 @@ EDGES_PER_BATCH = 20_000
 AT_ONCE = 256  # crystals in memory as graphs
 MAX_ATOMS = 10_000  # of one crystal
 MOST_NEIGHBOURS = 100
-BEYOND = 10
-"""Factor by which a prediction may exceed the largest training tensor before it is warned of."""
-
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -176,14 +168,15 @@ class Predictor:
         Raises:
             ZooError: an option that makes no sense for this model.
         """
-        self._refuse_options(symprec, coverage, neighbours, explain)
+        question = Question(symprec, coverage, neighbours, explain)
+        self._refuse_options(question)
         level = self._level(functional)
         requested = list(crystals)
         answers: list[Prediction | ZooError] = []
         with tqdm(total=len(requested), desc="predicting", unit=" crystals", disable=None if progress else True) as bar:
             for start in range(0, len(requested), AT_ONCE):
                 part = requested[start : start + AT_ONCE]
-                answers += self._answer_together(part, level, symprec, coverage, neighbours, explain)
+                answers += self._answer_together(part, level, question)
                 bar.update(len(part))
         return answers
 
@@ -248,7 +241,8 @@ class Predictor:
                 found[i] = answer if finite else ZooError(reason)
         return found
 
-    def _refuse_options(self, symprec: float | None, coverage: float, neighbours: int, explain: bool) -> None:
+    def _refuse_options(self, question: Question) -> None:
+        symprec, coverage, neighbours = question.symprec, question.coverage, question.neighbours
         if coverage not in LEVELS:
             raise ZooError(f"coverage is one of {', '.join(map(str, LEVELS))}, not {coverage}")
         if symprec is not None and not (_is_number(symprec) and 0 < symprec <= 1):
@@ -259,9 +253,9 @@ class Predictor:
             raise ZooError(f"neighbours counts training crystals, 0 to {MOST_NEIGHBOURS}, not {neighbours}")
         if neighbours and self.reference is None:
             raise ZooError("this model was saved without its training crystals (format 2 or before): train it again")
-        if not isinstance(explain, bool):
-            raise ZooError(f"explain is true or false, not {explain}")
-        if explain and not self.explains:
+        if not isinstance(question.explain, bool):
+            raise ZooError(f"explain is true or false, not {question.explain}")
+        if question.explain and not self.explains:
             raise ZooError(
                 f"the readout '{self.card.recipe.readout.name}' makes its tensor of no Born charges and modes, so "
                 "there is nothing to explain: ask a model with the readout born (recipes dielectric and born_ionic)"
@@ -286,13 +280,7 @@ class Predictor:
         return level_of(functional)
 
     def _answer_together(
-        self,
-        part: Sequence[CrystalLike],
-        level: int | None,
-        symprec: float | None,
-        coverage: float,
-        neighbours: int,
-        explain: bool,
+        self, part: Sequence[CrystalLike], level: int | None, question: Question
     ) -> list[Prediction | ZooError]:
         structures: list[Structure | ZooError] = [_or_error(structure_of, crystal) for crystal in part]
         good = [structure for structure in structures if not isinstance(structure, ZooError)]
@@ -307,7 +295,7 @@ class Predictor:
                 answers.append(outcome)
             else:
                 try:
-                    answers.append(self._answer(structure, outcome, symprec, coverage, neighbours, explain))
+                    answers.append(answer_of(structure.copy(), outcome, self.card, self.reference, question))
                 except ZooError as error:  # a polar mode at zero cannot be explained
                     answers.append(error)
         return answers
@@ -326,87 +314,6 @@ class Predictor:
     ) -> list[Raw | ZooError]:
         describe = self.reference is not None
         return answers_of(graphs, self.members, self.potentials, describe, self.device, watch, keep, level)
-
-    def _answer(
-        self,
-        structure: Structure,
-        raw: Raw,
-        symprec: float | None,
-        coverage: float,
-        neighbours: int,
-        explain: bool,
-    ) -> Prediction:
-        warnings = []
-        unseen = sorted({site.specie.symbol for site in structure if site.specie.Z not in self.card.elements})
-        if unseen:
-            warnings.append(f"not among the training crystals: {', '.join(unseen)}")
-        group = None
-        if symprec is not None:
-            group = symmetry(structure, symprec)
-            if group is None:
-                warnings.append(f"not projected: spglib finds no symmetry within {symprec} Å")
-        more: dict[str, Any] = {}
-        if self.reference is not None and raw.descriptor is not None:
-            distance, limit = self.reference.novelty(raw.descriptor), self.reference.threshold
-            more["novelty"] = {"distance": distance, "threshold": limit}
-            if distance > limit:
-                warnings.append(
-                    f"unlike the training crystals: its features are {distance:.2f} from the {NEIGHBOURS} nearest of "
-                    f"them, on average; those of 99 % of the validation crystals are within {limit:.2f}"
-                )
-            largest = self.reference.largest
-            if largest is not None and np.linalg.norm(raw.tensors[self.target.name].mean(0)) > BEYOND * largest:
-                warnings.append(f"more than {BEYOND} times as large as the largest training tensor")
-            if neighbours:
-                more["nearest"] = self.reference.nearest(raw.descriptor, neighbours)
-        if raw.force_constants is not None:
-            warnings += phonon_warnings(raw.force_constants, raw.response, raw.by_potential)
-        answers = {}
-        for part in self.card.target.parts or (self.target,):
-            tensors = raw.tensors[part.name]
-            if group is not None:
-                tensors = np.stack([rotated(tensor, group.rotations).mean(0) for tensor in tensors])
-            answers[part.name] = self._of_part(structure, part, tensors, coverage)
-        if explain and raw.response is not None:
-            electronic = answers.get("electronic")
-            more["explanation"] = explanation_of(
-                structure,
-                raw.response,
-                answers[ionic_part(self.card.target).name].tensor.astype(np.float64),
-                None if electronic is None else electronic.tensor.astype(np.float64),
-                None if raw.force_constants is None else raw.force_constants.matrix,
-                raw.by_potential,
-            )
-        main = answers.pop(self.target.name)
-        return replace(main, warnings=(*warnings, *main.warnings), parts=answers, **more)
-
-    def _of_part(self, structure: Structure, target: TensorTarget, tensors: np.ndarray, coverage: float) -> Prediction:
-        """The prediction of one tensor from all members' of it."""
-        several = len(tensors) > 1
-        tensor = tensors.mean(0)
-        has_trace = derived.is_symmetric_matrix(target) and not target.per_atom
-        constants = derived.polycrystalline(tensors) if has_trace else None
-        more: dict[str, Any] = {}
-        calibration = self.card.calibrations.get(target.name)
-        if calibration is not None and not target.per_atom:
-            intervals, radius = calibration.intervals(tensors.astype(np.float64), target, coverage)
-            more = {"coverage": coverage, "intervals": intervals, "tensor_radius": radius}
-            if not intervals and radius is None:
-                more["coverage"] = None
-                few = (
-                    f"no intervals of {100 * coverage:.0f} %: {calibration.n} validation crystals are too few for that"
-                )
-                more["warnings"] = (few,)
-        return Prediction(
-            formula=structure.composition.reduced_formula,
-            crystal_system=crystal_system(structure),
-            target=target,
-            tensor=tensor,
-            derived={} if target.per_atom else derived.describe(tensor, target),
-            spread=tensors.std(0, ddof=1) if several else None,
-            polycrystalline_spread=float(constants.std(ddof=1)) if several and constants is not None else None,
-            **more,
-        )
 
 
 def shortest_edge(graph: CrystalGraph) -> float:

@@ -33,11 +33,12 @@ logger = logging.getLogger(__name__)
 
 CARD = "model.json"
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Version of the format that `save` writes.
 
 2: encoder.trainable and encoder.learning_rate in the recipe, per_atom targets. 3: calibration; the training crystals
-(`zoo.inference.novelty`) and predictions.csv beside the weights. 4: checksums.json (`zoo.storage.checksums`)."""
+(`zoo.inference.novelty`) and predictions.csv beside the weights. 4: checksums.json (`zoo.storage.checksums`). 5: the
+scale of a calibration (`zoo.evaluation.quantities`), which a reader of format 4 would take for a linear one."""
 
 
 @dataclass(frozen=True)
