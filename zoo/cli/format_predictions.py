@@ -176,11 +176,12 @@ def _show_promise(answers: Sequence[dict[str, Any]], card: Card) -> None:
                 name = symbol(part) if several else LABELS[key]
                 held.append(f"{100 * at['covered']:.0f} % ({name})")
     share = f"{100 * sure['coverage']:.0f} %"
-    click.echo(
-        f"in brackets: {share} intervals, calibrated on the validation crystals that also chose the members' epochs"
-    )
+    on, of = "the validation crystals that also chose the members' epochs", "the test crystals"
+    if "folds" in card.metrics:  # of zoo refit
+        on = of = "crystals that models of its cross-validation had not seen"
+    click.echo(f"in brackets: {share} intervals, calibrated on {on}")
     if held:
-        click.echo(f"of the test crystals they held {', '.join(held)}")
+        click.echo(f"of {of} they held {', '.join(held)}")
 
 
 def _neighbour(near: dict[str, Any]) -> str:
