@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zoo import old_names
+from zoo.runtime import light_e3nn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 old_names.install()
+light_e3nn.install()
 
 
 def load(model: str | Path, device: str = "auto") -> Predictor:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,7 +28,9 @@ from zoo.errors import ZooError
 from zoo.graphs.graph import collate, size_sorted
 from zoo.storage import checksums
 from zoo.storage.cache import give_back
-from zoo.training.batches import Samples
+
+if TYPE_CHECKING:  # ignite, which an answer needs nothing of, takes a while to import
+    from zoo.training.batches import Samples
 
 NEIGHBOURS = 5  # a crystal is as novel as its mean distance to so many
 WITHIN = 0.99  # of the validation part are nearer than the threshold
