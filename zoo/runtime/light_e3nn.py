@@ -1,7 +1,7 @@
 """Import of e3nn without what no model here needs, which took as long as the import of torch itself.
 
-- `e3nn.o3._wigner` decorates a function by `torch.compiler.disable`, which imports `torch._dynamo`, eight hundred modules.
-  Here a decorator takes its place that disables torch's compiler just as well, from when that is loaded.
+- `e3nn.o3._wigner` decorates a function by `torch.compiler.disable`, which imports `torch._dynamo`, 800 modules. Here a
+  decorator takes its place that disables torch's compiler just as well, from when that is loaded.
 - `e3nn.o3._angular_spherical_harmonics` imports sympy, for Legendre polynomials that nobody may ask for. Here its
   functions import it when they are called.
 - `e3nn.math._normalize_activation` takes the moment of an activation over a million random numbers, the same ones
