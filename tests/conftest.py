@@ -12,7 +12,7 @@ import yaml
 from cli import zoo
 from hypothesis import HealthCheck, settings
 from pymatgen.core import Lattice, Structure
-from quick import one_draw_an_activation, quick_databases
+from quick import quick_databases
 
 # A busy machine draws and runs examples slowly: this says nothing of the code.
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -61,7 +61,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The same numbers and the same files, sooner."""
-    with quick_databases(tmp_path_factory.mktemp("databases")), one_draw_an_activation():
+    with quick_databases(tmp_path_factory.mktemp("databases")):
         yield
 
 

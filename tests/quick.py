@@ -1,4 +1,4 @@
-"""What takes much of a test's time and is not what it tests: the disk's sync, MLflow's migrations, pixels, draws.
+"""What takes much of a test's time and is not what it tests: the disk's sync, MLflow's migrations, pixels.
 
 For what runs in the tests' own process. The commands that tests start as processes of their own go the whole way.
 """
@@ -62,10 +62,3 @@ def no_pictures() -> contextlib.AbstractContextManager[Any]:
     from PIL import Image
 
     return mock.patch.object(Figure, "savefig", lambda _, path, **__: Image.new("RGB", (1, 1)).save(path, "PNG"))
-
-
-def one_draw_an_activation() -> contextlib.AbstractContextManager[Any]:
-    """e3nn draws a million numbers, always the same, for the second moment of each activation of each layer."""
-    from e3nn.math import _normalize_activation
-
-    return mock.patch.object(_normalize_activation, "moment", functools.cache(_normalize_activation.moment))

@@ -28,10 +28,8 @@ def command(words):
     assert done.returncode == 0, f"zoo {' '.join(words)}: {done.stderr}"
     return done.stdout
 
-from quick import one_draw_an_activation
-with one_draw_an_activation():
-    for program, *words in json.load(sys.stdin):
-        print(json.dumps(tests(words) if program == "pytest" else command(words)))
+for program, *words in json.load(sys.stdin):
+    print(json.dumps(tests(words) if program == "pytest" else command(words)))
 """
 
 # A process for each build, as pip has, but forked: most of a short build is the start of Python and setuptools.

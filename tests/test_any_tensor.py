@@ -45,6 +45,18 @@ Cl 0.5 0.5 0.5
 """
 
 
+def test_components_of_a_symmetric_matrix_are_in_the_order_of_e3nn() -> None:
+    from e3nn.io import CartesianTensor
+
+    general = CartesianTensor("ij=ji")
+    target = TensorTarget("total")
+    matrices = torch.randn(4, 3, 3, dtype=torch.float64)
+    symmetric = matrices + matrices.mT
+    assert target.irreps == general.simplify()
+    torch.testing.assert_close(target.to_irreps(symmetric), general.from_cartesian(symmetric), atol=1e-6, rtol=0)
+    torch.testing.assert_close(target.from_irreps(target.to_irreps(symmetric)), symmetric)
+
+
 def surroundings(structure) -> np.ndarray:
     """(n_atoms, 3, 3): 0.1 Z_i Σ_j exp(-r²/4) r⊗r, a tensor an atom that one can work out."""
     graph = crystal_graph(structure, 3.5)

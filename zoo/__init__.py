@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, overload
 
 from zoo import old_names
 from zoo.registry import box
+from zoo.runtime import light_e3nn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 old_names.install()
+light_e3nn.install()
 
 
 def load(model: str | Path = box.DEFAULT, device: str = "auto") -> Predictor:

@@ -6,6 +6,7 @@ import importlib.util
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -143,11 +144,17 @@ def _head(checkpoint: Checkpoint, modality: str | None) -> EnergyHead:
 
 def _weights(checkpoint: Checkpoint, modality: str | None) -> tuple[dict[str, Tensor], list[int], int | None]:
     """The weights of a checkpoint by name, the row of each of the `ELEMENTS`, and the row of the modality."""
-    content = read(checkpoint.path())
-    config = content["config"]
-    state = {_modern(name): value for name, value in content["model_state_dict"].items()}
+    path = checkpoint.path()
+    state, config = _kept(path, path.stat().st_mtime_ns)
     rows = [config["_type_map"][number] for number in ELEMENTS]
     return state, rows, None if modality is None else config["_modal_map"][modality]
+
+
+@lru_cache(maxsize=2)  # features, layers of the energy and head are read one after the other
+def _kept(path: Path, changed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights of a file by name, and its configuration: nobody may change them."""
+    content = read(path)
+    return {_modern(name): value for name, value in content["model_state_dict"].items()}, content["config"]
 
 
 _NEWER = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 from cli import zoo
-from quick import no_pictures, one_draw_an_activation
+from quick import no_pictures
 from screened import crystal
 
 from zoo.storage.run_folder import read_json
@@ -90,7 +90,7 @@ def started(*arguments: str, cwd: Path) -> BaseProcess:
 
 
 def _command(arguments: tuple[str, ...], cwd: Path) -> None:
-    with no_pictures(), one_draw_an_activation():
+    with no_pictures():
         sys.exit(zoo(*arguments, cwd=cwd).returncode)
 
 

@@ -119,14 +119,13 @@ def start(
     """Start `zoo ARGUMENTS...` in the folder `cwd`; `quick`: databases do not wait for the disk."""
 
     def work() -> None:
-        from quick import one_draw_an_activation, quick_databases, small_pictures
+        from quick import quick_databases, small_pictures
 
         from torture.lean import lean
         from zoo.cli import main
 
         sys.argv = ["zoo", *arguments]
         with contextlib.ExitStack() as stack:
-            stack.enter_context(one_draw_an_activation())
             stack.enter_context(small_pictures() if pictures else lean())
             if quick:
                 stack.enter_context(quick_databases(log))

@@ -152,12 +152,9 @@ def serve(asked: Any, answered: int, seed: int, folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (addressed + MOST, addressed + MOST))
     signal.signal(signal.SIGVTALRM, too_long)
     begun = peak()
-    from quick import one_draw_an_activation
-
-    with one_draw_an_activation():
-        for line in asked:
-            number, place = map(int, line.split())
-            os.write(answered, json.dumps(answer(seed, number, place, begun, folder)).encode() + b"\n")
+    for line in asked:
+        number, place = map(int, line.split())
+        os.write(answered, json.dumps(answer(seed, number, place, begun, folder)).encode() + b"\n")
 
 
 def answer(seed: int, number: int, place: int, begun: int, folder: Path) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.convolution.along import gradient_along
+
 # Edges whose messages are made at a time: on a CPU few enough to stay in its cache. Measured on 192 to 1024.
 CHUNK = {"cpu": 384}
 CHUNK_ELSEWHERE = 1 << 17
@@ -269,5 +271,5 @@ def _has_a_gradient_by_alone(radial: Tensor, length: Tensor) -> bool:
 def _slope(radial: Tensor, length: Tensor) -> Tensor:
     """(E, R) derivative of the radial inputs of each edge by its length."""
     along = torch.zeros_like(radial).requires_grad_()
-    (whole,) = torch.autograd.grad(radial, length, along, create_graph=True)
+    (whole,) = gradient_along(radial, [length], along, create_graph=True)
     return torch.autograd.grad(whole.sum(), along, retain_graph=True)[0]

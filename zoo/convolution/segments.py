@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.convolution.along import gradient_along
 from zoo.convolution.edges import ConvolutionEdges
 from zoo.convolution.paths import Block
 from zoo.convolution.pieces import Gradients, Pieces, unpadded
@@ -93,7 +94,7 @@ def _in_graph(
     through: list[Tensor | None] = [None] * len(into_network)
     if by_weights:
         inputs = [tensor for tensor, needed in into_network if needed]
-        slopes = iter(torch.autograd.grad(weights, inputs, of_weights, create_graph=True))
+        slopes = iter(gradient_along(weights, inputs, of_weights, create_graph=True))
         through = [next(slopes) if needed else None for _, needed in into_network]
     return [of_harmonics, through[0], None, *through[1:], *of_features]
 
@@ -151,14 +152,14 @@ class _Backward:
             seen = self.edges.radial[lengths].requires_grad_()
             weights = self.network(seen)
             along = torch.zeros_like(weights).requires_grad_()
-            (whole,) = torch.autograd.grad(weights, seen, along, create_graph=True)
-            return torch.autograd.grad(whole, along, self.edges.slope[lengths])[0]
+            (whole,) = gradient_along(weights, [seen], along, create_graph=True)
+            return gradient_along(whole, [along], self.edges.slope[lengths])[0]
 
     def _through_network(self, seen: Tensor, weights: Tensor, of_weights: Tensor, lengths: Tensor) -> None:
         wanted = [p for p, slope in zip(self.parameters, self.of_parameters, strict=True) if slope is not None]
         into = [slope for slope in self.of_parameters if slope is not None]
         inputs = [*wanted, seen] if self.of_radial is not None else wanted
-        found = torch.autograd.grad(weights, inputs, of_weights)
+        found = gradient_along(weights, inputs, of_weights)
         for slope, more in zip(into, found, strict=False):
             slope += more
         if self.of_radial is not None:

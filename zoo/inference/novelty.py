@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,7 +30,9 @@ from zoo.errors import ZooError
 from zoo.graphs.graph import collate, size_sorted
 from zoo.storage import checksums
 from zoo.storage.cache import give_back
-from zoo.training.batches import Samples
+
+if TYPE_CHECKING:  # ignite, which an answer needs nothing of, takes a while to import
+    from zoo.training.batches import Samples
 
 NEIGHBOURS = 5  # a crystal is as novel as its mean distance to so many
 COMPONENTS = 64  # principal axes that are kept, at most
