@@ -41,6 +41,7 @@ COMMANDS = {
     "track": "zoo.cli.track_command",
     "promote": "zoo.cli.promote_command",
     "matbench": "zoo.cli.matbench_command",
+    "cite": "zoo.cli.cite_command",
 }
 HELP = {
     "run": "Train what a recipe describes.",
@@ -65,6 +66,7 @@ HELP = {
     "track": "Send a finished run to MLflow.",
     "promote": "Make a registered model's challenger its champion, if it is better.",
     "matbench": "The refractive index, on Matbench's folds.",
+    "cite": "BibTeX of what an answer rests on: model, encoder, data.",
 }
 
 
