@@ -16,7 +16,7 @@ EXTRAS = sevennet
 # Images for containers often set it; then each of the many processes of the tests would compile torch anew, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-extended test-foreign torture torture-every torture-fuzz bench lint lock sbom clean
+.PHONY: run test test-extended test-foreign torture torture-every torture-fuzz bench lint docs lock sbom clean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make torture-fuzz   EACH=10000 changed inputs of each kind (docs/results/fuzz.csv)"
 	@echo "make bench  all benchmarks against their peers, and docs/benchmarks.md from them (BENCH=--quick for a check)"
 	@echo "make lint   ruff and mypy"
+	@echo "make docs   the documentation site, into build/site (ZOO_DOCS_EXECUTE=true runs the notebooks for it)"
 	@echo "make lock   requirements.lock: versions and hashes for a deployment like this machine (EXTRAS=sevennet, OUT=FILE)"
 	@echo "make sbom   sbom.json: what is installed in $(VENV), as CycloneDX (OUT=FILE)"
 	@echo "make clean  remove $(VENV)"
@@ -71,6 +72,10 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Nothing is fetched. The variable silences an advertisement.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: $(VENV)/.installed
 	$(BIN)/python scripts/lock.py $(or $(OUT),requirements.lock) $(EXTRAS)

@@ -124,6 +124,9 @@ def main() -> None:
     """Run the command line; errors that the user can put right are one line on stderr and exit code 2."""
     warnings.filterwarnings("ignore")  # of the libraries: a user can do nothing about them
     logging.captureWarnings(True)
+    # Figures are files. A Jupyter kernel names a backend that this process may not have, as in `!zoo run` of another
+    # environment, and matplotlib would refuse to be imported.
+    os.environ["MPLBACKEND"] = "agg"
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
