@@ -73,9 +73,10 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Nothing is fetched. The variable silences an advertisement.
+# Nothing is fetched. Not --quiet: warnings, which --strict stops at, would not be counted. The variable silences a notice
+# that is not about these pages.
 docs: $(VENV)/.installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock: $(VENV)/.installed
 	$(BIN)/python scripts/lock.py $(or $(OUT),requirements.lock) $(EXTRAS)
