@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?=
+# What is installed, and in which versions: `make test CONSTRAINTS=/dev/null` tests the newest, scripts/oldest.py the oldest.
+PACKAGE     ?= .[sevennet,dev]
+CONSTRAINTS ?= constraints.txt
 # Two processes, one thread each; a file stays in one process, and the long files start first (tests/conftest.py).
 PYTEST ?= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 TESTS  ?=
@@ -36,12 +39,12 @@ help:
 
 # Made anew where what is to be installed has changed. The lowest layer first: with torch there, nothing pulls another.
 # Not compiled: that takes longer than all the rest, and Python compiles what is imported, once, by itself.
-$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+$(VENV)/.installed: setup.cfg pyproject.toml $(filter-out /dev/null,$(CONSTRAINTS))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "zoo needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 2; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing torch and the rest into $(VENV); this takes some minutes"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt torch
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[sevennet,dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c $(CONSTRAINTS) torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c $(CONSTRAINTS) -e "$(PACKAGE)"
 	@touch $@
 
 run: $(VENV)/.installed
