@@ -84,7 +84,7 @@ def _is_outside(path: str) -> bool:
 
 
 def _uri(path: str) -> str:
-    """Where a file of the repository is in the site."""
+    """Return the path in the site of a file of the repository."""
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
     return path if path.endswith(".md") else f"source/{path}"
