@@ -202,7 +202,7 @@ def test_a_tensor_that_is_not_3x3_is_named(trained: Path) -> None:
 @pytest.mark.extended
 def test_a_missing_extra_names_the_install(trained: Path) -> None:
     hide = "import sys; sys.modules['sevenn'] = None"
-    arguments = ("run", "small.yaml", "encoder={name: sevennet}", "--out", "extra")
+    arguments = ("run", "small.yaml", "encoder={name: sevennet, checkpoint: SevenNet-MF-0}", "--out", "extra")
     refused(in_process_of_its_own(hide, *arguments, cwd=trained), 'pip install "crystal-tensor-zoo[sevennet]"')
 
 

@@ -16,6 +16,7 @@ from zoo.cli import terminal
 from zoo.config import plugins
 from zoo.errors import ZooError
 from zoo.model import compat
+from zoo_sevennet import weights_file
 
 NAMES = ("dtnet", "dtnet-exp", "dtnet-simple", "matten", "painn-rank1", "painn-rank1-absolute", "strain", "x-y", "last")
 MANY = [
@@ -92,6 +93,7 @@ def test_a_missing_package_is_a_reason(monkeypatch: pytest.MonkeyPatch, printed,
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *more: None if name == "sevenn" else find(name, *more)
     )
+    monkeypatch.setattr(weights_file, "shipped", lambda checkpoint: None)
     install = 'pip install "crystal-tensor-zoo[sevennet]"'
     pair = next(p for p in compat.pairs() if (p["encoder"], p["readout"]) == ("sevennet", "dtnet"))
     assert not pair["works"] and install in pair["reason"]

@@ -98,13 +98,16 @@ def test_it_is_in_mlflow(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = state["runs"]
     parent = client.get_run(runs["parent"])
     assert parent.info.run_name == "best_electronic_matbench" and parent.info.status == "FINISHED"
-    assert parent.data.metrics["test_mae_mean"] == content["mae"]["mean"]
+    assert parent.data.metrics["test_mae_n"] == content["mae"]["mean"]
+    assert parent.data.metrics["test_mae_n_std"] == content["mae"]["std"]
+    assert f"{content['mae']['mean']:.4f}" in parent.data.tags["mlflow.note.content"]
     assert parent.data.params["encoder.name"] == "nequip" and parent.data.tags["zoo.folds"] == "petousis2017"
     assert "metrics.json" in {file.path for file in client.list_artifacts(runs["parent"])}
     assert sorted(runs) == ["parent", "seed 0", "seed 1", "seed 2", "seed 3", "seed 4"]
     child = client.get_run(runs["seed 3"])
     assert child.info.run_name == "best_electronic_matbench fold 3"
-    assert child.data.metrics["test_mae"] == content["folds"][3]["mae"]
+    assert child.data.metrics["test_mae_n"] == content["folds"][3]["mae"]
+    assert len(child.inputs.dataset_inputs) == 3 and child.data.tags["zoo.encoder"] == "nequip"
     assert [point.step for point in client.get_metric_history(child.info.run_id, "train_loss")] == [1, 2]
     count = len(client.search_runs([parent.info.experiment_id]))
     assert client.get_metric_history(child.info.run_id, "val_mae_n"), "the error of an index is not called MAE_ten"

@@ -15,7 +15,7 @@ from zoo.config import plugins
 from zoo.contract.features import Features
 from zoo.errors import ZooError
 from zoo.graphs.graph import collate, crystal_graph
-from zoo.inference.novelty import NEIGHBOURS, Novelty, describe_crystals
+from zoo.inference.novelty import COMPONENTS, NEIGHBOURS, Novelty, describe_crystals
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal
 
 WURTZITE = Structure.from_spacegroup(
@@ -59,6 +59,23 @@ def test_the_threshold_leaves_one_in_a_hundred() -> None:
     assert beyond == 1
     assert found.novelty(validation[0] + [0, 0, 10_000, 0, 0, 0]) > found.threshold
     assert found.novelty(validation[0] + [0, 0, 0, 0, 0, 5]) == found.novelty(validation[0])  # it never changed
+
+
+def test_few_axes_of_many_channels_keep_distances() -> None:
+    random = np.random.default_rng(0)
+    alike = random.normal(size=(20, 300))  # 300 channels that twenty numbers make
+    training, validation = (
+        random.normal(size=(n, 20)) @ alike + 1e-3 * random.normal(size=(n, 300)) for n in (200, 50)
+    )
+    names = [{"key": str(i), "formula": "X", "crystal_system": "cubic"} for i in range(200)]
+    found = Novelty.of(names, None, training, validation)
+    assert found.descriptors.shape == (200, COMPONENTS + 1)
+    scaled = (training - validation[0]) / training.std(0)
+    np.testing.assert_allclose(found.distances(validation[0]), np.sqrt(np.square(scaled).mean(1)), rtol=1e-3)
+    assert found.distances(training[3]).argmin() == 3 and found.distances(training[3]).min() < 1e-4
+    outside = random.normal(size=300)
+    outside -= np.linalg.pinv(alike) @ (alike @ outside)  # none of the training crystals has any of it
+    assert found.novelty(validation[0] + 20 * outside) > found.threshold
 
 
 def test_it_is_kept_and_damage_is_told(tmp_path: Path) -> None:

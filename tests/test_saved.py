@@ -22,6 +22,7 @@ import zoo as package
 from zoo.config import recipe
 from zoo.errors import ZooError
 from zoo.storage.run_folder import RunFolder, read_history, read_json
+from zoo.tracking.promote import contest
 
 ARCHIVE = Path(__file__).parent / "saved" / "saved.tar.gz"
 MADE_IN = "/tmp/wt/fx"  # as the database has it; text files have @SAVED@
@@ -151,6 +152,24 @@ def test_runs_of_then_can_be_sent(saved: Path) -> None:
         done = zoo("track", name, "--uri", f"sqlite:///{saved}/other.db", cwd=saved)
         assert done.returncode == 0, done.stderr
     assert MlflowClient(f"sqlite:///{saved}/other.db").get_registered_model("small-total")
+
+
+@pytest.mark.extended
+def test_a_champion_of_then_meets_a_challenger_of_now(saved: Path) -> None:
+    """The metrics of their runs have other names: what is compared is their predictions."""
+    (saved / "run" / "mlflow.json").unlink()
+    (saved / "run" / "checksums.json").unlink(missing_ok=True)
+    sent = zoo("track", "run", "--uri", f"sqlite:///{saved}/mlflow.db", cwd=saved)
+    assert sent.returncode == 0 and "(challenger)" in sent.stdout, sent.stderr
+    found = contest("small-total", None, f"sqlite:///{saved}/mlflow.db")
+    assert found is not None and found.challenger != found.champion
+    assert found.validation.mean == pytest.approx(0, abs=1e-6)
+    client = MlflowClient(f"sqlite:///{saved}/mlflow.db")
+    old, new = (
+        client.get_run(client.get_model_version("small-total", version).run_id).data.metrics
+        for version in (found.champion, found.challenger)
+    )
+    assert old["test_mae_ten_mean"] == new["test_mae_ten"] and "test_mae_ten_mean" not in new
 
 
 @pytest.mark.parametrize("backend", ["compiled", "cuequivariance", "segments"])

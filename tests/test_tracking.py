@@ -12,6 +12,7 @@ import pytest
 import yaml
 from cli import refused, zoo
 from mlflow import MlflowClient
+from mlflow.entities import Dataset, Run
 from mlflow.exceptions import MlflowException
 from pymatgen.core import Structure
 
@@ -19,6 +20,8 @@ from zoo.config import recipe
 from zoo.errors import ZooError
 from zoo.registry.connect import without_password
 from zoo.storage.run_folder import RunFolder, read_history, read_json, write_json, write_text
+from zoo.tracking.epoch_logger import EpochLogger
+from zoo.tracking.run_inputs import CONTEXTS
 from zoo.tracking.seed_runs import SeedRuns
 
 pytestmark = pytest.mark.extended
@@ -41,14 +44,87 @@ def test_the_parent_holds_the_recipe_the_versions_and_the_result(client: MlflowC
     assert parent.data.params["readout.name"] == "dtnet"
     assert parent.data.params["training.max_epochs"] == "2"
     content = read_json(trained / "run" / "metrics.json")
-    assert parent.data.metrics["test_mae_ten_mean"] == pytest.approx(content["test"]["mae_ten"]["mean"])
+    assert parent.data.metrics["test_mae_ten"] == pytest.approx(content["test"]["mae_ten"]["mean"])
+    assert parent.data.metrics["test_mae_ten_std"] == pytest.approx(content["test"]["mae_ten"]["std"])
+    for seed, child in enumerate(children):
+        assert child.data.metrics["test_mae_ten"] == pytest.approx(content["test"]["mae_ten"]["each"][seed])
     with contextlib.chdir(trained):
         names = {item.path for item in client.list_artifacts(parent.info.run_id)}
         figures = {item.path for item in client.list_artifacts(parent.info.run_id, "figures")}
     assert {"recipe.yaml", "run.json", "data_report.json", "metrics.json", "errors_per_crystal_system.json"} <= names
+    assert "card.html" in names
     assert {"figures/parity_components.png", "figures/parity_polycrystalline.png"} <= figures
     assert len(children) == 2
     assert all(child.data.tags["mlflow.parentRunId"] == parent.info.run_id for child in children)
+
+
+def test_a_run_says_what_it_is_and_how_wrong(client: MlflowClient, trained: Path) -> None:
+    parent, children = runs_of(client, trained)
+    told = {"zoo.recipe": "small_total", "zoo.target": "total", "zoo.encoder": "nequip", "zoo.readout": "dtnet"}
+    for run in (parent, *children):
+        assert told.items() <= run.data.tags.items() and run.data.tags["zoo.device"] == "cpu"
+        assert run.data.tags["mlflow.source.name"] == "zoo run"
+        assert "zoo.opened" not in run.data.tags
+    about = parent.data.tags["mlflow.note.content"]
+    errors = table_of(about)
+    mean = read_json(trained / "run" / "metrics.json")["test"]["mae_ten"]["mean"]
+    assert errors["all"]["MAE_ten"].startswith(f"{mean:.3f}") and "predicting the mean" in errors
+    assert "cubic" not in errors
+    assert f"runs/{parent.info.run_id}/artifacts/card.html" in about and "small.yaml" in about
+
+
+def table_of(markdown: str) -> dict[str, dict[str, str]]:
+    """Row -> column -> cell of the table in a description."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines() if line[:1] == "|"]
+    return {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[2:]}
+
+
+def test_the_parts_of_the_split_are_inputs(client: MlflowClient, trained: Path) -> None:
+    """Each seed with a split of its own has its three parts, the whole of them all crystals."""
+    parent, children = runs_of(client, trained)
+    digests = set()
+    for seed, child in enumerate(children):
+        split = read_json(trained / "run" / f"seed_{seed}" / "split.json")
+        found = inputs_of(child)
+        assert {context: len(split[part]) for part, context in CONTEXTS.items()} == {
+            context: json.loads(one.profile)["num_rows"] for context, one in found.items()
+        }
+        assert {one.name for one in found.values()} == {"petousis2017"}
+        digests |= {one.digest for one in found.values()}
+    assert len(digests) == 6
+    whole = inputs_of(parent)
+    assert list(whole) == ["all"] and json.loads(whole["all"].profile)["num_rows"] == 40
+
+
+def inputs_of(run: Run) -> dict[str, Dataset]:
+    """Context -> dataset of a run."""
+    found = run.inputs.dataset_inputs
+    return {tag.value: one.dataset for one in found for tag in one.tags if tag.key == "mlflow.data.context"}
+
+
+def test_what_is_known_at_the_start_is_there_from_the_first_epoch(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is stopped after its first epoch has parameters, tags and inputs; its resumption doubles nothing."""
+    epoch = EpochLogger.epoch
+
+    def stopping(self: EpochLogger, seed: int, row: dict[str, float]) -> None:
+        epoch(self, seed, row)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EpochLogger, "epoch", stopping)
+    changes = ("name=begun", "training.max_epochs=2", "tracking.register_model=false")
+    assert zoo("run", "small.yaml", *changes, "--out", "begun", cwd=trained).returncode == 130
+    monkeypatch.undo()
+    client = MlflowClient(tracking_uri=f"sqlite:///{trained / 'mlflow.db'}")
+    (state,) = read_json(RunFolder(trained / "begun").tracked).values()
+    run = client.get_run(state["runs"]["parent"])
+    assert list(run.data.params)[:2] == ["target", "encoder.name"]
+    assert run.data.tags["zoo.encoder"] == "nequip" and "zoo run recipe.yaml" in run.data.tags["mlflow.note.content"]
+    assert sorted(inputs_of(run)) == sorted(CONTEXTS.values())
+    assert zoo("run", "--resume", "begun", cwd=trained).returncode == 0
+    assert len(client.get_run(run.info.run_id).inputs.dataset_inputs) == 3
+    assert [len(client.get_metric_history(run.info.run_id, name)) for name in ("test_mae_ten", "train_loss")] == [1, 2]
 
 
 def test_a_child_holds_every_epoch_once_and_the_split(client: MlflowClient, trained: Path) -> None:
@@ -69,6 +145,24 @@ def test_the_registered_version_has_signature_example_and_aliases(client: Mlflow
     assert info.signature is not None
     assert "cif" in str(info.signature.inputs)
     assert info.saved_input_example_info is not None
+
+
+def test_the_registered_model_and_its_version_are_described(client: MlflowClient, trained: Path) -> None:
+    version, model = client.get_model_version("small-total", "1"), client.get_registered_model("small-total")
+    assert "zoo predict small-total" in model.description and model.tags["zoo.target"] == "total"
+    assert version.tags["zoo.readout"] == "dtnet" and "all" in table_of(version.description)
+    assert f"runs/{version.run_id}/artifacts/card.html" in version.description
+    with contextlib.chdir(trained):
+        page = mlflow.artifacts.download_artifacts(version.tags["zoo.card"], tracking_uri=client.tracking_uri)
+    assert Path(page).read_text().startswith("<!DOCTYPE html>")
+
+
+def test_what_somebody_wrote_about_a_model_stays(trained: Path) -> None:
+    client = MlflowClient(tracking_uri=f"sqlite:///{trained / 'mlflow.db'}")
+    client.create_registered_model("described", description="by hand")
+    result = zoo("run", "small.yaml", "name=described", "training.max_epochs=1", "--out", "described", cwd=trained)
+    assert result.returncode == 0, result.stderr
+    assert client.get_registered_model("described").description == "by hand"
 
 
 def test_the_served_model_answers_as_the_command_line(client: MlflowClient, trained: Path) -> None:

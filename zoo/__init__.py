@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, overload
 
 from zoo import old_names
+from zoo.registry import box
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
     from typing import Any
 
     from pymatgen.core import Structure
 
     from zoo.api import Encoder, Potential
+    from zoo.data.inputs import CrystalLike
     from zoo.inference.calculator import PotentialCalculator
+    from zoo.inference.prediction import Prediction, Predictions
     from zoo.inference.predictor import Predictor
 
 __version__ = "0.1.0"
@@ -21,12 +26,12 @@ __version__ = "0.1.0"
 old_names.install()
 
 
-def load(model: str | Path, device: str = "auto") -> Predictor:
+def load(model: str | Path = box.DEFAULT, device: str = "auto") -> Predictor:
     """A trained model to ask: `zoo.load("models:/dtnet-total@champion").predict("quartz.cif")`.
 
     Args:
         model: a run folder, a model folder, the name of a registered model (its champion answers), or an MLflow URI
-            such as `models:/dtnet-total/3` or `runs:/RUN_ID/model`.
+            such as `models:/dtnet-total/3` or `runs:/RUN_ID/model`; by default the model that comes with the zoo.
         device: auto (cuda, then mps, then cpu), or a torch device.
 
     Raises:
@@ -37,6 +42,32 @@ def load(model: str | Path, device: str = "auto") -> Predictor:
     from zoo.registry.fetch import model_folder_of
 
     return Predictor.load(model_folder_of(str(model)), device)
+
+
+@overload
+def predict(crystals: CrystalLike, **options: Any) -> Prediction: ...
+
+
+@overload
+def predict(crystals: Iterable[CrystalLike], **options: Any) -> Predictions: ...
+
+
+def predict(crystals: CrystalLike | Iterable[CrystalLike], **options: Any) -> Prediction | Predictions:
+    """Dielectric tensors by the model that comes with the zoo, loaded once: `zoo.predict("quartz.cif")`.
+
+    Args:
+        crystals: a pymatgen Structure or dict of one, ASE Atoms, a path, or a list of such.
+        options: of `zoo.inference.predictor.Predictor.predict_each`: coverage, symprec, explain, functional, ...
+
+    Raises:
+        zoo.errors.ZooError: the first crystal that cannot be answered.
+    """
+    return _in_the_box().predict(crystals, **options)
+
+
+@cache
+def _in_the_box() -> Predictor:
+    return load()
 
 
 def structures(*files: str | Path) -> list[Structure]:

@@ -26,7 +26,7 @@ from zoo.api import (
     references,
     weights_file,
 )
-from zoo_sevennet import tuned
+from zoo_sevennet import weights_file as files
 from zoo_sevennet.checkpoint import CHECKPOINTS, ELEMENTS, load, load_energy
 from zoo_sevennet.energy import EnergyModel
 from zoo_sevennet.network import Network
@@ -116,7 +116,7 @@ class SevenNet(PretrainedEncoder):
     direction; all vanish at the cutoff.
 
     Raises:
-        ZooError: the package `sevenn`, whose wheel holds the weights, is not installed.
+        ZooError: a checkpoint is wanted that the zoo does not ship, and the package `sevenn` is not installed.
     """
 
     Hypers: ClassVar[type[FeaturesHypers]] = SevenNetHypers
@@ -135,9 +135,15 @@ class SevenNet(PretrainedEncoder):
     def make_network(self, layers: int) -> Network:
         """The first interaction layers, with the pretrained weights."""
         assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
-        if self.hypers.weights is not None:
-            return tuned.load(self.hypers.weights, self.hypers.checkpoint, self.hypers.level_of_theory, layers)
+        if self.file is not None:
+            return files.load(self.file, self.hypers.checkpoint, self.hypers.level_of_theory, layers)
         return load(self.checkpoint, layers, self.hypers.level_of_theory)
+
+    @property
+    def file(self) -> str | None:
+        """The safetensors file of its weights: the one that is named, or the zoo's own; None: those of sevenn."""
+        assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
+        return self.hypers.weights or files.shipped(self.hypers.checkpoint)
 
     @classmethod
     def cites(cls, hypers: FeaturesHypers) -> str:
@@ -166,22 +172,22 @@ class SevenNet(PretrainedEncoder):
 
     @classmethod
     def missing(cls, hypers: FeaturesHypers) -> str | None:
-        """The package sevenn, which the weights are in, or the file that is named."""
+        """The file that is named, or the package sevenn, for weights that the zoo does not ship."""
         try:
             if isinstance(hypers, SevenNetHypers) and hypers.weights is not None:
                 weights_file(hypers.weights)
-            else:
+            elif files.shipped(hypers.checkpoint) is None:
                 CHECKPOINTS[hypers.checkpoint].path()
         except ZooError as error:
             return str(error)
         return None
 
     def fingerprint(self) -> str:
-        """sha256 of the checkpoint file, the layers, the parities, the modality and the version of this plugin."""
+        """sha256 of sevenn's checkpoint file, the layers, the parities, the modality and the version of this plugin."""
         return self._fingerprint_with(self.hypers.wanted, self.hypers.pseudotensors, VERSION)
 
     def energy_fingerprint(self) -> str:
-        """sha256 of the checkpoint file, the modality and the version of this plugin: whatever layers are exposed."""
+        """sha256 of sevenn's checkpoint file, the modality and this plugin's version, whatever layers are exposed."""
         return self._fingerprint_with("energy", VERSION)
 
     def _fingerprint_with(self, *choice: Any) -> str:
@@ -189,21 +195,23 @@ class SevenNet(PretrainedEncoder):
         level = self.hypers.level_of_theory
         words = [*choice] if level is None else [*choice, level]
         if self.hypers.weights is not None:
-            known = tuned.fingerprint(self.hypers.weights, energy="energy" in choice)
+            known = files.fingerprint(self.hypers.weights, energy="energy" in choice)
             return hashlib.sha256(json.dumps([known, *words]).encode()).hexdigest()
+        if self.file is not None:
+            return files.identity_of_shipped(self.hypers.checkpoint, json.dumps(words))
         return hashlib.sha256(self.checkpoint.path().read_bytes() + json.dumps(words).encode()).hexdigest()
 
     def make_energy_model(self) -> EnergyModel:
         """Return all layers and the head: the crystal's own energy as sevenn gives it, not the mean with its image."""
         assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
-        if self.hypers.weights is not None:
-            return tuned.load_energy(self.hypers.weights, self.hypers.checkpoint, self.hypers.level_of_theory)
+        if self.file is not None:
+            return files.load_energy(self.file, self.hypers.checkpoint, self.hypers.level_of_theory)
         return load_energy(self.checkpoint, self.hypers.level_of_theory)
 
     def weights_of(self, model: nn.Module) -> Weights:
         """Return the numbers of a tuned potential, for a file that `weights` can name."""
         assert isinstance(model, EnergyModel) and isinstance(self.hypers, SevenNetHypers)  # for the type checker
-        return tuned.weights_of(model, self.hypers.checkpoint, self.hypers.level_of_theory)
+        return files.weights_of(model, self.hypers.checkpoint, self.hypers.level_of_theory)
 
     def even_energy(self, batch: CrystalBatch) -> Tensor:
         """(B,) eV, the mean with the mirror image's, which shares edges and weights: a sixth more than `energy`.

@@ -82,7 +82,7 @@ def test_rounds_are_runs_below_one_run(found: Path) -> None:
     assert [run.info.run_name for run in below] == ["find round 1", "find round 2", "find"]
     assert below[0].data.metrics["done"] == 4
     training = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{below[0].info.run_id}'")
-    assert len(training) == 1 and "val_mae_ten_mean" in training[0].data.metrics
+    assert len(training) == 1 and "test_mae_ten" in training[0].data.metrics
     versions = client.search_model_versions("name='find'")
     assert len(versions) == 1 and versions[0].run_id == below[2].info.run_id
     files = {item.path for item in client.list_artifacts(parent.info.run_id)}

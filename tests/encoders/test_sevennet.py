@@ -13,7 +13,7 @@ from sevennets import SHIPPED, batch_of, encoder, ours
 from small_crystals import error, quartz, random_p1
 
 from zoo.api import ZooError
-from zoo_sevennet import SevenNet
+from zoo_sevennet import SevenNet, weights_file
 from zoo_sevennet import checkpoint as checkpoints
 
 
@@ -118,6 +118,47 @@ class TestChoices:
             encoder()(batch_of(quartz(), polonium))
 
 
+class TestShipped:
+    """SevenNet-0 and SevenNet-l3i5 as the zoo ships them."""
+
+    @pytest.mark.sevennet
+    @pytest.mark.parametrize("name", weights_file.SHA256)
+    def test_the_numbers_and_fingerprints_are_those_of_sevenn(self, name, monkeypatch):
+        choices = [{"layer": 5}, {"layer": (1, 2), "pseudotensors": True}]
+        ours = [SevenNet(SevenNet.Hypers(checkpoint=name, **choice)) for choice in choices]
+        monkeypatch.setattr(weights_file, "shipped", lambda checkpoint: None)
+        for one, choice in zip(ours, choices, strict=True):
+            original = SevenNet(SevenNet.Hypers(checkpoint=name, **choice))
+            for known, found in (
+                (original.network.state_dict(), one.network.state_dict()),
+                (original.energy_model().state_dict(), one.energy_model().state_dict()),
+            ):
+                assert known.keys() == found.keys()
+                assert all(torch.equal(known[key], found[key]) for key in known)
+            monkeypatch.undo()
+            mine = one.fingerprint(), one.energy_fingerprint()
+            monkeypatch.setattr(weights_file, "shipped", lambda checkpoint: None)
+            assert mine == (original.fingerprint(), original.energy_fingerprint())
+
+    @pytest.mark.parametrize("name", weights_file.SHA256)
+    def test_licence_and_checksum_are_beside_them(self, name):
+        note = (weights_file.SHIPPED / "LICENSE.md").read_text(encoding="utf-8")
+        assert "MIT License" in note and weights_file.SHA256[name] in note
+        assert (weights_file.SHIPPED / f"{name}.safetensors").stat().st_size < 5e6
+
+    def test_a_damaged_file_is_refused(self, monkeypatch, tmp_path):
+        content = bytearray((weights_file.SHIPPED / "SevenNet-0.safetensors").read_bytes())
+        content[-5] ^= 1
+        (tmp_path / "SevenNet-0.safetensors").write_bytes(content)
+        monkeypatch.setattr(weights_file, "SHIPPED", tmp_path)
+        weights_file.shipped.cache_clear()
+        try:
+            with pytest.raises(ZooError, match="install crystal-tensor-zoo anew"):
+                SevenNet(SevenNet.Hypers())
+        finally:
+            weights_file.shipped.cache_clear()
+
+
 class TestModality:
     @pytest.mark.parametrize("name", [name for name, known in checkpoints.CHECKPOINTS.items() if not known.modalities])
     def test_where_there_is_none(self, name):
@@ -153,7 +194,8 @@ class TestSafety:
     def test_missing_extra(self, monkeypatch):
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
         with pytest.raises(ZooError, match=r'pip install "crystal-tensor-zoo\[sevennet\]"'):
-            SevenNet(SevenNet.Hypers())
+            SevenNet(SevenNet.Hypers(checkpoint="SevenNet-MF-0"))
+        assert SevenNet(SevenNet.Hypers(layer=1)).fingerprint()
         assert SevenNet.provides(SevenNet.Hypers(layer=3)).atoms == o3.Irreps("128x0e+64x1o+32x2e")
 
     @pytest.mark.parametrize("layer", [True, 1.0, [True]])

@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from cli import refused, zoo
+from mlflow import MlflowClient
 from pretraining.labels import SMALL, config_of, displaced, trained, write_salts
 from pymatgen.io.ase import AseAtomsAdaptor
 
@@ -138,6 +139,15 @@ def test_registered_and_fetched_again(labelled: Path, tmp_path: Path, monkeypatc
     result = zoo("pretrain", "mine.yaml", "training.max_epochs=1", "--out", "run", cwd=tmp_path)
     assert result.returncode == 0 and "models:/small-potential/1 (champion)" in result.stdout, result.stderr
     refused(zoo("pretrain", "--resume", "run", cwd=tmp_path), "is finished")
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    version = client.get_model_version("small-potential", "1")
+    run, content = client.get_run(version.run_id), read_json(tmp_path / "run" / "metrics.json")
+    for label, error in content["val"].items():
+        assert run.data.metrics[f"best_val_{label}"] == error and f"| {error:.4g} |" in version.description
+    (source,) = run.inputs.dataset_inputs
+    assert source.dataset.name == "labelled.extxyz" and json.loads(source.dataset.profile)["num_rows"] == 24
+    assert run.data.tags["zoo.encoder"] == version.tags["zoo.encoder"] == "nequip"
+    assert "artifacts/potential/card.html" in version.description
     atoms = displaced(1)[0]
     energies = []
     for weights in ("models:/small-potential@champion", str(tmp_path / "run")):

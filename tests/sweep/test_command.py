@@ -72,6 +72,9 @@ def test_a_sweep_from_beginning_to_end(place: Path, monkeypatch: pytest.MonkeyPa
     assert len(runs) == 3
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert parent.data.metrics["cells_failed"] == 2
+    best = min((cell["val"]["mae_ten"]["mean"], cell["test"]["mae_ten"]["mean"]) for cell in cells)
+    assert (parent.data.metrics["best_val_mae_ten"], parent.data.metrics["test_mae_ten"]) == pytest.approx(best)
+    assert "| dtnet-simple " in parent.data.tags["mlflow.note.content"]
     monkeypatch.chdir(place)
     names = {item.path for item in client.list_artifacts(parent.info.run_id)}
     assert {"sweep.yaml", "table.csv", "seeds.csv", "table.md", "figure.png"} <= names

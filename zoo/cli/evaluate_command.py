@@ -22,20 +22,21 @@ WORDS = {
 
 
 @click.command("evaluate")
-@click.argument("model")
-@click.argument("source")
+@click.argument("arguments", nargs=-1, required=True, metavar="[MODEL] SOURCE")
 @click.option("--below", type=float, help="Leave out crystals with an eigenvalue of this size or more.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="CSV with a row a crystal.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
-def evaluate_command(model: str, source: str, below: float | None, form: str, out: Path | None, device: str) -> None:
+def evaluate_command(arguments: tuple[str, ...], below: float | None, form: str, out: Path | None, device: str) -> None:
     """Test MODEL on labelled crystals of another SOURCE, beside predicting the mean.
 
-    MODEL is as for `zoo predict`; SOURCE is a dataset by its name or with settings, a file of your own, {dataset: ...,
-    target: ...}, or a recipe. Crystals that the model has seen in training or validation (same formula, space group,
-    volume within 2 %) are left out. A model of several levels of theory answers at that of each label.
+    MODEL is as for `zoo predict`, by default the one that comes with the zoo; SOURCE is a dataset by its name or with
+    settings, a file of your own, {dataset: ..., target: ...}, or a recipe. Crystals that the model has seen in
+    training or validation (same formula, space group, volume within 2 %) are left out. A model of several levels of
+    theory answers at that of each label.
 
     \b
+    zoo evaluate my_tensors.json
     zoo evaluate runs/mine my_tensors.json
     zoo evaluate runs/mine '{name: dtnet-mp, path: mp_dielectric.json.gz}'
     zoo evaluate runs/mine '{dataset: petousis2017, target: total}'
@@ -46,11 +47,15 @@ def evaluate_command(model: str, source: str, below: float | None, form: str, ou
     from zoo.cli.terminal import console
     from zoo.errors import ZooError
     from zoo.inference.predictor import Predictor
+    from zoo.registry import box
     from zoo.registry.fetch import model_folder_of
     from zoo.runtime.devices import choose_device
     from zoo.storage.run_folder import write_rows
     from zoo.workflows.evaluate import evaluate
 
+    if len(arguments) > 2:
+        raise ZooError(f"one MODEL and one SOURCE, not {len(arguments)} arguments")
+    model, source = arguments if len(arguments) == 2 else (box.DEFAULT, arguments[0])
     if out is not None and not out.resolve().parent.is_dir():
         raise ZooError(f"{out}: there is no folder {out.parent}")
     predictor = Predictor.load(model_folder_of(model), str(choose_device(device)))

@@ -20,6 +20,7 @@ from zoo.errors import LeftAlone, ZooError
 # command -> module that holds it under the same name
 COMMANDS = {
     "run": "zoo.cli.run_command",
+    "refit": "zoo.cli.refit_command",
     "pretrain": "zoo.cli.pretrain_command",
     "predict": "zoo.cli.predict_command",
     "serve": "zoo.cli.serve_command",
@@ -31,6 +32,7 @@ COMMANDS = {
     "screen": "zoo.cli.screen_command",
     "discover": "zoo.cli.discover_command",
     "ui": "zoo.cli.ui_command",
+    "models": "zoo.cli.models_command",
     "list": "zoo.cli.plugins_command",
     "compat": "zoo.cli.compat_command",
     "new": "zoo.cli.new_command",
@@ -45,6 +47,7 @@ COMMANDS = {
 }
 HELP = {
     "run": "Train what a recipe describes.",
+    "refit": "Train the final model on all crystals, after a cross-validation.",
     "pretrain": "Train an encoder as an interatomic potential, or tune one.",
     "predict": "Tensors of crystals, from CIF or VASP files.",
     "serve": "Answer over HTTP.",
@@ -56,6 +59,7 @@ HELP = {
     "screen": "Choose, of many crystals, those that are worth a calculation.",
     "discover": "Search in rounds: train, choose, calculate, train again on what has come.",
     "ui": "A page in the browser: crystals in 3D, their tensors, two models compared.",
+    "models": "The models that can be asked: in the box, in the registry, in runs/.",
     "list": "The plugins that are installed: encoders, readouts, datasets, objectives, acquisitions, oracles.",
     "compat": "Which encoder goes with which readout, and why not.",
     "new": "A package with a plugin of your own, to start from.",
@@ -114,8 +118,9 @@ def group() -> None:
 
     \b
     Start here:
-      zoo run dtnet_total                  train a dielectric-tensor model on real DFPT data
-      zoo predict RUN_DIR my.cif           ask it
+      zoo predict my.cif                   dielectric tensors, by the model that comes with the zoo
+      zoo run dtnet_total                  train a model of your own on real DFPT data
+      zoo predict RUN_DIR my.cif           ask that
       zoo list                             what there is to combine
     """
 

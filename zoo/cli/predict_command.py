@@ -16,8 +16,7 @@ MAX_CRYSTALS = 100_000  # of a call, which holds all of them and their answers i
 
 
 @click.command("predict")
-@click.argument("model")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("arguments", nargs=-1, required=True, metavar="[MODEL] FILE...")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option(
     "--coverage", default=0.9, show_default=True, help="Of an ensemble's intervals: 0.5, 0.68, 0.8, 0.9, 0.95."
@@ -33,8 +32,7 @@ MAX_CRYSTALS = 100_000  # of a call, which holds all of them and their answers i
 @input_format
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
 def predict_command(
-    model: str,
-    files: tuple[str, ...],
+    arguments: tuple[str, ...],
     form: str,
     coverage: float,
     symprec: float | None,
@@ -50,10 +48,12 @@ def predict_command(
     CSV of paths, a folder of such files, or - for standard input; FILE#2 is the second crystal of a file of many.
 
     MODEL is a run folder, the name of a registered model (its champion answers), or an MLflow URI such as
-    models:/dtnet-total/3. A tensor is in the Cartesian frame of its file; for a CIF, which holds none, that is
-    pymatgen's: c along z, a in the xz plane. Files that cannot be answered are named, the others are.
+    models:/dtnet-total/3; without one, the model answers that comes with the zoo (`zoo models`). A tensor is in the
+    Cartesian frame of its file; for a CIF, which holds none, that is pymatgen's: c along z, a in the xz plane. Files
+    that cannot be answered are named, the others are.
 
     \b
+    zoo predict quartz.cif
     zoo predict runs/mine quartz.cif
     zoo predict dtnet-total *.cif --format csv > answers.csv
     zoo predict dtnet-total my_folder relaxed.traj many.cif#2
@@ -63,8 +63,13 @@ def predict_command(
     from zoo.cli.format_predictions import rows_of, show
     from zoo.cli.input_errors import report_refused
     from zoo.inference.prediction import by_file
+    from zoo.registry import box
+    from zoo.registry.fetch import names_a_model
     from zoo.storage.csv_cells import csv_row
 
+    model, files = (arguments[0], arguments[1:]) if names_a_model(arguments[0]) else (box.DEFAULT, arguments)
+    if not files:
+        raise ZooError(f"name the files of crystals, too: zoo predict {model} YOUR.cif")
     crystals = list(islice(read_crystals(files, input_format), MAX_CRYSTALS + 1))
     if len(crystals) > MAX_CRYSTALS:
         raise ZooError(f"more than {MAX_CRYSTALS:,} crystals: name fewer files at a time; zoo screen takes any number")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.errors import ZooError
+from zoo.registry import box
 
 if TYPE_CHECKING:
     from zoo.tracking.request_validation import Limits
@@ -32,7 +33,7 @@ PATIENCE = 20  # s, for requests under way when the server is stopped
 
 
 @click.command("serve")
-@click.argument("model")
+@click.argument("model", default=box.DEFAULT)
 @click.option("--port", type=click.IntRange(1, 65535), default=5001, show_default=True)
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines ask; it has no password."
@@ -57,10 +58,11 @@ def serve_command(
     """Answer over HTTP, by MLflow's scoring server.
 
     MODEL is the name of a registered model (its champion answers), an MLflow URI such as models:/dtnet-total/3, a run
-    folder or a model folder. Questions are CIF texts or pymatgen dicts, one or many; the answers are those of
-    `zoo predict --format json`.
+    folder or a model folder; without one, the model that comes with the zoo answers. Questions are CIF texts or
+    pymatgen dicts, one or many; the answers are those of `zoo predict --format json`.
 
     \b
+    zoo serve
     zoo serve dtnet-total
     zoo serve runs/mine --port 5002 --max-atoms 200
     """

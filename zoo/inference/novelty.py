@@ -2,7 +2,9 @@
 
 A crystal is described by what its encoder sees of it, free of frame, origin and cell: the mean over its atoms of the
 scalar features and of the norms of the others. Each channel is divided by its standard deviation over the training
-crystals; a distance is the root mean square of the differences of all channels.
+crystals; a distance is the root mean square of the differences of all channels. Channels are many, and alike: kept are
+the coordinates along the first principal axes of the training crystals, and the distance from the space of these, in
+which the differences of a crystal that is unlike all of them would otherwise be lost.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from zoo.storage.cache import give_back
 from zoo.training.batches import Samples
 
 NEIGHBOURS = 5  # a crystal is as novel as its mean distance to so many
+COMPONENTS = 64  # principal axes that are kept, at most
 WITHIN = 0.99  # of the validation part are nearer than the threshold
 _ARRAYS, _NAMES = "reference.safetensors", "reference.json"
 
@@ -84,9 +87,11 @@ class Novelty:
     Attributes:
         names: `key`, `formula` and `crystal_system` of each training crystal.
         tensors: their labels, (n, *target.shape); None where there is one tensor per atom.
-        descriptors: descriptors in units of `scale`, (n, D) float32.
+        descriptors: `coordinates` of each, (n, K + 1) float32; in a model of an earlier zoo all channels, (n, D).
         scale: standard deviation of each channel of `describe_crystals`, (D,).
         threshold: distance that 99 % of the validation crystals are within, see `novelty`.
+        axes: (D, K) orthonormal columns, principal axes of the training crystals' channels in units of `scale`; None in
+            a model of an earlier zoo.
     """
 
     names: Sequence[Mapping[str, str]]
@@ -94,6 +99,7 @@ class Novelty:
     descriptors: np.ndarray
     scale: np.ndarray
     threshold: float
+    axes: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -106,9 +112,25 @@ class Novelty:
         """Scale the training crystals' descriptors (`describe_crystals`); validation crystals set the threshold."""
         scale = training.std(0)
         scale[scale < 1e-6 * max(float(scale.max()), 1e-12)] = np.inf  # a channel that never changes tells nothing
-        found = cls(names, tensors, training / scale, scale, np.inf)
+        scaled = (training / scale).astype(np.float64)
+        _, axes = np.linalg.eigh(np.cov(scaled, rowvar=False))
+        found = cls(names, tensors, training, scale, np.inf, np.ascontiguousarray(axes[:, ::-1][:, :COMPONENTS]))
+        found = replace(found, descriptors=found.coordinates(training).astype(np.float32))
         threshold = sorted(found.novelty(one) for one in validation)[math.ceil(WITHIN * len(validation)) - 1]
-        return cls(names, tensors, found.descriptors, scale, threshold)
+        return replace(found, threshold=threshold)
+
+    def coordinates(self, descriptors: np.ndarray) -> np.ndarray:
+        """Convert descriptors, (..., D) as of `describe_crystals`, to coordinates whose distances are compared.
+
+        Returns:
+            (..., K + 1): along the K axes, and the norm of the rest; without axes all channels in units of `scale`.
+        """
+        scaled = np.asarray(descriptors, np.float64) / self.scale
+        if self.axes is None:
+            return scaled
+        along = scaled @ self.axes
+        rest = np.square(scaled).sum(-1) - np.square(along).sum(-1)
+        return np.concatenate([along, np.sqrt(np.maximum(rest, 0))[..., None]], axis=-1)
 
     @cached_property
     def largest(self) -> float | None:
@@ -119,7 +141,8 @@ class Novelty:
 
     def distances(self, descriptor: np.ndarray) -> np.ndarray:
         """Return the distances from a crystal, (D,) as `describe_crystals` gives it, to the training crystals, (n,)."""
-        return np.sqrt(np.square(self.descriptors - descriptor / self.scale).mean(axis=1))
+        squares = np.square(self.descriptors - self.coordinates(descriptor)).sum(axis=1)
+        return np.sqrt(squares / len(self.scale))
 
     def novelty(self, descriptor: np.ndarray) -> float:
         """Return the mean distance to the `NEIGHBOURS` nearest training crystals."""
@@ -141,8 +164,7 @@ class Novelty:
     def save(self, folder: Path) -> None:
         """Write two files into a model folder: numbers as safetensors, names as JSON."""
         arrays = {"descriptors": self.descriptors, "scale": self.scale, "threshold": np.array([self.threshold])}
-        if self.tensors is not None:
-            arrays["tensors"] = self.tensors
+        arrays |= {name: array for name, array in (("tensors", self.tensors), ("axes", self.axes)) if array is not None}
         numbers = {name: torch.from_numpy(np.ascontiguousarray(array, "<f4")) for name, array in arrays.items()}
         (folder / _ARRAYS).write_bytes(save(numbers))
         (folder / _NAMES).write_text(json.dumps(list(self.names), ensure_ascii=False) + "\n", encoding="utf-8")
@@ -165,8 +187,14 @@ class Novelty:
             raise ZooError(f"{folder / _NAMES} is damaged: {error}") from None
         try:
             arrays = {name: tensor.numpy() for name, tensor in load_file(folder / _ARRAYS).items()}
+            threshold = float(arrays.pop("threshold")[0])
             found = cls(
-                names, arrays.get("tensors"), arrays["descriptors"], arrays["scale"], float(arrays["threshold"][0])
+                names,
+                arrays.get("tensors"),
+                arrays["descriptors"],
+                arrays["scale"],
+                threshold,
+                arrays.get("axes"),
             )
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             raise ZooError(f"{folder / _ARRAYS} is damaged: {error}") from None

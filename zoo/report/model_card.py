@@ -90,7 +90,7 @@ def write(folder: RunFolder, card: Card, crystals: CrystalStore, encoder: Encode
         errors=_error_table(card),
         coverage=_coverage_table(card),
         labels=error_table.of_labels(card.metrics),
-        figures=_figures(folder, seeds),
+        figures=figures_of(folder, seeds),
         about=inspect.cleandoc(dataset.__doc__ or "").split("\n\n")[0],
         licence=dataset.licence,
         stages=STAGES,
@@ -161,7 +161,7 @@ def _coverage_table(card: Card) -> error_table.Rows | None:
     return error_table.of_coverage(card.metrics["calibration"]) if has else None
 
 
-def _figures(folder: RunFolder, seeds: Sequence[int]) -> dict[str, tuple[str, str]]:
+def figures_of(folder: RunFolder, seeds: Sequence[int]) -> dict[str, tuple[str, str]]:
     """Name -> caption and data URI of the figures that were drawn, with the learning curves of the members."""
     curves = {
         f"learning_curve_seed_{seed}": f"Error on training and validation part by epoch, seed {seed}." for seed in seeds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from zoo import __version__
@@ -12,7 +13,9 @@ from zoo.sweep import table
 from zoo.sweep.search import study_of
 from zoo.sweep.sweep_config import Plan, read
 from zoo.sweep.sweep_folder import SweepFolder
-from zoo.tracking.send import Sent, flatten, send
+from zoo.tracking.run_labels import note, params_of
+from zoo.tracking.run_metrics import metrics_of_run
+from zoo.tracking.send import Sent, send
 from zoo.tracking.tracked_runs import PARENT, TrackedRuns
 
 
@@ -46,15 +49,17 @@ def send_sweep(folder: SweepFolder, tracking: Tracking) -> Sent:
             child = send(result.folder, tracking.model_copy(update={"register_model": False}), runs.parent).run_id
             for name, text in result.cell.labels.items():
                 runs.client.set_tag(child, f"zoo.sweep.{name}", text)
-        params = flatten(plan.base.model_dump(mode="json", exclude={"tracking", "description"}))
-        params |= {f"sweep.{name}": text for name, text in plan.varied.items()}
-        numbers = {f"cells_{status}": sum(r.status == status for r in results) for status in ("done", "failed")}
-        tags = {"zoo.version": __version__}
+        params = {f"sweep.{name}": text for name, text in plan.varied.items()} | params_of(plan.base)
+        counts = Counter(result.status for result in results)
+        numbers: dict[str, float] = {f"cells_{status}": counts[status] for status in ("done", "failed")}
+        tags = {"zoo.version": __version__, "zoo.recipe": plan.base.name}
         best = best_of(results)
         if best is not None and best.content is not None:
-            numbers[f"best_val_{best.metric}_mean"] = best.content["val"][best.metric]["mean"]
+            numbers |= metrics_of_run(best.content)
             tags["zoo.sweep.best"] = best.cell.slug
-        runs.log(runs.parent, params, numbers, tags)
+        words = folder.markdown.read_text(encoding="utf-8") if folder.markdown.is_file() else ""
+        again = "Again by `zoo run sweep.yaml`, with the file of that name among the artifacts."
+        runs.log(runs.parent, params, numbers, tags | note(plan.base.description, words, again))
         for path in (folder.recipe, folder.table, folder.seeds, folder.markdown, folder.figure):
             if path.is_file():
                 runs.client.log_artifact(runs.parent, str(path))

@@ -9,6 +9,7 @@ from zoo.errors import ZooError
 from zoo.registry.connect import tracking_uri
 from zoo.registry.tracking_store import make_ready
 from zoo.storage.run_folder import RunFolder, read_history
+from zoo.tracking.run_start import send_start
 from zoo.tracking.seed_runs import EpochRow, SeedRuns
 
 
@@ -44,6 +45,7 @@ class EpochLogger:
         try:
             if self._runs is None:
                 self._runs = SeedRuns(self._tracking, self._config, self._folder, self._parent)
+            send_start(self._runs, self._folder, self._config, seed)
             self._runs.log_epochs(seed, read_history(self._folder.seed(seed)))
         except ZooError as error:
             self._give_up(error)

@@ -23,6 +23,11 @@ from zoo.report import model_card
 from zoo.storage import checksums
 from zoo.storage.run_folder import RunFolder, read_history, read_json
 from zoo.tracking import served_model
+from zoo.tracking.registered_labels import describe
+from zoo.tracking.run_inputs import inputs_of_run
+from zoo.tracking.run_labels import again, errors_in_markdown, note, tags_of_parts
+from zoo.tracking.run_metrics import metrics_of_run, metrics_of_seed
+from zoo.tracking.run_start import send_start
 from zoo.tracking.seed_runs import SeedRuns
 
 
@@ -68,6 +73,7 @@ def send(folder: RunFolder, tracking: Tracking, above: str | None = None) -> Sen
         content = read_json(folder.result)
         with mlflow_errors(runs.uri):
             for seed in config.seeds:
+                send_start(runs, folder, config, seed)
                 runs.log_epochs(seed, read_history(folder.seed(seed)))
                 runs.once(f"seed {seed}", lambda seed=seed: _send_seed(runs, folder, seed))  # type: ignore[misc]
             runs.once("parent", lambda: _send_parent(runs, folder, config, content))
@@ -82,15 +88,9 @@ def _send_seed(runs: SeedRuns, folder: RunFolder, seed: int) -> None:
     place = folder.seed(seed)
     result = read_json(place.result)
     run_id = runs.seed_run(seed)
-    # `val_mae_ten` is the name of the epochs' metric.
-    names = {"val": "best_val", "test": "test"}
-    final = {f"{names[part]}_{k}": v for part in names for k, v in result[part]["all"].items() if v is not None}
-    params = {key: result[key] for key in ("seed", "split_seed", "n_train", "n_val", "n_test", "best_epoch", "epochs")}
-    runs.log(run_id, params, final)
-    for part, own in result.get("parts", {}).items():
-        final |= {
-            f"{names[where]}_{part}_{k}": v for where in names for k, v in own[where]["all"].items() if v is not None
-        }
+    names = ("seed", "split_seed", "n_train", "n_auxiliary", "n_val", "n_test", "best_epoch", "epochs")
+    params = {name: result[name] for name in names if name in result}
+    runs.log(run_id, params, metrics_of_seed(result) if run_id != runs.parent else None)
     others = sorted(place.path.glob("predictions_*.csv"))
     for path in (place.history, place.split, place.predictions, *others, place.result, place.last, place.best):
         if path.is_file():  # checkpoints may have been deleted to save space
@@ -99,22 +99,14 @@ def _send_seed(runs: SeedRuns, folder: RunFolder, seed: int) -> None:
 
 
 def _send_parent(runs: SeedRuns, folder: RunFolder, config: Recipe, content: dict[str, Any]) -> None:
-    origin = read_json(folder.path / "run.json")
-    params = flatten(config.model_dump(mode="json", exclude={"tracking", "description"}))
-    final = _over_seeds(content)
-    for part, own in content.get("parts", {}).items():
-        final |= _over_seeds(own, f"{part}_")
-    for label, own in content.get("test_labels", {}).items():
-        means = {name: own[name]["mean"] for name in ("mae", "correlation")}
-        final |= {f"test_{label}_{name}_mean": mean for name, mean in means.items() if mean is not None}
-    for name, found in content.get("calibration", {}).get("test", {}).items():
-        for level, at in found["levels"].items():
-            final[f"test_held_by_{100 * float(level):.0f}_interval_{name}"] = at["covered"]
-    tags = {"zoo.version": origin["zoo"], "zoo.target": config.target} | (
-        {"mlflow.source.git.commit": origin["git_commit"]} if origin["git_commit"] else {}
-    )
-    runs.log(runs.parent, params, final, tags)
-    for path in (folder.recipe, folder.path / "run.json", folder.path / "data_report.json", folder.result):
+    if len(config.seeds) > 1:
+        runs.client.log_inputs(runs.parent, inputs_of_run(folder, config))
+    card = folder.model / model_card.NAME
+    page = f"Model card: {runs.link_to(model_card.NAME)}." if card.is_file() else None
+    about = note(config.description, errors_in_markdown(content), page, again(read_json(folder.provenance)))
+    runs.log(runs.parent, metrics=metrics_of_run(content), tags=about)
+    files = (folder.recipe, folder.provenance, folder.path / "data_report.json", folder.result)
+    for path in (*files, *([card] if page else [])):
         checksums.verify(path)
         runs.client.log_artifact(runs.parent, str(path))
     for figures in (folder.figures, *(path for path in sorted(folder.figures.glob("*")) if path.is_dir())):
@@ -125,19 +117,6 @@ def _send_parent(runs: SeedRuns, folder: RunFolder, config: Recipe, content: dic
     runs.client.log_dict(runs.parent, _error_table(content), "errors_per_crystal_system.json")
 
 
-def _over_seeds(content: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """Errors of one tensor, mean and standard deviation over seeds, and those of the ensemble, where there is one."""
-    found = {
-        f"{part}_{prefix}{name}_{kind}": entry[kind]
-        for part in ("val", "test")
-        for name, entry in content[part].items()
-        for kind in ("mean", "std")
-        if entry[kind] is not None
-    }
-    ensemble = content.get("ensemble_test", {})
-    return found | {f"test_ensemble_{prefix}{name}": v for name, v in ensemble.items() if v is not None}
-
-
 def _error_table(content: dict[str, Any]) -> dict[str, list[Any]]:
     """Columns and a row a crystal system, as MLflow shows a table."""
     columns = [(name, kind) for name in content["test"] for kind in ("mean", "std")]
@@ -146,17 +125,6 @@ def _error_table(content: dict[str, Any]) -> dict[str, list[Any]]:
         "columns": ["crystal_system", *[f"{name}_{kind}" for name, kind in columns]],
         "data": [[s, *[v.get(name, {}).get(kind) for name, kind in columns]] for s, v in systems.items()],
     }
-
-
-def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as dotted ones."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _register(runs: SeedRuns, folder: RunFolder, config: Recipe, sent: Sent) -> Sent:
@@ -182,7 +150,7 @@ def _register(runs: SeedRuns, folder: RunFolder, config: Recipe, sent: Sent) -> 
         runs.state["version"] = str(info.registered_model_version)
         runs.remember()
     number = runs.state["version"]
-    runs.client.update_model_version(name, number, _describe(folder, config))
+    _describe(runs, folder, config, number)
     known = runs.client.get_registered_model(name).aliases
     # The first version has nobody to be compared with; a later one has to win first (`zoo promote`).
     alias = CHAMPION if str(known.get(CHAMPION, number)) == number else CHALLENGER
@@ -190,11 +158,16 @@ def _register(runs: SeedRuns, folder: RunFolder, config: Recipe, sent: Sent) -> 
     return dataclasses.replace(sent, model=name, version=number, aliases=[alias])
 
 
-def _describe(folder: RunFolder, config: Recipe) -> str:
-    """Describe a version in Markdown: its content, its errors, and where its card lies."""
-    card = f"\n\nModel card: `artifacts/model/{model_card.NAME}` of the logged model."
-    short = model_card.in_short(config, read_json(folder.result))
-    return short + (card if (folder.model / model_card.NAME).is_file() else "")
+def _describe(runs: SeedRuns, folder: RunFolder, config: Recipe, version: str) -> None:
+    """Describe model and version: what they are, the version's errors, and where its card is."""
+    name, content, tags = config.registered_name, read_json(folder.result), tags_of_parts(config)
+    paragraphs = [model_card.in_short(config, content), errors_in_markdown(content)]
+    if (folder.model / model_card.NAME).is_file():
+        tags["zoo.card"] = f"models:/{name}/{version}/artifacts/model/{model_card.NAME}"
+        paragraphs.append(f"Model card: {runs.link_to(model_card.NAME)}, beside the weights `{tags['zoo.card']}`.")
+    use = f"`zoo predict {name} YOUR.cif` asks the champion, `zoo serve {name}` answers over HTTP."
+    words = "\n\n".join(filter(None, [config.description, use]))
+    describe(runs.client, name, version, words, "\n\n".join(paragraphs), tags)
 
 
 def requirements(config: Recipe) -> list[str]:

@@ -18,7 +18,7 @@ from zoo.storage.run_folder import read_json, write_json
 from zoo.storage.work_folder import WorkFolder
 
 MARK = "zoo.opened"
-"""Tag of a run with the mark under which the work folder has opened it."""
+"""Tag of a run with the mark under which a work folder opens it, until the folder has its id."""
 PARENT = "parent"
 """Name of the run of the whole work."""
 
@@ -59,6 +59,11 @@ class TrackedRuns:
         """Id of the run of the whole work."""
         return str(self.state["runs"][PARENT])
 
+    def link_to(self, artifact: str) -> str:
+        """Link in Markdown that opens a file of the run of the whole in MLflow's pages, wherever they are served."""
+        experiment = self.client.get_run(self.parent).info.experiment_id
+        return f"[{artifact}](#/experiments/{experiment}/runs/{self.parent}/artifacts/{artifact})"
+
     def remember(self) -> None:
         """Write the state down."""
         self._servers[self.shown_uri] = self.state
@@ -89,6 +94,7 @@ class TrackedRuns:
                 self.state["runs"][name] = self._made_before(name) or self._create(name, title, above)
                 del self.state["opening"][name]
                 self.remember()
+                self.client.delete_tag(self.state["runs"][name], MARK)
         return str(self.state["runs"][name])
 
     def _create(self, name: str, title: str, above: str | None) -> str:

@@ -113,7 +113,7 @@ class Trainer:
         self,
         learner: Learner,
         train: Batches,
-        val: Batches,
+        val: Batches | None,
         settings: Optimisation,
         seed: int,
         folder: Path,
@@ -121,7 +121,19 @@ class Trainer:
         title: str = "training",
         warm_up: int = 0,
     ) -> None:
-        """`warm_up`: epochs over which the learning rate first rises, before it falls along the cosine."""
+        """Take up the state of the last checkpoint, where there is one.
+
+        Args:
+            learner: what is trained.
+            train: the batches of an epoch.
+            val: those that choose the best epoch; None: nothing is validated, and the last epoch is the best.
+            settings: of the optimisation.
+            seed: of the order of the batches, and of dropout.
+            folder: of the checkpoints.
+            on_epoch: told of every epoch.
+            title: of the progress bar.
+            warm_up: epochs over which the learning rate first rises, before it falls along the cosine.
+        """
         self.learner = learner
         self.val = val
         self.settings = settings
@@ -192,17 +204,22 @@ class Trainer:
         def validate(engine: Engine) -> None:
             rate = self.optimizer.param_groups[0]["lr"]
             self.scheduler.step()
-            with self._averaged():
-                self.learner.model.eval()
-                errors = self.learner.validate(self.val)
-            error = errors[self.learner.compared]
+            if self.val is None:
+                errors, error = {}, -float(engine.state.epoch)
+            else:
+                with self._averaged():
+                    self.learner.model.eval()
+                    errors = self.learner.validate(self.val)
+                error = errors[self.learner.compared]
             if not math.isfinite(error):  # it would compare with nothing: best.pt would stay at this epoch for ever
                 raise ZooError(
                     f"the validation error became {error} in epoch {engine.state.epoch}; lower training.learning_rate"
                 )
             self._val_error = error
             train_loss = self._loss_sum / len(self.train)
-            engine.state.metrics.update(train=train_loss, val=error)
+            engine.state.metrics["train"] = train_loss
+            if errors:
+                engine.state.metrics["val"] = error
             row = {"epoch": engine.state.epoch, "train_loss": train_loss, **errors, "lr": rate}
             self.history.rows.append(row)
             if is_first():
@@ -241,7 +258,7 @@ class Trainer:
         bar = ProgressBar(persist=True, bar_format=bar_format, desc=title, disable=None)
         bar.attach(
             engine,
-            metric_names=["train", "val"],
+            metric_names=["train"] if self.val is None else ["train", "val"],
             event_name=Events.EPOCH_COMPLETED,
             closing_event_name=Events.COMPLETED,
         )

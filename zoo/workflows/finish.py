@@ -154,12 +154,12 @@ def _novelty(
         for key, formula, system in zip(store.keys, store.formulas, store.systems(), strict=True)
     ]
     train += more
-    tensors = None if samples.per_atom else _norms_of(crystals.target, samples.tensors[train])
+    tensors = None if samples.per_atom else norms_of(crystals.target, samples.tensors[train])
     found = describe_samples(encoder, samples, train + val, device)
     return Novelty.of(names, tensors, found[: len(train)], found[len(train) :])
 
 
-def _norms_of(target: TensorTarget, tensors: Tensor) -> np.ndarray:
+def norms_of(target: TensorTarget, tensors: Tensor) -> np.ndarray:
     """The tensors that predictions are compared with in size: of a joint target the main part, zero where it lacks."""
     main: np.ndarray = target.split(tensors)[target.main.name][1].nan_to_num().numpy()
     return main

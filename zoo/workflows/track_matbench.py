@@ -5,16 +5,28 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from zoo import __version__
+from mlflow.entities import DatasetInput
+
 from zoo.config import recipe
 from zoo.config.recipe import Recipe, Tracking
 from zoo.errors import ZooError
 from zoo.registry.connect import mlflow_errors
 from zoo.storage.run_folder import RunFolder, SeedFolder, read_history, read_json
+from zoo.tracking.run_inputs import CONTEXTS, dataset_input
+from zoo.tracking.run_labels import again, in_markdown, note, params_of, tags_of
 from zoo.tracking.seed_runs import SeedRuns
-from zoo.tracking.send import Sent, flatten
+from zoo.tracking.send import Sent
 from zoo.workflows.matbench import ERRORS, fold_folder, member_folders, of_index
 from zoo.workflows.matbench_comparison import FIGURE, TABLE
+
+_NAMES = {
+    "mae": "test_mae_n",
+    "rmse": "test_rmse_n",
+    "max_error": "test_max_error_n",
+    "mae_of_mean": "test_mae_n_baseline",
+    "val_mae": "best_val_mae_n",
+}
+"""Error of the refractive index in metrics.json -> its name in MLflow."""
 
 
 def is_matbench(folder: RunFolder) -> bool:
@@ -53,7 +65,11 @@ def _members(folder: RunFolder, config: Recipe, fold: dict[str, Any]) -> list[Se
 def _send_fold(runs: SeedRuns, folder: RunFolder, config: Recipe, fold: dict[str, Any]) -> None:
     place, run_id = fold_folder(folder, fold["fold"]), runs.seed_run(fold["fold"])
     params = {name: fold[name] for name in ("fold", "n_train", "n_val", "n_test")}
-    runs.log(run_id, params, {f"test_{name}": fold[name] for name in ERRORS})
+    origin = read_json(folder.provenance)
+    errors = _metrics({name: {"mean": fold[name]} for name in _NAMES if name in fold})
+    runs.log(run_id, params, errors, _tags(config, origin))
+    inputs = [_input(origin, fold["fold"], CONTEXTS[part], fold[f"n_{part}"]) for part in CONTEXTS if fold[f"n_{part}"]]
+    runs.client.log_inputs(run_id, inputs)
     for member in _members(folder, config, fold):
         within = "/".join(member.path.relative_to(folder.path).parts)
         runs.client.log_artifact(run_id, str(member.history), within)
@@ -61,10 +77,33 @@ def _send_fold(runs: SeedRuns, folder: RunFolder, config: Recipe, fold: dict[str
         runs.client.log_artifact(run_id, str(path), place.path.name)
 
 
+def _input(origin: dict[str, Any], fold: Any, context: str, count: int) -> DatasetInput:
+    source = {"tags": {"mlflow.source.name": origin["data"]}}
+    return dataset_input(origin["data"], [origin["folds"], fold, context], context, source, num_rows=count)
+
+
+def _metrics(errors: dict[str, Any]) -> dict[str, float]:
+    """Name errors of the refractive index as a run's are named."""
+    shown = {_NAMES[name]: entry["mean"] for name, entry in errors.items()}
+    return shown | ({"test_mae_n_std": errors["mae"]["std"]} if "std" in errors["mae"] else {})
+
+
+def _tags(config: Recipe, origin: dict[str, Any]) -> dict[str, str]:
+    """Tags of a training, but that what is tested is the refractive index, on the folds' crystals."""
+    return tags_of(config, origin) | {"zoo.target": "refractive index", "zoo.dataset": origin["data"]}
+
+
 def _send_parent(runs: SeedRuns, folder: RunFolder, config: Recipe, content: dict[str, Any]) -> None:
-    params = flatten(config.model_dump(mode="json", exclude={"tracking", "description"}))
-    final = {f"test_{name}_{kind}": content[name][kind] for name in ERRORS for kind in ("mean", "std")}
-    runs.log(runs.parent, params, final, {"zoo.version": __version__, "zoo.folds": content["data"]})
+    origin, folds = read_json(folder.provenance), content["folds"]
+    tags = _tags(config, origin) | {"zoo.folds": content["data"]}
+    rows = [[str(fold["fold"]), str(fold["n_test"]), *(f"{fold[name]:.4f}" for name in ERRORS)] for fold in folds]
+    spread = [f"{content[name]['mean']:.4f} ± {content[name]['std']:.4f}" for name in ERRORS]
+    header = ("fold", "n", "MAE", "RMSE", "largest error", "MAE of the mean")
+    table = in_markdown(header, *rows, ["all", "", *spread], title="Errors of the refractive index")
+    about = note(config.description, content["note"], table, again(origin, None))
+    runs.log(runs.parent, params_of(config), _metrics({name: content[name] for name in ERRORS}), tags | about)
+    count = sum(fold["n_test"] for fold in folds)
+    runs.client.log_inputs(runs.parent, [_input(origin, "all", "all", count)])
     files = (folder.recipe, folder.provenance, folder.result, folder.path / "folds.csv")
     compared = [path for path in (folder.path / TABLE, folder.path / FIGURE) if path.is_file()]
     for path in (*files, *compared, *([folder.path / content["submission"]] if "submission" in content else [])):

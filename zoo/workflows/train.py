@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from zoo.config import recipe
@@ -156,7 +157,7 @@ def remember(prepared: Prepared, folder: RunFolder) -> None:
     data = content_key(samples.graphs.key, samples.graphs.keys, samples.tensors.numpy())
     beside = {"auxiliary": _key_of_auxiliary(prepared)} if prepared.auxiliary else {}
     if not folder.provenance.is_file():
-        record(folder, prepared.recipe.plugins, data=data, **beside)
+        record(folder, prepared.recipe.plugins, data=data, **beside, **_facts(prepared))
         return
     known = read_json(folder.provenance)
     if known["data"] != data or known.get("auxiliary") not in (None, beside.get("auxiliary")):
@@ -165,6 +166,17 @@ def remember(prepared: Prepared, folder: RunFolder) -> None:
         )
     if is_first():
         record_resumption(folder, prepared.recipe.plugins)
+
+
+def _facts(prepared: Prepared) -> dict[str, Any]:
+    """Describe device and datasets (first the recipe's, then the auxiliary ones) for whoever looks at the run."""
+    config = prepared.recipe
+    stores = [prepared.crystals, *(source.crystals for source in prepared.auxiliary)]
+    datasets = [
+        {"name": choice.name, "licence": dataset_of(choice).licence, "key": store.key, "crystals": len(store)}
+        for choice, store in zip([config.dataset, *config.auxiliary], stores, strict=True)
+    ]
+    return {"device": str(prepared.device), "datasets": datasets}
 
 
 def _key_of_auxiliary(prepared: Prepared) -> str:
@@ -271,18 +283,8 @@ def train_seed(
         write_json(place.split, {"seed": split_seed, "train": split.train, "val": split.val, "test": split.test})
     parts = parts_of(prepared, split)
 
-    seed_everything(seed)
-    model = models.build(config.encoder, config.readout, prepared.target, config.force_constants.potential)
-    if model.frozen:
-        model.encoder = first.encoder
     train_rows = samples.rows(parts["train"])
-    known = samples.tensors[train_rows]
-    if not prepared.target.parts:
-        known = known[~known.flatten(1).isnan().any(dim=1)]
-    model.fit_normaliser(known)
-    model.to(device)
-    if not model.frozen:
-        samples = dataclasses.replace(samples, encoder=model.encoder, embeddings=None)
+    model, samples = model_of_seed(prepared, first, seed, train_rows)
 
     def batches(part: str) -> Batches:
         return Batches(samples, parts[part], config.training, device)
@@ -335,6 +337,30 @@ def train_seed(
     if errors:
         outcome["parts"] = errors
     write_json(place.result, outcome)
+
+
+def model_of_seed(
+    prepared: Prepared, first: models.TensorModel, seed: int, rows: np.ndarray
+) -> tuple[models.TensorModel, Samples]:
+    """A model of random weights, and what it reads: a frozen encoder, and its embeddings, are those of `first`.
+
+    Args:
+        prepared: of the run.
+        first: a model of the same recipe.
+        seed: of the weights.
+        rows: of the training crystals in the samples' tensors, which set the scale of the predictions.
+    """
+    config, samples = prepared.recipe, prepared.samples
+    seed_everything(seed)
+    model = models.build(config.encoder, config.readout, prepared.target, config.force_constants.potential)
+    if model.frozen:
+        model.encoder = first.encoder
+    known = samples.tensors[rows]
+    if not prepared.target.parts:
+        known = known[~known.flatten(1).isnan().any(dim=1)]
+    model.fit_normaliser(known)
+    model.to(prepared.device)
+    return model, samples if model.frozen else dataclasses.replace(samples, encoder=model.encoder, embeddings=None)
 
 
 def parts_of(prepared: Prepared, split: pipeline.Split) -> dict[str, list[int]]:

@@ -9,8 +9,9 @@ from zoo.config.recipe import Tracking
 from zoo.discovery.rounds.discovery_config import Discovery, read
 from zoo.discovery.rounds.discovery_folder import DiscoveryFolder, RoundFolder
 from zoo.registry.connect import mlflow_errors
-from zoo.storage.run_folder import read_rows
-from zoo.tracking.send import Sent, flatten, send
+from zoo.storage.run_folder import read_json, read_rows
+from zoo.tracking.run_labels import again, note, params_of, tags_of_work
+from zoo.tracking.send import Sent, send
 from zoo.tracking.tracked_runs import PARENT, TrackedRuns
 
 
@@ -31,8 +32,11 @@ def send_discovery(folder: DiscoveryFolder, tracking: Tracking) -> Sent:
             name = f"round {place.number}"
             runs.once(name, lambda: _send_round(runs, tracking, config, place, numbers))  # noqa: B023
             runs.once(f"row {place.number}", lambda: runs.log(parent, metrics=numbers, step=place.number))  # noqa: B023
-        params = flatten(config.model_dump(mode="json", exclude={"tracking", "description"}))
-        runs.log(parent, params, tags={"zoo.version": __version__})
+        tags = {"zoo.version": __version__, "zoo.recipe": config.name}
+        if folder.provenance.is_file():
+            origin = read_json(folder.provenance)
+            tags |= tags_of_work(origin) | note(config.description, again(origin, "zoo discover recipe.yaml"))
+        runs.log(parent, params_of(config), tags=tags)
         for path in (folder.recipe, folder.provenance, folder.asked, folder.table, folder.result):
             if path.is_file():
                 runs.client.log_artifact(parent, str(path))

@@ -1,4 +1,7 @@
-"""SevenNet that `zoo pretrain` has tuned: its weights in a safetensors file, in the place of the checkpoint's."""
+"""SevenNet's weights in a safetensors file: of the two checkpoints that the zoo ships, and tuned by `zoo pretrain`.
+
+`scripts/ship_sevennet.py` makes the shipped ones from the files of the package sevenn, so that they need no package.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.api import Weights, ZooError, load_weights, weights_file, weights_identity
+from zoo.api import Weights, ZooError, load_weights, sha256_of, weights_file, weights_identity
 from zoo_sevennet.checkpoint import CHECKPOINTS, ELEMENTS
 from zoo_sevennet.energy import EnergyHead, EnergyModel
 from zoo_sevennet.network import Network
 
+SHIPPED = Path(__file__).parent / "weights"
+SHA256 = {
+    "SevenNet-0": "20aebdb56dae324bf11fc383629595457091edc6fc3726b46856d15b14a6fd80",
+    "SevenNet-l3i5": "6941301c3a9be730377d985b1d18c32587ae9e6be950b40c10e866185fe75c83",
+}
+IDENTITIES = "identities"  # in the metadata of a shipped file: see `identity_of_shipped`
 ENERGY = "energy"  # begins the names of tensors of the head, as in files of zoo convert
+
+
+@lru_cache(maxsize=2)
+def shipped(checkpoint: str) -> str | None:
+    """The path of a checkpoint's weights in the zoo itself; None where it does not ship them.
+
+    Raises:
+        ZooError: the file is not the one that the zoo ships.
+    """
+    if checkpoint not in SHA256:
+        return None
+    path = SHIPPED / f"{checkpoint}.safetensors"
+    if sha256_of(path) != SHA256[checkpoint]:
+        raise ZooError(f"{path} is not as the zoo ships it: install crystal-tensor-zoo anew")
+    return str(path)
+
+
+def identity_of_shipped(checkpoint: str, choice: str) -> str:
+    """The fingerprint of a choice of features, or of the energy, that sevenn's own file of the checkpoint has.
+
+    It is the same with the package sevenn and without, so that whatever was cached or trained with one is known with
+    the other. It is a hash of sevenn's file, which is not here: the shipped file holds it for each choice.
+    """
+    identity: str = _read(Path(shipped(checkpoint) or ""), 0).metadata[IDENTITIES][choice]
+    return identity
 
 
 def weights_of(model: EnergyModel, checkpoint: str, level_of_theory: str | None) -> Weights:
@@ -25,7 +59,7 @@ def weights_of(model: EnergyModel, checkpoint: str, level_of_theory: str | None)
 
 
 def load(weights: str, checkpoint: str, level_of_theory: str | None, layers: int) -> Network:
-    """The first `layers` interaction layers, from a file that `weights` names.
+    """The first `layers` interaction layers, from the file that `weights` names.
 
     Raises:
         ZooError: there is none, it is of another encoder, or it was tuned from another checkpoint or level of theory.
