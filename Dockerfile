@@ -3,7 +3,8 @@
 #     docker build -t zoo .
 #     docker run --rm -p 127.0.0.1:5001:5001 -v "$PWD/runs/mine:/model:ro" zoo
 #
-# /model is a run folder or a model folder. Another command comes behind the image's name: `... zoo predict /model my.cif`.
+# /model is a run folder or a model folder; `docker run ... zoo serve --host 0.0.0.0` asks the model that comes with the zoo.
+# Another command comes behind the image's name: `... zoo predict /model my.cif`.
 # The server has no password: give it to other machines only behind something that has (mlflow/README.md).
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /source

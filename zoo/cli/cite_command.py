@@ -17,18 +17,19 @@ def cite_command(model: str | None) -> None:
     """Print BibTeX of what an answer rests on: the zoo, encoder, potential, readout, data.
 
     MODEL is a run folder, a model folder, the name of a registered model (its champion), or an MLflow URI; RECIPE the
-    name of a shipped recipe or a file. Without either: what to cite for the zoo alone.
+    name of a shipped recipe or a file. Without either: the model that comes with the zoo.
 
     \b
     zoo cite dielectric_all > references.bib
     """
+    from zoo.registry import box
     from zoo.report import citations
 
-    if model is None:
+    if model is None and box.folder_of(box.DEFAULT) is None:
         click.echo("% name a MODEL or a recipe (zoo cite dielectric_all) for all that its answers rest on\n")
         click.echo(str(citations.of_the_zoo()), nl=False)
         return
-    click.echo(str(citations.of_recipe(_recipe_of(model))), nl=False)
+    click.echo(str(citations.of_recipe(_recipe_of(model or box.DEFAULT))), nl=False)
 
 
 def _recipe_of(model: str) -> Recipe:
