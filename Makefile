@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?=
+# What is installed, and in which versions: `make test CONSTRAINTS=/dev/null` tests the newest, scripts/oldest.py the oldest.
+PACKAGE     ?= .[sevennet,dev]
+CONSTRAINTS ?= constraints.txt
 # Two processes, one thread each; a file stays in one process, and the long files start first (tests/conftest.py).
 PYTEST ?= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 TESTS  ?=
@@ -16,7 +19,7 @@ EXTRAS = sevennet
 # Images for containers often set it; then each of the many processes of the tests would compile torch anew, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-extended test-foreign torture torture-every torture-fuzz bench lint lock sbom clean
+.PHONY: run test test-extended test-foreign torture torture-every torture-fuzz bench lint docs lock sbom clean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,18 +32,19 @@ help:
 	@echo "make torture-fuzz   EACH=10000 changed inputs of each kind (docs/results/fuzz.csv)"
 	@echo "make bench  all benchmarks against their peers, and docs/benchmarks.md from them (BENCH=--quick for a check)"
 	@echo "make lint   ruff and mypy"
+	@echo "make docs   the documentation site, into build/site (ZOO_DOCS_EXECUTE=true runs the notebooks for it)"
 	@echo "make lock   requirements.lock: versions and hashes for a deployment like this machine (EXTRAS=sevennet, OUT=FILE)"
 	@echo "make sbom   sbom.json: what is installed in $(VENV), as CycloneDX (OUT=FILE)"
 	@echo "make clean  remove $(VENV)"
 
 # Made anew where what is to be installed has changed. The lowest layer first: with torch there, nothing pulls another.
 # Not compiled: that takes longer than all the rest, and Python compiles what is imported, once, by itself.
-$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+$(VENV)/.installed: setup.cfg pyproject.toml $(filter-out /dev/null,$(CONSTRAINTS))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "zoo needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 2; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing torch and the rest into $(VENV); this takes some minutes"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt torch
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[sevennet,dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c $(CONSTRAINTS) torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c $(CONSTRAINTS) -e "$(PACKAGE)"
 	@touch $@
 
 run: $(VENV)/.installed
@@ -71,6 +75,11 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Nothing is fetched. Not --quiet: warnings, which --strict stops at, would not be counted. The variable silences a notice
+# that is not about these pages.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock: $(VENV)/.installed
 	$(BIN)/python scripts/lock.py $(or $(OUT),requirements.lock) $(EXTRAS)

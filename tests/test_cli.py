@@ -273,3 +273,14 @@ def test_ctrl_c_says_how_to_go_on(trained: Path) -> None:
     again = zoo("run", "--resume", "interrupted", cwd=trained)
     assert again.returncode == 0, again.stderr
     assert json.loads((trained / "interrupted" / "metrics.json").read_text())["epochs"] == [4]
+
+
+def test_a_table_in_a_notebook_is_not_cut(tmp_path: Path) -> None:
+    """Jupyter asks for colours by FORCE_COLOR, and names a backend of matplotlib that zoo may not have."""
+    jupyter = {"FORCE_COLOR": "1", "MPLBACKEND": "module://nobody.has_this_backend"}
+    result = in_process_of_its_own("import os; os.environ.pop('COLUMNS', None)", "list", cwd=tmp_path, **jupyter)
+    assert result.returncode == 0, result.stderr
+    assert "…" not in result.stdout
+    draws = "import zoo.cli.main as m; m.group = lambda **_: __import__('matplotlib')"  # as each command that draws
+    drawn = in_process_of_its_own(draws, cwd=tmp_path, **jupyter)
+    assert drawn.returncode == 0, drawn.stderr

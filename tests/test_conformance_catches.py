@@ -197,6 +197,10 @@ class Forgetful(Toy):
         return s * self.mixing.to(s), v, t
 
 
+class Uncitable(Toy):
+    citation = "@article{toy, title = {A toy}"
+
+
 class Undocumented(Toy):
     class Hypers(api.Hypers):
         channels: int = 4
@@ -360,6 +364,7 @@ def pair(encoder: type = Toy, readout: type = DTNetSimple, **settings: Any) -> P
         (testing.check_contract, pair(readout=Asymmetric), "index symmetry"),
         (testing.check_contract, pair(target=api.TensorTarget("elastic", "ijkl=jikl=klij")), "does not fit"),
         (testing.check_hypers, pair(Undocumented), "no docstring"),
+        (testing.check_citation, pair(Uncitable), "cannot be read"),
     ],
 )
 def test_a_cheat_is_caught(check: Callable[[Pair], None], cheat: Pair, says: str) -> None:

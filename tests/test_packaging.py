@@ -83,6 +83,7 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
         "zoo_recipes/dtnet_total.yaml",
         "zoo/data/petousis2017/petousis2017.json.gz",
         "zoo/py.typed",
+        "zoo/contract/references.bib",
         "zoo/report/model_card.html",
         "zoo/ui/assets/page.css",
         "zoo/ui/examples/molybdite.cif",

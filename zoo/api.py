@@ -20,6 +20,7 @@ from zoo.contract.plugin import BadRecord, Dataset, Encoder, Hypers, Needs, Prov
 from zoo.contract.potential import HasEnergy, Potential, PotentialOutput, forces_and_stress
 from zoo.contract.pretrained import ConvertedEncoder, ConvertedHypers, PretrainedEncoder, choose_layers
 from zoo.contract.radial import bessel_basis, bond_features, polynomial_envelope
+from zoo.contract.references import references
 from zoo.contract.target import TensorTarget, only_symmetric_rank_2
 from zoo.convolution.convolve import convolve
 from zoo.convolution.edges import ConvolutionEdges
@@ -72,6 +73,7 @@ __all__ = [
     "matrix_to_spherical",
     "only_symmetric_rank_2",
     "polynomial_envelope",
+    "references",
     "sha256_of",
     "spherical_to_matrix",
     "weights_file",

@@ -8,7 +8,7 @@ from e3nn import o3
 from pydantic import Field, model_validator
 from torch import nn
 
-from zoo.api import CrystalBatch, Embedding, Encoder, Features, Hypers, Provides
+from zoo.api import CrystalBatch, Embedding, Encoder, Features, Hypers, Provides, references
 from zoo_m3gnet.convolution import GraphConvolution
 from zoo_m3gnet.many_body import ManyBodyToBond, ShortBonds
 from zoo_m3gnet.radial import smooth_basis
@@ -67,6 +67,7 @@ class M3GNet(Encoder):
     """
 
     Hypers = M3GNetHypers
+    citation = references("chen2022m3gnet")
 
     hypers: M3GNetHypers
 

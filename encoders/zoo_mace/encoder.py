@@ -17,6 +17,7 @@ from zoo.api import (
     Provides,
     Weights,
     bond_features,
+    references,
 )
 from zoo_mace import checkpoint
 from zoo_mace.architecture import Architecture, Outline
@@ -105,6 +106,7 @@ class MACE(ConvertedEncoder):
     """
 
     Hypers = MACEHypers
+    citation = references("batatia2022mace", "batatia2023foundation", "deng2023chgnet")
     bonds_from_geometry = True
     public_weights = PUBLIC
 

@@ -19,6 +19,7 @@ from zoo.api import (
     Provides,
     bessel_basis,
     polynomial_envelope,
+    references,
 )
 from zoo_nequip.interaction import Interaction
 from zoo_nequip.paths import after_each_layer, natural
@@ -90,6 +91,7 @@ class NequIP(Encoder):
     """
 
     Hypers = NequIPHypers
+    citation = references("batzner2022nequip")
     bonds_from_geometry = True
 
     hypers: NequIPHypers

@@ -17,6 +17,7 @@ from zoo.api import (
     Provides,
     Weights,
     bond_features,
+    references,
 )
 from zoo_nequix import checkpoint
 from zoo_nequix.checkpoint import PUBLIC, PUBLISHED
@@ -87,6 +88,7 @@ class Nequix(ConvertedEncoder):
     """
 
     Hypers = NequixHypers
+    citation = references("koker2025nequix")
     bonds_from_geometry = True
     public_weights = PUBLIC
 
@@ -101,6 +103,17 @@ class Nequix(ConvertedEncoder):
         self.sources = hypers.sources()
         self.provided = self.provides(hypers)
         self.network = checkpoint.build(architecture, tensors, max(hypers.wanted))
+
+    @classmethod
+    def cites(cls, hypers: NequixHypers) -> str:
+        """Nequix, the data of its published weights, and the paper of the later ones."""
+        kind = hypers.weights if hypers.weights in PUBLIC else ""
+        more = {
+            "deng2023chgnet": "-mp-" in kind or "-oam-" in kind,
+            "barrosoluque2024omat24": "-omat-" in kind or "-oam-" in kind,
+            "koker2026pft": bool(kind) and kind != "nequix-mp-1",
+        }
+        return "\n".join([cls.citation, *(references(key) for key, cited in more.items() if cited)])
 
     @classmethod
     def provides(cls, hypers: NequixHypers) -> Provides:

@@ -17,6 +17,7 @@ from zoo.api import (
     Provides,
     bessel_basis,
     polynomial_envelope,
+    references,
 )
 from zoo_painn.blocks import Message, Update
 
@@ -73,6 +74,7 @@ class PaiNN(Encoder):
     """
 
     Hypers = PaiNNHypers
+    citation = references("schuett2021painn")
     bonds_from_geometry = True
 
     hypers: PaiNNHypers

@@ -23,6 +23,7 @@ from zoo.api import (
     ZooError,
     bond_features,
     choose_layers,
+    references,
     weights_file,
 )
 from zoo_sevennet import weights_file as files
@@ -119,6 +120,7 @@ class SevenNet(PretrainedEncoder):
     """
 
     Hypers: ClassVar[type[FeaturesHypers]] = SevenNetHypers
+    citation = references("park2024sevennet")
     bonds_from_geometry = True
     energy_is_chiral = True
 
@@ -142,6 +144,16 @@ class SevenNet(PretrainedEncoder):
         """The safetensors file of its weights: the one that is named, or the zoo's own; None: those of sevenn."""
         assert isinstance(self.hypers, SevenNetHypers)  # for the type checker
         return self.hypers.weights or files.shipped(self.hypers.checkpoint)
+
+    @classmethod
+    def cites(cls, hypers: FeaturesHypers) -> str:
+        """SevenNet, its training on several levels of theory, and the data of its checkpoint."""
+        if not cls.pretrained:
+            return cls.citation
+        # That of May 2024 was trained on M3GNet's data (README of the package), the others on MPtrj.
+        data = "chen2022m3gnet" if hypers.checkpoint == "SevenNet-0_22May2024" else "deng2023chgnet"
+        several = [references("kim2025multifidelity")] if hypers.checkpoint == "SevenNet-MF-0" else []
+        return "\n".join([cls.citation, references(data), *several])
 
     @classmethod
     def provides(cls, hypers: FeaturesHypers) -> Provides:

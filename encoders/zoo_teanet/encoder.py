@@ -9,7 +9,7 @@ from e3nn import o3
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from zoo.api import CrystalBatch, Embedding, Encoder, Features, Hypers, Provides
+from zoo.api import CrystalBatch, Embedding, Encoder, Features, Hypers, Provides, references
 from zoo_teanet.bonds import Bonds
 from zoo_teanet.elements import CHANNELS, half_charges
 from zoo_teanet.geometry import Geometry, neighbours
@@ -68,6 +68,7 @@ class TeaNet(Encoder):
     """
 
     Hypers = TeaNetHypers
+    citation = references("takamoto2022teanet")
 
     hypers: TeaNetHypers
     elements_table: Tensor

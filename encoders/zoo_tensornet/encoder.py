@@ -20,6 +20,7 @@ from zoo.api import (
     Provides,
     Weights,
     bond_features,
+    references,
 )
 from zoo_tensornet import checkpoint
 from zoo_tensornet.checkpoint import KNOWN, PUBLIC, Architecture
@@ -82,6 +83,7 @@ class TensorNet(ConvertedEncoder):
     """
 
     Hypers = TensorNetHypers
+    citation = references("simeon2023tensornet", "kaplan2025matpes")
     bonds_from_geometry = True
     public_weights = PUBLIC
 

@@ -20,6 +20,7 @@ from zoo.api import (
     Readout,
     TensorTarget,
     only_symmetric_rank_2,
+    references,
 )
 from zoo_born.charges import Charges
 from zoo_born.response import corrected_force_constants, ionic_tensor
@@ -82,6 +83,7 @@ class Born(Readout):
     """
 
     Hypers = BornHypers
+    citation = references("gonze1997dynamical")
     needs: ClassVar[Needs] = Needs(atoms=("0e", "2e"), force_constants=True)
     normalise = False
     also_makes = ("born",)

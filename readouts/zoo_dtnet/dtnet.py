@@ -10,7 +10,18 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo.api import CrystalBatch, Embedding, Hypers, Needs, Provides, Readout, Rows, TensorTarget, only_symmetric_rank_2
+from zoo.api import (
+    CrystalBatch,
+    Embedding,
+    Hypers,
+    Needs,
+    Provides,
+    Readout,
+    Rows,
+    TensorTarget,
+    only_symmetric_rank_2,
+    references,
+)
 from zoo_dtnet.bonds import Bonds
 from zoo_dtnet.layers import Block, BondBlock, Embed, TensorHead, symmetrised
 
@@ -40,6 +51,7 @@ class DTNetSimple(Readout):
     """
 
     Hypers = DTNetHypers
+    citation = references("mao2024dtnet")
     needs: ClassVar[Needs] = Needs(atoms=("0e", "1o", "2e"))
 
     def __init__(self, hypers: DTNetHypers, provides: Provides, cutoff: float, target: TensorTarget) -> None:

@@ -10,7 +10,7 @@ from e3nn import o3
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo.api import CrystalBatch, Embedding, Hypers, Needs, Provides, Readout, TensorTarget
+from zoo.api import CrystalBatch, Embedding, Hypers, Needs, Provides, Readout, TensorTarget, references
 from zoo_matten.layers import ByIrrep, Channels, Gate, Mix, Multiply
 from zoo_matten.paths import plan, products_to_reach
 from zoo_matten.surroundings import Surroundings
@@ -49,6 +49,7 @@ class MatTen(Readout):
     """
 
     Hypers = MatTenHypers
+    citation = references("wen2024matten")
     needs: ClassVar[Needs] = Needs(atoms=("0e",))
 
     def __init__(self, hypers: MatTenHypers, provides: Provides, cutoff: float, target: TensorTarget) -> None:

@@ -21,6 +21,7 @@ from zoo.api import (
     bessel_basis,
     only_symmetric_rank_2,
     polynomial_envelope,
+    references,
 )
 from zoo_painn_rank1.gated import GatedBlock, linear
 
@@ -53,6 +54,7 @@ class PaiNNRank1Paper(Readout):
     """
 
     Hypers = PaiNNRank1PaperHypers
+    citation = references("mao2024dtnet", "schuett2021painn")
     needs: ClassVar[Needs] = Needs(atoms=("0e", "1o"))
     violates: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("supercell", "self_images"), "sums over atoms: extensive"),

@@ -9,7 +9,17 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo.api import CrystalBatch, Embedding, Hypers, Needs, Provides, Readout, TensorTarget, only_symmetric_rank_2
+from zoo.api import (
+    CrystalBatch,
+    Embedding,
+    Hypers,
+    Needs,
+    Provides,
+    Readout,
+    TensorTarget,
+    only_symmetric_rank_2,
+    references,
+)
 
 
 class StrainHypers(Hypers):
@@ -32,6 +42,7 @@ class Strain(Readout):
     """
 
     Hypers = StrainHypers
+    citation = references("mao2024dtnet")
     needs: ClassVar[Needs] = Needs(atoms=("0e",))
     needs_grad = True
 

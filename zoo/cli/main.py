@@ -43,6 +43,7 @@ COMMANDS = {
     "track": "zoo.cli.track_command",
     "promote": "zoo.cli.promote_command",
     "matbench": "zoo.cli.matbench_command",
+    "cite": "zoo.cli.cite_command",
 }
 HELP = {
     "run": "Train what a recipe describes.",
@@ -69,6 +70,7 @@ HELP = {
     "track": "Send a finished run to MLflow.",
     "promote": "Make a registered model's challenger its champion, if it is better.",
     "matbench": "The refractive index, on Matbench's folds.",
+    "cite": "BibTeX of what an answer rests on: model, encoder, data.",
 }
 
 
@@ -127,6 +129,9 @@ def main() -> None:
     """Run the command line; errors that the user can put right are one line on stderr and exit code 2."""
     warnings.filterwarnings("ignore")  # of the libraries: a user can do nothing about them
     logging.captureWarnings(True)
+    # Figures are files. A Jupyter kernel names a backend that this process may not have, as in `!zoo run` of another
+    # environment, and matplotlib would refuse to be imported.
+    os.environ["MPLBACKEND"] = "agg"
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding, Features, Rows
 from zoo.contract.lattice_response import LatticeResponse
+from zoo.contract.references import Citable
 from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
 from zoo.storage.weights import PublicWeights, Weights
@@ -75,7 +76,7 @@ class Needs:
         return None
 
 
-class Encoder(nn.Module, ABC):
+class Encoder(Citable, nn.Module, ABC):
     """Crystal -> equivariant features of atoms and bonds.
 
     Class attributes:
@@ -87,6 +88,7 @@ class Encoder(nn.Module, ABC):
         energy_is_chiral: the energy of a crystal and that of its inverted image may differ (a network that was trained
             without parity); force constants are those of the mean of the two, `even_energy`.
         public_weights: published files of weights that `zoo convert` knows, by the name that a recipe gives them.
+        citation: BibTeX of its publications (`zoo.contract.references.Citable`).
 
     Attributes:
         hypers: the hyperparameters.
@@ -172,7 +174,7 @@ class Encoder(nn.Module, ABC):
         """Features of the N atoms and E edges, with the irreps that `provides` promised."""
 
 
-class Readout(nn.Module, ABC):
+class Readout(Citable, nn.Module, ABC):
     """Features -> tensor.
 
     Class attributes:
@@ -186,6 +188,7 @@ class Readout(nn.Module, ABC):
         violates: what a method of the literature gets wrong: name of a check of `zoo.testing.ConformanceTests`
             (`supercell`, ...) -> the reason, in a few words. Those tests are strict expected failures, and `zoo compat`
             says so. Empty for a method that one can use.
+        citation: BibTeX of its publications (`zoo.contract.references.Citable`).
     """
 
     Hypers: ClassVar[type[Hypers]]
@@ -295,11 +298,12 @@ class BadRecord(Exception):
         self.reason = reason
 
 
-class Dataset(ABC):
+class Dataset(Citable, ABC):
     """A source of crystals and tensors. It only reads: cleaning, deduplication and splits are the core's.
 
     Class attributes:
         licence: of the data, and whom to cite.
+        citation: BibTeX of the same (`zoo.contract.references.Citable`).
     """
 
     Hypers: ClassVar[type[Hypers]]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
+from zoo.contract.references import references
 from zoo.contract.target import TensorTarget
 from zoo.data.download import download
 from zoo.data.formats import records_of
@@ -42,6 +43,7 @@ class DTNetMP(Dataset):
         "data of the Materials Project, CC BY 4.0 (materialsproject.org/about/terms); the file is published by "
         "github.com/pfnet-research/dielectric-pred without a licence of its own"
     )
+    citation: ClassVar[str] = references("mao2024dtnet", "jain2013materials", "petousis2017dielectric")
 
     def targets(self) -> Mapping[str, TensorTarget]:
         """Return the electronic, ionic and total dielectric tensor; dimensionless."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from zoo.config.dataset_settings import FrameCheck
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
+from zoo.contract.references import references
 from zoo.contract.target import TensorTarget
 from zoo.data.formats import open_text
 from zoo.data.frame import offenders
@@ -54,6 +55,7 @@ class MaterialsProjectDielectric(Dataset):
         "CC BY 4.0 (materialsproject.org/about/terms): cite A. Jain et al., APL Materials 1, 011002 (2013), and "
         "I. Petousis et al., Scientific Data 4, 160134 (2017)"
     )
+    citation: ClassVar[str] = references("jain2013materials", "petousis2017dielectric")
 
     def targets(self) -> Mapping[str, TensorTarget]:
         """Return the electronic, ionic and total dielectric tensor; dimensionless."""

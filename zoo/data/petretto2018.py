@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
+from zoo.contract.references import references
 from zoo.contract.target import TensorTarget
 from zoo.data.lattice_labels import LABELS, MOST_IONIC, locate, rows_of, usable
 from zoo.data.structures import structure_from_dict
@@ -43,6 +44,7 @@ class Petretto2018(Dataset):
     licence: ClassVar[str] = (
         "CC BY 4.0 (article and data, figshare collection 3938023): cite Petretto et al., Sci. Data 5, 180065 (2018)"
     )
+    citation: ClassVar[str] = references("petretto2018phonons")
 
     def targets(self) -> Mapping[str, TensorTarget]:
         """Return the electronic dielectric tensor, dimensionless, and the Born charges, e."""

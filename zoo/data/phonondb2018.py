@@ -1,7 +1,7 @@
 """Togo's phonon database of 2018: ε∞, Born charges and force constants of 4,717 crystals by PBEsol, to be downloaded.
 
 A. Togo, Phonon database at Kyoto university (2018-04-17), now mdr.nims.go.jp; the methods are in Togo, Chaput, Tanaka,
-Hug, Phys. Rev. B 91, 094306 (2015). `scripts/derive_open_labels.py` makes the two files.
+Phys. Rev. B 91, 094306 (2015). `scripts/derive_open_labels.py` makes the two files.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from zoo.contract.plugin import BadRecord, Dataset, Hypers, Record
+from zoo.contract.references import references
 from zoo.contract.target import TensorTarget
 from zoo.data.lattice_labels import LABELS, locate, rows_of, usable
 from zoo.data.structures import checked_structure
@@ -47,6 +48,7 @@ class PhononDB2018(Dataset):
     licence: ClassVar[str] = (
         "CC BY 4.0: cite A. Togo, phonon database (2018), mdr.nims.go.jp; collected by github.com/WMD-group/phononDB"
     )
+    citation: ClassVar[str] = references("togo2018phonondb", "togo2015lifetimes")
 
     def targets(self) -> Mapping[str, TensorTarget]:
         """Return the electronic, ionic and total dielectric tensor, dimensionless, and the Born charges, e."""

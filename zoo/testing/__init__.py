@@ -6,6 +6,7 @@ takes a `Pair` and raises AssertionError with the reason, or unittest.SkipTest w
 
 from zoo.testing.behaviour import (
     check_batching,
+    check_citation,
     check_contract,
     check_float32,
     check_gradients_finite,
@@ -62,6 +63,7 @@ __all__ = [
     "Prototype",
     "check_anisotropy",
     "check_batching",
+    "check_citation",
     "check_contract",
     "check_description",
     "check_embedding_equivariance",

@@ -18,6 +18,7 @@ from zoo.contract.batch import CrystalBatch
 from zoo.contract.features import Embedding, Features
 from zoo.model.precomputed import Precomputed
 from zoo.model.tensor_model import TensorModel
+from zoo.testing.citation import refuse_unreadable
 from zoo.testing.compare import FLOAT32, assert_same, norms, orthogonal_matrices, rotate_crystal, rotate_tensor
 from zoo.testing.pair import Pair
 from zoo.testing.prototypes import VARIED, prototypes, varied
@@ -29,6 +30,12 @@ def check_hypers(pair: Pair) -> None:
         for name, info in plugin.Hypers.model_fields.items():
             assert not info.is_required(), f"{plugin.__name__}: the hyperparameter '{name}' has no default"
             assert info.description, f"{plugin.__name__}: the hyperparameter '{name}' has no docstring below it"
+
+
+def check_citation(pair: Pair) -> None:
+    """The citations of both, if they have some, are BibTeX that can be read."""
+    for plugin in (pair.encoder_class, pair.readout_class):
+        refuse_unreadable(plugin)
 
 
 def check_contract(pair: Pair) -> None:

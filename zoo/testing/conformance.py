@@ -37,6 +37,9 @@ class ConformanceTests:
     def test_hypers(self) -> None:
         behaviour.check_hypers(self.pair)
 
+    def test_citation(self) -> None:
+        behaviour.check_citation(self.pair)
+
     def test_contract(self) -> None:
         behaviour.check_contract(self.pair)
 

@@ -15,18 +15,20 @@ from zoo.contract.plugin import BadRecord, Dataset, Record
 from zoo.contract.target import TensorTarget
 from zoo.data.frame import offenders
 from zoo.graphs.graph import crystal_graph
+from zoo.testing.citation import refuse_unreadable
 
 
 def check_description(dataset: Dataset) -> None:
     """Every hyperparameter has a default and a docstring; the licence is stated; each target has its own name.
 
-    And the fingerprint is the same for the same hyperparameters.
+    A citation is BibTeX, and the fingerprint is the same for the same hyperparameters.
     """
     cls = type(dataset)
     for name, info in cls.Hypers.model_fields.items():
         assert not info.is_required(), f"{cls.__name__}: the hyperparameter '{name}' has no default"
         assert info.description, f"{cls.__name__}: the hyperparameter '{name}' has no docstring below it"
     assert cls.licence != Dataset.licence, f"{cls.__name__}: say under which licence the data are, and whom to cite"
+    refuse_unreadable(cls)
     targets = dataset.targets()
     assert targets, f"{cls.__name__} has no target"
     for name, target in targets.items():

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from zoo.contract.plugin import Hypers, Record
+from zoo.contract.references import references
 from zoo.contract.target import TensorTarget
 from zoo.data.elasticity import from_voigt
 from zoo.data.embedded import Embedded, embedded_structure
@@ -44,6 +45,7 @@ class Elastic2015(Embedded):
 
     Hypers = Elastic2015Hypers
     licence: ClassVar[str] = "CC0 1.0 (data) and CC BY 4.0 (article): cite de Jong et al., Sci. Data 2, 150009 (2015)"
+    citation: ClassVar[str] = references("dejong2015elastic", "jain2013materials")
     file: ClassVar[str] = "elastic2015.json.gz"
 
     def targets(self) -> Mapping[str, TensorTarget]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from zoo.contract.plugin import Hypers, Record
+from zoo.contract.references import references
 from zoo.contract.target import TensorTarget
 from zoo.data.embedded import Embedded, embedded_structure
 from zoo.data.tensors import DIELECTRIC, read_tensor
@@ -29,6 +30,7 @@ class Petousis2017(Embedded):
 
     Hypers = Petousis2017Hypers
     licence: ClassVar[str] = "CC0 1.0 (data) and CC BY 4.0 (article): cite Petousis et al., Sci. Data 4, 160134 (2017)"
+    citation: ClassVar[str] = references("petousis2017dielectric", "jain2013materials")
     file: ClassVar[str] = "petousis2017.json.gz"
 
     def targets(self) -> Mapping[str, TensorTarget]:

@@ -34,6 +34,14 @@ class MyPlugin(Dataset):
 
     Hypers = MyPluginHypers
     licence: ClassVar[str] = "measured values, free to use: cite Ashcroft, Mermin, Solid State Physics (1976)"
+    # `zoo cite` prints it for every model that is trained on these data.
+    citation: ClassVar[str] = """
+@book{ashcroft1976solid,
+  author = {Ashcroft, Neil W. and Mermin, N. David},
+  title = {Solid State Physics},
+  year = {1976},
+}
+"""
 
     hypers: MyPluginHypers
 

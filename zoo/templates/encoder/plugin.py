@@ -36,6 +36,7 @@ class MyPlugin(Encoder):
     """Sum over neighbours of radial basis × spherical harmonics, up to l = 2."""
 
     Hypers = MyPluginHypers
+    citation = ""  # BibTeX of its paper, once there is one: zoo cite prints it
     hypers: MyPluginHypers
 
     def __init__(self, hypers: MyPluginHypers) -> None:

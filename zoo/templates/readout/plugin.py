@@ -26,6 +26,7 @@ class MyPlugin(Readout):
     """
 
     Hypers = MyPluginHypers
+    citation = ""  # BibTeX of its paper, once there is one: zoo cite prints it
     needs: ClassVar[Needs] = Needs(atoms=("0e", "1o", "2e"))
 
     def __init__(self, hypers: MyPluginHypers, provides: Provides, cutoff: float, target: TensorTarget) -> None:
