@@ -1,10 +1,10 @@
 # A model over HTTP (zoo serve), on the CPU:
 #
 #     docker build -t zoo .
-#     docker run --rm -p 127.0.0.1:5001:5001 -v "$PWD/runs/mine:/model:ro" zoo
+#     docker run --rm -p 127.0.0.1:5001:5001 zoo
+#     docker run --rm -p 127.0.0.1:5001:5001 -v "$PWD/runs/mine:/model:ro" zoo serve /model --host 0.0.0.0
 #
-# /model is a run folder or a model folder; `docker run ... zoo serve --host 0.0.0.0` asks the model that comes with the zoo.
-# Another command comes behind the image's name: `... zoo predict /model my.cif`.
+# The first asks the model that comes with the zoo, the second one of yours: a run folder or a model folder.
 # The server has no password: give it to other machines only behind something that has (mlflow/README.md).
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /source
@@ -19,7 +19,7 @@ COPY constraints.txt /tmp/constraints.txt
 COPY --from=build /wheels /tmp/wheels
 RUN pip install --no-cache-dir --constraint /tmp/constraints.txt --index-url "$TORCH_INDEX" torch \
     && wheel=$(echo /tmp/wheels/*.whl) \
-    && pip install --no-cache-dir --constraint /tmp/constraints.txt "crystal-tensor-zoo[sevennet] @ file://$wheel" \
+    && pip install --no-cache-dir --constraint /tmp/constraints.txt "crystal-tensor-zoo @ file://$wheel" \
     && rm -r /tmp/wheels /tmp/constraints.txt \
     && useradd --create-home --uid 10001 --user-group zoo \
     && mkdir -p /home/zoo/.cache/zoo && chown -R zoo:zoo /home/zoo/.cache
@@ -33,4 +33,4 @@ HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:5001/ping', timeout=9)"]
 ENTRYPOINT ["zoo"]
 # zoo binds 127.0.0.1 by default, which nobody outside the container reaches.
-CMD ["serve", "/model", "--host", "0.0.0.0", "--port", "5001"]
+CMD ["serve", "--host", "0.0.0.0", "--port", "5001"]

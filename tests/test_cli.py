@@ -164,7 +164,7 @@ BAD = {
     "overlapping atoms": (["predict", "run", "overlap.cif"], ["Cu", "0.5 Å apart"]),
     "no element": (["predict", "run", "dummy.cif"], ["dummy.cif", "no chemical element"]),
     "a folder of files": (["predict", "run", "run/figures"], ["run/figures: no file of crystals is in it"]),
-    "no file": (["predict", "run"], ["zoo predict --help"]),
+    "no file": (["predict", "run"], ["name the files", "zoo predict run"]),
     "no such model": (["predict", "small-totl", "NaCl.cif"], ["no model", "'small-total'?"]),
     "no option": (["predict", "run", "NaCl.cif", "--fromat", "json"], ["--fromat", "--format"]),
 }

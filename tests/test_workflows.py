@@ -114,7 +114,7 @@ def test_the_image_is_not_root_and_says_whether_it_is_well() -> None:
     (port,) = instructions("EXPOSE")
     assert "/ping" in instructions("HEALTHCHECK")[0] and f":{port}/" in instructions("HEALTHCHECK")[0]
     assert instructions("ENTRYPOINT") == ['["zoo"]']
-    assert instructions("CMD") == [f'["serve", "/model", "--host", "0.0.0.0", "--port", "{port}"]']
+    assert instructions("CMD") == [f'["serve", "--host", "0.0.0.0", "--port", "{port}"]']
     places = set(re.findall(r"https?://([\w.]+)", "\n".join(instructions("ARG") + instructions("RUN"))))
     assert places == {"download.pytorch.org"}
 

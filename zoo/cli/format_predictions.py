@@ -178,7 +178,7 @@ def _show_promise(answers: Sequence[dict[str, Any]], card: Card) -> None:
     share = f"{100 * sure['coverage']:.0f} %"
     on, of = "the validation crystals that also chose the members' epochs", "the test crystals"
     if "folds" in card.metrics:  # of zoo refit
-        on = of = "crystals that models of its cross-validation had not seen"
+        on, of = "test crystals of its cross-validation", "those of one fold, calibrated on the others,"
     click.echo(f"in brackets: {share} intervals, calibrated on {on}")
     if held:
         click.echo(f"of {of} they held {', '.join(held)}")

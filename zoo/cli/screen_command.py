@@ -33,6 +33,7 @@ def screen_command(recipe: str | None, overrides: tuple[str, ...], out: Path | N
     the chosen ones are in DIR/top.csv and DIR/top, pictures in DIR/figures.
 
     \b
+    zoo screen screen_total candidates='{path: my_cifs}'
     zoo screen screen_total model=best-total
     zoo screen screen_total model=runs/mine candidates='{path: my_cifs}' acquisition.kappa=3
     zoo screen screen_total objective.name=anisotropy --out runs/anisotropic

@@ -34,9 +34,9 @@ def check_formula(formula: str) -> None:
 def _basis(formula: str) -> tuple[o3.Irreps, Tensor]:
     """Irreps of a tensor and its (dim, 3, 3, ...) orthonormal change of basis, float64."""
     if formula == "ij=ji":  # by far the most common; the general way makes and compiles tensor products
-        with torch.inference_mode(False):
+        with torch.inference_mode(False):  # it is kept, see features._coupling
             parts = [o3.wigner_3j(k, 1, 1, dtype=torch.float64) * (2 * k + 1) ** 0.5 for k in (0, 2)]
-        return o3.Irreps("1x0e+1x2e"), torch.cat(parts)
+            return o3.Irreps("1x0e+1x2e"), torch.cat(parts)
     previous = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)  # e3nn makes the basis in the default dtype
     try:

@@ -124,7 +124,7 @@ def _of_part(
         more = {"coverage": coverage, "intervals": intervals, "tensor_radius": radius}
         if not intervals and radius is None:
             more["coverage"] = None
-            few = f"no intervals of {100 * coverage:.0f} %: {calibration.n} validation crystals are too few for that"
+            few = f"no intervals of {100 * coverage:.0f} %: {calibration.n} held-out crystals are too few for that"
             more["warnings"] = (Doubt("no intervals", few),)
     return Prediction(
         structure=structure,

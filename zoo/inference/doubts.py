@@ -46,7 +46,7 @@ def doubts_of_distance(distance: float, reference: Novelty) -> list[Doubt]:
         Doubt(
             "novel",
             f"unlike the training crystals: its features are {distance:.2f} from the {NEIGHBOURS} nearest of them, on "
-            f"average; those of {100 * WITHIN:.0f} % of the validation crystals are within {reference.threshold:.2f}",
+            f"average; those of {100 * WITHIN:.0f} % of held-out crystals are within {reference.threshold:.2f}",
         )
     ]
 

@@ -104,7 +104,7 @@ def block(content: Mapping[str, Any], targets: Sequence[TensorTarget]) -> str:
         return "\n".join([title, f"{targets[-1].name}, one tensor an atom", *lines])
     rows: list[tuple[str, list[list[str]]]] = [("", [[header(target)] for target in targets])]
     tensors = [matrix(np.array(one["tensor"]), target) for one, target in zip(each, targets, strict=True)]
-    rows.append(("tensor", tensors))
+    rows.append(("6×6, Voigt" if is_stiffness(targets[-1]) else "tensor", tensors))
     for name, label in LABELS.items():
         if any(name in one for one in each):
             rows.append((label, [_cell(one, name) for one in each]))

@@ -337,8 +337,6 @@ def _nearest(one: Said, several: bool) -> list[Component]:
     note = "Distances are between the encoder's features; the last column is what the crystal is labelled with."
     if answer.novelty is not None:
         distance, threshold = answer.novelty["distance"], answer.novelty["threshold"]
-        note += (
-            f" Mean distance {number(distance, 2)}; 99 % of the validation crystals are within {number(threshold, 2)}."
-        )
+        note += f" Mean distance {number(distance, 2)}; 99 % of held-out crystals are within {number(threshold, 2)}."
     title = "Nearest training crystals" + (f", {one.model}" if several else "")
     return [_section(title, html.Table([columns, html.Tbody(rows)], className="nearest"), note=note)]
