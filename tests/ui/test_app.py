@@ -24,6 +24,7 @@ pytest.importorskip("dash")
 
 from plotly.utils import PlotlyJSONEncoder
 
+from zoo.registry import box
 from zoo.ui.app import create_app
 from zoo.ui.models import MAX_ATOMS, Models
 from zoo.ui.panel import Said, answer_tab, formula, keys, number
@@ -219,18 +220,20 @@ def test_the_registry_is_offered_beside_the_model_that_is_named(
     # Other tests of this process may have registered more.
     assert offer.models.names["models:/small-total@champion"].startswith("small-total, champion (version ")
     registered = offered(None, None, "cpu")
-    assert registered.first == next(iter(registered.models.names)) == min(registered.models.names)
+    assert registered.first == next(iter(registered.models.names)) == box.DEFAULT
+    assert "models:/small-total@champion" in registered.models.names
     assert str(ensemble / "run") not in registered.models.names
 
 
-def test_without_a_model_and_without_a_registry_it_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    refused(zoo("ui", "--no-browser", cwd=tmp_path), "zoo ui RUN_DIR", "MLFLOW_TRACKING_URI")
-    refused(zoo("ui", "nothing-here", "--no-browser", cwd=tmp_path), "nothing-here")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    refused(zoo("ui", "--no-browser", cwd=tmp_path), "http://127.0.0.1:9")
+def test_without_a_registry_there_is_the_model_in_the_box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for uri in (None, "http://127.0.0.1:9"):
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        if uri is not None:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert list(offered(None, None, "cpu").models.names) == box.names()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    refused(zoo("ui", "nothing-here", "--no-browser", cwd=tmp_path), "nothing-here", box.DEFAULT)
 
 
 def test_a_port_in_use_is_told(ensemble: Path) -> None:
