@@ -48,6 +48,7 @@ def main() -> None:
         shutil.copyfile(folder.model / file, place / file)
     write_text(place / model_card.NAME, refit_card.page(folder, card))
     checksums.seal(place, ["reference.safetensors", "reference.json", "predictions.csv", model_card.NAME])
+    (place / checksums.LOCK).unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in place.glob("[!.]*"))
     if size > LARGEST:
         raise ZooError(f"{place} takes {size / 1e6:.1f} MB, more than {LARGEST / 1e6:g}")
