@@ -52,11 +52,20 @@ def test_every_door_takes_it_where_no_model_is_named(tmp_path: Path) -> None:
     assert answer == json.loads(named.stdout)[0]
     listed = json.loads(zoo("models", "--json", cwd=tmp_path).stdout)
     assert [one["model"] for one in listed] == box.names()
-    content = {"MgO": {"structure": MGO.as_dict(), "total": np.diag([9.9, 9.9, 9.9]).tolist()}}
+
+
+def test_it_is_evaluated_without_the_data_that_it_was_trained_on(tmp_path: Path) -> None:
+    """What has formula and crystal system of a training crystal counts as seen: MgO is, a tetragonal NaCl is not."""
+    salt = Structure(Lattice.tetragonal(4.2, 6.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    content = {
+        "MgO": {"structure": MGO.as_dict(), "total": np.diag([9.9, 9.9, 9.9]).tolist()},
+        "salt": {"structure": salt.as_dict(), "total": np.diag([6.0, 6.0, 5.0]).tolist()},
+    }
     (tmp_path / "mine.json").write_text(json.dumps(content))
-    evaluated = zoo("evaluate", "mine.json", "--format", "json", cwd=tmp_path)
-    assert evaluated.returncode in (0, 2)
-    assert box.DEFAULT in evaluated.stdout + evaluated.stderr or "seen" in evaluated.stderr
+    found = json.loads(zoo("evaluate", "mine.json", "--format", "json", cwd=tmp_path).stdout)
+    assert found["model"] == box.DEFAULT
+    assert [(one["key"], one["stage"]) for one in found["left_out"]] == [("MgO", "seen")]
+    assert found["errors"]["all"]["n"] == 1
 
 
 def test_a_word_that_can_only_be_a_model_is_one(tmp_path: Path) -> None:

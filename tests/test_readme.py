@@ -44,10 +44,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "my_folder").mkdir()
     quartz.to(str(place / "my_folder" / "quartz.json"))
     ase.io.write(place / "relaxed.traj", AseAtomsAdaptor.get_atoms(quartz))
-    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(6.4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    salt = Structure(Lattice.tetragonal(4.2, 6.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     tensors = {
         "quartz": {"structure": quartz.as_dict(), "total": np.diag([4.4, 4.4, 4.6]).tolist()},
-        "wide salt": {"structure": salt.as_dict(), "total": np.diag([9.0, 9.0, 9.0]).tolist()},  # no model has seen it
+        "long salt": {"structure": salt.as_dict(), "total": np.diag([9.0, 9.0, 9.0]).tolist()},  # no model has seen it
     }
     (place / "my_tensors.json").write_text(json.dumps(tensors))
     header = "cif,total_xx,total_yy,total_zz,total_yz,total_xz,total_xy\n"

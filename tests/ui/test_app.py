@@ -173,7 +173,8 @@ def test_an_answer_in_parts_has_a_column_and_a_tensor_for_each(ensemble: Path) -
     def answer(name: str, value: float) -> Prediction:
         target = TensorTarget(name, quantity=f"{name} dielectric")
         tensor = value * np.eye(3)
-        return Prediction("MgO", "cubic", target, tensor, derived=describe(tensor, target))
+        salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.2), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+        return Prediction(salt, target, tensor, derived=describe(tensor, target))
 
     parts = {"electronic": answer("electronic", 3.25), "ionic": answer("ionic", 6.5)}
     said = [Said("a", card, dataclasses.replace(answer("total", 9.75), parts=parts))]

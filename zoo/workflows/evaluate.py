@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,6 +27,8 @@ from zoo.evaluation.derived import is_symmetric_matrix
 from zoo.evaluation.predictions import Predictions, component_names
 from zoo.graphs.elements import symbols
 from zoo.inference.predictor import Predictor
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 256  # crystals at a time, so that the bar moves
 
@@ -104,11 +107,11 @@ def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None)
         on_bad_record="skip",
     )
     mine = seen_crystals(card.recipe.dataset, target.name, card.seen)
-    # None in a model of an earlier zoo.
-    more = zip(card.recipe.auxiliary, card.seen_auxiliary, strict=False)
-    seen = [mine, *(seen_crystals(choice, target.name, keys) for choice, keys in more)]
+    more, alike = _seen_of_auxiliary(predictor)
+    seen = [mine, *more]
     known = KnownCrystals(store.identity(i) for store in seen for i in range(len(store)))
     elements = predictor.members[0].encoder.elements()
+    systems = ready.crystals.systems()
     left_out: list[dict[str, str]] = list(ready.report["left_out"])
     usable: list[int] = []
     for index, key in enumerate(ready.crystals.keys):
@@ -117,6 +120,9 @@ def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None)
         foreign = symbols(np.array([z for z in numbers if z not in elements])) if elements else []
         if twin is not None:
             left_out.append({"key": key, "stage": "seen", "reason": f"the model has seen it as {twin}"})
+        elif (ready.crystals.formulas[index], systems[index]) in alike:
+            reason = "the model has seen a crystal of its formula and crystal system, which may be the same"
+            left_out.append({"key": key, "stage": "seen", "reason": reason})
         elif foreign:
             reason = f"the encoder does not know {', '.join(sorted(foreign))}"
             left_out.append({"key": key, "stage": "element", "reason": reason})
@@ -145,6 +151,34 @@ def evaluate(predictor: Predictor, dataset: Dataset, below: float | None = None)
     if main is None:
         raise ZooError(f"no crystal is left that has the tensor '{target.main.name}'")
     return replace(main, parts=parts)
+
+
+def _seen_of_auxiliary(predictor: Predictor) -> tuple[list[CrystalStore], set[tuple[str, str]]]:
+    """Tell which crystals of auxiliary datasets a model has seen.
+
+    Returns:
+        The crystals of the datasets that are here; formula and crystal system of all training crystals, where one is
+        not: whoever has a model need not have its data.
+
+    Raises:
+        ZooError: a dataset is not here, and the model does not know its training crystals (format 2 or before).
+    """
+    card, found = predictor.card, []
+    alike: set[tuple[str, str]] = set()
+    # None in a model of an earlier zoo.
+    for choice, keys in zip(card.recipe.auxiliary, card.seen_auxiliary, strict=False):
+        try:
+            found.append(seen_crystals(choice, card.target.name, keys))
+        except ZooError:
+            if predictor.reference is None:
+                raise
+            alike |= {(name["formula"], name["crystal_system"]) for name in predictor.reference.names}
+            logger.warning(
+                "%s, which the model was trained on, is not here: crystals of the formula and crystal system of a "
+                "training crystal count as seen",
+                choice.name,
+            )
+    return found, alike
 
 
 def _largest(crystals: CrystalStore, index: int) -> float:
