@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import configparser
 import email
+import json
 import os
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from pymatgen.core import Lattice, Structure
 
 from zoo.contract.versions import E3NN
 
@@ -91,6 +94,36 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
         assert name in names
     assert "zoo/templates/encoder/plugin.py" in names and "zoo/templates/pyproject.toml" in names
     assert any(name.endswith("LICENSE.md") for name in names), "the licence of the embedded data"
+
+
+BOX = ("zoo/box/zoo-dielectric-1/model.json", "zoo/box/zoo-dielectric-1/member_4.safetensors")
+WEIGHTS = ("weights/SevenNet-0.safetensors", "weights/SevenNet-l3i5.safetensors", "weights/LICENSE.md")
+
+
+def test_the_model_in_the_box_is_in_the_wheel_which_stays_small(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {*BOX, *(f"zoo_sevennet/{name}" for name in WEIGHTS)} <= set(names)
+    assert wheel.stat().st_size < 20e6
+
+
+def test_a_source_distribution_holds_the_box(wheel: Path) -> None:
+    """The fixture has left the sources beside the wheel."""
+    subprocess.run(
+        [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(wheel.parent), "source"],
+        cwd=wheel.parent,
+        check=True,
+        capture_output=True,
+    )
+    with tarfile.open(next(wheel.parent.glob("*.tar.gz"))) as packed:
+        names = {name.split("/", 1)[-1] for name in packed.getnames()}
+    assert {*BOX, *(f"encoders/zoo_sevennet/{name}" for name in WEIGHTS)} <= names
+
+
+def test_an_installed_wheel_answers_at_once(installed: Path, tmp_path: Path) -> None:
+    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    salt.to(str(tmp_path / "NaCl.cif"))
+    (answer,) = json.loads(zoo(installed, tmp_path, "predict", "NaCl.cif", "--format", "json"))
+    assert answer["formula"] == "NaCl" and answer["electronic"]["polycrystalline"] > 1
 
 
 def test_the_extras_that_are_spoken_of_are_there(wheel: Path) -> None:
