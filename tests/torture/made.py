@@ -165,6 +165,13 @@ class Made:
         return self.place / "half"
 
     @cached_property
+    def refit(self) -> Path:
+        """A model on all crystals, after two folds: the run, and another one like it."""
+        assert self.run
+        self._made("fold", "run", "small.yaml", "split.seed=1")
+        return self._made("refit", "refit", "run", "fold")
+
+    @cached_property
     def sweep(self) -> Path:
         """A sweep of two cells."""
         assert self.run
