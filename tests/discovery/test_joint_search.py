@@ -103,7 +103,8 @@ def test_a_screening_goes_by_the_part_that_is_named(joint: Path, screening: Path
         constants = np.trace(members, axis1=2, axis2=3) / 3
         scores = constants.mean(0) + 1.5 * constants.std(0, ddof=1)
         rows = chosen(screening / f"o-{part}")
-        assert [row["key"] for row in rows] == [f"c-{i:04d}" for i in np.argsort(-scores, kind="stable")[:5]]
+        best = [scores[int(row["key"][2:])] for row in rows]  # some of these crystals are alike but for rounding
+        np.testing.assert_allclose(best, np.sort(scores)[:-6:-1], rtol=1e-5)
         for row in rows:
             assert float(row["score"]) == pytest.approx(scores[int(row["key"][2:])], rel=1e-4) and row["part"] == name
             for one in PARTS:
