@@ -103,6 +103,8 @@ def main() -> None:
     parser.add_argument("file", nargs="?")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "zoo", "ui", options.model, "--port", "0", "--no-browser", "--device", "cpu"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:

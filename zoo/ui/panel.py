@@ -283,10 +283,11 @@ def _with_interval(answer: Prediction, name: str | tuple[str, int]) -> list[Comp
         return [html.Span("–", className="value")]
     places = 3 if key in DIMENSIONLESS else _places(answer.target)
     shown = number(_value(answer, name), places)
-    if name == "polycrystalline" and answer.polycrystalline_spread is not None:
+    interval = answer.intervals.get(key)
+    # The members' spread is far narrower than a calibrated interval, and would be read as one.
+    if interval is None and name == "polycrystalline" and answer.polycrystalline_spread is not None:
         shown += f" ± {number(answer.polycrystalline_spread, places)}"
     parts: list[Component] = [html.Span(shown, className="value")]
-    interval = answer.intervals.get(key)
     if interval is not None and _value(answer, name) is not None:
         low, high = interval if index is None else interval[index]
         parts.append(html.Span(f"{number(low, places)} to {number(high, places)}", className="interval"))
