@@ -12,12 +12,13 @@ COPY . .
 RUN pip install --no-cache-dir "build==1.6.1" && python -m build --wheel --outdir /wheels
 
 FROM python:3.11-slim-bookworm
-# The index of torch: another one brings another build of it (https://download.pytorch.org/whl/cu126, ...).
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# The index to take torch from, as pytorch.org names it for the build that you want; without one pip's own, which on Linux
+# brings a torch with CUDA: docker build --build-arg TORCH_INDEX=... -t zoo .
+ARG TORCH_INDEX=
 ENV PYTHONUNBUFFERED=1 ZOO_CACHE=/home/zoo/.cache/zoo
 COPY constraints.txt /tmp/constraints.txt
 COPY --from=build /wheels /tmp/wheels
-RUN pip install --no-cache-dir --constraint /tmp/constraints.txt --index-url "$TORCH_INDEX" torch \
+RUN pip install --no-cache-dir --constraint /tmp/constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch \
     && wheel=$(echo /tmp/wheels/*.whl) \
     && pip install --no-cache-dir --constraint /tmp/constraints.txt "crystal-tensor-zoo @ file://$wheel" \
     && rm -r /tmp/wheels /tmp/constraints.txt \

@@ -1,4 +1,4 @@
-"""What takes much of a test's time and is not what it tests: the disk's sync, MLflow's migrations, pixels.
+"""Shortcuts for tests around slow steps that they do not test: SQLite's sync, MLflow's migrations, large figures.
 
 For what runs in the tests' own process. The commands that tests start as processes of their own go the whole way.
 """

@@ -55,7 +55,7 @@ def test_every_door_takes_it_where_no_model_is_named(tmp_path: Path) -> None:
 
 
 def test_it_is_evaluated_without_the_data_that_it_was_trained_on(tmp_path: Path) -> None:
-    """What has formula and crystal system of a training crystal counts as seen: MgO is, a tetragonal NaCl is not."""
+    """A crystal with formula and crystal system of a training crystal counts as seen: MgO does, tetragonal NaCl not."""
     salt = Structure(Lattice.tetragonal(4.2, 6.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     content = {
         "MgO": {"structure": MGO.as_dict(), "total": np.diag([9.9, 9.9, 9.9]).tolist()},

@@ -1,4 +1,4 @@
-"""What a run shows in MLflow: a headline for each tensor and some twenty metrics in all, parameters, inputs."""
+"""A run in MLflow has a headline metric for each tensor, some twenty metrics in all, parameters and inputs."""
 
 from __future__ import annotations
 

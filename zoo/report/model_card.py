@@ -12,12 +12,11 @@ import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 
 from zoo.config import plugins, recipe
@@ -101,16 +100,21 @@ def write(folder: RunFolder, card: Card, crystals: CrystalStore, encoder: Encode
 
 
 @cache
-def compiled_template() -> Template:
-    """Return the template of the card, compiled once: a discovery writes many cards."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+def compiled_template(name: str = "model_card.html") -> Template:
+    """Return the template of a card, by its file here, compiled once: a discovery writes many cards."""
+    environment = Environment(
+        loader=PackageLoader("zoo.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters |= {
         "date": lambda text: f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         "symbols": lambda numbers: ", ".join(symbols(np.array(numbers, dtype=int))),
         "mae": lambda error: error_table.cell({"mean": error, "std": None}, "mae_ten"),
     }
-    text = resources.files("zoo.report").joinpath("model_card.html").read_text(encoding="utf-8")
-    return environment.from_string(text)
+    return environment.get_template(name)
 
 
 def in_short(config: Recipe, content: Mapping[str, Any]) -> str:

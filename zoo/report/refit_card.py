@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 
 from zoo.config import plugins, recipe
 from zoo.evaluation import error_table
@@ -23,12 +21,10 @@ LAST_ELEMENT = 94  # plutonium
 
 def page(folder: RunFolder, card: Card) -> str:
     """Return the card as HTML; the figures of the folder are drawn already."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    text = resources.files("zoo.report").joinpath("refit_card.html").read_text(encoding="utf-8")
     choices = [card.recipe.dataset, *card.recipe.auxiliary]
     datasets = {choice.name: plugins.load("dataset", choice.name) for choice in choices}
     encoder = plugins.load("encoder", card.recipe.encoder.name)
-    return environment.from_string(text).render(
+    return model_card.compiled_template("refit_card.html").render(
         card=card,
         config=card.recipe,
         content=card.metrics,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,8 +19,10 @@ import numpy as np
 
 from zoo.config import plugins, recipe
 from zoo.config.recipe import Recipe
+from zoo.contract.plugin import Encoder
 from zoo.contract.target import TensorTarget
 from zoo.data.auxiliary import Source, numbers_of
+from zoo.data.splits import Split
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.evaluation import metrics
 from zoo.evaluation.calibration import Calibration
@@ -31,21 +32,17 @@ from zoo.model import checkpoint
 from zoo.model import tensor_model as models
 from zoo.report import model_card, plots, refit_card
 from zoo.runtime.devices import choose_device
-from zoo.runtime.distributed import is_first
 from zoo.storage import checksums
 from zoo.storage.run_folder import (
     RunFolder,
     SeedFolder,
-    append_row,
     read_json,
-    restart_history,
     write_json,
     write_text,
 )
 from zoo.training.batches import Batches
-from zoo.training.tensor_learner import TensorLearner
-from zoo.training.trainer import EpochRow, Trainer, read_checkpoint, seed_everything
-from zoo.workflows import finish, seed_results, train
+from zoo.training.trainer import EpochRow, read_checkpoint, seed_everything
+from zoo.workflows import finish, seed_results, seed_training, train
 from zoo.workflows.finish import Answered
 
 PART = "test"  # of the folds: no member of a fold was trained on it, nor was an epoch chosen by it
@@ -123,7 +120,7 @@ def refit(
     Raises:
         ZooError: something that the user can put right; the data have changed since the folds.
     """
-    with clear_disk_errors(folder.path), folder.alone() if is_first() else nullcontext():
+    with clear_disk_errors(folder.path), folder.alone():
         target = train.target_of(config)
         seed_everything(config.seeds[0])
         first = models.build(config.encoder, config.readout, target, config.force_constants.potential)
@@ -155,27 +152,18 @@ def _train_on_all(
 ) -> None:
     """Train one member on the crystals of the dataset and all auxiliary ones, for all epochs."""
     place.path.mkdir(parents=True, exist_ok=True)
-    own = list(range(len(prepared.crystals)))
-    more = list(range(len(own), len(prepared.samples.graphs)))
+    parts = train.parts_of(prepared, Split(train=list(prepared.crystals.keys), val=[], test=[]))
+    own, everything = parts["train"], parts["all"]
+    more = everything[len(own) :]
     model, samples = train.model_of_seed(prepared, first, seed, prepared.samples.rows(own))
     training = prepared.recipe.training
-
-    def keep(row: EpochRow) -> None:
-        append_row(place.history, row)
-        if on_epoch is not None:
-            on_epoch(seed, row)
-
-    learner = TensorLearner(model, training.labels.model_dump(), prepared.recipe.encoder.learning_rate)
     batches = Batches(samples, own, training, prepared.device, seed, more)
-    trainer = Trainer(learner, batches, None, training, seed, place.path, keep, title)
-    restart_history(place, trainer.history.rows)
-    trainer.run()
-    checksums.seal(place.path, [path.name for path in (place.history, place.best, place.last)])
+    seed_training.fit(prepared.recipe, model, batches, None, seed, place, title, on_epoch)
     outcome = {
         "seed": seed,
-        "elements": sorted({int(z) for i in (*own, *more) for z in samples.graphs[i].numbers}),
+        "elements": sorted({int(z) for i in everything for z in samples.graphs[i].numbers}),
         "levels": seed_results.seen_levels(samples, own, more),
-        "labels": seed_results.seen_labels(samples, [*own, *more], model.readout.also_makes, training),
+        "labels": seed_results.seen_labels(samples, everything, model.readout.also_makes, training),
     }
     write_json(place.result, outcome)
 
@@ -293,7 +281,7 @@ def _together(counted: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[st
     return out
 
 
-def _novelty(prepared: train.Prepared, encoder: Any, folds: Sequence[RunFolder]) -> Novelty:
+def _novelty(prepared: train.Prepared, encoder: Encoder, folds: Sequence[RunFolder]) -> Novelty:
     """Describe all crystals; the threshold is the median of those that the folds' test crystals set."""
     crystals, samples = prepared.crystals, prepared.samples
     index = {key: i for i, key in enumerate(crystals.keys)}

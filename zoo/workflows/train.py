@@ -31,23 +31,20 @@ from zoo.model.embedding_store import EmbeddingStore
 from zoo.phonons.force_constants_store import CombinedForceConstants, ForceConstantsStore
 from zoo.runtime.devices import choose_device
 from zoo.runtime.distributed import first_goes_first, is_first, wait
-from zoo.storage import checksums
 from zoo.storage.cache import content_key
 from zoo.storage.run_folder import (
     RunFolder,
     SeedFolder,
-    append_row,
     read_json,
-    restart_history,
     write_json,
     write_text,
 )
 from zoo.training.batches import Batches, Samples
 from zoo.training.label_errors import label_errors
 from zoo.training.precision import refuse_precision
-from zoo.training.tensor_learner import TensorLearner, predict_all
-from zoo.training.trainer import EpochRow, Trainer, seed_everything
-from zoo.workflows import finish, seed_results, training_force_constants
+from zoo.training.tensor_learner import predict_all
+from zoo.training.trainer import EpochRow, seed_everything
+from zoo.workflows import finish, seed_results, seed_training, training_force_constants
 from zoo.workflows.provenance import record, record_resumption
 
 Echo = Callable[[str], None]
@@ -289,26 +286,15 @@ def train_seed(
     def batches(part: str) -> Batches:
         return Batches(samples, parts[part], config.training, device)
 
-    def keep(row: EpochRow) -> None:
-        append_row(place.history, row)
-        if on_epoch is not None:
-            on_epoch(seed, row)
-
     more = parts["all"][len(parts["train"]) :]
-    train, val = Batches(samples, parts["train"], config.training, device, seed, more), batches("val")
-    learner = TensorLearner(model, config.training.labels.model_dump(), config.encoder.learning_rate)
-    trainer = Trainer(learner, train, val, config.training, seed, place.path, keep, title)
-    if is_first():
-        restart_history(place, trainer.history.rows)
-    trainer.run()
+    train = Batches(samples, parts["train"], config.training, device, seed, more)
+    history = seed_training.fit(config, model, train, batches("val"), seed, place, title, on_epoch)
     found = {part: predict_all(model, batches(part)) for part in ("val", "test")}
     twins = numbers_of(prepared.auxiliary, len(crystals), lambda source: source.tested_on(vars(split)))
     beside = label_errors(model, Batches(samples, [*parts["test"], *twins.tolist()], config.training, device))
     if not is_first():
         return
 
-    history = trainer.history.rows
-    checksums.seal(place.path, [path.name for path in (place.history, place.best, place.last)])
     outcome: dict[str, Any] = {
         "seed": seed,
         "split_seed": split_seed,
