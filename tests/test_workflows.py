@@ -121,6 +121,14 @@ def test_the_image_is_not_root_and_says_whether_it_is_well() -> None:
     assert not places, "no host of an index: it is an argument"
 
 
+def test_no_host_of_a_package_index_is_named_in_a_workflow() -> None:
+    """A variable of the repository names the index that torch shall come from."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / ".github" / "workflows").glob("*.yml")]
+    assert len(texts) == 3
+    for text in texts:
+        assert not re.search(r"index-url\s+[\"']?http", text), text
+
+
 def test_the_image_is_built_of_all_that_the_wheel_is_made_of() -> None:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     kept = {line[1:] for line in lines if line.startswith("!")}
