@@ -191,6 +191,14 @@ def test_a_dataset_and_a_limit(tmp_path: Path) -> None:
     assert len(keys) == 3 and all(key.startswith("mp-") for key in keys)
 
 
+def test_crystals_that_are_too_large_are_passed_over(crystals: Path) -> None:
+    labelled(crystals, "--largest", "2", "--per-crystal", "1")
+    sizes = {frame.info["crystal"]: len(frame) for frame in ase.io.read(crystals / "x.extxyz", index=":")}
+    assert len(sizes) == 3 and all("salt" in key for key in sizes)
+    other = labelled(crystals, "--largest", "3", "--per-crystal", "1", code=2)
+    refused(other, "largest")
+
+
 class Steep(PairPotential):
     """Forces above all bounds where there is sodium, none at all where there is potassium."""
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     "--per-crystal", type=click.IntRange(min=1), default=10, show_default=True, help="Structures of each crystal."
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many crystals.")
+@click.option("--largest", type=click.IntRange(min=1), help="Only crystals of at most so many atoms.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the perturbations.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
 def label_command(
@@ -32,6 +33,7 @@ def label_command(
     settings: tuple[str, ...],
     per_crystal: int,
     limit: int | None,
+    largest: int | None,
     seed: int,
     device: str,
 ) -> None:
@@ -65,6 +67,9 @@ def label_command(
     encoder = build(Plugin(name=potential, **encoder_settings(settings))).to(place, DTYPE)
     name = f"{potential}:{encoder.energy_fingerprint()}"
     depends_on = {"potential": name, "source": named, "per-crystal": per_crystal, "seed": seed, "device": place.type}
+    if largest is not None:
+        depends_on["largest"] = largest
+        crystals, total = _of_at_most(crystals, largest), None
     total = limit if total is None else min(total, limit or total)
     with file.open({**depends_on, "limit": limit}):
         before = file.progress.crystals
@@ -104,6 +109,13 @@ def _crystals(source: str) -> tuple[str, Iterator[NamedCrystal], int | None]:
                 yield NamedCrystal(name, record.key, record.structure)
 
     return name, each(), None
+
+
+def _of_at_most(crystals: Iterator[NamedCrystal], largest: int) -> Iterator[NamedCrystal]:
+    """Return the crystals that have at most so many atoms, and those that cannot be read, which are reported."""
+    from zoo.errors import ZooError
+
+    return (named for named in crystals if isinstance(named.structure, ZooError) or len(named.structure) <= largest)
 
 
 def _show(out: Path, progress: Progress) -> None:
