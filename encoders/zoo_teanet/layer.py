@@ -86,9 +86,10 @@ class BondUpdate(nn.Module):
         raised = gates[1].unsqueeze(1) * (3**0.5 * edges.direction).unsqueeze(-1)
         if not self.full_in:
             return gates[0], raised, None
-        tensors = pair[:, TENSOR]
+        # One split, not two slices: the gradient of each slice would be a tensor of zeros of the size of all.
+        _, directed, tensors = pair.split((1, 3, 5), dim=1)
         lowered = torch.bmm(edges.coupling * 1.8**0.5, tensors)
-        vectors = raised + gates[2].unsqueeze(1) * pair[:, VECTOR] + gates[3].unsqueeze(1) * lowered
+        vectors = raised + gates[2].unsqueeze(1) * directed + gates[3].unsqueeze(1) * lowered
         return gates[0], vectors * 3**-0.5, gates[4].unsqueeze(1) * tensors
 
 

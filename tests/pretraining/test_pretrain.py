@@ -32,6 +32,9 @@ from zoo.pretraining.pretraining_config import Source
 from zoo.pretraining.reference_energies import composition_energies
 from zoo.storage.run_folder import read_json
 from zoo.storage.weights import load_weights, read_metadata, sha256_of
+from zoo.sweep import sweep_config
+from zoo.sweep.cells import expand
+from zoo.sweep.sweep_config import Plan
 
 LABELS = {"energy": "meV_per_atom", "forces": "meV_per_A", "stress": "meV_per_A3", "force_constants": "eV_per_A2"}
 SPRINGS = {"name": "phonondb2018"}
@@ -117,6 +120,21 @@ def test_the_file_is_an_encoder(potential: Path) -> None:
     batch = collate([crystal_graph(AseAtomsAdaptor.get_structure(displaced(1)[0]), built.cutoff)], torch.float64)
     assert built(batch).atoms.values.shape == (2, built.provides(built.hypers).atoms.dim)
     torch.testing.assert_close(built.energy(batch), other.energy(batch))
+
+
+def test_a_sweep_goes_through_its_layers(potential: Path, small: dict, tmp_path: Path) -> None:
+    """A cell sets `encoder.layer` where the recipe was read before: it is the inner encoder's."""
+    (tmp_path / "mine.yaml").write_text(
+        yaml.safe_dump(
+            small
+            | {"encoder": {"name": "nequip", "weights": str(potential)}, "sweep": {"grid": {"encoder.layer": [1, 2]}}}
+        )
+    )
+    plan = sweep_config.read(str(tmp_path / "mine.yaml"))
+    assert isinstance(plan, Plan)
+    assert [cell.recipe.encoder.settings["encoder"] for cell in expand(plan)] == [
+        {"name": "nequip", "layer": layer} for layer in (1, 2)
+    ]
 
 
 @pytest.mark.parametrize("trainable", [False, True])

@@ -80,15 +80,22 @@ def hypers(kind: str, name: str, settings: dict[str, Any]) -> Hypers:
 def on_weights(choice: dict[str, Any]) -> dict[str, Any]:
     """Read the choice of an encoder with weights of `zoo pretrain`, if it takes none itself, as `pretrained` of it.
 
+    Of a choice that was read before, settings that came later (a sweep's `encoder.layer`) are the inner encoder's.
     Any other choice stays as it is.
     """
     name = choice.get("name")
     if not isinstance(name, str) or name not in available("encoder"):
         return choice
-    if "weights" in load("encoder", name).Hypers.model_fields:
+    inner: dict[str, Any] = {"name": name}
+    if name == "pretrained":
+        if not isinstance(choice.get("encoder"), dict):
+            return choice
+        inner = choice["encoder"]
+    elif "weights" in load("encoder", name).Hypers.model_fields:
         return choice
     kept: dict[str, Any] = {key: choice[key] for key in ("weights", "trainable", "learning_rate") if key in choice}
-    return {"name": "pretrained", "encoder": {k: v for k, v in choice.items() if k not in kept}, **kept}
+    settings = {key: value for key, value in choice.items() if key not in ("name", "encoder", *kept)}
+    return {"name": "pretrained", "encoder": {**inner, **settings}, **kept}
 
 
 def versions(names: dict[str, str]) -> dict[str, str]:
