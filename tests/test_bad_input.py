@@ -12,7 +12,9 @@ import pytest
 import torch
 import yaml
 from ase.build import bulk
+from ase.io import write
 from cli import refused, zoo
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from zoo.config import recipe
 from zoo.config.yaml_text import MOST_LEVELS, parse_yaml
@@ -199,3 +201,38 @@ def test_a_damaged_best_checkpoint_of_a_finished_seed(small: dict, tmp_path: Pat
     result = zoo("run", "--resume", "out", cwd=tmp_path)
     refused(result, "best.pt")
     assert "weights_only" not in result.stderr
+
+
+TOGETHER = {
+    "a run that is resumed by another recipe": (("run", "dtnet_total", "--resume", "run"), "--resume"),
+    "a run that is resumed with a change": (("run", "--resume", "run", "--out", "other"), "--resume"),
+    "a pretraining that is resumed with a change": (("pretrain", "--resume", "run", "--out", "other"), "--resume"),
+    "a refit that is resumed with other members": (("refit", "--resume", "run", "--members", "2"), "--resume"),
+    "a search that is resumed elsewhere": (("discover", "--resume", "run", "--out", "other"), "--out"),
+    "no tolerance": (("data", "check", "petousis2017", "--tolerance", "0"), "--tolerance"),
+    "no symmetry": (("data", "check", "petousis2017", "--symprec", "0"), "--symprec"),
+    "a file in no folder": (("data", "mptrj", "empty.json", "--out", "nowhere/x.extxyz"), "nowhere"),
+    "two crystals of one spectrum": (("spectrum", "run", "two.extxyz"), "two.extxyz"),
+    "a checked file without a tensor that can be read": (("data", "check", "unread.json"), "mine"),
+}
+
+
+@pytest.mark.parametrize("what", TOGETHER)
+def test_what_does_not_go_together_leaves_nothing_behind(what: str, tmp_path: Path) -> None:
+    arguments, word = TOGETHER[what]
+    (tmp_path / "empty.json").write_text("{}")
+    copper = bulk("Cu")
+    write(tmp_path / "two.extxyz", [copper, copper])
+    structure = AseAtomsAdaptor.get_structure(copper).as_dict()
+    (tmp_path / "unread.json").write_text(json.dumps({"mine": {"structure": structure, "total": [1, 2, 3]}}))
+    before = sorted(tmp_path.iterdir())
+    refused(zoo(*arguments, cwd=tmp_path), word)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", [("run", "dtnet_total"), ("pretrain", "pretrain_teanet")])
+def test_processes_are_started_once(command: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under torchrun each process would start others."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused(zoo(*command, "--processes", "2", cwd=tmp_path), "--processes")
+    assert not list(tmp_path.iterdir())

@@ -40,6 +40,9 @@ End final coordinates
 """
 PH = """
      Program PHONON v.6.7MaX starts on 28Nov2026 at  6:13:33
+
+     Calculation of q =    0.0000000   0.0000000   0.0000000
+
           Dielectric constant in cartesian axis
 
           (       3.405431990      -0.000000000       0.000000000 )

@@ -137,7 +137,7 @@ def test_what_is_read() -> None:
     assert results.k_points(SCF) == 2
     assert results.largest_force(SCF) == pytest.approx(0.0005 * units.Ry / units.Bohr)
     assert results.positions(RELAX, 2).tolist() == [[0, 0, 0], [2.12, 2.12, 2.13]]
-    assert np.allclose(results.electronic(PH), 3.40543199 * np.eye(3))
+    assert (results.electronic(PH, Path("ph.out")) == 3.40543199 * np.eye(3)).all()
     electronic, total = results.dynmat_tensors(DYNMAT)
     assert np.allclose(electronic, 3.405432 * np.eye(3))
     assert np.allclose(total, 17.638331 * np.eye(3))
@@ -150,10 +150,6 @@ def test_what_is_read() -> None:
 @pytest.mark.parametrize(
     ("read", "text", "old", "new"),
     [
-        (results.electronic, PH, "3.405431990", "***********"),
-        (results.electronic, PH, "3.405431990", "NaN"),
-        (results.electronic, PH, "3.405431990      -0.000000000", "3.405431990"),
-        (results.electronic, PH, "Dielectric constant", ""),
         (results.dynmat_tensors, DYNMAT, "17.638331", "************"),
         (results.dynmat_tensors, DYNMAT, " ... with zone-center", ""),
         (results.frequencies, DYNMAT, "297.05 ", "*******"),
@@ -169,6 +165,32 @@ def test_what_cannot_be_read_is_no_number(read: Any, text: str, old: str, new: s
     assert old in text
     with pytest.raises(CalculationFailed):
         read(text.replace(old, new))
+
+
+def test_a_whole_output_of_ph() -> None:
+    """Of ph.x 6.7, without its timings: MgO at 30 Ry."""
+    file = Path(__file__).with_name("ph_mgo.out")
+    text = file.read_text()
+    assert (results.electronic(text, file) == 3.54972624 * np.eye(3)).all()
+    assert results.version(text) == "6.7MaX" and results.ended(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("3.405431990", "***********"),
+        ("-0.000000000       0.000000000", "***********       ***********"),  # ASE fills the row with the one left
+        ("3.405431990", "NaN"),
+        ("3.405431990      -0.000000000", "3.405431990"),
+        ("Dielectric constant", ""),
+        ("Calculation of q", ""),
+    ],
+)
+def test_an_output_of_ph_without_a_tensor_is_named(old: str, new: str) -> None:
+    assert old in PH
+    with pytest.raises(CalculationFailed) as failure:
+        results.electronic(PH.replace(old, new), Path("mine/ph.out"))
+    assert "mine/ph.out" in str(failure.value) and "\n" not in str(failure.value)
 
 
 def test_positions_of_an_unfinished_relaxation() -> None:

@@ -108,7 +108,7 @@ class Calculation:
             raise CalculationFailed(f"a metal: the gap on the k mesh is {gap:.2f} eV")
         if responded is None:
             responded = stages.response(ph, self._ph_text(recover=True))
-        tensors = {"electronic": results.electronic(responded)}
+        tensors = {"electronic": results.electronic(responded, stages.log(ph))}
         report: dict[str, Any] = {}
         if self.hypers.ionic:
             dynmat = self._dynmat(ph)

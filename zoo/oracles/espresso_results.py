@@ -1,11 +1,14 @@
-"""Reading of the outputs of pw.x, ph.x and dynmat.x (6.7 and 7.x)."""
+"""Reading of the outputs of pw.x, ph.x and dynmat.x (6.7 and 7.x); that of ph.x by ASE, with checks around it."""
 
 from __future__ import annotations
 
 import re
+from io import StringIO
+from pathlib import Path
 
 import numpy as np
 from ase import units
+from ase.io.espresso import read_espresso_ph
 
 from zoo.errors import CalculationFailed
 
@@ -67,18 +70,39 @@ def positions(text: str, n_atoms: int) -> np.ndarray:
     return np.array([_numbers(line.split(maxsplit=1)[-1], 3, "pw.x: the positions") for line in lines])
 
 
-def electronic(text: str) -> np.ndarray:
-    """ph.x: (3, 3), relative to vacuum."""
-    return _matrix(text, "Dielectric constant in cartesian axis", "ph.x: the electronic tensor")
+def electronic(text: str, file: Path) -> np.ndarray:
+    """ph.x: (3, 3), relative to vacuum.
+
+    Args:
+        text: the output of a calculation at Γ.
+        file: where it stands, for the messages.
+
+    Raises:
+        CalculationFailed: it holds no dielectric tensor, or one that cannot be read.
+    """
+    # ASE passes over what is no number, and fills the whole row with a number that is left alone in it.
+    broken = re.search(r"^ *\(.*(?:\*|nan|inf).*\)", text, re.MULTILINE | re.IGNORECASE)
+    if broken:
+        raise CalculationFailed(f"{file}: a number of ph.x is out of range ({_one_line(broken[0])})")
+    try:
+        found = read_espresso_ph(StringIO(text))
+    except Exception as error:  # it expects a complete output, and raises whatever its parts do on another one
+        raise CalculationFailed(f"{file}: ASE cannot read the output of ph.x ({_one_line(str(error))})") from error
+    if "dieltensor" not in found.get(1, {}):
+        raise CalculationFailed(f"{file}: the output of ph.x holds no dielectric tensor")
+    return np.asarray(found[1]["dieltensor"])
 
 
 def born_charges(text: str) -> np.ndarray:
-    """The dynamical matrix's file: (N, 3, 3) in units of e, field by displacement."""
+    """The dynamical matrix's file: (N, 3, 3) in units of e, field by displacement.
+
+    ASE does not read this file; in the output of ph.x, which it does read, the charges have five decimals only.
+    """
     charges = text[text.find("Effective Charges") :]
     heads = list(re.finditer(r"atom # +(\d+)", charges))
     if not heads:
         raise CalculationFailed("ph.x wrote no Born charges")
-    return np.array([_matrix(charges[head.start() :], head[0], "ph.x: the Born charges", last=False) for head in heads])
+    return np.array([_matrix(charges[head.start() :], head[0], "ph.x: the Born charges") for head in heads])
 
 
 def dynmat_tensors(text: str) -> tuple[np.ndarray, np.ndarray]:
@@ -97,9 +121,9 @@ def frequencies(text: str) -> np.ndarray:
     return np.array([_numbers(line, 1, "dynmat.x: the frequencies", exact=False)[0] for line in lines])
 
 
-def _matrix(text: str, title: str, what: str, *, last: bool = True) -> np.ndarray:
+def _matrix(text: str, title: str, what: str) -> np.ndarray:
     """The three lines of three numbers below a title."""
-    start = text.rfind(title) if last else text.find(title)
+    start = text.find(title)
     if start < 0:
         raise CalculationFailed(f"{what} is not in the output")
     lines = [line for line in text[start:].splitlines()[1:6] if line.strip()][:3]

@@ -74,9 +74,13 @@ class Stages:
         """Folder of the wavefunctions."""
         return self.folder / SCRATCH
 
+    def log(self, stage: Stage) -> Path:
+        """Return the file that holds what a stage printed."""
+        return self.folder / f"{stage.name}.out"
+
     def output(self, stage: Stage) -> str | None:
         """Return the output of a stage where it has ended for this input, else None."""
-        path = self.folder / f"{stage.name}.out"
+        path = self.log(stage)
         record = self._record().get(stage.name, {})
         if record.get("key") != stage.key:
             return None
@@ -131,7 +135,7 @@ class Stages:
         before = self.seconds.get(stage.name, 0.0)
         self._note(stage, ended=False, seconds=before)
         began = time.monotonic()
-        log = self.folder / f"{stage.name}.out"
+        log = self.log(stage)
         try:
             status = run_program(
                 f"{stage.command} -i {stage.name}.in",
