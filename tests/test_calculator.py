@@ -27,6 +27,7 @@ from zoo.api import Potential, ZooError
 from zoo.config import plugins
 from zoo.inference.calculator import PotentialCalculator
 from zoo.testing.pair import default_dtype, shake
+from zoo.testing.pair_potential import PairPotential
 
 sevennet = pytest.mark.sevennet
 MACE = str(Path(__file__).parent / "encoders" / "data" / "mace" / "density.safetensors")
@@ -63,6 +64,7 @@ CALCULATORS = {
     "sevennet": lambda: zoo.calculator("sevennet", dtype="float64"),
     "mace": lambda: zoo.calculator("mace", weights=MACE, dtype="float64"),
     "Potential": lambda: zoo.calculator(of_our_own("painn"), dtype="float64"),
+    "buffers alone": lambda: zoo.calculator(PairPotential(PairPotential.Hypers()), dtype="float64"),
 }
 some = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[sevennet] if name == "sevennet" else []) for name in CALCULATORS]
