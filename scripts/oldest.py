@@ -2,7 +2,7 @@
 
     python scripts/oldest.py > oldest.txt; pip install -c oldest.txt -e ".[test]"
 
-A lower bound `>=8.1` becomes `==8.1.*`, the last repair of the oldest version. Pip is free where there is none.
+A lower bound `>=8.2` becomes `==8.2.*`, the last repair of the oldest version. Pip is free where there is none.
 """
 
 from __future__ import annotations

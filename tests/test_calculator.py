@@ -21,12 +21,15 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import LBFGS
 from cli import zoo as run_zoo
+from pymatgen.core import Lattice, Structure
 
 import zoo
 from zoo.api import Potential, ZooError
 from zoo.config import plugins
 from zoo.inference.calculator import PotentialCalculator
+from zoo.inference.relax import relax
 from zoo.testing.pair import default_dtype, shake
+from zoo.testing.pair_potential import PairPotential
 
 sevennet = pytest.mark.sevennet
 MACE = str(Path(__file__).parent / "encoders" / "data" / "mace" / "density.safetensors")
@@ -63,6 +66,7 @@ CALCULATORS = {
     "sevennet": lambda: zoo.calculator("sevennet", dtype="float64"),
     "mace": lambda: zoo.calculator("mace", weights=MACE, dtype="float64"),
     "Potential": lambda: zoo.calculator(of_our_own("painn"), dtype="float64"),
+    "buffers alone": lambda: zoo.calculator(PairPotential(PairPotential.Hypers()), dtype="float64"),
 }
 some = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[sevennet] if name == "sevennet" else []) for name in CALCULATORS]
@@ -169,6 +173,12 @@ class TestRuns:
         VelocityVerlet(atoms, 1 * units.fs).run(20)
         assert atoms.get_total_energy() == pytest.approx(start, abs=2e-4 * len(atoms))
         Langevin(atoms, 1 * units.fs, temperature_K=300, friction=0.01, rng=np.random.default_rng(0)).run(2)
+
+
+def test_a_relaxation_in_a_potential_that_has_buffers_alone():
+    potential = PairPotential(PairPotential.Hypers()).double().eval()
+    found = relax(potential, Structure(Lattice.cubic(4.1), ["Cs", "Cl"], [[0, 0, 0], [0.45, 0.5, 0.5]]))
+    assert found.steps > 0 and found.moved > 0.01
 
 
 class TestBadInput:

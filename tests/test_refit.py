@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import yaml
 from cli import refused, zoo
+from mlflow import MlflowClient
 
 import zoo as package
+from zoo.errors import ZooError
 from zoo.evaluation.predictions import read_predictions
 from zoo.inference.novelty import Novelty
 from zoo.model import checkpoint
+from zoo.tracking.promote import contest
 from zoo.workflows.refit import RefitFolder
 
 
@@ -112,6 +115,36 @@ def test_it_goes_on_after_a_stop_with_the_same_result(final: Path, tmp_path: Pat
     for name in ("member_0.safetensors", "member_2.safetensors"):
         assert (copy / "model" / name).read_bytes() == (final / "model" / name).read_bytes()
     refused(zoo("refit", "--resume", str(copy), cwd=tmp_path), "is finished", "zoo predict")
+
+
+def test_it_is_sent_and_registered_as_a_run_is(final: Path, tmp_path: Path) -> None:
+    """Once, however often it is sent; the registered model answers as the folder does."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    sent = [zoo("track", str(final), "--uri", uri, cwd=tmp_path) for _ in range(2)]
+    assert sent[0].returncode == 0, sent[0].stderr
+    assert sent[0].stdout == sent[1].stdout and "models:/small-total-refit/1 (champion)" in sent[0].stdout
+    client, content = MlflowClient(uri), json.loads((final / "metrics.json").read_text())
+    (parent,) = client.search_runs(["1"], "attributes.run_name = 'small_total_refit'")
+    metrics = parent.data.metrics
+    assert metrics["test_mae_ten"] == pytest.approx(content["test_members"]["mae_ten"]["mean"])
+    assert metrics["test_mae_ten_ensemble"] == pytest.approx(content["test"]["mae_ten"]["mean"])
+    assert metrics["test_coverage_90"] == content["calibration"]["test"]["tensor"]["levels"]["0.9"]["covered"]
+    assert [json.loads(one.dataset.profile)["num_rows"] for one in parent.inputs.dataset_inputs] == [100]
+    members = client.search_runs(["1"], f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
+    assert len(members) == 3 and all(one.info.status == "FINISHED" for one in [parent, *members])
+    assert len(client.get_metric_history(members[0].info.run_id, "train_loss")) == 2
+    assert {"refit.yaml", "folds.json", "card.html"} <= {one.path for one in client.list_artifacts(parent.info.run_id)}
+    version = client.get_model_version("small-total-refit", "1")
+    assert "2 folds" in version.description and version.tags["zoo.target"] == "total"
+    crystal().to(str(tmp_path / "mgo.cif"))
+    asked = [
+        zoo("predict", name, "mgo.cif", "--format", "json", cwd=tmp_path) for name in ("small-total-refit", str(final))
+    ]
+    assert asked[0].returncode == 0, asked[0].stderr
+    assert asked[0].stdout == asked[1].stdout
+    second = client.create_model_version("small-total-refit", version.source, version.run_id)
+    with pytest.raises(ZooError, match="version 1 of 'small-total-refit' was trained on all crystals"):
+        contest("small-total-refit", str(second.version), uri)
 
 
 def test_bad_folds_are_one_line(folds: Path, final: Path) -> None:

@@ -253,10 +253,10 @@ def test_a_run_killed_before_it_was_registered_is_registered_by_its_resumption(
     def killed(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    register = send._register
-    monkeypatch.setattr(send, "_register", killed)
+    register = send.register
+    monkeypatch.setattr(send, "register", killed)
     assert zoo("run", "small.yaml", "name=cut", "training.max_epochs=1", "--out", "cut", cwd=trained).returncode == 130
-    monkeypatch.setattr(send, "_register", register)
+    monkeypatch.setattr(send, "register", register)
     client = MlflowClient(tracking_uri=f"sqlite:///{trained / 'mlflow.db'}")
     (state,) = read_json(RunFolder(trained / "cut").tracked).values()
     assert client.get_run(state["runs"]["parent"]).info.status == "RUNNING"

@@ -232,6 +232,26 @@ def test_a_single_tensor_without_force_constants_is_not_trained_on(folder: Path)
         prepared(folder, "force_constants.of_records=records", name="ionic.yaml")
 
 
+def test_a_refit_learns_nothing_of_auxiliary_crystals_without_its_only_label(folder: Path) -> None:
+    """They have no force constants here, so no ionic label to compare with: neither weights nor norms become NaN."""
+    content = yaml.safe_load((folder / "tiny.yaml").read_text())
+    content |= {"target": "ionic", "readout": content.pop("readouts")["ionic"], "auxiliary": content["auxiliary"][:1]}
+    (folder / "single.yaml").write_text(yaml.safe_dump(content))
+    with no_pictures():
+        for split in (0, 1):
+            changes = (f"split.seed={split}", "seeds=[0,1]", "force_constants.largest_auxiliary=0")
+            result = zoo("run", "single.yaml", *changes, "--out", f"single_{split}", cwd=folder)
+            assert result.returncode == 0, result.stderr
+        result = zoo("refit", "single_0", "single_1", "--out", "single", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    found = read_json(folder / "single" / "metrics.json")
+    assert found["n_auxiliary"] == 0 and found["levels"] == {"PBE": found["n_train"]}
+    predictor = Predictor.load(folder / "single" / "model")
+    assert all(value.isfinite().all() for one in predictor.members for value in one.state_dict().values())
+    assert predictor.reference is not None and 0 < (predictor.reference.usual or np.nan) < 1e3
+    assert np.isfinite(predictor.predict(CESIUM_CHLORIDE).tensor).all()
+
+
 def test_an_auxiliary_dataset_that_is_not_there_is_said_at_once(folder: Path) -> None:
     for change, word in (("[{name: phonodb2018}]", "phonondb2018"), ("[{name: elastic2015}]", "elastic2015")):
         refused(zoo("run", "tiny.yaml", f"auxiliary={change}", "--out", "none", cwd=folder), word)

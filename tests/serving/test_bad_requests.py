@@ -48,6 +48,7 @@ def sentence(response: requests.Response, status: int) -> str:
         (b'{"inputs": [{"cif": "x"}], "params": {"coverge": 1}}', "'coverage'?"),
         (b'{"inputs": [{"cif": "x"}], "params": {"coverage": "x"}}', "'coverage' is"),
         (b'{"inputs": [{"cif": "x"}], "params": {"neighbours": 1.5}}', "'neighbours' is"),
+        (b'{"inputs": [{"cif": "x"}], "params": {"functional": 3}}', "'functional' is"),
         (b'{"inputs": [{"cif": "x"}], "params": {"coverage": 1' + b"0" * 400 + b"}}", "'coverage' is too large"),
         (b'{"inputs": [{"cif": "x"}], "params": {"neighbours": -1' + b"0" * 400 + b"}}", "'neighbours' is too large"),
         (b'{"inputs": ' + b"[" * 100_000, "nested too deeply"),

@@ -41,6 +41,8 @@ PARAMS: tuple[dict[str, Any], ...] = (
     {"explain": False},
     {"explain": 1},
     {"explain": "yes"},
+    {"functional": "PBEsol"},
+    {"functional": 3},
     {"symprec": 0.1, "coverage": 0.9, "neighbours": 1},
 )
 

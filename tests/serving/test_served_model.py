@@ -17,8 +17,10 @@ from mlflow.pyfunc import PyFuncModel
 
 from zoo.errors import ZooError
 from zoo.inference.predictor import Predictor
+from zoo.registry import box
 from zoo.tracking import served_model
-from zoo.tracking.served_model import LOGGED
+from zoo.tracking.request_validation import OPTIONS
+from zoo.tracking.served_model import EXAMPLE, LOGGED
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +40,54 @@ def test_it_is_logged_with_types_options_and_limits_and_without_pickles(uri: str
     info = mlflow.models.get_model_info(uri)
     assert info.signature is not None
     assert {"cif", "structure"} <= {field.name for field in info.signature.inputs.inputs[0].type.properties}
-    assert {option.name for option in info.signature.params} == {"symprec", "coverage", "neighbours", "explain"}
+    options = {"symprec", "coverage", "neighbours", "explain", "functional"}
+    assert {option.name for option in info.signature.params} == options
     assert info.flavors["python_function"]["config"] == LOGGED["model_config"]
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     names = {path.name for path in folder.rglob("*") if path.is_file()}
     assert "served_model.py" in names
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth", ".bin"))]
+
+
+def test_a_level_of_theory_is_asked_for(uri: str, salt: dict[str, Any], tmp_path: Path) -> None:
+    """A model that has some answers at it; one that has none, or not this one, says so."""
+    path = tmp_path / "box"
+    mlflow.pyfunc.save_model(
+        path=path,
+        python_model=str(Path(served_model.__file__)),
+        artifacts={"model": str(box.folder_of(box.DEFAULT))},
+        pip_requirements=["crystal-tensor-zoo"],
+        **LOGGED,
+    )
+    model = mlflow.pyfunc.load_model(str(path))
+    own, first, other = (
+        model.predict([salt], params={"functional": level})[0]["tensor"] for level in ("", "PBE", "PBEsol")
+    )
+    assert own == first != other
+    with pytest.raises(MlflowException, match="PBE, PBEsol") as caught:
+        model.predict([salt], params={"functional": "LDA" * 50})
+    assert caught.value.error_code == "INVALID_PARAMETER_VALUE" and len(caught.value.message) < 200
+    with pytest.raises(MlflowException, match="PBEsol"):
+        mlflow.pyfunc.load_model(uri).predict([salt], params={"functional": "PBEsol"})
+
+
+def test_a_model_that_was_registered_without_an_option_is_loaded_and_answers(
+    salt: dict[str, Any], trained: Path, tmp_path: Path
+) -> None:
+    """Its signature does not name the option: the code of today takes the default for it."""
+    path = tmp_path / "before"
+    before = {name: value for name, value in OPTIONS.items() if name != "functional"}
+    mlflow.pyfunc.save_model(
+        path=path,
+        python_model=str(Path(served_model.__file__)),
+        artifacts={"model": str(trained / "run" / "model")},
+        pip_requirements=["crystal-tensor-zoo"],
+        **LOGGED | {"input_example": (EXAMPLE, before)},
+    )
+    model = mlflow.pyfunc.load_model(str(path))
+    assert "functional" not in {option.name for option in model.metadata.signature.params}
+    plain, asked = (model.predict([salt], params=params)[0] for params in ({}, {"coverage": 0.9}))
+    assert plain["tensor"] == asked["tensor"]
 
 
 def test_limits_are_set_when_it_is_loaded(uri: str, salt: dict[str, Any]) -> None:

@@ -126,6 +126,23 @@ def test_a_crystal_that_fails_does_not_keep_the_others_from_an_answer(ensemble: 
     assert narrow.coverage == 0.5
 
 
+def test_an_answer_is_at_the_level_of_theory_that_is_chosen(ensemble: Path) -> None:
+    plain = str(ensemble / "run")
+    models = Models({box.DEFAULT: "box", plain: "plain"}, "cpu")
+    app = create_app(models)
+    choose = next(one for key, one in app.callback_map.items() if "functional.options" in key)["callback"].__wrapped__
+    options, value, said, disabled = choose(box.DEFAULT, "PBEsol")
+    assert options == ["PBE", "PBEsol"] and value == "PBEsol" and said.startswith("PBE,") and not disabled
+    assert choose(plain, "PBEsol")[:2] == ([], None) and choose(plain, None)[3]
+    assert choose("no such model", None)[0] == []
+    salt = Structure(Lattice([[0, 2.8, 2.8], [2.8, 0, 2.8], [2.8, 2.8, 0]]), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    asked = [Crystal("salt", salt)]
+    own, first, other = (models.ask(box.DEFAULT, asked, functional=level)[0] for level in (None, "PBE", "PBEsol"))
+    assert own.polycrystalline == first.polycrystalline != other.polycrystalline
+    with pytest.raises(ZooError, match="PBEsol"):
+        models.ask(plain, asked, functional="PBEsol")
+
+
 def test_numbers_are_for_people() -> None:
     assert [number(x) for x in (1.23456, -1.5, -0.0001, 123.456, None, 1e40)] == [
         "1.235",

@@ -104,6 +104,23 @@ def was_sent(folder: WorkFolder, tracking: Tracking) -> bool:
     return "sent" in servers.get(without_password(tracking_uri(tracking.uri)), {})
 
 
+def send_finished(folder: WorkFolder, tracking: Tracking, use: str) -> None:
+    """Send work that is finished already to MLflow, where a stop came between its end and that of its sending.
+
+    Args:
+        folder: of the work.
+        tracking: its recipe's.
+        use: the command that uses the result.
+
+    Raises:
+        ZooError: there is nothing left to do, or MLflow cannot be reached.
+    """
+    if not tracking.enabled or was_sent(folder, tracking):
+        raise ZooError(f"{folder.path} is finished; {use}")
+    click.echo(f"{folder.path} is finished; what MLflow lacks of it is sent")
+    send_and_show(folder, tracking)
+
+
 def sender_of(path: Path) -> tuple[WorkFolder, Callable[[Tracking], Sent]]:
     """Return a work folder, by its kind, and what sends it to MLflow.
 
@@ -131,7 +148,13 @@ def sender_of(path: Path) -> tuple[WorkFolder, Callable[[Tracking], Sent]]:
         discovery = DiscoveryFolder(path)
         return discovery, partial(send_discovery, discovery)
     from zoo.tracking.send import send
+    from zoo.workflows.refit import RefitFolder
     from zoo.workflows.track_matbench import is_matbench, send_folds
+    from zoo.workflows.track_refit import send_refit
+
+    if (path / RefitFolder.RECIPE).is_file():
+        refit = RefitFolder(path)
+        return refit, partial(send_refit, refit)
 
     run = RunFolder.existing(path)
     return run, partial(send_folds if is_matbench(run) else send, run)

@@ -13,8 +13,8 @@ from zoo.cli.long_work import (
     removed_if_refused,
     require_recipe_or_resume,
     send_and_show,
+    send_finished,
     stopped_by_ctrl_c,
-    was_sent,
 )
 from zoo.cli.main import main
 from zoo.errors import ZooError
@@ -59,7 +59,7 @@ def pretrain_command(
         folder = PretrainingFolder.existing(resume)
         config = pretraining_config.read(str(folder.recipe))
         if folder.finished:
-            _send_finished(folder, config)
+            send_finished(folder, config.tracking, f"{folder.weights} is the potential")
             return
     if processes is not None and started() > 1:
         raise ZooError("--processes starts them by itself: leave it out, or start without torchrun")
@@ -72,18 +72,6 @@ def pretrain_command(
         path = Path(from_first(lambda: str(resume or new_folder(config.name, out, "pretrain"))))
         with removed_if_refused(path):
             _train_and_show(config, PretrainingFolder(path))
-
-
-def _send_finished(folder: PretrainingFolder, config: Pretraining) -> None:
-    """Send a finished pretraining to MLflow, where a stop came between its end and that of its sending.
-
-    Raises:
-        ZooError: there is nothing left to do, or MLflow cannot be reached.
-    """
-    if not config.tracking.enabled or was_sent(folder, config.tracking):
-        raise ZooError(f"{folder.path} is finished: {folder.weights} is the potential")
-    click.echo(f"{folder.path} is finished; what MLflow lacks of it is sent")
-    send_and_show(folder, config.tracking)
 
 
 def _train_and_show(config: Pretraining, folder: PretrainingFolder) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from zoo.cli.long_work import new_folder, removed_if_refused, stopped_by_ctrl_c
+from zoo.cli.long_work import new_folder, removed_if_refused, send_and_show, send_finished, stopped_by_ctrl_c
 from zoo.errors import ZooError
 
 
@@ -42,7 +42,8 @@ def refit_command(runs: tuple[Path, ...], out: Path | None, members: int | None,
     path = resume or new_folder(f"{config.name}_refit", out, "refit")
     folder = RefitFolder(path)
     if folder.finished:
-        raise ZooError(f"{path} is finished; zoo predict {path} FILE predicts with its model")
+        send_finished(folder, config.tracking, f"zoo predict {path} FILE predicts with its model")
+        return
     last = config.training.max_epochs
 
     def on_epoch(seed: int, row: dict[str, float]) -> None:
@@ -59,4 +60,6 @@ def refit_command(runs: tuple[Path, ...], out: Path | None, members: int | None,
     for row in error_rows(content, target_of(config).main.name):
         table.add_row(*row)
     console().print(table)
-    click.echo(f"figures   {folder.figures}\n\nnext: zoo predict {path} YOUR.cif")
+    click.echo(f"figures   {folder.figures}")
+    send_and_show(folder, config.tracking)
+    click.echo(f"\nnext: zoo predict {path} YOUR.cif")

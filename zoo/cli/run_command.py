@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.cli.long_work import new_folder, removed_if_refused, require_recipe_or_resume, send_and_show, was_sent
+from zoo.cli.long_work import new_folder, removed_if_refused, require_recipe_or_resume, send_finished
 from zoo.cli.main import main
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from zoo.config.recipe import Recipe, Tracking
-    from zoo.storage.run_folder import RunFolder
+    from zoo.config.recipe import Recipe
     from zoo.sweep.sweep_config import Plan
 
 
@@ -52,7 +51,7 @@ def run_command(
     require_recipe_or_resume("run", "dtnet_total", recipe, resume)
     chosen = what_to_run(recipe, overrides, resume)
     if resume is not None and isinstance(chosen, Recipe) and RunFolder(resume).finished:
-        _send_finished(RunFolder(resume), chosen.tracking)
+        send_finished(RunFolder(resume), chosen.tracking, f"zoo predict {resume} FILE predicts with its model")
         return
     several = started() if processes is None else processes
     if isinstance(chosen, Plan) and several > 1:
@@ -94,18 +93,6 @@ def what_to_run(recipe: str | None, overrides: tuple[str, ...], resume: Path | N
     if (resume / "sweep.yaml").is_file():
         return sweep_config.read(str(resume / "sweep.yaml"))
     return recipes.read(str(RunFolder.existing(resume).recipe))
-
-
-def _send_finished(folder: RunFolder, tracking: Tracking) -> None:
-    """Send a finished run to MLflow, where a stop came between its end and that of its sending.
-
-    Raises:
-        ZooError: there is nothing left to do, or MLflow cannot be reached.
-    """
-    if not tracking.enabled or was_sent(folder, tracking):
-        raise ZooError(f"{folder.path} is finished; zoo predict {folder.path} FILE predicts with its model")
-    click.echo(f"{folder.path} is finished; what MLflow lacks of it is sent")
-    send_and_show(folder, tracking)
 
 
 def train_and_show(recipe: Recipe, path: Path) -> None:

@@ -13,7 +13,10 @@ from zoo.cli.long_work import sender_of
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--uri", help="Tracking URI; default: the recipe's, else MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.")
 def track_command(run_dir: Path, uri: str | None) -> None:
-    """Send a run, sweep, discovery or `zoo matbench` to MLflow, as after the server was down. Twice does no harm."""
+    """Send a run, refit, sweep, discovery or `zoo matbench` to MLflow, as after the server was down.
+
+    Twice does no harm.
+    """
     from zoo.config.recipe import Tracking, read_content
 
     folder, send = sender_of(run_dir)

@@ -43,7 +43,7 @@ def twins(a: Iterable[Record], b: Iterable[Record]) -> list[Twin]:
     StructureMatcher, which scales the volumes, finds them alike. The space groups are spglib's, with one tolerance;
     mirror images are twins.
     """
-    from pymatgen.core.structure_matcher import StructureMatcher  # half a second to import
+    from pymatgen.analysis.structure_matcher import StructureMatcher  # half a second to import
 
     matcher = StructureMatcher()
     first, second = list(a), list(b)

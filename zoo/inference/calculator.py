@@ -35,16 +35,19 @@ class PotentialCalculator(Calculator):
     those stand farther apart than the cutoff. A stress is that of a crystal, periodic in three directions.
 
     Args:
-        potential: an encoder that has an energy, or a `Potential`, in eval mode, of one precision and on one device.
+        potential: an encoder that has an energy, or a `Potential`, in eval mode.
         name: for messages.
+        device: of all its parameters and buffers.
+        dtype: theirs; a potential may have no parameter to tell it by.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
     ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012  (the energy does not know them)
 
-    def __init__(self, potential: Encoder | Potential, name: str) -> None:
+    def __init__(self, potential: Encoder | Potential, name: str, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__()
         self.potential = potential
+        self.device, self.dtype = device, dtype
         self.what = name
         encoder = potential.encoder if isinstance(potential, Potential) else potential
         self.cutoff = encoder.cutoff
@@ -87,9 +90,8 @@ class PotentialCalculator(Calculator):
         if unknown:
             symbols = ", ".join(chemical_symbols[z] for z in sorted(unknown))
             raise ZooError(f"{self.what} does not know {symbols}: its energy is for other elements (zoo.calculator)")
-        here = next(self.potential.parameters())
         graph = crystal_graph(periodic(atoms, self.cutoff), self.cutoff)
-        return collate([graph], here.dtype).to(here.device)
+        return collate([graph], self.dtype).to(self.device)
 
 
 def periodic(atoms: Atoms, cutoff: float) -> Crystal:
@@ -146,7 +148,8 @@ def make_calculator(
     place = choose_device(device)
     if place.type == "mps" and dtype == "float64":
         raise ZooError("the device mps has no float64: use device='cpu', or dtype='float32'")
-    return PotentialCalculator(found.to(device=place, dtype=DTYPES[dtype]).eval().requires_grad_(False), name)
+    found = found.to(device=place, dtype=DTYPES[dtype]).eval().requires_grad_(False)
+    return PotentialCalculator(found, name, place, DTYPES[dtype])
 
 
 def _numbers(tensor: torch.Tensor) -> np.ndarray:

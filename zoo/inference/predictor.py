@@ -114,6 +114,11 @@ class Predictor:
         """Whether it can tell the Born charges and modes of which it makes the ionic tensor."""
         return self.members[0].readout.explains and bool(self.potentials)
 
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Levels of theory to choose from, its recipe's dataset's first; none where it does not tell them apart."""
+        return tuple(self.card.levels) if self.members[0].reads_level else ()
+
     @overload
     def predict(self, crystals: CrystalLike, **options: Any) -> Prediction: ...
 
@@ -161,8 +166,8 @@ class Predictor:
             coverage: coverage of the intervals, one of `zoo.evaluation.calibration.LEVELS`.
             neighbours: number of nearest training crystals to return.
             explain: tell the Born charges and modes of which the ionic tensor is made (`Prediction.explanation`).
-            functional: level of theory of the answer, one that the model was trained on (`card.levels`); None: that of
-                its recipe's dataset.
+            functional: level of theory of the answer, one that the model was trained on (`levels`); None: the first of
+                these.
             progress: draw a bar.
 
         Raises:
@@ -267,14 +272,14 @@ class Predictor:
         Raises:
             ZooError: it was not trained on this one.
         """
-        levels = self.card.levels if self.members[0].reads_level else {}
         if functional is None:
-            return level_of(next(iter(levels))) if levels else None
-        if functional not in levels:
-            if levels:
-                raise ZooError(f"the model was trained on {', '.join(levels)}, not on {functional}")
+            return level_of(self.levels[0]) if self.levels else None
+        if functional not in self.levels:
+            asked = f"{functional!s:.40}"
+            if self.levels:
+                raise ZooError(f"the model was trained on {', '.join(self.levels)}, not on {asked}")
             raise ZooError(
-                f"the model does not tell levels of theory apart, so {functional} cannot be asked for: train one on "
+                f"the model does not tell levels of theory apart, so {asked} cannot be asked for: train one on "
                 "several sources with level_of_theory: true of its readouts"
             )
         return level_of(functional)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.calculators.calculator import all_changes
 from ase.constraints import FixSymmetry
@@ -19,6 +20,7 @@ from zoo.contract.potential import forces_of
 from zoo.errors import ZooError
 from zoo.graphs.space_group import SYMPREC
 from zoo.inference.calculator import PotentialCalculator
+from zoo.runtime.devices import device_of
 
 FORCE = 1e-3
 """eV/Å, the largest force that is left on an atom."""
@@ -79,7 +81,7 @@ def relax(potential: Encoder, structure: Structure) -> Relaxation:
     atoms = Atoms(
         numbers=list(structure.atomic_numbers), positions=structure.cart_coords, cell=structure.lattice.matrix, pbc=True
     )
-    atoms.calc = _EvenCalculator(potential, "the potential")
+    atoms.calc = _EvenCalculator(potential, "the potential", device_of(potential), torch.float64)
     atoms.set_constraint(FixSymmetry(atoms, symprec=SYMPREC, adjust_cell=False))
     start = atoms.positions.copy()
     optimiser = LBFGS(atoms, logfile=os.devnull, maxstep=LONGEST)

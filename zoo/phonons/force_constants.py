@@ -14,7 +14,6 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from zoo.graphs.graph import CrystalGraph, collate, crystal_graphs, size_sorted
 from zoo.graphs.space_group import SpaceGroup
 from zoo.phonons.displacements import Displacement, assemble, displacements
 from zoo.phonons.modes import without_translations
+from zoo.runtime.devices import device_of
 from zoo.runtime.threads import cores, in_order
 
 STEP = 0.005
@@ -182,7 +182,7 @@ def _decomposed(plan: _Plan, forces: Iterator[np.ndarray]) -> ForceConstants:
 def _forces(potential: Encoder, plans: Sequence[_Plan]) -> list[np.ndarray]:
     """(N, 3) forces of each replica of each plan, in order, computed in batches of like size."""
     replicas = [replica for plan in plans for replica in plan.replicas()]
-    device = _device(potential)
+    device = device_of(potential)
     out: list[np.ndarray] = [np.zeros(0)] * len(replicas)
     for chosen in size_sorted([len(graph.src) for graph in replicas], EDGES_PER_BATCH):
         batch = collate([replicas[i] for i in chosen], dtype=torch.float64).to(device)
@@ -198,11 +198,6 @@ def _forces(potential: Encoder, plans: Sequence[_Plan]) -> list[np.ndarray]:
     return out
 
 
-def _device(potential: Encoder) -> torch.device:
-    """The device of a potential, which may have buffers alone, or neither these nor parameters."""
-    return next((x.device for x in chain(potential.parameters(), potential.buffers())), torch.device("cpu"))
-
-
 def _formula(numbers: np.ndarray) -> str:
     """The number of atoms of each element: `O6 Si3`."""
     kinds, counts = np.unique(numbers, return_counts=True)
@@ -215,7 +210,7 @@ def iterate(potential: Encoder, crystals: Iterable[Crystal], at_once: int) -> It
     On a CPU as many pieces are computed at the same time as there are cores, each by one thread: torch's own threads
     gain little on matrices of this size. What comes out does not depend on their number.
     """
-    workers = cores() if _device(potential).type == "cpu" else 1
+    workers = cores() if device_of(potential).type == "cpu" else 1
     for found in in_order(partial(force_constants, potential), _pieces(crystals, at_once), workers):
         yield from found
 

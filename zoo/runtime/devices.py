@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 
@@ -51,6 +52,11 @@ def device_named(name: str, processes: int = 1, rank: int = 0) -> torch.device:
         return torch.device(name)
     except RuntimeError as error:
         raise ZooError(f"device '{name}' is not known: {str(error).splitlines()[0]}") from None
+
+
+def device_of(module: torch.nn.Module) -> torch.device:
+    """The device of a module, which may have buffers alone, or neither these nor parameters (then the CPU)."""
+    return next((x.device for x in chain(module.parameters(), module.buffers())), torch.device("cpu"))
 
 
 @contextmanager

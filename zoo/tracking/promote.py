@@ -103,7 +103,14 @@ def contest(name: str, version: str | None, uri: str) -> Contest | None:
     held, asked = (_answers(name, number, uri) for number in (champion, version))
     if held.target != asked.target:
         raise ZooError(f"versions {champion} and {version} of '{name}' predict different tensors: nothing to compare")
-    validation = difference(held.read("val"), asked.read("val"), held.target)
+    held_out = {champion: held.read("val"), version: asked.read("val")}
+    for number, answers in held_out.items():
+        if not answers.keys:
+            raise ZooError(
+                f"version {number} of '{name}' was trained on all crystals (zoo refit): it has none to be compared by, "
+                "so give it the alias champion in MLflow's page of the model, if it shall answer"
+            )
+    validation = difference(held_out[champion], held_out[version], held.target)
     if validation is None:
         raise ZooError(
             f"versions {champion} and {version} of '{name}' were not validated on the same crystals and tensors: "

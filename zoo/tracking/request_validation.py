@@ -25,8 +25,14 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 WORKER_SETTINGS = "ZOO_SERVE"
 """Environment variable by which `zoo serve` tells its worker processes the folder, the limits and its own number."""
 PATH = "/invocations"
-OPTIONS: dict[str, bool | int | float] = {"symprec": 0.0, "coverage": 0.9, "neighbours": 0, "explain": False}
-"""The options of a request (its `params`) and their defaults; symprec 0 is off."""
+OPTIONS: dict[str, bool | int | float | str] = {
+    "symprec": 0.0,
+    "coverage": 0.9,
+    "neighbours": 0,
+    "explain": False,
+    "functional": "",
+}
+"""The options of a request (its `params`) and their defaults; symprec 0 is off, functional "" the model's own."""
 
 NO_OBJECT = "no object"
 """Key by which an element of `inputs` that is no object is passed on, with its type: it fails alone."""
@@ -172,6 +178,10 @@ def _check_options(params: Any) -> None:
         if isinstance(OPTIONS[name], bool):
             if not isinstance(value, bool):
                 raise _bad(f"the option '{name}' is neither true nor false")
+            continue
+        if isinstance(OPTIONS[name], str):
+            if not isinstance(value, str):
+                raise _bad(f"the option '{name}' is no text")
             continue
         if isinstance(value, bool) or not isinstance(value, int if isinstance(OPTIONS[name], int) else (int, float)):
             raise _bad(f"the option '{name}' is no {'whole ' if isinstance(OPTIONS[name], int) else ''}number")

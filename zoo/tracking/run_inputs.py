@@ -67,6 +67,11 @@ def inputs_of_run(folder: RunFolder, config: Recipe) -> list[DatasetInput]:
     return [*_parts(folder, config, everything, None), *_auxiliary(folder, config)]
 
 
+def inputs_of_refit(folder: RunFolder, config: Recipe, keys: Sequence[str]) -> list[DatasetInput]:
+    """The inputs of a refit: all crystals of its dataset, by their keys, are trained on."""
+    return [*_parts(folder, config, {"train": keys}, None), *_auxiliary(folder, config)]
+
+
 def _parts(
     folder: RunFolder, config: Recipe, parts: Mapping[str, Sequence[str]], split_seed: int | None
 ) -> Iterator[DatasetInput]:

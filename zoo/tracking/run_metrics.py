@@ -29,7 +29,7 @@ def metrics_of_run(content: Mapping[str, Any]) -> dict[str, float]:
     """Select from the content of metrics.json: means over seeds, their standard deviation, and those of an ensemble."""
     shown: dict[str, float | None] = {}
     for name, own in _tensors(content).items():
-        shown |= _errors(name, *(_means(own[part]) for part in ("val", "test", "test_mean_baseline")))
+        shown |= _errors(name, *(_means(own.get(part, {})) for part in ("val", "test", "test_mean_baseline")))
         shown[f"test_mae_ten{name}_std"] = own["test"].get("mae_ten", {}).get("std")
         shown[f"test_mae_ten{name}_ensemble"] = own.get("ensemble_test", {}).get("mae_ten")
         intervals = own.get("calibration", {}).get("test", {}).get("tensor", {}).get("levels", {})
@@ -37,6 +37,15 @@ def metrics_of_run(content: Mapping[str, Any]) -> dict[str, float]:
     for label, own in content.get("test_labels", {}).items():
         shown[f"test_mae_{label}"] = own["mae"]["mean"]
     return _known(shown)
+
+
+def metrics_of_refit(content: Mapping[str, Any]) -> dict[str, float]:
+    """Select from the content of a refit's metrics.json: means over its folds, under a run's names for the same."""
+    of_folds = {"": content, **content.get("parts", {})}
+    test, *parts = (
+        {**own, "test": own["test_members"], "ensemble_test": _means(own["test"])} for own in of_folds.values()
+    )
+    return metrics_of_run({**test, "parts": dict(zip(list(of_folds)[1:], parts, strict=True))})
 
 
 def _tensors(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

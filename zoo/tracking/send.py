@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -75,22 +75,24 @@ def send(folder: RunFolder, tracking: Tracking, above: str | None = None) -> Sen
             for seed in config.seeds:
                 send_start(runs, folder, config, seed)
                 runs.log_epochs(seed, read_history(folder.seed(seed)))
-                runs.once(f"seed {seed}", lambda seed=seed: _send_seed(runs, folder, seed))  # type: ignore[misc]
+                runs.once(f"seed {seed}", lambda seed=seed: send_seed(runs, folder, seed))  # type: ignore[misc]
             runs.once("parent", lambda: _send_parent(runs, folder, config, content))
             sent = Sent(runs.shown_uri, runs.parent)
             if tracking.register_model:
-                sent = _register(runs, folder, config, sent)
+                short = model_card.in_short(config, content)
+                sent = register(runs, folder, config, sent, short, errors_in_markdown(content))
         runs.finish(dataclasses.asdict(sent))
     return Sent(**runs.state["sent"])
 
 
-def _send_seed(runs: SeedRuns, folder: RunFolder, seed: int) -> None:
+def send_seed(runs: SeedRuns, folder: RunFolder, seed: int) -> None:
+    """Log parameters, errors and files of a seed. A member of a refit has neither split nor errors."""
     place = folder.seed(seed)
     result = read_json(place.result)
     run_id = runs.seed_run(seed)
     names = ("seed", "split_seed", "n_train", "n_auxiliary", "n_val", "n_test", "best_epoch", "epochs")
     params = {name: result[name] for name in names if name in result}
-    runs.log(run_id, params, metrics_of_seed(result) if run_id != runs.parent else None)
+    runs.log(run_id, params, metrics_of_seed(result) if run_id != runs.parent and "test" in result else None)
     others = sorted(place.path.glob("predictions_*.csv"))
     for path in (place.history, place.split, place.predictions, *others, place.result, place.last, place.best):
         if path.is_file():  # checkpoints may have been deleted to save space
@@ -101,12 +103,34 @@ def _send_seed(runs: SeedRuns, folder: RunFolder, seed: int) -> None:
 def _send_parent(runs: SeedRuns, folder: RunFolder, config: Recipe, content: dict[str, Any]) -> None:
     if len(config.seeds) > 1:
         runs.client.log_inputs(runs.parent, inputs_of_run(folder, config))
+    begun = again(read_json(folder.provenance))
+    send_whole(runs, folder, config, metrics_of_run(content), errors_in_markdown(content), begun)
+    runs.client.log_dict(runs.parent, _error_table(content), "errors_per_crystal_system.json")
+
+
+def send_whole(
+    runs: SeedRuns,
+    folder: RunFolder,
+    config: Recipe,
+    metrics: Mapping[str, float],
+    errors: str,
+    begun: str,
+    more: Sequence[Path] = (),
+) -> None:
+    """Log to the run of the whole: metrics, description, files, card and figures.
+
+    Args:
+        runs, folder, config: of the training.
+        metrics: as they are shown.
+        errors: a table in Markdown.
+        begun: how the training was begun, a sentence.
+        more: files beside those that each training has.
+    """
     card = folder.model / model_card.NAME
     page = f"Model card: {runs.link_to(model_card.NAME)}." if card.is_file() else None
-    about = note(config.description, errors_in_markdown(content), page, again(read_json(folder.provenance)))
-    runs.log(runs.parent, metrics=metrics_of_run(content), tags=about)
+    runs.log(runs.parent, metrics=metrics, tags=note(config.description, errors, page, begun))
     files = (folder.recipe, folder.provenance, folder.path / "data_report.json", folder.result)
-    for path in (*files, *([card] if page else [])):
+    for path in (*files, *more, *([card] if page else [])):
         checksums.verify(path)
         runs.client.log_artifact(runs.parent, str(path))
     for figures in (folder.figures, *(path for path in sorted(folder.figures.glob("*")) if path.is_dir())):
@@ -114,7 +138,6 @@ def _send_parent(runs: SeedRuns, folder: RunFolder, config: Recipe, content: dic
     for path in sorted(folder.figures.rglob("*.png")):
         place = path.parent.relative_to(folder.path)
         runs.client.log_artifact(runs.parent, str(path), place.as_posix())
-    runs.client.log_dict(runs.parent, _error_table(content), "errors_per_crystal_system.json")
 
 
 def _error_table(content: dict[str, Any]) -> dict[str, list[Any]]:
@@ -127,8 +150,8 @@ def _error_table(content: dict[str, Any]) -> dict[str, list[Any]]:
     }
 
 
-def _register(runs: SeedRuns, folder: RunFolder, config: Recipe, sent: Sent) -> Sent:
-    """Log the model from code, register it, and point the aliases at it."""
+def register(runs: SeedRuns, folder: RunFolder, config: Recipe, sent: Sent, short: str, errors: str) -> Sent:
+    """Log the model from code, register it, describe it by a line and a table of errors, point the aliases at it."""
     name = config.registered_name
     if "version" not in runs.state:
         checksums.verify_all(folder.model)
@@ -150,7 +173,7 @@ def _register(runs: SeedRuns, folder: RunFolder, config: Recipe, sent: Sent) -> 
         runs.state["version"] = str(info.registered_model_version)
         runs.remember()
     number = runs.state["version"]
-    _describe(runs, folder, config, number)
+    _describe(runs, folder, config, number, [short, errors])
     known = runs.client.get_registered_model(name).aliases
     # The first version has nobody to be compared with; a later one has to win first (`zoo promote`).
     alias = CHAMPION if str(known.get(CHAMPION, number)) == number else CHALLENGER
@@ -158,10 +181,9 @@ def _register(runs: SeedRuns, folder: RunFolder, config: Recipe, sent: Sent) -> 
     return dataclasses.replace(sent, model=name, version=number, aliases=[alias])
 
 
-def _describe(runs: SeedRuns, folder: RunFolder, config: Recipe, version: str) -> None:
+def _describe(runs: SeedRuns, folder: RunFolder, config: Recipe, version: str, paragraphs: list[str]) -> None:
     """Describe model and version: what they are, the version's errors, and where its card is."""
-    name, content, tags = config.registered_name, read_json(folder.result), tags_of_parts(config)
-    paragraphs = [model_card.in_short(config, content), errors_in_markdown(content)]
+    name, tags = config.registered_name, tags_of_parts(config)
     if (folder.model / model_card.NAME).is_file():
         tags["zoo.card"] = f"models:/{name}/{version}/artifacts/model/{model_card.NAME}"
         paragraphs.append(f"Model card: {runs.link_to(model_card.NAME)}, beside the weights `{tags['zoo.card']}`.")

@@ -85,6 +85,7 @@ class _Options(NamedTuple):
     coverage: float
     neighbours: int
     explain: bool
+    functional: str | None
 
 
 class TensorService(PythonModel):
@@ -110,7 +111,7 @@ class TensorService(PythonModel):
 
         Args:
             model_input: the crystals.
-            params: options, see `zoo.tracking.request_validation.OPTIONS`; symprec 0 is off.
+            params: options, see `zoo.tracking.request_validation.OPTIONS`.
 
         Raises:
             MlflowException: no crystal can be answered, or more is asked than the limits allow: with
@@ -140,7 +141,11 @@ class TensorService(PythonModel):
             raise ZooError(f"{atoms:,} atoms in one request, at most {most:,} are answered: ask for fewer at a time")
         try:
             kind = _Options(
-                options["symprec"] or None, float(options["coverage"]), int(options["neighbours"]), options["explain"]
+                options["symprec"] or None,
+                float(options["coverage"]),
+                int(options["neighbours"]),
+                options["explain"],
+                options["functional"] or None,
             )
         except (OverflowError, ValueError):  # a whole number of hundreds of digits, infinity or NaN
             raise ZooError("coverage is a number such as 0.9, and neighbours a whole one") from None

@@ -58,6 +58,18 @@ def create_app(models: Models, first: str | None = None, second: str | None = No
         options = [{"label": crystals[n].name, "value": n} for n in good]
         return options, good[0] if good else None, len(good) < 2, _read(crystals)
 
+    # An answer waits for it, as it reads the value: no model is asked for a level that only the one before it knows.
+    @app.callback(
+        Output("functional", "options"),
+        Output("functional", "value"),
+        Output("functional", "placeholder"),
+        Output("functional", "disabled"),
+        Input("model", "value"),
+        State("functional", "value"),
+    )
+    def levels(model: str | None, functional: str | None) -> tuple[list[str], str | None, str, bool]:
+        return _levels(models, model, functional)
+
     # The numbers do not wait for the picture, nor it for them.
     @app.callback(
         Output("scene", "data"), Output("legend", "children"), Input("chosen", "data"), Input("cells", "value")
@@ -91,6 +103,7 @@ def create_app(models: Models, first: str | None = None, second: str | None = No
         Input("other", "value"),
         Input("coverage", "value"),
         Input("symprec", "value"),
+        Input("functional", "value"),
         Input("tabs", "value"),
     )
     def answer(
@@ -99,6 +112,7 @@ def create_app(models: Models, first: str | None = None, second: str | None = No
         other: str | None,
         coverage: float,
         symprec: float | None,
+        functional: str | None,
         opened: str,
     ) -> tuple[Any, ...]:
         structure = _structure(chosen)
@@ -110,7 +124,7 @@ def create_app(models: Models, first: str | None = None, second: str | None = No
             if name is None:
                 continue
             try:
-                (found,) = models.ask(name, [crystal], symprec, coverage)
+                (found,) = models.ask(name, [crystal], symprec, coverage, functional)
                 if isinstance(found, ZooError):
                     raise found
                 said.append(Said(models.names[name], models.get(name).card, found))
@@ -144,6 +158,7 @@ def create_app(models: Models, first: str | None = None, second: str | None = No
         State("other", "value"),
         State("coverage", "value"),
         State("symprec", "value"),
+        State("functional", "value"),
         prevent_initial_call=True,
     )
     def save(
@@ -154,12 +169,13 @@ def create_app(models: Models, first: str | None = None, second: str | None = No
         other: str,
         coverage: float,
         symprec: float | None,
+        functional: str | None,
     ) -> Any:
         crystals = crystals_of(files)
         if not crystals:
             return no_update
         name = other if ctx.triggered_id == "save-other" else model
-        text = as_json(crystals, models.ask(name, crystals, symprec, coverage))
+        text = as_json(crystals, models.ask(name, crystals, symprec, coverage, functional))
         stem = PurePath(crystals[0].name).stem if len(crystals) == 1 else "answers"
         return dcc.send_string(text, f"{stem}.json", type="application/json")
 
@@ -228,6 +244,16 @@ def _before(models: Models, *names: str | None) -> tuple[list[Any], str, list[An
         except ZooError as error:
             refused.append(_sentence(str(error)))
     return known, "No crystal yet", [], refused
+
+
+def _levels(models: Models, model: str | None, chosen: str | None) -> tuple[list[str], str | None, str, bool]:
+    """The levels of theory of a model, which of them is chosen, what is said where none is, and whether none can be."""
+    try:
+        known = [] if model is None else list(models.get(model).levels)
+    except ZooError:  # the answer says why
+        known = []
+    default = f"{known[0]}, the model's own" if known else "this model does not tell them apart"
+    return known, chosen if chosen in known else None, default, not known
 
 
 def _sentence(words: str) -> Any:

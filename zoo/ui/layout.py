@@ -105,9 +105,11 @@ def _settings() -> Component:
         placeholder="off",
         autoComplete="off",
     )
+    functional = dcc.Dropdown(id="functional", options=[], disabled=True, searchable=False)
     return html.Div(
         [
             _field("Intervals", coverage, "coverage"),
+            _field("Level of theory", functional, "functional"),
             _field("Project on the symmetry found within, Å", symprec, "symprec"),
         ],
         className="settings",

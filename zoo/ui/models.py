@@ -76,14 +76,19 @@ class Models:
         return self._loaded[name]
 
     def ask(
-        self, name: str, crystals: Sequence[Crystal], symprec: float | None = None, coverage: float = 0.9
+        self,
+        name: str,
+        crystals: Sequence[Crystal],
+        symprec: float | None = None,
+        coverage: float = 0.9,
+        functional: str | None = None,
     ) -> list[Prediction | ZooError]:
         """Predict each crystal, with its nearest training crystals where the model knows them.
 
         Raises:
             ZooError: as `get` and `Predictor.predict_each`.
         """
-        keys = [(name, _content(crystal), symprec, coverage) for crystal in crystals]
+        keys = [(name, _content(crystal), symprec, coverage, functional) for crystal in crystals]
         with self._lock:
             predictor = self._get(name)
             new = [n for n, key in enumerate(keys) if key not in self._answers]
@@ -95,6 +100,7 @@ class Models:
                 coverage=coverage,
                 neighbours=0 if predictor.reference is None else NEIGHBOURS,
                 explain=predictor.explains,
+                functional=functional,
             )
             answers: dict[int, Prediction | ZooError] = {n: e for n, e in asked.items() if isinstance(e, ZooError)}
             answers |= dict(zip(good, found, strict=True))

@@ -152,9 +152,8 @@ def _train_on_all(
 ) -> None:
     """Train one member on the crystals of the dataset and all auxiliary ones, for all epochs."""
     place.path.mkdir(parents=True, exist_ok=True)
-    parts = train.parts_of(prepared, Split(train=list(prepared.crystals.keys), val=[], test=[]))
-    own, everything = parts["train"], parts["all"]
-    more = everything[len(own) :]
+    own, more = _trained_on(prepared)
+    everything = [*own, *more]
     model, samples = train.model_of_seed(prepared, first, seed, prepared.samples.rows(own))
     training = prepared.recipe.training
     batches = Batches(samples, own, training, prepared.device, seed, more)
@@ -166,6 +165,12 @@ def _train_on_all(
         "labels": seed_results.seen_labels(samples, everything, model.readout.also_makes, training),
     }
     write_json(place.result, outcome)
+
+
+def _trained_on(prepared: train.Prepared) -> tuple[list[int], list[int]]:
+    """The numbers of the samples that are trained on: those of the dataset, and the auxiliary ones with a label."""
+    parts = train.parts_of(prepared, Split(train=list(prepared.crystals.keys), val=[], test=[]))
+    return parts["train"], parts["all"][len(parts["train"]) :]
 
 
 def _finish(
@@ -183,7 +188,7 @@ def _finish(
         "unit": crystals.target.unit,
         "seeds": list(config.seeds),
         "n_train": len(crystals),
-        "n_auxiliary": len(prepared.samples.graphs) - len(crystals),
+        "n_auxiliary": len(_trained_on(prepared)[1]),
         "folds": [read_json(fold.result)["n_test"] for fold in folds],
         "levels": results[0]["levels"],
         "labels": results[0]["labels"],
@@ -223,7 +228,7 @@ def _finish(
         test = once_each([answer.mean for answer in each])
         for plot in plots.plots_of(one):
             plot(test.predicted, test.true, test.systems, one, figures / f"{plot.__name__}.png")
-    checksums.seal(folder.figures)
+        checksums.seal(figures)
     write_text(folder.model / model_card.NAME, refit_card.page(folder, card))
     write_json(folder.result, content)
     return content
