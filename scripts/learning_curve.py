@@ -1,7 +1,7 @@
 """Draw errors against the number of training crystals: `python scripts/learning_curve.py SWEEP... --out OUT`.
 
 Each sweep has an axis `size` whose cells train on nested subsets of the same crystals (docs/results/learning_curve.md
-has the commands). A row of OUT.csv is a cell and seed; OUT.png has the mean over seeds and their standard deviation.
+has the commands). A row of OUT.csv is a cell and seed; OUT.png has a line for each seed and their mean.
 Of a sweep that is still under way it takes the seeds that are done.
 """
 
@@ -33,13 +33,13 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         figure = Figure(figsize=(5.2, 3.9), layout="constrained")
         axes = figure.subplots()
         for (model, rows), colour in zip(table.groupby("model", sort=False), COLOURS, strict=False):
-            error = rows.groupby("n_train")["mae_ten"]
-            mean, spread = error.mean(), error.std().fillna(0)
-            axes.errorbar(mean.index, mean, spread, fmt="o-", markersize=4, capsize=3, color=colour, label=model)
+            by_seed = rows.pivot(index="n_train", columns="seed", values="mae_ten")
+            axes.plot(by_seed, "-", linewidth=0.8, alpha=0.4, color=colour)
+            axes.plot(by_seed.mean(axis=1), "o-", markersize=4, color=colour, label=f"{model}, mean of the splits")
         sizes = sorted(table["n_train"].unique())
         axes.set(xscale="log", yscale="log", xlabel="training crystals", ylabel="MAE of the total tensor")
         axes.set_xticks(sizes, [str(size) for size in sizes])
-        axes.set_yticks([1.4, 1.6, 2, 2.5, 3], ["1.4", "1.6", "2", "2.5", "3"])
+        axes.set_yticks([1, 1.4, 2, 2.8], ["1", "1.4", "2", "2.8"])
         axes.minorticks_off()
         axes.legend(frameon=False)
         figure.savefig(path, format="png")

@@ -49,7 +49,7 @@ def test_a_shipped_recipe_trains(name: str, tmp_path: Path) -> None:
 def test_a_shipped_sweep_runs(name: str, tmp_path: Path) -> None:
     """On one target and one seed, three of the layers; the training sizes are shares of the slice."""
     fewer = {
-        "ablation_size": "sweep.grid.split.train=[4, 16]",
+        "ablation_size": "sweep.grid.size={few: {split.train: 4}, more: {split.train: 16}}",
         "ablation_layers": "sweep.grid.encoder.layer=[1, 4, 5]",
     }
     one = "sweep.grid.target=[total]"

@@ -162,7 +162,7 @@ def test_the_shipped_sweeps_expand_and_are_listed(tmp_path: Path) -> None:
     plans = {name: sweep_config.read(name) for name in recipe.for_command("run")}
     counts = {name: len(expand(plan)) for name, plan in plans.items() if isinstance(plan, sweep_config.Plan)}
     assert counts == {
-        "ablation_bonds": 6, "ablation_layers": 5, "ablation_models": 15, "ablation_pretrained": 2, "ablation_size": 5,
+        "ablation_bonds": 6, "ablation_layers": 5, "ablation_models": 15, "ablation_pretrained": 2, "ablation_size": 4,
     }  # fmt: skip
     shown = zoo("recipes", cwd=tmp_path).stdout
     assert "sweep of 15 cells" in " ".join(shown.split())
