@@ -99,6 +99,8 @@ def model(folder: Path, change) -> Path:
         ({"format_version": -1}, "format version"),
         ({"format_version": True}, "format version"),
         ({"format_version": 99, "versions": []}, "99"),
+        ({"target": {"name": "total", "quantity": ["dielectric"]}}, r"target\.quantity"),
+        ({"target": {"name": "total", "parts": [{"name": 1}]}}, r"target\.parts\.0\.name"),
         ({"versions": None}, "versions"),
         ({"seen": [["mp-1"]]}, r"seen\.0"),
         ({"metrics": "x"}, "metrics"),

@@ -1,4 +1,4 @@
-"""Types of what a `model.json` holds beside the recipe, the target and the calibration: others read them unchecked."""
+"""Types of what a `model.json` holds beside the recipe and the calibration: others read them unchecked."""
 
 from __future__ import annotations
 
@@ -45,11 +45,23 @@ class _Metrics(_Part):
     calibration: _Calibration | None = None
 
 
+class _Target(_Part):
+    name: str
+    formula: str = ""
+    unit: str = ""
+    intensive: bool = True
+    per_atom: bool = False
+    quantity: str = ""
+    parts: list[_Target] = []
+
+
 class _Shape(_Part):
+    target: _Target
     members: list[_Member]
     elements: list[int]
     seen: list[str]
     encoder_fingerprint: str | None
+    potential_fingerprint: str | None = None
     versions: dict[str, str]
     metrics: _Metrics
 
