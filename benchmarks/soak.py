@@ -66,7 +66,7 @@ def client(url: str, seed: int, bodies: list[bytes], until: float, think: float,
         try:
             response = session.post(url, data=body, headers={"Content-Type": "application/json"}, timeout=300)
         except requests.RequestException as error:
-            seen.lost.append(type(error).__name__)
+            seen.lost.append(type(first_cause(error)).__name__)
             continue
         seconds = time.perf_counter() - begin
         fine = 400 <= response.status_code < 500 if is_bad else response.status_code == 200
@@ -75,6 +75,13 @@ def client(url: str, seed: int, bodies: list[bytes], until: float, think: float,
             seen.lost.append(f"{response.status_code} of a {'bad' if is_bad else 'good'} request")
         elif not is_bad:
             seen.answers.append((time.monotonic(), body, first_tensor(response)))
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """The error below all that were raised because of it: requests calls nearly everything a ConnectionError."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def first_tensor(response: requests.Response) -> np.ndarray:

@@ -101,6 +101,8 @@ def model(folder: Path, change) -> Path:
         ({"format_version": 99, "versions": []}, "99"),
         ({"target": {"name": "total", "quantity": ["dielectric"]}}, r"target\.quantity"),
         ({"target": {"name": "total", "parts": [{"name": 1}]}}, r"target\.parts\.0\.name"),
+        ({"calibration": {"n": 1, "scales": {"tensor": {"floor": "1.5", "quantiles": {}}}}}, r"tensor\.floor"),
+        ({"calibrations": {"x": {"n": 1, "scales": {"tensor": {"floor": 1, "quantiles": {"0.9": ""}}}}}}, r"0\.9"),
         ({"versions": None}, "versions"),
         ({"seen": [["mp-1"]]}, r"seen\.0"),
         ({"metrics": "x"}, "metrics"),

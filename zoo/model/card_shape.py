@@ -1,4 +1,4 @@
-"""Types of what a `model.json` holds beside the recipe and the calibration: others read them unchecked."""
+"""Types of what a `model.json` holds beside the recipe: others read them unchecked."""
 
 from __future__ import annotations
 
@@ -55,8 +55,20 @@ class _Target(_Part):
     parts: list[_Target] = []
 
 
+class _Scale(_Part):
+    floor: float
+    quantiles: dict[str, float]
+
+
+class _Intervals(_Part):
+    n: int
+    scales: dict[str, _Scale]
+
+
 class _Shape(_Part):
     target: _Target
+    calibration: _Intervals | None = None
+    calibrations: dict[str, _Intervals] = {}
     members: list[_Member]
     elements: list[int]
     seen: list[str]
