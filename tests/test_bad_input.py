@@ -101,12 +101,38 @@ def model(folder: Path, change) -> Path:
         ({"format_version": -1}, "format version"),
         ({"format_version": True}, "format version"),
         ({"format_version": 99, "versions": []}, "99"),
+        ({"target": {"name": "total", "quantity": ["dielectric"]}}, r"target\.quantity"),
+        ({"target": {"name": "total", "parts": [{"name": 1}]}}, r"target\.parts\.0\.name"),
+        ({"calibration": {"n": 1, "scales": {"tensor": {"floor": "1.5", "quantiles": {}}}}}, r"tensor\.floor"),
+        ({"calibrations": {"x": {"n": 1, "scales": {"tensor": {"floor": 1, "quantiles": {"0.9": ""}}}}}}, r"0\.9"),
+        ({"versions": None}, "versions"),
+        ({"seen": [["mp-1"]]}, r"seen\.0"),
+        ({"metrics": "x"}, "metrics"),
+        ({"metrics": {"n_train": "many"}}, "n_train"),
+        ({"metrics": {"test": {"mae_ten": 1.5}}}, "mae_ten"),
+        ({"metrics": {"test": {"mae_ten": {"mean": 10**400}}}}, "mean"),
+        ({"metrics": {"calibration": {"test": {"tensor": {"levels": {"0.9": 1}}}}}}, r"levels\.0\.9"),
     ],
 )
 def test_a_card_that_cannot_be(values: dict, word: str, tmp_path: Path) -> None:
     folder = model(tmp_path, lambda card: card.update(values))
     with pytest.raises(ZooError, match=word):
         Predictor.load(folder)
+
+
+def test_the_list_of_models_names_a_damaged_one_among_the_others(tmp_path: Path) -> None:
+    model(tmp_path / "runs" / "mine", lambda card: card["metrics"].update(test=[]))
+    model(tmp_path / "runs" / "other", lambda card: None)
+    result = zoo("models", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    parts = {one["model"]: one["parts"] for one in json.loads(result.stdout)}
+    assert "metrics.test" in parts["runs/mine"]
+    assert parts["runs/other"] == "nequip + dtnet"
+
+
+@pytest.mark.parametrize("below", ["nan", "inf"])
+def test_a_largest_eigenvalue_that_is_none(below: str, tmp_path: Path) -> None:
+    refused(zoo("evaluate", str(MODEL), "petousis2017", "--below", below, cwd=tmp_path), "--below", below)
 
 
 @pytest.mark.parametrize("width", [1e9, 10**9])

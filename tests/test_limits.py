@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.cli import predict_command
+from zoo.cli import predict_command, serve_command
 from zoo.config import yaml_text
 from zoo.data import cif, download, inputs, structures
 from zoo.graphs import graph
@@ -37,6 +37,7 @@ ROWS = [
     ("body of a request", Limits().max_megabytes),
     ("crystals of a request", Limits().max_crystals),
     ("atoms of a request", Limits().max_total_atoms),
+    ("time for which an idle connection", serve_command.KEEP_ALIVE),
     ("a file, as it is sent", uploads.MAX_BYTES / 1e6),
     ("files at a time", uploads.MAX_FILES),
     ("a request of the browser", app.LARGEST_REQUEST / 1e6),

@@ -158,3 +158,11 @@ def test_bad_folds_are_one_line(folds: Path, final: Path) -> None:
     refused(zoo("refit", "fold_0", "other", cwd=folds), "another recipe")
     refused(zoo("run", "--resume", "final", cwd=folds), "final is no run folder")
     assert not RefitFolder(folds / "nothing").path.exists()
+
+
+@pytest.mark.parametrize("content", [None, "3", '{"a": 1}', "[1, 2]", "[[", ""])
+def test_a_damaged_list_of_folds_is_one_line(content: str | None, tmp_path: Path) -> None:
+    (tmp_path / "refit.yaml").write_text("")
+    if content is not None:
+        (tmp_path / "folds.json").write_text(content)
+    refused(zoo("refit", "--resume", str(tmp_path), cwd=tmp_path), "folds.json")

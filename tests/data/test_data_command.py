@@ -117,6 +117,8 @@ def test_check_of_a_recipe(mine, tmp_path):
         (["petousis2017", "--target", "totl"], "Did you mean 'total'"),
         (["file"], "file itself"),
         (["petousis2017", "--tolerance", "0"], "greater than 0"),
+        (["petousis2017", "--tolerance", "inf"], "--tolerance"),
+        (["petousis2017", "--symprec", "nan"], "--symprec"),
     ],
 )
 def test_check_refuses(arguments, line):

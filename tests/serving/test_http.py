@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -153,3 +155,15 @@ def test_nothing_but_answers_is_left_of_a_request(served: Server, salt: dict[str
     """No trace of the crystal in an error: MLflow would echo the whole request."""
     marked = {kind: "MARK " * 1000}
     assert "MARK MARK" not in served.ask([marked]).text
+
+
+def test_an_idle_connection_is_not_closed_while_its_client_thinks(served: Server) -> None:
+    """Uvicorn's own limit is 5 s: a request that a client sends at that moment gets no answer."""
+    connection = http.client.HTTPConnection(served.url.removeprefix("http://"), timeout=120)
+    for pause in (6, 0):
+        connection.request("GET", "/ping")
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200
+        time.sleep(pause)
+    connection.close()

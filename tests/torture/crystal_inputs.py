@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import json
-from collections.abc import Callable
+import lzma
+import sys
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
-from torture.mutations import pick
+from torture.mutations import changed_binary as damaged
+from torture.mutations import changed_text, pick
+
+Change = Callable[[np.random.Generator], tuple[bytes, str]]
 
 
 @cache
@@ -72,7 +81,7 @@ def text_of(kind: str, ending: str) -> list[str]:
     return [_written(kind, ending).decode()]
 
 
-def changed_binary(kind: str) -> Callable[[np.random.Generator], tuple[bytes, str]]:
+def changed_binary(kind: str) -> Change:
     """Changes bytes of a file, cuts it, or writes another number over eight of them."""
 
     def change(random: np.random.Generator) -> tuple[bytes, str]:
@@ -96,21 +105,49 @@ def crystal_file(name: str) -> Callable[[bytes, Path], None]:
     """Read all crystals of a file by the door of `zoo predict`: each is sound, or a line that names the file."""
 
     def read(data: bytes, folder: Path) -> None:
-        from zoo.data.crystal_files import crystals_in
-        from zoo.errors import ZooError
-
         (folder / name).write_bytes(data)
-        errors = []
-        for crystal in crystals_in([str(folder / name)]):
-            if isinstance(crystal.structure, ZooError):
-                errors.append(crystal.structure)
-                assert "\n" not in str(crystal.structure) and name in str(crystal.structure), crystal.structure
-            else:
-                sound(crystal.structure)
-        if errors:
-            raise errors[0]
+        _read_all(str(folder / name), name)
 
     return read
+
+
+def standard_input(data: bytes, folder: Path) -> None:
+    """Read all crystals that are piped into `zoo predict -`, in the same way."""
+    with mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(data))):
+        _read_all("-", "stdin")
+
+
+def _read_all(given: str, shown: str) -> None:
+    from zoo.data.crystal_files import crystals_in
+    from zoo.errors import ZooError
+
+    errors = []
+    for crystal in crystals_in([given]):
+        if isinstance(crystal.structure, ZooError):
+            errors.append(crystal.structure)
+            assert "\n" not in str(crystal.structure) and shown in str(crystal.structure), crystal.structure
+        else:
+            sound(crystal.structure)
+    if errors:
+        raise errors[0]
+
+
+PACKERS = (gzip.compress, bz2.compress, lzma.compress)
+
+
+def changed_packed(texts: Callable[[], list[str]], packers: Sequence[Callable[[bytes], bytes]]) -> Change:
+    """Draws a text that is changed and then packed, or packed and then damaged."""
+
+    def change(random: np.random.Generator) -> tuple[bytes, str]:
+        text, pack = pick(random, texts()), pick(random, packers)
+        if random.random() < 0.5:
+            text, how = changed_text(text, pick(random, texts()), random)
+            return pack(text.encode("utf-8", "surrogatepass")), f"{how}, then packed"
+        packed = pack(text.encode())
+        data, how = damaged(packed, packed, random)
+        return data, f"packed, then {how}"
+
+    return change
 
 
 TEXTS = {"xsf": "xsf", "espresso-in": "pwi", "gen": "gen", "castep-cell": "cell", "res": "res", "struct": "struct"}

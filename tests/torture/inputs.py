@@ -5,6 +5,7 @@ A new kind of input is a line of `INPUTS`. What reads gives nothing where it acc
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import re
@@ -19,7 +20,18 @@ import numpy as np
 import yaml
 
 from torture import saved_inputs
-from torture.crystal_inputs import TEXTS, changed_binary, crystal_file, jsons, some_crystals, sound, text_of
+from torture.crystal_inputs import (
+    PACKERS,
+    TEXTS,
+    changed_binary,
+    changed_packed,
+    crystal_file,
+    jsons,
+    some_crystals,
+    sound,
+    standard_input,
+    text_of,
+)
 from torture.mutations import changed_bytes, changed_text, changed_value, pick
 from torture.saved_inputs import SAVED
 
@@ -257,15 +269,58 @@ def _matbench(data: bytes, folder: Path) -> None:
 
 
 def _card(data: bytes, folder: Path) -> None:
+    """Read it as `zoo predict` does, and as the page and `zoo models`, which show more of it."""
+    from zoo.cli.models_command import row_of
     from zoo.inference.predictor import Predictor
     from zoo.model.checkpoint import read_card
+    from zoo.ui.about import about
 
     for path in SAVED.iterdir():
         if path.name != "checksums.json" and not (folder / path.name).is_file():
             shutil.copy(path, folder)
     (folder / "model.json").write_bytes(data)
-    read_card(folder)
-    Predictor.load(folder)
+    about("changed", read_card(folder))
+    row_of("changed", "runs/", folder)
+    with saved_inputs.members_again():
+        Predictor.load(folder)
+
+
+@cache
+def unnamed() -> list[str]:
+    """Crystals whose format is told by their content alone."""
+    return [*cifs()[:2], *poscars(), *extxyz(), *jsons()]
+
+
+@cache
+def sources() -> list[str]:
+    """The argument SOURCE of `zoo evaluate`, `zoo label` and `zoo data`."""
+    return [
+        "petousis2017",
+        "crystals.json",
+        "recipe.yaml",
+        "dtnet_total",
+        "{name: phonondb2018, path: FOLDER}",
+        "{name: file, path: crystals.json, targets: {total: {formula: ij=ji}}}",
+        "{dataset: petousis2017, target: total}",
+        "{dataset: {name: dtnet-mp, path: mp_dielectric.json.gz}, target: electronic}",
+    ]
+
+
+def _source(data: bytes, folder: Path) -> None:
+    """Open it as each of the commands does; an argument of a program holds no zero byte."""
+    from zoo.cli.label_command import crystals_of
+    from zoo.cli.source import open_source
+    from zoo.errors import ZooError
+    from zoo.model.checkpoint import read_card
+
+    text = data.decode("utf-8", "surrogateescape").replace("\0", "")
+    try:
+        open_source(text, read_card(SAVED).target)
+        crystals_of(text)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # the command line has its own line for that
+            raise
+        raise ZooError(str(error)) from None
 
 
 @cache
@@ -324,6 +379,10 @@ INPUTS = (
         Input(f"{kind} of ASE", partial(text_of, kind, ending), crystal_file(f"a.{ending}"), 0.4)
         for kind, ending in TEXTS.items()
     ),
-    Input("unnamed crystals", lambda: [*cifs()[:2], *poscars(), *extxyz(), *jsons()], crystal_file("unnamed"), 0.4),
+    Input("unnamed crystals", unnamed, crystal_file("unnamed"), 0.4),
+    Input("packed CIF", list, crystal_file("a.cif.gz"), 0.4, change=changed_packed(cifs, PACKERS[:1])),
+    Input("packed standard input", list, standard_input, 0.2, change=changed_packed(unnamed, PACKERS)),
+    Input("standard input", unnamed, standard_input, 0.4),
+    Input("SOURCE", sources, _source, 0.2),
     Input("Matbench file", matbench_files, _matbench, 0.2, json.loads),
 )

@@ -127,8 +127,7 @@ def changed_binary(data: bytes, other: bytes, random: np.random.Generator) -> tu
 
 
 def changed_value(value: Any, random: np.random.Generator) -> tuple[Any, str]:
-    """A JSON value with one to three of its parts replaced, deleted, doubled or wrapped; and which."""
-    value = copy.deepcopy(value)
+    """The JSON value, in place, with one to three of its parts replaced, deleted, doubled or wrapped; and which."""
     names = []
     for _ in range(int(pick(random, (1, 1, 2, 3)))):
         place, key, path = _place(value, random)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -168,8 +169,8 @@ def check(source: str, target: str | None, formula: str, tolerance: float, sympr
     from zoo.data.frame import violation
     from zoo.errors import ZooError
 
-    if tolerance <= 0 or symprec <= 0:
-        raise ZooError("--tolerance and --symprec must be greater than 0")
+    if not (0 < tolerance < math.inf and 0 < symprec < math.inf):  # nan is neither
+        raise ZooError("--tolerance and --symprec must be finite and greater than 0")
     name, dataset, wanted = open_source(source, target, formula)
     bad: list[dict[str, str]] = []
     violations: list[SymmetryViolation] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def evaluate_command(arguments: tuple[str, ...], below: float | None, form: str,
 
     if len(arguments) > 2:
         raise ZooError(f"one MODEL and one SOURCE, not {len(arguments)} arguments")
+    if below is not None and not math.isfinite(below):
+        raise ZooError(f"--below is a finite number, not {below}")
     model, source = arguments if len(arguments) == 2 else (box.DEFAULT, arguments[0])
     if out is not None and not out.resolve().parent.is_dir():
         raise ZooError(f"{out}: there is no folder {out.parent}")

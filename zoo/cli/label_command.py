@@ -63,7 +63,7 @@ def label_command(
 
     file = LabelFile(out)
     place = choose_device(device)
-    named, crystals, total = _crystals(source)
+    named, crystals, total = crystals_of(source)
     encoder = build(Plugin(name=potential, **encoder_settings(settings))).to(place, DTYPE)
     name = f"{potential}:{encoder.energy_fingerprint()}"
     depends_on = {"potential": name, "source": named, "per-crystal": per_crystal, "seed": seed, "device": place.type}
@@ -88,7 +88,7 @@ def label_command(
     _show(out, progress)
 
 
-def _crystals(source: str) -> tuple[str, Iterator[NamedCrystal], int | None]:
+def crystals_of(source: str) -> tuple[str, Iterator[NamedCrystal], int | None]:
     """Return what a source is called, its crystals, and their number where it is known without reading them."""
     from zoo.cli.input_files import read_crystals
     from zoo.cli.source import open_source

@@ -42,31 +42,33 @@ def models_command(as_json: bool) -> None:
 
 
 def _in_folders() -> list[dict[str, Any]]:
-    """Models in the box and below runs/; a folder whose model cannot be read has the reason in place of its parts."""
-    from zoo.errors import ZooError
-    from zoo.model.checkpoint import read_card
+    """Models in the box and below runs/."""
     from zoo.registry import box
 
-    places = [(name, "in the box", box.FOLDER / name) for name in box.names()]
     runs = sorted(Path("runs").glob("*/model/model.json")) if Path("runs").is_dir() else []
-    places += [(str(path.parents[1]), "runs/", path.parent) for path in runs]
-    out = []
-    for name, where, folder in places:
-        one: dict[str, Any] = {"model": name, "where": where, "target": None, "members": None, "mae_ten": None}
-        try:
-            card = read_card(folder)
-        except ZooError as error:
-            out.append({**one, "parts": str(error)})
-            continue
-        mae = card.metrics.get("test", {}).get("mae_ten", {}).get("mean")
-        one |= {
-            "target": card.target.name,
-            "parts": f"{card.recipe.encoder.name} + {card.recipe.readout.name}",
-            "members": len(card.members),
-            "mae_ten": None if mae is None else f"{mae:.3f}",
-        }
-        out.append(one)
-    return out
+    return [
+        *(row_of(name, "in the box", box.FOLDER / name) for name in box.names()),
+        *(row_of(str(path.parents[1]), "runs/", path.parent) for path in runs),
+    ]
+
+
+def row_of(name: str, where: str, folder: Path) -> dict[str, Any]:
+    """A line of the list; of a folder whose model cannot be read it has the reason in place of the model's parts."""
+    from zoo.errors import ZooError
+    from zoo.model.checkpoint import read_card
+
+    one: dict[str, Any] = {"model": name, "where": where, "target": None, "members": None, "mae_ten": None}
+    try:
+        card = read_card(folder)
+    except ZooError as error:
+        return {**one, "parts": str(error)}
+    mae = card.metrics.get("test", {}).get("mae_ten", {}).get("mean")
+    return one | {
+        "target": card.target.name,
+        "parts": f"{card.recipe.encoder.name} + {card.recipe.readout.name}",
+        "members": len(card.members),
+        "mae_ten": None if mae is None else f"{mae:.3f}",
+    }
 
 
 def _registered() -> list[dict[str, Any]]:

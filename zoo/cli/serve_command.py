@@ -30,6 +30,10 @@ QUESTION = (
 )
 TIMEOUT = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
 PATIENCE = 20  # s, for requests under way when the server is stopped
+KEEP_ALIVE = 75
+"""Seconds for which an idle connection stays open: longer than clients and proxies keep theirs, 60 s as a rule.
+
+Uvicorn's 5 s end while clients still use theirs, and a request that is just being sent is lost."""
 
 
 @click.command("serve")
@@ -102,7 +106,8 @@ def _serve(folder: Path, limits: Limits, host: str, port: int, workers: int) -> 
 
     from zoo.tracking.request_validation import WORKER_SETTINGS
 
-    how: dict[str, Any] = {"host": host, "port": port, "log_level": "warning", "timeout_graceful_shutdown": PATIENCE}
+    how: dict[str, Any] = {"host": host, "port": port, "log_level": "warning"}
+    how |= {"timeout_graceful_shutdown": PATIENCE, "timeout_keep_alive": KEEP_ALIVE}
     if workers == 1:
         from zoo.tracking.scoring_app import scoring_app
 

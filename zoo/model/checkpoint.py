@@ -26,6 +26,7 @@ from zoo.contract.target import TensorTarget
 from zoo.errors import ZooError
 from zoo.evaluation.calibration import Calibration
 from zoo.model import tensor_model
+from zoo.model.card_shape import require_shape
 from zoo.model.tensor_model import TensorModel
 from zoo.storage import checksums
 
@@ -155,6 +156,7 @@ def read_card(folder: Path) -> Card:
             f"{folder} has format version {version}, this zoo reads up to {FORMAT_VERSION}; "
             f"pip install -U crystal-tensor-zoo (it was written by {wrote})"
         )
+    require_shape(content, str(path))
     try:
         target = TensorTarget(**content["target"])
         if not content["members"]:

@@ -19,16 +19,22 @@ def about(model: str, card: Card) -> Component:
     members = f"ensemble of {len(card.members)}" if len(card.members) > 1 else "single model"
     unit = "" if target.unit == "1" else f" {target.unit}"
     parts = [f"{config.encoder.name} + {config.readout.name}, {target.name}, {members}"]
-    training = card.metrics.get("n_train")
-    parts.append(f"trained on {f'{training:,} crystals of ' if training else ''}{config.dataset.name}")
+    training = _count(card.metrics.get("n_train"))
+    parts.append(f"trained on {f'{training} crystals of ' if training else ''}{config.dataset.name}")
     error = card.metrics.get("ensemble_test") or card.metrics.get("test") or {}
     mean = error.get("mae_ten")
     mean = mean.get("mean") if isinstance(mean, dict) else mean
     if mean is not None:
-        parts.append(
-            f"mean absolute error of a component on {card.metrics.get('n_test', 0)} test crystals {mean:.3g}{unit}"
-        )
+        tested = _count(card.metrics.get("n_test")) or "0"
+        parts.append(f"mean absolute error of a component on {tested} test crystals {mean:.3g}{unit}")
     return html.P([html.Strong(model), ": ", "; ".join(parts), "." + _coverage(card)], className="about")
+
+
+def _count(number: int | list[int] | None) -> str:
+    """Write a number of crystals: members with splits of their own may have different ones."""
+    each = number if isinstance(number, list) else [number or 0]
+    low, high = min(each, default=0), max(each, default=0)
+    return f"{low:,} to {high:,}" if low < high else f"{high:,}" if high else ""
 
 
 def _coverage(card: Card) -> str:

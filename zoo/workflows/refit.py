@@ -9,7 +9,6 @@ their test parts: the errors, the calibration of the intervals, and the distance
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -315,8 +314,9 @@ def resumed(path: Path) -> tuple[Recipe, list[RunFolder]]:
         ZooError: the folder is none, or a fold is gone.
     """
     folder = RefitFolder.existing(path)
-    try:
-        paths = [Path(str(fold)) for fold in read_json(folder.folds)]
-    except (OSError, json.JSONDecodeError):
-        raise ZooError(f"{folder.folds} is missing or damaged: start anew in another folder") from None
-    return recipe.read(str(folder.recipe)), folds_of(paths)[1]
+    if not folder.folds.is_file():
+        raise ZooError(f"{folder.folds} is missing: start anew in another folder")
+    paths = read_json(folder.folds)
+    if not isinstance(paths, list) or not all(isinstance(one, str) for one in paths):
+        raise ZooError(f"{folder.folds} is no list of run folders: start anew in another folder")
+    return recipe.read(str(folder.recipe)), folds_of([Path(one) for one in paths])[1]
