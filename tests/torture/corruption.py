@@ -136,6 +136,7 @@ DOORS = (
     Door("model folder, zoo embed", lambda made: made.run / "model",
          ("embed", "copy", "NaCl.cif", "--out", "f.npz"), lambda place, ended: facts.of_features(place)),
     Door("run, zoo track", lambda made: made.run, TRACK, sent, database=True),
+    Door("refit, zoo track", lambda made: made.refit, TRACK, sent, database=True),
     Door("sweep, zoo run --resume", lambda made: made.sweep, ("run", "--resume", "copy"),
          result(facts.SWEEP, "copy"), without("table.csv", "seeds.csv", "cells/width-8/metrics.json"),
          told="of 2 cells, the reasons are"),

@@ -135,7 +135,7 @@ def main() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    # spglib's C code prints several lines for a crystal to which it gives a lower symmetry; where it matters zoo says so.
+    # spglib's C code prints lines about a crystal to which it gives a lower symmetry; where it matters zoo says so.
     os.environ.setdefault("SPGLIB_WARNING", "OFF")
     # Before torch is imported: OpenMP's threads sleep at barriers. Spinning there, as they do by default, makes
     # everything several times slower as soon as the cores are shared with another program.
