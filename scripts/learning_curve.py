@@ -32,7 +32,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     with rc_context(STYLE):
         figure = Figure(figsize=(5.2, 3.9), layout="constrained")
         axes = figure.subplots()
-        for (model, rows), colour in zip(table.groupby("model", sort=False), COLOURS, strict=False):
+        for (model, rows), colour in zip(table.groupby("model", sort=False, observed=True), COLOURS, strict=False):
             by_seed = rows.pivot(index="n_train", columns="seed", values="mae_ten")
             axes.plot(by_seed, "-", linewidth=0.8, alpha=0.4, color=colour)
             axes.plot(by_seed.mean(axis=1), "o-", markersize=4, color=colour, label=f"{model}, mean of the splits")
@@ -51,11 +51,13 @@ def main() -> None:
     parser.add_argument("sweeps", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    table = pd.concat([rows_of(sweep) for sweep in options.sweeps], ignore_index=True)
+    table = pd.concat([rows_of(sweep) for sweep in options.sweeps])
+    table["model"] = pd.Categorical(table["model"], table["model"].unique())  # in the order of the command line
+    table = table.sort_values(["model", "n_train", "seed"])
     table.to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.6g", lineterminator="\n")
     draw(table, options.out.with_suffix(".png"))
     print(
-        table.groupby(["model", "n_train"], sort=False)[["val_mae_ten", "mae_ten"]]
+        table.groupby(["model", "n_train"], sort=False, observed=True)[["val_mae_ten", "mae_ten"]]
         .agg(["mean", "std", "count"])
         .round(3)
     )
