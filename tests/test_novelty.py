@@ -61,6 +61,15 @@ def test_the_threshold_leaves_one_in_a_hundred() -> None:
     assert found.novelty(validation[0] + [0, 0, 0, 0, 0, 5]) == found.novelty(validation[0])  # it never changed
 
 
+def test_a_neighbour_without_a_label_has_no_tensor() -> None:
+    """A source may have ε∞ alone: its crystals are neighbours, and their ε is not zero but unknown."""
+    found, _ = reference()
+    assert found.tensors is not None
+    found.tensors[7] = np.eye(3)
+    nearest = found.nearest(np.array([0.0, 0, 0, 0, 0, 0]), 200)
+    assert {one["key"]: one["tensor"] for one in nearest if one["tensor"] is not None} == {"7": np.eye(3).tolist()}
+
+
 def test_few_axes_of_many_channels_keep_distances() -> None:
     random = np.random.default_rng(0)
     alike = random.normal(size=(20, 300))  # 300 channels that twenty numbers make

@@ -215,17 +215,19 @@ def without_one_energy(atoms: list) -> None:
         (without_one_energy, [], "no crystal with an energy holds K"),
         (lambda atoms: None, ["loss.energy=0", "loss.forces=0", "loss.stress=0"], "all weights are 0"),
         (lambda atoms: None, ["largest=1"], "too few to train"),
+        (lambda atoms: atoms.extend(displaced(3)), ["validation=0.05"], "smallest has 4; write validation=0.13"),
         (lambda atoms: None, ["encoder={name: painn}", "sources=[{name: file, path: no.xyz}]"], "no such file"),
         (lambda atoms: None, ["dtype=float64", "training.precision=bfloat16"], "training.precision"),
         (lambda atoms: None, ["loss.force=1"], "Did you mean 'forces'"),
         (lambda atoms: None, ["sources=[{name: petousis2017}]"], "has a label"),
     ],
-    ids=["forces", "nan", "reference", "weights", "largest", "file", "precision", "key", "dataset"],
+    ids=["forces", "nan", "reference", "weights", "largest", "validation", "file", "precision", "key", "dataset"],
 )
 def test_bad_input_is_one_line(change, overrides: list[str], message: str, tmp_path: Path) -> None:
     sources = written(tmp_path, change)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(SMALL | {"sources": json.loads(sources)}))
-    refused(zoo("pretrain", "mine.yaml", *overrides, cwd=tmp_path), message)
+    for _ in range(2):  # nor does the first attempt leave anything in the way of the second
+        refused(zoo("pretrain", "mine.yaml", *overrides, "--out", "run", cwd=tmp_path), message)
 
 
 def test_weights_that_do_not_fit_are_refused(potential: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from zoo.cli.format_modes import show_explanation
@@ -92,29 +93,33 @@ def show(answers: list[dict[str, Any]], card: Card) -> None:
 
 
 def _show_constants(answers: Sequence[dict[str, Any]], parts: Sequence[TensorTarget]) -> None:
-    """Print a row for each crystal: the constants of all parts, refractive index and anisotropy, kinds of warnings."""
+    """Print a row for each crystal: the constants of all parts, refractive index and anisotropy, kinds of warnings.
+
+    On a terminal of less than 100 columns refractive index and anisotropy are left out.
+    """
+    place = console()
+    wide = place.width >= 100
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("file", overflow="fold", max_width=22)
-    table.add_column("crystal", overflow="fold")
+    table.add_column("file, crystal", overflow="fold", max_width=26)
     for part in parts:
         table.add_column(symbol(part), justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
-    table.add_column("λmax/λmin", justify="right", no_wrap=True)
+    for name in ("n", "λmax/λmin") if wide else ():
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("warnings", no_wrap=True)
     for answer in answers:
         own = {part.name: answer if part == parts[-1] else answer[part.name] for part in parts}
         index = next((one for one in own.values() if "refractive_index" in one), None)
+        more = ["" if index is None else _in_two_lines(index, "refractive_index"), _in_two_lines(answer, "anisotropy")]
         table.add_row(
-            answer["file"],
-            f"{answer['formula']}\n{answer['crystal_system']}",
+            escape(f"{answer['file']}\n{answer['formula']}, {answer['crystal_system']}"),
             *(_in_two_lines(one, "polycrystalline") for one in own.values()),
-            "" if index is None else _in_two_lines(index, "refractive_index"),
-            _in_two_lines(answer, "anisotropy"),
+            *(more if wide else ()),
             _kinds(answer).replace(", ", "\n"),
         )
-    console().print(table)
+    place.print(table)
     names = ", ".join(symbol(part) for part in parts)
-    click.echo(f"{names}: tr/3, ε0 at fixed cell; n: refractive index; tensors: ask for one crystal, or --format json")
+    index_too = "n: refractive index" if wide else "refractive index and anisotropy from 100 columns on"
+    click.echo(f"{names}: tr/3, ε0 at fixed cell; {index_too}; tensors: ask for one crystal, or --format json")
 
 
 def _show_tensors(answers: Sequence[dict[str, Any]], target: TensorTarget) -> None:
@@ -176,12 +181,12 @@ def _show_promise(answers: Sequence[dict[str, Any]], card: Card) -> None:
                 name = symbol(part) if several else LABELS[key]
                 held.append(f"{100 * at['covered']:.0f} % ({name})")
     share = f"{100 * sure['coverage']:.0f} %"
-    on, of = "the validation crystals that also chose the members' epochs", "the test crystals"
+    on, of = "the validation crystals that also chose the members' epochs", "test crystals"
     if "folds" in card.metrics:  # of zoo refit
-        on, of = "test crystals of its cross-validation", "those of one fold, calibrated on the others,"
+        on, of = "test crystals of its cross-validation", "crystals that they were not calibrated on"
     click.echo(f"in brackets: {share} intervals, calibrated on {on}")
     if held:
-        click.echo(f"of {of} they held {', '.join(held)}")
+        click.echo(f"measured on {of}: {', '.join(held)} of the true values were within")
 
 
 def _neighbour(near: dict[str, Any]) -> str:

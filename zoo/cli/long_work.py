@@ -54,6 +54,10 @@ def removed_if_refused(path: Path) -> Iterator[None]:
     try:
         yield
     except ZooError:
+        from zoo.storage.work_folder import LOCK
+
+        if path.is_dir() and [one.name for one in path.iterdir()] == [LOCK]:
+            (path / LOCK).unlink()
         with suppress(OSError):  # there is something in it
             path.rmdir()
         raise

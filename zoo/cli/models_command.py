@@ -28,13 +28,18 @@ def models_command(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=1, ensure_ascii=False))
         return
-    table = Table(box=None, header_style="bold")
-    for column in ("model", "where", "predicts", "made of", "members", "MAE_ten"):
-        table.add_column(column, justify="right" if column in ("members", "MAE_ten") else "left")
+    place = console()
+    columns = ["model", "where", "predicts", "made of", "members", "MAE_ten"]
+    if place.width < 110:  # names are there to be typed, so that none may be cut
+        columns = ["model", "where", "predicts", "MAE_ten"]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        right = column in ("members", "MAE_ten")
+        table.add_column(column, justify="right" if right else "left", no_wrap=column != "made of", overflow="fold")
     for one in found:
-        cells = (one[key] for key in ("model", "where", "target", "parts", "members", "mae_ten"))
-        table.add_row(*("" if cell is None else escape(str(cell)) for cell in cells))
-    console().print(table)
+        shown = {**one, "predicts": one["target"], "made of": one["parts"], "MAE_ten": one["mae_ten"]}
+        table.add_row(*("" if shown[column] is None else escape(str(shown[column])) for column in columns))
+    place.print(table)
     click.echo(
         "\nMAE_ten: on the test part, of the total tensor where there are several. "
         f"Where none is named, {box.DEFAULT} answers."

@@ -42,7 +42,8 @@ def new_command(kind: str, name: str) -> None:
 
     package, cls = _names(kind, name)
     folder = Path(name)
-    meant = {"my-plugin": name, "MyPlugin": cls, "my_plugin": package, "KIND": kind, "zoo>=0": f"zoo>={__version__}"}
+    meant = {"my-plugin": name, "MyPlugin": cls, "my_plugin": package, "zoo>=0": f"zoo>={__version__}"}
+    meant |= {"A KIND": f"{'An' if kind[0] in 'aeiou' else 'A'} {kind}", "KIND": kind}
     meant["CHECKS"] = "the zoo's own checks (`zoo.testing`)" if kind in TRAINED else f"what every {kind} must do"
     run = meant["RUN"] = RUN[kind].replace("my-plugin", name)
     written = {

@@ -65,8 +65,8 @@ def doubts_of_size(tensor: np.ndarray, target: TensorTarget, usual: float | None
         doubts.append(
             Doubt(
                 "range",
-                f"larger than {100 * USUAL:.0f} % of the training tensors: its norm is {size:.3g}, theirs at most "
-                f"{usual:.3g}",
+                f"larger than {100 * USUAL:.0f} % of the training tensors: its norm is {size:.3g}, that of these "
+                f"below {usual:.3g}",
             )
         )
     bound = None if target.per_atom else derived.lower_bound(target)

@@ -92,7 +92,8 @@ class Novelty:
 
     Attributes:
         names: `key`, `formula` and `crystal_system` of each training crystal.
-        tensors: their labels, (n, *target.shape); None where there is one tensor per atom.
+        tensors: their labels, (n, *target.shape), zero where a crystal has none of this part of a joint target; None
+            where there is one tensor per atom.
         descriptors: `coordinates` of each, (n, K + 1) float32; in a model of an earlier zoo all channels, (n, D).
         scale: standard deviation of each channel of `describe_crystals`, (D,).
         threshold: distance that 99 % of the validation crystals are within, see `novelty`.
@@ -158,16 +159,20 @@ class Novelty:
         return float(np.partition(self.distances(descriptor), count - 1)[:count].mean())
 
     def nearest(self, descriptor: np.ndarray, count: int) -> tuple[dict[str, Any], ...]:
-        """Return the nearest training crystals: key, formula, crystal system, distance, tensor; nearest first."""
+        """Return the nearest training crystals: key, formula, crystal system, distance, tensor; nearest first.
+
+        The tensor is None where the crystal has no label of this part of a joint target.
+        """
         distances = self.distances(descriptor)
         return tuple(
-            {
-                **self.names[i],
-                "distance": float(distances[i]),
-                "tensor": None if self.tensors is None else self.tensors[i].tolist(),
-            }
+            {**self.names[i], "distance": float(distances[i]), "tensor": self._label(i)}
             for i in np.argsort(distances, kind="stable")[:count]
         )
+
+    def _label(self, number: np.intp) -> list[Any] | None:
+        """The tensor of a training crystal; None where it has no label, which `tensors` holds as zero."""
+        tensor = None if self.tensors is None else self.tensors[number]
+        return tensor.tolist() if tensor is not None and tensor.any() else None
 
     def save(self, folder: Path) -> None:
         """Write two files into a model folder: numbers as safetensors, names as JSON."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -145,6 +146,23 @@ def _refuse_missing(config: Pretraining, crystals: LabelledCrystals) -> None:
         )
 
 
+def _why_no_validation(
+    config: Pretraining, count: int, groups: Sequence[Sequence[str]], free: Sequence[Sequence[str]]
+) -> str:
+    """Say what keeps the crystals from being split by formula, and what to do."""
+    smallest = min(map(len, free), default=count)
+    if len(groups) == 1 or smallest == count:
+        return (
+            f"of {len(groups)} formulas none can be validated on: others must be left to train on, which hold all "
+            "of its elements; label crystals of more formulas"
+        )
+    share = math.ceil(100 * smallest / count) / 100
+    return (
+        f"validation: {config.validation:g} of {count} crystals is too few: whole formulas are held out, and the "
+        f"smallest has {smallest}; write validation={share:g} or more"
+    )
+
+
 def _split(config: Pretraining, crystals: LabelledCrystals, has_head: bool) -> tuple[list[int], list[int]]:
     """Training and validation part; a formula is in one of them, and so are displaced copies of a crystal.
 
@@ -167,6 +185,5 @@ def _split(config: Pretraining, crystals: LabelledCrystals, has_head: bool) -> t
     val, left = fill(free, max(1, round(config.validation * len(crystals))))
     train = sorted(int(i) for group in [*left, *bound] for i in group)
     if not train or not val:
-        shared = ", and of elements that others hold, too" if bound else ""
-        raise ZooError(f"of {len(groups)} formulas none can be validated on: it must have some of its own{shared}")
+        raise ZooError(_why_no_validation(config, len(crystals), groups, free))
     return train, sorted(int(i) for i in val)

@@ -19,6 +19,10 @@ from zoo.storage import checksums
 logger = logging.getLogger(__name__)
 
 
+LOCK = ".lock"
+"""File by which a process that works in a folder keeps others out; it stays there."""
+
+
 @dataclass(frozen=True)
 class WorkFolder:
     """Files that every such folder has; the work is finished when its result is there.
@@ -100,7 +104,7 @@ class WorkFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.path / ".lock", blocking=False):
+            with FileLock(self.path / LOCK, blocking=False):
                 yield
         except Timeout:
             raise ZooError(f"another process is at work in {self.path}; choose another folder with --out") from None

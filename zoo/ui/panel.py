@@ -327,11 +327,13 @@ def _nearest(one: Said, several: bool) -> list[Component]:
         label = label or found
         cells = [html.Td(formula(near["formula"])), html.Td(near["key"]), html.Td(near["crystal_system"])]
         cells.append(html.Td(number(near["distance"], 2), className="value"))
-        if found:
-            cells.append(html.Td(number(numbers[found], _places(answer.target)), className="value"))
+        value = number(numbers[found], _places(answer.target)) if found else "–"
+        cells.append(html.Td(value, className="value"))
         rows.append(html.Tr(cells))
     head = ["Crystal", "Key", "System", "Distance"]
-    if label:
+    if label is None:
+        rows = [html.Tr(row.children[:-1]) for row in rows]
+    else:
         unit = "" if answer.target.unit == "1" else f", {answer.target.unit}"
         head.append(("Its tr/3" if label == "polycrystalline" else "Its bulk modulus") + unit)
     columns = html.Thead(html.Tr([html.Th(name, scope="col") for name in head]))
