@@ -183,10 +183,10 @@ def _show_promise(answers: Sequence[dict[str, Any]], card: Card) -> None:
     share = f"{100 * sure['coverage']:.0f} %"
     on, of = "the validation crystals that also chose the members' epochs", "test crystals"
     if "folds" in card.metrics:  # of zoo refit
-        on, of = "test crystals of its cross-validation", "crystals that they were not calibrated on"
+        on, of = "test crystals of its cross-validation", "other crystals"
     click.echo(f"in brackets: {share} intervals, calibrated on {on}")
     if held:
-        click.echo(f"measured on {of}: {', '.join(held)} of the true values were within")
+        click.echo(f"on {of}, {', '.join(held)} of true values were within")
 
 
 def _neighbour(near: dict[str, Any]) -> str:
