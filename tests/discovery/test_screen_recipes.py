@@ -54,8 +54,10 @@ def test_without_known_gaps_the_constant_alone_ranks(recipe: dict, tmp_path: Pat
     for number in range(5):
         crystal(number).to(str(tmp_path / "mine" / f"{number}.json"))
     path = str(save(recipe | {"candidates": {"path": "mine"}, "top": 5}, tmp_path))
-    assert zoo("screen", path, "--out", "a", cwd=tmp_path).returncode == 0
-    assert zoo("screen", path, "objective.name=polycrystalline", "--out", "b", cwd=tmp_path).returncode == 0
+    of_merit = zoo("screen", path, "--out", "a", cwd=tmp_path)
+    of_constant = zoo("screen", path, "objective.name=polycrystalline", "--out", "b", cwd=tmp_path)
+    assert of_merit.returncode == of_constant.returncode == 0
+    assert "of 5 of these it is unknown: 2 eV" in of_merit.stdout and "unknown" not in of_constant.stdout
     merit, plain = chosen(tmp_path / "a"), chosen(tmp_path / "b")
     assert [row["key"] for row in merit] == [row["key"] for row in plain]
     assert float(merit[0]["mean"]) == pytest.approx(2 * float(plain[0]["mean"]), rel=1e-4)

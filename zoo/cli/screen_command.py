@@ -97,6 +97,9 @@ def _show(found: dict[str, Any], config: Screen, folder: ScreenFolder) -> None:
         numbers += ["unknown" if gap is None else f"{gap:.2f}"] if len(shown) > len(numbers) else []
         table.add_row(str(row["rank"]), escape(row["key"]), row["formula"], *numbers, row.get("novel", ""))
     console().print(table)
+    unknown, assumed = sum(gap is None for gap in gaps), config.objective.settings.get("assumed_gap")
+    if unknown and assumed:
+        click.echo(f"band gap  of {unknown} of these it is unknown: {assumed:g} eV is assumed (objective.assumed_gap)")
     figures = ", ".join(sorted(path.name for path in folder.figures.glob("*.png")))
     click.echo(f"chosen    {folder.table}, crystals in {folder.crystals}")
     click.echo(f"figures   {folder.figures}: {figures}")
