@@ -11,6 +11,7 @@ import pytest
 import yaml
 from cli import refused, zoo
 from mlflow import MlflowClient
+from mlflow.tracking._tracking_service.utils import _use_tracking_uri
 
 import zoo as package
 from zoo.errors import ZooError
@@ -142,7 +143,8 @@ def test_it_is_sent_and_registered_as_a_run_is(final: Path, tmp_path: Path) -> N
     ]
     assert asked[0].returncode == 0, asked[0].stderr
     assert asked[0].stdout == asked[1].stdout
-    second = client.create_model_version("small-total-refit", version.source, version.run_id)
+    with _use_tracking_uri(uri):  # where MLflow looks for the source, whatever other tests have set
+        second = client.create_model_version("small-total-refit", version.source, version.run_id)
     with pytest.raises(ZooError, match="version 1 of 'small-total-refit' was trained on all crystals"):
         contest("small-total-refit", str(second.version), uri)
 
