@@ -33,6 +33,10 @@ def test_the_table_of_several_crystals(columns: int, tmp_path: Path, monkeypatch
 
 
 def test_the_names_of_models(columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And why one cannot be read, whatever the width."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "broken" / "model").mkdir(parents=True)
+    (tmp_path / "runs" / "broken" / "model" / "model.json").write_text("{")
     shown = CliRunner().invoke(group, ["models"], catch_exceptions=False).stdout
     assert "zoo-dielectric-1" in shown and ("made of" in shown) == (columns > 80)
+    assert "runs/broken" in shown and "model.json" in shown

@@ -168,7 +168,7 @@ def test_what_cannot_be_read_is_no_number(read: Any, text: str, old: str, new: s
 
 
 def test_a_whole_output_of_ph() -> None:
-    """Of ph.x 6.7, without its timings: MgO at 30 Ry."""
+    """Read dielectric tensor and Born charges from an output of ph.x 6.7 for MgO, whose timings are left out."""
     file = Path(__file__).with_name("ph_mgo.out")
     text = file.read_text()
     assert (results.electronic(text, file) == 3.54972624 * np.eye(3)).all()

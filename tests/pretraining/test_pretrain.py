@@ -26,7 +26,7 @@ from zoo.graphs.graph import collate, crystal_graph
 from zoo.model.potential_weights import Pretrained
 from zoo.phonons import potentials
 from zoo.pretraining.held_out import HeldOutCrystals
-from zoo.pretraining.labelled_data import _usable
+from zoo.pretraining.labelled_data import _split, _usable
 from zoo.pretraining.labelled_store import LabelledCrystals, LabelledStore
 from zoo.pretraining.pretraining_config import Source
 from zoo.pretraining.reference_energies import composition_energies
@@ -221,13 +221,31 @@ def without_one_energy(atoms: list) -> None:
         (lambda atoms: None, ["loss.force=1"], "Did you mean 'forces'"),
         (lambda atoms: None, ["sources=[{name: petousis2017}]"], "has a label"),
     ],
-    ids=["forces", "nan", "reference", "weights", "largest", "validation", "file", "precision", "key", "dataset"],
+    ids=[
+        "forces",
+        "nan",
+        "reference",
+        "weights",
+        "largest",
+        "validation",
+        "file",
+        "precision",
+        "key",
+        "dataset",
+    ],
 )
 def test_bad_input_is_one_line(change, overrides: list[str], message: str, tmp_path: Path) -> None:
     sources = written(tmp_path, change)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(SMALL | {"sources": json.loads(sources)}))
     for _ in range(2):  # nor does the first attempt leave anything in the way of the second
         refused(zoo("pretrain", "mine.yaml", *overrides, "--out", "run", cwd=tmp_path), message)
+
+
+def test_some_must_be_left_to_train_on(labelled: Path) -> None:
+    config = config_of(labelled, validation=0.99)
+    crystals, _ = _usable(config, lambda line: None)
+    with pytest.raises(ZooError, match=r"0\.99 of 24 crystals leaves none to train on"):
+        _split(config, crystals, has_head=False)
 
 
 def test_weights_that_do_not_fit_are_refused(potential: Path, tmp_path: Path) -> None:

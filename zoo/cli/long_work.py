@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,12 +54,9 @@ def removed_if_refused(path: Path) -> Iterator[None]:
     try:
         yield
     except ZooError:
-        from zoo.storage.work_folder import LOCK
+        from zoo.storage.work_folder import remove_unused
 
-        if path.is_dir() and [one.name for one in path.iterdir()] == [LOCK]:
-            (path / LOCK).unlink()
-        with suppress(OSError):  # there is something in it
-            path.rmdir()
+        remove_unused(path)
         raise
 
 

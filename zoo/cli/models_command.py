@@ -40,6 +40,10 @@ def models_command(as_json: bool) -> None:
         shown = {**one, "predicts": one["target"], "made of": one["parts"], "MAE_ten": one["mae_ten"]}
         table.add_row(*("" if shown[column] is None else escape(str(shown[column])) for column in columns))
     place.print(table)
+    if "made of" not in columns:
+        for one in found:
+            if one["target"] is None and one["parts"]:  # why it cannot be read, or what its registry says of it
+                click.echo(f"{one['model']}: {one['parts']}")
     click.echo(
         "\nMAE_ten: on the test part, of the total tensor where there are several. "
         f"Where none is named, {box.DEFAULT} answers."

@@ -81,7 +81,7 @@ def electronic(text: str, file: Path) -> np.ndarray:
         CalculationFailed: it holds no dielectric tensor, or one that cannot be read.
     """
     # ASE passes over what is no number, and fills the whole row with a number that is left alone in it.
-    broken = re.search(r"^ *\(.*(?:\*|nan|inf).*\)", text, re.MULTILINE | re.IGNORECASE)
+    broken = re.search(r"^ *\(.*(?:\*{3}|\bnan\b|\binf(?:inity)?\b).*\)", text, re.MULTILINE | re.IGNORECASE)
     if broken:
         raise CalculationFailed(f"{file}: a number of ph.x is out of range ({_one_line(broken[0])})")
     try:

@@ -184,6 +184,8 @@ def _split(config: Pretraining, crystals: LabelledCrystals, has_head: bool) -> t
             left_with -= Counter(elements) if spare else Counter()
     val, left = fill(free, max(1, round(config.validation * len(crystals))))
     train = sorted(int(i) for group in [*left, *bound] for i in group)
-    if not train or not val:
+    if not train:
+        raise ZooError(f"validation: {config.validation:g} of {len(crystals)} crystals leaves none to train on")
+    if not val:
         raise ZooError(_why_no_validation(config, len(crystals), groups, free))
     return train, sorted(int(i) for i in val)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -21,6 +21,15 @@ logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
 """File by which a process that works in a folder keeps others out; it stays there."""
+
+
+def remove_unused(path: Path) -> None:
+    """Remove a folder that holds nothing, or a lock alone; it stays where a process works in it, or more is there."""
+    with suppress(OSError, Timeout):
+        if [one.name for one in path.iterdir()] == [LOCK]:
+            with FileLock(path / LOCK, blocking=False):
+                (path / LOCK).unlink()
+        path.rmdir()
 
 
 @dataclass(frozen=True)
