@@ -250,7 +250,9 @@ def test_the_guide_to_pretraining(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write_salts(tmp_path)
     springs = f"sources=[{{name: phonondb2018, path: {tmp_path}}}, {{name: file, path: teacher.extxyz}}]"
     small = ["encoder.layers=1", "encoder.channels=4", "encoder.cutoff=4.0", "validation=0.2"]
+    tiny = ["encoder.cutoffs=[3.0]", "encoder.channels=4", "validation=0.3"]
     more = {"runs/potential": small, "runs/tuned": [springs]}
+    more |= {"runs/teanet": tiny, "runs/teanet_forces": ["validation=0.3"]}
     salts = ["dataset={name: file, path: salts.json, targets: {total: {}, ionic: {}}}", "split.val=0.2"]
     for words in commands(PRETRAINING):
         arguments = words[1:]

@@ -37,7 +37,7 @@ class SevenNetEnergy(nn.Module):
     def energy(self, batch: CrystalBatch) -> Tensor:
         """(B,) eV."""
         atomic = self.model(self.species_of(batch), batch)
-        return atomic.new_zeros(batch.n_crystals).index_add(0, batch.crystal, atomic)
+        return batch.sum_over_atoms(atomic)
 
     def of_checkpoint(self, by_ours: Sequence[Tensor]) -> dict[str, Tensor]:
         """Gradients by the parameters of the checkpoint from those by ours, which are made linearly of them."""

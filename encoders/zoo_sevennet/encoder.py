@@ -220,7 +220,7 @@ class SevenNet(PretrainedEncoder):
             ZooError: the checkpoint does not know an element of the batch.
         """
         atomic = self.energy_model()(self.species_of(batch), batch, mirror=True)
-        return atomic.new_zeros(batch.n_crystals).index_add(0, batch.crystal, atomic)
+        return batch.sum_over_atoms(atomic)
 
     def raw_features(self, batch: CrystalBatch) -> list[list[Tensor]]:
         """SevenNet's own features, and those of the mirror image.

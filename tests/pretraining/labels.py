@@ -53,6 +53,7 @@ def displaced(copies: int = 3) -> list[Atoms]:
             out = forces_and_stress(PAIRS, collate([crystal_graph(crystal, PAIRS.cutoff)], torch.float64))
             stress = out.stress[0].numpy()[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
             results = {"energy": float(out.energy), "forces": out.forces.numpy(), "stress": stress}
+            results["energies"] = out.atomic_energies.numpy()
             atoms.calc = SinglePointCalculator(atoms, **results)
             found.append(atoms)
     return found

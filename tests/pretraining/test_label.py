@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -75,6 +76,8 @@ def test_ase_reads_what_the_potential_gives(crystals: Path) -> None:
         exact = forces_and_stress(potential, collate([graph], torch.float64))
         assert frame.get_potential_energy() == pytest.approx(exact.energy.item(), abs=1e-4 * len(frame))
         assert frame.get_forces() == pytest.approx(exact.forces.numpy(), rel=1e-4, abs=1e-3)
+        assert frame.get_potential_energies().sum() == pytest.approx(frame.get_potential_energy(), abs=1e-5)
+        assert frame.get_potential_energies() == pytest.approx(exact.atomic_energies.numpy(), abs=1e-4)
         assert frame.get_stress(voigt=False) == pytest.approx(exact.stress[0].numpy(), rel=1e-4, abs=1e-4)
     assert {frame.info["potential"] for frame in frames} == {f"pair-potential:{potential.energy_fingerprint()}"}
 
@@ -202,11 +205,21 @@ def test_crystals_that_are_too_large_are_passed_over(crystals: Path) -> None:
 class Steep(PairPotential):
     """Forces above all bounds where there is sodium, none at all where there is potassium."""
 
+    def atomic_energies(self, batch: CrystalBatch) -> torch.Tensor:
+        atomic = super().atomic_energies(batch)
+        height = batch.positions[:, 0].sin() * torch.where(batch.numbers == 11, 1000.0, 0.0).to(atomic)
+        nan = torch.where(batch.numbers == 19, float("nan"), 0.0).to(atomic)
+        return atomic + height + nan * batch.positions[:, 0]
+
+
+class Sums(PairPotential):
+    """A potential that tells the energies of crystals alone."""
+
     def energy(self, batch: CrystalBatch) -> torch.Tensor:
-        energy = super().energy(batch)
-        height = batch.positions[:, 0].sin() * torch.where(batch.numbers == 11, 1000.0, 0.0).to(energy)
-        nan = torch.where(batch.numbers == 19, float("nan"), 0.0).to(energy)
-        return energy.index_add(0, batch.crystal, height + nan * batch.positions[:, 0])
+        return batch.sum_over_atoms(PairPotential.atomic_energies(self, batch))
+
+    def atomic_energies(self, batch: CrystalBatch) -> None:  # type: ignore[override]
+        return None
 
 
 def test_what_no_potential_should_learn_is_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +234,10 @@ def test_what_no_potential_should_learn_is_left_out_and_counted(monkeypatch: pyt
     how = Labelling(Steep(Steep.Hypers()).float(), "steep", 1, 0, torch.device("cpu"))
     (part,) = labels(how, structures("Na", "K", "Ca"))
     assert part.left_out == {TOO_LARGE_FORCE: 1, NOT_FINITE: 1, TOO_CLOSE: 0}
-    assert part.structures == 1 and "key=Ca" in part.text and "nan" not in part.text.lower()
+    assert part.structures == 1 and "key=Ca" in part.text and "energies" in part.text
+    assert "nan" not in part.text.lower()
+    (sums,) = labels(replace(how, potential=Sums(Sums.Hypers()).float()), structures("Ca"))
+    assert sums.structures == 1 and "energies" not in sums.text and "forces" in sums.text
     near = Structure(Lattice.cubic(4.4), ["Ca", "Ar"], [[0, 0, 0], [0.3, 0, 0]])
     (part,) = labels(how, [NamedCrystal("x", "near", near)])
     assert part.left_out[TOO_CLOSE] == 1 and not part.text

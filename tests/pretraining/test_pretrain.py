@@ -29,14 +29,20 @@ from zoo.pretraining.held_out import HeldOutCrystals
 from zoo.pretraining.labelled_data import _split, _usable
 from zoo.pretraining.labelled_store import LabelledCrystals, LabelledStore
 from zoo.pretraining.pretraining_config import Source
-from zoo.pretraining.reference_energies import composition_energies
+from zoo.pretraining.reference_energies import composition_energies, mean_atomic_energies
 from zoo.storage.run_folder import read_json
 from zoo.storage.weights import load_weights, read_metadata, sha256_of
 from zoo.sweep import sweep_config
 from zoo.sweep.cells import expand
 from zoo.sweep.sweep_config import Plan
 
-LABELS = {"energy": "meV_per_atom", "forces": "meV_per_A", "stress": "meV_per_A3", "force_constants": "eV_per_A2"}
+LABELS = {
+    "energy": "meV_per_atom",
+    "atomic_energies": "meV",
+    "forces": "meV_per_A",
+    "stress": "meV_per_A3",
+    "force_constants": "eV_per_A2",
+}
 SPRINGS = {"name": "phonondb2018"}
 
 
@@ -185,6 +191,20 @@ def test_reference_energies_are_those_of_least_squares(labelled: Path) -> None:
         assert counts @ (energies - of_sum) == pytest.approx(0, abs=1e-9)
 
 
+def test_energies_of_atoms_begin_at_their_means(labelled: Path) -> None:
+    store = LabelledStore.of(Source(name="file", path=str(labelled / "labelled.extxyz")))
+    crystals = LabelledCrystals.of([store], [np.arange(len(store))])
+    found = mean_atomic_energies(crystals, range(len(store)))
+    parts = [atoms.get_potential_energies()[atoms.numbers == 8] for atoms in displaced()]
+    assert found[8] == pytest.approx(np.concatenate(parts).mean(), abs=1e-9)
+    assert set(found) == {8, 9, 11, 12, 16, 17, 19, 20}
+
+
+def without_parts(atoms: list) -> None:
+    for one in atoms:
+        del one.calc.results["energies"]
+
+
 def written(folder: Path, change) -> str:
     atoms = displaced(1)
     change(atoms)
@@ -211,6 +231,7 @@ def without_one_energy(atoms: list) -> None:
     ("change", "overrides", "message"),
     [
         (without_forces, [], "no crystal of the sources has forces"),
+        (without_parts, ["loss.atomic_energies=1"], "no crystal of the sources has atomic_energies"),
         (with_nan, [], "'energy' holds NaN"),
         (without_one_energy, [], "no crystal with an energy holds K"),
         (lambda atoms: None, ["loss.energy=0", "loss.forces=0", "loss.stress=0"], "all weights are 0"),
@@ -223,6 +244,7 @@ def without_one_energy(atoms: list) -> None:
     ],
     ids=[
         "forces",
+        "parts",
         "nan",
         "reference",
         "weights",

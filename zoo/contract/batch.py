@@ -91,6 +91,10 @@ class CrystalBatch:
         out = messages.new_zeros((self.n_atoms, *messages.shape[1:]))
         return out.index_add(0, self.dst, messages)
 
+    def sum_over_atoms(self, values: Tensor) -> Tensor:
+        """(N, ...) -> (B, ...)."""
+        return values.new_zeros(self.n_crystals, *values.shape[1:]).index_add(0, self.crystal, values)
+
     def mean_over_atoms(self, values: Tensor) -> Tensor:
         """Mean of (N, ...) over the atoms of each crystal, (B, ...): intensive, a supercell has the same."""
         total = values.new_zeros((self.n_crystals, *values.shape[1:])).index_add(0, self.crystal, values)

@@ -154,6 +154,13 @@ class Encoder(Citable, nn.Module, ABC):
         """
         raise TypeError(f"{type(self).__name__} has no energy")
 
+    def atomic_energies(self, batch: CrystalBatch) -> Tensor | None:
+        """(N,) eV, the energy of each atom, whose sums are `energy`; None where the energy is no sum over atoms.
+
+        To be overridden where it is: another potential learns faster from these than from the sums alone.
+        """
+        return None
+
     def even_energy(self, batch: CrystalBatch) -> Tensor:
         """(B,) eV, the mean of the energies of each crystal and of its inverted image: invariant under all of O(3).
 

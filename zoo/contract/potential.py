@@ -24,11 +24,13 @@ class PotentialOutput:
         forces: (N, 3) eV/Å, minus the derivative of the energy with respect to the positions.
         stress: (B, 3, 3) eV/Å³, the derivative with respect to a symmetric strain over the volume; positive where the
             energy falls when the crystal shrinks, as in ASE.
+        atomic_energies: (N,) eV, whose sums are the energy; None where the potential has none.
     """
 
     energy: Tensor
     forces: Tensor
     stress: Tensor
+    atomic_energies: Tensor | None = None
 
 
 class HasEnergy(Protocol):
@@ -36,6 +38,13 @@ class HasEnergy(Protocol):
 
     def energy(self, batch: CrystalBatch) -> Tensor:
         """(B,) eV."""
+
+
+def energies_of(potential: HasEnergy, batch: CrystalBatch) -> tuple[Tensor, Tensor | None]:
+    """(B,) eV, and the energies of the atoms, (N,) eV, whose sums they are, where the potential has these."""
+    parts = getattr(potential, "atomic_energies", None)
+    atomic = None if parts is None else parts(batch)
+    return (potential.energy(batch) if atomic is None else batch.sum_over_atoms(atomic)), atomic
 
 
 def forces_of(energy_of: Callable[[CrystalBatch], Tensor], batch: CrystalBatch, create_graph: bool = False) -> Tensor:
@@ -58,15 +67,16 @@ def forces_and_stress(potential: HasEnergy, batch: CrystalBatch, create_graph: b
     with torch.enable_grad():
         positions = batch.positions.detach().requires_grad_()
         strain = torch.zeros_like(batch.cell).requires_grad_()
-        energy = potential.energy(dataclasses.replace(batch, positions=positions, strain=strain))
+        energy, atomic = energies_of(potential, dataclasses.replace(batch, positions=positions, strain=strain))
         slope, strain_slope = torch.autograd.grad(
             energy.sum(), (positions, strain), create_graph=create_graph, materialize_grads=True
         )
     symmetric = 0.5 * (strain_slope + strain_slope.transpose(-1, -2))
     volume = torch.linalg.det(batch.cell).abs()
     # Without create_graph the graph is gone, and the energy has nothing to be differentiated through.
-    energy = energy if create_graph else energy.detach()
-    return PotentialOutput(energy, -slope, symmetric / volume[:, None, None])
+    if not create_graph:
+        energy, atomic = energy.detach(), None if atomic is None else atomic.detach()
+    return PotentialOutput(energy, -slope, symmetric / volume[:, None, None], atomic)
 
 
 class Potential(nn.Module):
@@ -100,8 +110,7 @@ class Potential(nn.Module):
 
     def energy(self, batch: CrystalBatch) -> Tensor:
         """(B,) eV."""
-        atomic = self.atomic_energies(batch)
-        return atomic.new_zeros(batch.n_crystals).index_add(0, batch.crystal, atomic)
+        return batch.sum_over_atoms(self.atomic_energies(batch))
 
     def forward(self, batch: CrystalBatch) -> PotentialOutput:
         """Energy, forces and stress. In training mode they can be differentiated once more, for a loss on forces."""

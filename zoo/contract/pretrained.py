@@ -118,15 +118,27 @@ class PretrainedEncoder(Encoder):
         """
         raise TypeError(f"{type(self).__name__} has no file for a tuned potential")
 
-    def energy(self, batch: CrystalBatch) -> Tensor:
-        """(B,) eV, the energy that the weights were trained for; see `energy_model`.
+    def atomic_energies(self, batch: CrystalBatch) -> Tensor | None:
+        """(N,) eV, the parts of the atoms in the energy that the weights were trained for; see `energy_model`.
 
         Raises:
             ZooError: an element of the batch is unknown, or the weights hold no energy.
         """
-        model = self.energy_model()
-        atomic = model(self.species_of(batch), batch)
-        return atomic.new_zeros(batch.n_crystals).index_add(0, batch.crystal, atomic)
+        if type(self).energy is not PretrainedEncoder.energy:  # a plugin with an energy of its own making
+            return None
+        return self._energy_parts(batch)
+
+    def _energy_parts(self, batch: CrystalBatch) -> Tensor:
+        atomic: Tensor = self.energy_model()(self.species_of(batch), batch)
+        return atomic
+
+    def energy(self, batch: CrystalBatch) -> Tensor:
+        """(B,) eV, the sums of `atomic_energies`.
+
+        Raises:
+            ZooError: an element of the batch is unknown, or the weights hold no energy.
+        """
+        return batch.sum_over_atoms(self._energy_parts(batch))
 
 
 class ConvertedHypers(Hypers):

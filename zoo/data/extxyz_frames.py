@@ -18,7 +18,12 @@ from zoo.graphs.crystal import Crystal
 
 
 def labelled_frame(
-    crystal: Crystal, info: Mapping[str, Any], energy: float, forces: np.ndarray, stress: np.ndarray
+    crystal: Crystal,
+    info: Mapping[str, Any],
+    energy: float,
+    forces: np.ndarray,
+    stress: np.ndarray,
+    atomic_energies: np.ndarray | None = None,
 ) -> Atoms:
     """Return a crystal of N atoms as ASE's Atoms, with the results of a calculation.
 
@@ -28,10 +33,13 @@ def labelled_frame(
         energy: eV, of the cell.
         forces: (N, 3) eV/Å.
         stress: (3, 3) eV/Å³, in the sign of ASE: positive where the energy falls when the crystal shrinks.
+        atomic_energies: (N,) eV, ASE's `energies`; None where there are none.
     """
     kept = {name: kept_text(value) if isinstance(value, str) else value for name, value in info.items()}
     atoms = Atoms(crystal.numbers, crystal.positions, cell=crystal.cell, pbc=True, info=kept)
-    results = {"energy": energy, "forces": forces, "stress": full_3x3_to_voigt_6_stress(stress)}
+    results: dict[str, Any] = {"energy": energy, "forces": forces, "stress": full_3x3_to_voigt_6_stress(stress)}
+    if atomic_energies is not None:
+        results["energies"] = atomic_energies
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
 

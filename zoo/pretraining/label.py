@@ -174,31 +174,34 @@ def _labelled(how: Labelling, piece: _Piece) -> Labelled:
     apart = [i for i, graph in enumerate(graphs) if not too_close(graph)]
     out.left_out[TOO_CLOSE] += len(graphs) - len(apart)
     frames: dict[int, Atoms] = {}
-    for index, energy, forces, stress in _computed(how, {i: graphs[i] for i in apart}):
-        if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
+    for index, answer in _computed(how, {i: graphs[i] for i in apart}):
+        if not all(np.isfinite(values).all() for values in answer.values()):
             out.left_out[NOT_FINITE] += 1
-        elif np.linalg.norm(forces, axis=1).max() > LARGEST_FORCE:
+        elif np.linalg.norm(answer["forces"], axis=1).max() > LARGEST_FORCE:
             out.left_out[TOO_LARGE_FORCE] += 1
         else:
             key, number, one = made[index]
-            frames[index] = labelled_frame(one.crystal, _info(key, number, one, how.name), energy, forces, stress)
+            frames[index] = labelled_frame(one.crystal, _info(key, number, one, how.name), **answer)
     ordered = [frames[i] for i in sorted(frames)]
     out.structures, out.atoms = len(ordered), sum(map(len, ordered))
     out.text = extxyz(ordered)
     return out
 
 
-def _computed(how: Labelling, graphs: dict[int, CrystalGraph]) -> Iterator[tuple[int, float, np.ndarray, np.ndarray]]:
-    """Key, energy, forces and stress of each graph, computed in batches of like size."""
+def _computed(how: Labelling, graphs: dict[int, CrystalGraph]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Key of each graph, and energy, forces, stress and, where there are, energies of its atoms; in like batches."""
     keys = list(graphs)
     budget = EDGES_PER_BATCH.get(how.device.type, ON_A_GPU * EDGES_PER_BATCH["cpu"])
     for chosen in size_sorted([len(graph.src) for graph in graphs.values()], budget):
         batch = collate([graphs[keys[i]] for i in chosen], DTYPE).to(how.device)
         answer = forces_and_stress(how.potential, batch)
         energy, forces, stress = (x.cpu().double().numpy() for x in (answer.energy, answer.forces, answer.stress))
-        ends = np.cumsum([len(graphs[keys[i]].numbers) for i in chosen])
-        for row, part in enumerate(np.split(forces, ends[:-1])):
-            yield keys[chosen[row]], float(energy[row]), part, stress[row]
+        ends = np.cumsum([len(graphs[keys[i]].numbers) for i in chosen])[:-1]
+        by_crystal: dict[str, Any] = {"energy": energy.tolist(), "stress": stress, "forces": np.split(forces, ends)}
+        if answer.atomic_energies is not None:
+            by_crystal["atomic_energies"] = np.split(answer.atomic_energies.cpu().double().numpy(), ends)
+        for row, index in enumerate(chosen):
+            yield keys[index], {name: values[row] for name, values in by_crystal.items()}
 
 
 def _info(key: str, number: int, made: Perturbed, potential: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from zoo.data.crystal_files import NamedCrystal
 from zoo.errors import ZooError, clear_disk_errors
 from zoo.pretraining.label import Labelled, Labelling, labels
 
-FORMAT = 1  # count up when the same settings give other structures
+FORMAT = 2  # count up when the same settings give other structures
 
 
 @dataclass

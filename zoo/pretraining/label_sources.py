@@ -31,6 +31,7 @@ class Labelled:
         formula: reduced.
         crystal: atoms and cell.
         energy: eV, of the whole cell; NaN where it is not known.
+        atomic_energies: (N,) eV, of which another potential makes its energy, or None.
         forces: (N, 3) eV/Å, or None.
         stress: (3, 3) eV/Å³, ASE's sign, or None.
         force_constants: (3N, 3N) Φ at Γ, eV/Å², or None.
@@ -40,6 +41,7 @@ class Labelled:
     formula: str
     crystal: Crystal
     energy: float = np.nan
+    atomic_energies: np.ndarray | None = None
     forces: np.ndarray | None = None
     stress: np.ndarray | None = None
     force_constants: np.ndarray | None = None
@@ -157,6 +159,7 @@ def _labels(fields: Any, atoms: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     known: dict[str, list[tuple[int, ...]]] = {
         "energy": [()],
+        "energies": [(atoms,)],
         "forces": [(atoms, 3)],
         "stress": [(6,), (9,), (3, 3)],
     }
@@ -175,6 +178,8 @@ def _labels(fields: Any, atoms: int) -> dict[str, Any]:
         found[name] = values
     if "energy" in found:
         found["energy"] = float(found["energy"])
+    if "energies" in found:  # ASE's name
+        found["atomic_energies"] = found.pop("energies")
     if "stress" in found:
         stress = found["stress"]
         full = stress[VOIGT] if stress.shape == (6,) else stress.reshape(3, 3)

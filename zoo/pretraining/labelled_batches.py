@@ -23,6 +23,9 @@ from zoo.pretraining.soft_directions import FARTHEST, soft_direction, step_along
 from zoo.storage.cache import give_back
 from zoo.training.batches import Batches
 
+OF_ATOMS = {"atomic_energies", "forces"}
+"""Labels that each atom has."""
+
 
 @dataclass(frozen=True)
 class Bent:
@@ -54,7 +57,8 @@ class LabelledBatch:
 
     Attributes:
         crystals: those with an energy, forces or a stress that is used; None where there are none.
-        labels: of these, `energy` (B,) eV, `forces` (N, 3) eV/Å, `stress` (B, 3, 3) eV/Å³, NaN where there is none.
+        labels: of these, `energy` (B,) eV, `atomic_energies` (N,) eV, `forces` (N, 3) eV/Å, `stress` (B, 3, 3) eV/Å³,
+            NaN where there is none.
         bent: those with force constants, where these are used; None where there are none.
         weights: by label that of its mean error, as in `zoo.training.batches.Batch`.
         indices: of the crystals of this batch among the samples.
@@ -98,6 +102,7 @@ class LabelledSamples:
         facts = self.crystals.facts[np.asarray(indices, dtype=np.int64)]
         counts = {
             "energy": np.isfinite(facts["energy"]).sum(),
+            "atomic_energies": facts["n_atoms"][facts["atomic_energies"]].sum(),
             "forces": 3 * facts["n_atoms"][facts["forces"]].sum(),
             "stress": np.isfinite(facts["stress"]).sum(),
             "force_constants": 3 * facts["n_atoms"][curved(facts)].sum(),
@@ -117,16 +122,16 @@ class LabelledSamples:
         wanted = np.zeros(len(chosen), dtype=bool)
         if "energy" in used:
             wanted |= np.isfinite(facts["energy"])
-        if "forces" in used:
-            wanted |= facts["forces"]
+        for name in OF_ATOMS & set(used):
+            wanted |= facts[name]
         if "stress" in used:
             wanted |= np.isfinite(facts["stress"]).all(axis=(1, 2))
         plain = chosen[wanted].tolist()
         labels = {}
         if plain:
             arrays = {"energy": facts["energy"][wanted], "stress": facts["stress"][wanted]}
-            if "forces" in used:
-                arrays["forces"] = np.concatenate([self.crystals.forces(i) for i in plain])
+            for name in OF_ATOMS & set(used):
+                arrays[name] = np.concatenate([self.crystals.of_atoms(name, i) for i in plain])
             labels = {name: torch.from_numpy(arrays[name]).to(self.dtype) for name in arrays if name in used}
         soft = chosen[curved(facts)].tolist() if "force_constants" in used else []
         batch = LabelledBatch(

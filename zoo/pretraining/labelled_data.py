@@ -129,6 +129,7 @@ def _counted(crystals: LabelledCrystals) -> dict[str, int]:
     facts = crystals.facts
     return {
         "energy": int(np.isfinite(facts["energy"]).sum()),
+        "atomic_energies": int(facts["atomic_energies"].sum()),
         "forces": int(facts["forces"].sum()),
         "stress": int(np.isfinite(facts["stress"]).all(axis=(1, 2)).sum()),
         "force_constants": int(curved(facts).sum()),

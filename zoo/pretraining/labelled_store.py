@@ -24,15 +24,23 @@ from zoo.pretraining.pretraining_config import Source
 from zoo.storage.cache import ArrayWriter, building, cache_root, content_key, open_array
 from zoo.storage.run_folder import read_json, write_json
 
-FORMAT = 1  # of the files: count up when they change, or what is written into them
+FORMAT = 2  # of the files: count up when they change, or what is written into them
 CHUNK = 256  # crystals in memory while writing
 
 FACTS = np.dtype(
-    [("n_atoms", "<i8"), ("energy", "<f8"), ("stress", "<f8", (3, 3)), ("forces", "?"), ("force_constants", "<i8")]
+    [
+        ("n_atoms", "<i8"),
+        ("energy", "<f8"),
+        ("stress", "<f8", (3, 3)),
+        ("atomic_energies", "?"),
+        ("forces", "?"),
+        ("force_constants", "<i8"),
+    ]
 )
 PER_ATOM: dict[str, tuple[str, tuple[int, ...]]] = {
     "positions": ("<f8", (3,)),
     "numbers": ("|u1", ()),
+    "atomic_energies": ("<f8", ()),
     "forces": ("<f8", (3,)),
 }
 
@@ -43,8 +51,8 @@ class LabelledStore:
     Attributes:
         key: hash of the content.
         keys, formulas: n strings: names, reduced formulas.
-        facts: (n,) of `FACTS`: `energy` and `stress` are NaN where they are not known; `forces` says whether these are;
-            `force_constants` where they begin in their file, -1 without any.
+        facts: (n,) of `FACTS`: `energy` and `stress` are NaN where they are not known; `forces` and
+            `atomic_energies` say whether these are; `force_constants` where they begin in their file, -1 without any.
         left_out: records without a label, and why.
     """
 
@@ -88,9 +96,9 @@ class LabelledStore:
         files, atoms = self._files, self._rows(index)
         return Crystal(files["positions"][atoms], files["numbers"][atoms], files["cell"][index])
 
-    def forces(self, index: int) -> np.ndarray:
-        """Return (N, 3) eV/Å, NaN where they are not known."""
-        return self._files["forces"][self._rows(index)]
+    def of_atoms(self, label: str, index: int) -> np.ndarray:
+        """Return `forces`, (N, 3) eV/Å, or `atomic_energies`, (N,) eV; NaN where they are not known."""
+        return self._files[label][self._rows(index)]
 
     def force_constants(self, index: int) -> np.ndarray:
         """Return (3N, 3N) eV/Å² of a crystal that has them."""
@@ -120,11 +128,14 @@ def _append(files: dict[str, ArrayWriter], one: Labelled) -> None:
     count, phi = len(one.crystal.numbers), one.force_constants
     stress = np.full((3, 3), np.nan) if one.stress is None else one.stress
     start = -1 if phi is None else files["force_constants"].rows
-    files["facts"].append(np.array([(count, one.energy, stress, one.forces is not None, start)], dtype=FACTS))
+    atomic, forces = one.atomic_energies, one.forces
+    facts = (count, one.energy, stress, atomic is not None, forces is not None, start)
+    files["facts"].append(np.array([facts], dtype=FACTS))
     files["cell"].append(one.crystal.cell[None])
     files["positions"].append(one.crystal.positions)
     files["numbers"].append(one.crystal.numbers)
-    files["forces"].append(np.full((count, 3), np.nan) if one.forces is None else one.forces)
+    files["atomic_energies"].append(np.full(count, np.nan) if atomic is None else atomic)
+    files["forces"].append(np.full((count, 3), np.nan) if forces is None else forces)
     if phi is not None:
         files["force_constants"].append(np.ravel(phi))
 
@@ -180,9 +191,9 @@ class LabelledCrystals(Sequence[Crystal]):
         """Reduced formulas."""
         return [self.stores[s].formulas[row] for s, row in zip(self.source.tolist(), self.row.tolist(), strict=True)]
 
-    def forces(self, index: int) -> np.ndarray:
-        """Return (N, 3) eV/Å, NaN where they are not known."""
-        return self.stores[self.source[index]].forces(int(self.row[index]))
+    def of_atoms(self, label: str, index: int) -> np.ndarray:
+        """Return `forces`, (N, 3) eV/Å, or `atomic_energies`, (N,) eV; NaN where they are not known."""
+        return self.stores[self.source[index]].of_atoms(label, int(self.row[index]))
 
     def force_constants(self, index: int) -> np.ndarray:
         """Return (3N, 3N) eV/Å² of a crystal that has them."""

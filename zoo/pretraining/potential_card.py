@@ -17,6 +17,7 @@ from zoo.storage.run_folder import write_text
 
 PANELS = {
     "energy": ("Energy", "eV an atom"),
+    "atomic_energies": ("Energies of atoms", "eV"),
     "forces": ("Forces", "eV/Å"),
     "stress": ("Stress", "eV/Å³"),
     "force_constants": ("Force constants, Φv", "eV/Å²"),

@@ -8,7 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from zoo.contract.potential import forces_and_stress, forces_of
+from zoo.contract.potential import energies_of, forces_and_stress, forces_of
+from zoo.errors import ZooError
 from zoo.pretraining.labelled_batches import Bent, LabelledBatch, LabelledBatches
 from zoo.pretraining.pretraining_config import Loss
 from zoo.pretraining.trained_potential import TrainedPotential
@@ -18,6 +19,7 @@ from zoo.training.mean_error import mean_or_zero
 
 SHOWN = {
     "energy": ("energy_meV_per_atom", 1000.0),
+    "atomic_energies": ("atomic_energies_meV", 1000.0),
     "forces": ("forces_meV_per_A", 1000.0),
     "stress": ("stress_meV_per_A3", 1000.0),
     "force_constants": ("force_constants_eV_per_A2", 1.0),
@@ -30,19 +32,23 @@ def predictions(
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """By label what the potential predicts and what is true, both flat; labels that are not there are left out.
 
-    Energies are those of an atom, eV; forces eV/Å, the six components of the stress eV/Å³, those of Φv eV/Å².
+    `energy` is that of the crystal over its number of atoms, eV; forces eV/Å, the six components of the stress eV/Å³,
+    those of Φv eV/Å².
     """
     found: dict[str, tuple[Tensor, Tensor]] = {}
     if batch.crystals is not None:
-        made: dict[str, Tensor] = {}
+        made: dict[str, Tensor | None] = {}
         if {"forces", "stress"} & set(batch.labels):
             out = forces_and_stress(potential, batch.crystals, create_graph)
-            made = {"energy": out.energy, "forces": out.forces, "stress": out.stress}
+            made = {"forces": out.forces, "stress": out.stress}
+            made |= {"energy": out.energy, "atomic_energies": out.atomic_energies}
         else:
-            made = {"energy": potential.energy(batch.crystals)}
+            made["energy"], made["atomic_energies"] = energies_of(potential, batch.crystals)
         atoms = batch.crystals.atoms_per_crystal()
         for name, label in batch.labels.items():
             predicted = made[name]
+            if predicted is None:
+                raise ZooError("this potential gives no energies of atoms: set loss.atomic_energies: 0")
             if name == "energy":
                 predicted, label = predicted / atoms, label / atoms
             elif name == "stress":

@@ -11,7 +11,7 @@ from zoo.config import recipe
 from zoo.config.dataset_settings import Splitting
 from zoo.config.sections import Data, Graph, Optimisation, Plugin, Section, Tracking
 
-LABELS = ("energy", "forces", "stress", "force_constants")
+LABELS = ("energy", "atomic_energies", "forces", "stress", "force_constants")
 """Labels that a crystal may have, as recipes name them."""
 
 
@@ -40,6 +40,8 @@ class Loss(Section):
 
     energy: NonNegativeFloat = 0.0
     """Weight of the error of the energy, per eV an atom; 0: energies are not used."""
+    atomic_energies: NonNegativeFloat = 0.0
+    """Weight of the error of an atom's energy, per eV; 0: they are not used. Only another potential can tell them."""
     forces: NonNegativeFloat = 0.0
     """Weight of the error of a component of a force, per eV/Å; 0: forces are not used."""
     stress: NonNegativeFloat = 0.0

@@ -46,6 +46,14 @@ def composition_energies(crystals: LabelledCrystals, indices: Sequence[int]) -> 
     return {int(number): float(energy) for number, energy in zip(elements, fitted, strict=True)}
 
 
+def mean_atomic_energies(crystals: LabelledCrystals, indices: Sequence[int]) -> dict[int, float]:
+    """By atomic number the mean energy of its atoms, eV, in those of the crystals that have energies of atoms."""
+    having = [i for i in indices if crystals.facts["atomic_energies"][i]]
+    numbers = np.concatenate([crystals[i].numbers for i in having])
+    energies = np.concatenate([crystals.of_atoms("atomic_energies", i) for i in having])
+    return {int(number): float(energies[numbers == number].mean()) for number in np.unique(numbers)}
+
+
 @torch.no_grad()
 def start(potential: TrainedPotential, head: Potential, samples: LabelledSamples, indices: Sequence[int]) -> None:
     """Set the reference energies by the training crystals; scale the rest to the size of their forces, its mean to 0.
@@ -53,9 +61,13 @@ def start(potential: TrainedPotential, head: Potential, samples: LabelledSamples
     Raises:
         ZooError: as `composition_energies`, where energies are trained on.
     """
+    references: dict[int, float] = {}
     if "energy" in samples.loss.used:
-        for number, energy in composition_energies(samples.crystals, indices).items():
-            head.reference.weight[number] = energy
+        references = composition_energies(samples.crystals, indices)
+    if "atomic_energies" in samples.loss.used:
+        references |= mean_atomic_energies(samples.crystals, indices)
+    for number, energy in references.items():
+        head.reference.weight[number] = energy
     chosen = [indices[int(i)] for i in np.linspace(0, len(indices) - 1, min(LOOKED_AT, len(indices)))]
     batch = samples.batch(samples.load(chosen, np.zeros(0), {}), head.reference.weight.device)
     head.eval()

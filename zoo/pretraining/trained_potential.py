@@ -53,6 +53,13 @@ class TrainedPotential(nn.Module):
         head = self.head
         return self.encoder.energy(batch) if head is None else head.energy(batch.within(self.encoder.cutoff))
 
+    def atomic_energies(self, batch: CrystalBatch) -> Tensor | None:
+        """(N,) eV, whose sums are `energy`; None where the encoder's own energy is no sum over atoms."""
+        head = self.head
+        if head is None:
+            return self.encoder.atomic_energies(batch)
+        return head.atomic_energies(batch.within(self.encoder.cutoff))
+
     def even_energy(self, batch: CrystalBatch) -> Tensor:
         """(B,) eV, the mean with that of the inverted image."""
         return self.encoder.even_energy(batch) if self.head is None else self.energy(batch)

@@ -73,8 +73,7 @@ class PairPotential(Encoder):
 
     def energy(self, batch: CrystalBatch) -> Tensor:
         """(B,) eV."""
-        atomic = self.atomic_energies(batch)
-        return atomic.new_zeros(batch.n_crystals).index_add(0, batch.crystal, atomic)
+        return batch.sum_over_atoms(self.atomic_energies(batch))
 
     def forward(self, batch: CrystalBatch) -> Embedding:
         """The energies of the atoms, as an invariant feature."""
