@@ -24,7 +24,7 @@ from cli import zoo as run_zoo
 from pymatgen.core import Lattice, Structure
 
 import zoo
-from zoo.api import Potential, ZooError
+from zoo.api import CrystalBatch, Potential, ZooError
 from zoo.config import plugins
 from zoo.inference.calculator import PotentialCalculator
 from zoo.inference.relax import relax
@@ -242,3 +242,23 @@ def test_zoo_list_says_which_have_an_energy(tmp_path):
     assert "With an energy (zoo.calculator): mace, nequix, sevennet, tensornet" in said
     assert 'It has an energy, forces and stress: zoo.calculator("sevennet")' in of_one
     assert "zoo.calculator" not in of_another
+
+
+def test_energies_of_atoms() -> None:
+    atoms = quartz()
+    atoms.calc = zoo.calculator(of_our_own("nequip"))
+    assert atoms.get_potential_energies().sum() == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
+    pairs = PotentialOfSums(PairPotential.Hypers())
+    atoms.calc = PotentialCalculator(pairs.double(), "sums", torch.device("cpu"), torch.float64)
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_potential_energies()
+
+
+class PotentialOfSums(PairPotential):
+    """A potential that tells the energies of crystals alone."""
+
+    def energy(self, batch: CrystalBatch) -> torch.Tensor:
+        return batch.sum_over_atoms(PairPotential.atomic_energies(self, batch))
+
+    def atomic_energies(self, batch: CrystalBatch) -> None:  # type: ignore[override]
+        return None

@@ -29,7 +29,7 @@ VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
 
 
 class PotentialCalculator(Calculator):
-    """Energy, forces and stress of a potential, in eV, eV/Å and eV/Å³.
+    """Energy, forces and stress of a potential, in eV, eV/Å and eV/Å³; energies of atoms where the potential has them.
 
     All kinds of periodicity are answered. Along directions that are not periodic, atoms do not see each other's images:
     those stand farther apart than the cutoff. A stress is that of a crystal, periodic in three directions.
@@ -41,7 +41,7 @@ class PotentialCalculator(Calculator):
         dtype: theirs; a potential may have no parameter to tell it by.
     """
 
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
     ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012  (the energy does not know them)
 
     def __init__(self, potential: Encoder | Potential, name: str, device: torch.device, dtype: torch.dtype) -> None:
@@ -74,6 +74,8 @@ class PotentialCalculator(Calculator):
         if not np.isfinite(energy):
             raise ZooError(f"{self.what} gives no finite energy of {known.symbols}: are two atoms on the same place?")
         self.results = {"energy": energy, "free_energy": energy, "forces": _numbers(out.forces)}
+        if out.atomic_energies is not None:
+            self.results["energies"] = _numbers(out.atomic_energies)
         if known.pbc.all():
             self.results["stress"] = _numbers(out.stress[0])[VOIGT]
 
