@@ -45,6 +45,21 @@ def test_it_answers_in_python() -> None:
     assert [one.formula for one in package.predict([MGO, MGO])] == ["MgO", "MgO"]
 
 
+def test_what_symmetry_forces_has_no_width() -> None:
+    """A cubic crystal is isotropic, and the ions of silicon add nothing; that of a strained one is not known."""
+    silicon = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
+    for crystal in (MGO, silicon):
+        answer = package.predict(crystal)
+        assert answer.intervals["anisotropy"] == answer.parts["electronic"].intervals["anisotropy"] == [1.0, 1.0]
+        low, high = answer.intervals["polycrystalline"]
+        assert low < high
+    assert answer.parts["ionic"].intervals == {"polycrystalline": [0, 0], "eigenvalues": [[0, 0]] * 3}
+    assert answer.parts["ionic"].tensor_radius == 0
+    strained = package.predict(Structure(Lattice.tetragonal(4.21, 4.25), MGO.species, MGO.frac_coords))
+    low, high = strained.intervals["anisotropy"]
+    assert low < high
+
+
 def test_every_door_takes_it_where_no_model_is_named(tmp_path: Path) -> None:
     MGO.to(str(tmp_path / "MgO.cif"))
     (answer,) = json.loads(zoo("predict", "MgO.cif", "--format", "json", cwd=tmp_path).stdout)

@@ -9,7 +9,7 @@ import numpy as np
 from pymatgen.core import Structure
 
 from zoo.contract.target import TensorTarget
-from zoo.data.symmetry import rotated, symmetry
+from zoo.data.symmetry import has_infrared_modes, is_cubic, rotated, symmetry
 from zoo.evaluation import derived
 from zoo.inference.doubt import Doubt
 from zoo.inference.doubts import doubts_of_distance, doubts_of_elements, doubts_of_size
@@ -121,6 +121,10 @@ def _of_part(
     calibration = card.calibrations.get(target.name)
     if calibration is not None and not target.per_atom:
         intervals, radius = calibration.intervals(tensors.astype(np.float64), target, coverage)
+        if target.quantity == "ionic dielectric" and intervals and not has_infrared_modes(structure):
+            intervals, radius = {"polycrystalline": [0.0, 0.0], "eigenvalues": [[0.0, 0.0]] * 3}, 0.0
+        elif "anisotropy" in intervals and is_cubic(structure):
+            intervals["anisotropy"] = [1.0, 1.0]
         more = {"coverage": coverage, "intervals": intervals, "tensor_radius": radius}
         if not intervals and radius is None:
             more["coverage"] = None
