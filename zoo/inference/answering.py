@@ -16,6 +16,7 @@ from zoo.inference.doubts import doubts_of_distance, doubts_of_elements, doubts_
 from zoo.inference.explanation import explanation_of
 from zoo.inference.novelty import Novelty
 from zoo.inference.phonon_warnings import phonon_warnings
+from zoo.inference.plain_numbers import NOISE, without_noise
 from zoo.inference.prediction import Prediction
 from zoo.inference.raw_answers import Raw, ionic_part
 from zoo.model.checkpoint import Card
@@ -114,16 +115,19 @@ def _of_part(
 ) -> Prediction:
     """The prediction of one tensor from all members' of it."""
     several = len(tensors) > 1
-    tensor = tensors.mean(0)
+    # Symmetry is looked for, which takes its time, where the numbers are what it would make them.
+    small = target.quantity == "ionic dielectric" and np.abs(tensors).max() < NOISE
+    no_ions = small and not has_infrared_modes(structure)
+    tensor = without_noise(np.zeros_like(tensors[0]) if no_ions else tensors.mean(0))
     has_trace = derived.is_symmetric_matrix(target) and not target.per_atom
     constants = derived.polycrystalline(tensors) if has_trace else None
     more: dict[str, Any] = {}
     calibration = card.calibrations.get(target.name)
     if calibration is not None and not target.per_atom:
         intervals, radius = calibration.intervals(tensors.astype(np.float64), target, coverage)
-        if target.quantity == "ionic dielectric" and intervals and not has_infrared_modes(structure):
+        if no_ions and intervals:
             intervals, radius = {"polycrystalline": [0.0, 0.0], "eigenvalues": [[0.0, 0.0]] * 3}, 0.0
-        elif "anisotropy" in intervals and is_cubic(structure):
+        elif "anisotropy" in intervals and derived.anisotropy(tensor[None], 0.0) < 1.001 and is_cubic(structure):
             intervals["anisotropy"] = [1.0, 1.0]
         more = {"coverage": coverage, "intervals": intervals, "tensor_radius": radius}
         if not intervals and radius is None:
