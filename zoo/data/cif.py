@@ -76,8 +76,8 @@ def read_cif(text: str, max_atoms: int | None = None, remedy: str = "") -> Struc
 
     Raises:
         ZooError: several crystals or none, more than `max_atoms` atoms, symmetry that is named but not understood, a
-            site of no element or with implied hydrogen atoms, a line that CIF does not allow, or an entry that is
-            missing or holds no number.
+            site of no element or with implied hydrogen atoms, or a line that CIF does not allow.
+        ValueError: an entry is missing or holds no number, or a row of a loop is not whole.
         Exception: whatever else pymatgen raises on a broken file.
     """
     tidy = _tidy(text)
@@ -91,7 +91,7 @@ def read_cif(text: str, max_atoms: int | None = None, remedy: str = "") -> Struc
     magnetic = any(key.startswith(_MAGNETIC) for block in blocks for key in block.data)
     parser.feature_flags["magcif"] = magnetic
     if not blocks:
-        raise ZooError("no line begins with data_, as the block of a crystal does")
+        raise ValueError("no line begins with data_, as the block of a crystal does")
     for block in blocks:
         _check_symbols(block.data)
         _check_occupancies(block.data)
@@ -178,31 +178,31 @@ def _check_loops(text: str) -> None:
     """Name the loop that pymatgen cannot read: each is tried by itself.
 
     Raises:
-        ZooError: a row of a loop has a value too few or too many.
+        ValueError: a row of a loop has a value too few or too many.
     """
     for loop in re.split(r"(?mi)^\s*loop_", text)[1:]:
         try:
             CifBlock.from_str(f"data_loop\nloop_\n{loop}")
         except (ValueError, ZeroDivisionError):
             name = loop.split()[0][:_LONG_NAME]
-            raise ZooError(f"the loop of {name}: a row has a value too few or too many") from None
+            raise ValueError(f"the loop of {name}: a row has a value too few or too many") from None
 
 
 def _check_entries(block: Mapping[str, Any]) -> None:
     """Name the entry for want of which pymatgen finds no crystal in a block.
 
     Raises:
-        ZooError: an entry of the cell or of the atoms is missing or no number, or one of the cell is not above zero.
+        ValueError: an entry of the cell or of the atoms is missing or no number, or one of the cell is not above zero.
     """
     for tag in (*_CELL, *_SITES, "_atom_site_label"):
         values = block.get(tag)
         if not values:
-            raise ZooError(f"{tag} is missing")
+            raise ValueError(f"{tag} is missing")
         for value in [values] if isinstance(values, str) else values:
             if tag == "_atom_site_label" or (_is_number(value) and (tag in _SITES or str2float(value) > 0)):
                 continue
             kind = "number" if tag in _SITES else "number above zero"
-            raise ZooError(f"{tag} is '{value[:_LONG_NAME]}', which is no {kind}")
+            raise ValueError(f"{tag} is '{value[:_LONG_NAME]}', which is no {kind}")
 
 
 def _is_number(value: str) -> bool:

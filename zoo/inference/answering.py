@@ -127,7 +127,11 @@ def _of_part(
         intervals, radius = calibration.intervals(tensors.astype(np.float64), target, coverage)
         if no_ions and intervals:
             intervals, radius = {"polycrystalline": [0.0, 0.0], "eigenvalues": [[0.0, 0.0]] * 3}, 0.0
-        elif "anisotropy" in intervals and derived.anisotropy(tensor[None], 0.0) < 1.001 and is_cubic(structure):
+        elif (
+            "anisotropy" in intervals
+            and derived.anisotropy(tensor[None], 0.0) < 1 + derived.SAME_EIGENVALUE
+            and is_cubic(structure)
+        ):
             intervals["anisotropy"] = [1.0, 1.0]
         more = {"coverage": coverage, "intervals": intervals, "tensor_radius": radius}
         if not intervals and radius is None:
