@@ -57,6 +57,8 @@ def test_run_ends_in_the_table_and_what_to_do_next(trained: Path) -> None:
     assert "MAE_ten" in out
     assert "predicting the mean" in out
     assert "models:/small-total/1 (champion)" in out
+    (remark,) = [line for line in out.splitlines() if line.startswith("champion ")]
+    assert "32 crystals" in remark
     assert out.strip().splitlines()[-1].startswith("next: zoo predict")
 
 

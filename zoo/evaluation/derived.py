@@ -22,7 +22,7 @@ larger no meaningful anisotropy ratio: 25 % of it is 0.025, less than the DFPT o
 and total tensors have at least the vacuum's 1; ionic ones vanish with the Born charges. Other quantities, in other
 units, are compared with zero."""
 
-SAME_EIGENVALUE = 1e-4
+_SAME_EIGENVALUE = 1e-4
 """Relative difference below which eigenvalues share their axes; predictions in float32 are good to 1e-5."""
 
 Scalar = Callable[[np.ndarray], np.ndarray]
@@ -121,7 +121,7 @@ def principal_axes(tensor: np.ndarray) -> np.ndarray:
     tensor = np.asarray(tensor, dtype=np.float64)
     values, columns = np.linalg.eigh(0.5 * (tensor + tensor.T))
     first, second, third = columns.T
-    same = SAME_EIGENVALUE * np.abs(values).max()
+    same = _SAME_EIGENVALUE * np.abs(values).max()
     lower, upper = values[1] - values[0] <= same, values[2] - values[1] <= same
     if lower and upper:
         return np.eye(3)

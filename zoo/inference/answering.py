@@ -96,7 +96,7 @@ def doubts_of_crystal(
         usual = reference.usual if reference is not None and part == target else None
         doubts += doubts_of_size(raw.tensors[part.name].mean(0), part, usual)
     if raw.force_constants is not None:
-        doubts += phonon_warnings(raw.force_constants, raw.response, raw.by_potential)
+        doubts += phonon_warnings(raw.force_constants, raw.response, raw.by_potential, raw.pressure)
     return doubts
 
 
@@ -127,11 +127,7 @@ def _of_part(
         intervals, radius = calibration.intervals(tensors.astype(np.float64), target, coverage)
         if no_ions and intervals:
             intervals, radius = {"polycrystalline": [0.0, 0.0], "eigenvalues": [[0.0, 0.0]] * 3}, 0.0
-        elif (
-            "anisotropy" in intervals
-            and derived.anisotropy(tensor[None], 0.0) < 1 + derived.SAME_EIGENVALUE
-            and is_cubic(structure)
-        ):
+        elif "anisotropy" in intervals and derived.anisotropy(tensor[None], 0.0) < 1 + NOISE and is_cubic(structure):
             intervals["anisotropy"] = [1.0, 1.0]
         more = {"coverage": coverage, "intervals": intervals, "tensor_radius": radius}
         if not intervals and radius is None:
