@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from zoo.model import checkpoint
 from zoo.registry import box
 
 MGO = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+SILICON = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
 
 
 def test_it_is_small_and_says_whose_data_it_learned_from() -> None:
@@ -43,6 +46,35 @@ def test_it_answers_in_python() -> None:
         assert low < part.polycrystalline < high
     np.testing.assert_allclose(answer.tensor, answer.tensor[0, 0] * np.eye(3), atol=1e-3)
     assert [one.formula for one in package.predict([MGO, MGO])] == ["MgO", "MgO"]
+
+
+def test_what_symmetry_forces_has_no_width() -> None:
+    """A cubic crystal is isotropic, and the ions of silicon add nothing; that of a strained one is not known."""
+    for crystal in (MGO, SILICON):
+        answer = package.predict(crystal)
+        assert answer.intervals["anisotropy"] == answer.parts["electronic"].intervals["anisotropy"] == [1.0, 1.0]
+        low, high = answer.intervals["polycrystalline"]
+        assert low < high
+    assert answer.parts["ionic"].intervals == {"polycrystalline": [0, 0], "eigenvalues": [[0, 0]] * 3}
+    assert answer.parts["ionic"].tensor_radius == 0
+    strained = package.predict(Structure(Lattice.tetragonal(4.21, 4.25), MGO.species, MGO.frac_coords))
+    low, high = strained.intervals["anisotropy"]
+    assert low < high
+
+
+def test_zeros_are_zeros_in_python_and_in_a_csv_too(tmp_path: Path) -> None:
+    """Float32 leaves some 1e-7 beside the diagonal of a cubic tensor, and silicon's ionic one some 1e-12 in all."""
+    answer = package.predict(SILICON)
+    assert np.count_nonzero(answer.tensor) == 3
+    assert not answer.parts["ionic"].tensor.any()
+    SILICON.to(str(tmp_path / "Si.cif"))
+    MGO.to(str(tmp_path / "MgO.cif"))
+    # The anisotropy of a tensor of zeros is not defined, that of the next is: each row has all columns.
+    result = zoo("predict", "Si.cif", "MgO.cif", "--format", "csv", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    silicon, oxide = csv.DictReader(result.stdout.splitlines())
+    assert silicon["ionic_xx"] == silicon["total_xy"] == "0" and silicon["ionic_anisotropy_high"] == ""
+    assert oxide["ionic_anisotropy_high"] == "1.0"
 
 
 def test_every_door_takes_it_where_no_model_is_named(tmp_path: Path) -> None:

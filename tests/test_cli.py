@@ -57,7 +57,16 @@ def test_run_ends_in_the_table_and_what_to_do_next(trained: Path) -> None:
     assert "MAE_ten" in out
     assert "predicting the mean" in out
     assert "models:/small-total/1 (champion)" in out
+    (remark,) = [line for line in out.splitlines() if line.startswith("champion ")]
+    assert "32 crystals" in remark
     assert out.strip().splitlines()[-1].startswith("next: zoo predict")
+
+
+def test_what_a_command_took_counts_from_before_its_imports() -> None:
+    """The clock starts with its module, which the command line imports, and torch only later."""
+    code = "import sys, zoo.cli.main; print('zoo.runtime.timing' in sys.modules, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
 
 
 def test_the_run_folder_holds_what_is_promised(trained: Path) -> None:

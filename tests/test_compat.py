@@ -46,6 +46,14 @@ def printed(monkeypatch: pytest.MonkeyPatch):
     return show
 
 
+def test_plugins_made_of_others_are_no_impossible_pairs(printed, tmp_path: Path) -> None:
+    """`joint` and `pretrained` work with whatever their parts work with: no row, no column, a word below the table."""
+    assert not {"joint", "pretrained"} & {pair[kind] for pair in compat.pairs() for kind in ("encoder", "readout")}
+    result = zoo("compat", cwd=tmp_path)
+    assert "pretrained, joint" in result.stdout.splitlines()[-1]
+    refused(zoo("compat", "joint", cwd=tmp_path), "joint")
+
+
 def test_equal_reasons_share_a_footnote(printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """For an elasticity tensor no DTNet fits: one reason for a whole row."""
     lines = printed("--formula", "ijkl=jikl=klij", cwd=tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -20,6 +21,7 @@ from zoo.config import recipe
 from zoo.errors import ZooError
 from zoo.registry.connect import without_password
 from zoo.storage.run_folder import RunFolder, read_history, read_json, write_json, write_text
+from zoo.tracking import send
 from zoo.tracking.epoch_logger import EpochLogger
 from zoo.tracking.run_inputs import CONTEXTS
 from zoo.tracking.seed_runs import SeedRuns
@@ -180,6 +182,16 @@ def test_the_served_model_answers_as_the_command_line(client: MlflowClient, trai
             model.predict([bad])
         assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
         assert "\n" not in caught.value.message.strip()
+
+
+def test_what_speaks_against_a_champion_by_default() -> None:
+    def content(crystals: int, error: float) -> dict[str, Any]:
+        test, mean = ({"n": {"mean": 9}, "mae_ten": {"mean": value}} for value in (error, 2.0))
+        return {"n_train": crystals, "test": test, "test_mean_baseline": mean}
+
+    assert send._against_it(content(100, 1.9)) == ""
+    assert "99" in send._against_it(content(99, 1.9))
+    assert "2.5" in send._against_it(content(100, 2.5))
 
 
 def test_a_second_version_is_the_challenger_and_the_champion_stays(trained: Path, client: MlflowClient) -> None:

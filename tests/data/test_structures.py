@@ -57,14 +57,34 @@ def test_cif_with_symmetry_gives_all_atoms(tmp_path):
 
 
 CIF = "data_x\n_cell_length_a 3\n_cell_length_b 3\n_cell_length_c 3\n_cell_angle_alpha 90\n_cell_angle_beta 90\n"
+WHOLE = f"""{CIF}_cell_angle_gamma 90
+loop_
+_atom_site_label
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Na 0 0 0.25
+"""
 
 
 @pytest.mark.parametrize(
     ("name", "text", "line"),
     [
-        ("a.cif", "garbage", "cannot be read"),
-        ("a.cif", "", "cannot be read"),
-        ("a.cif", CIF, "cannot be read"),
+        ("a.cif", "garbage", "data_"),
+        ("a.cif", "", "data_"),
+        ("a.cif", CIF, "_cell_angle_gamma"),
+        ("a.cif", WHOLE.replace("_cell_length_a", "_cell_length_A"), "_cell_length_a"),
+        ("a.cif", WHOLE.replace("_cell_length_a 3", "_cell_length_a 3x"), "_cell_length_a .*3x"),
+        ("a.cif", WHOLE.replace("_cell_length_a 3", "_cell_length_a 0"), "_cell_length_a .*0"),
+        ("a.cif", WHOLE.replace("_fract_x", "_x"), "_atom_site_fract_x"),
+        ("a.cif", WHOLE.replace("0.25", "0.2S"), "_atom_site_fract_z .*0.2S"),
+        ("a.cif", WHOLE.replace("0.25", ""), "_atom_site_label"),
+        (
+            "a.cif",
+            WHOLE.replace("_z\n", "_z\n_atom_site_occupancy\n").replace("0.25", "0.25 l"),
+            "_atom_site_occupancy",
+        ),
+        ("a.cif", WHOLE + "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n-x,y,w\n", "-x,y,w"),
         ("POSCAR", "one line", "cannot be read"),
         ("a.json", "{}", "no JSON of one crystal"),
         ("a.txt", "words", "neither a CIF"),
@@ -75,6 +95,11 @@ def test_broken_files_are_refused_in_one_line(name, text, line, tmp_path):
     with pytest.raises(ZooError, match=line) as caught:
         structure_from_file(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def test_the_cif_that_is_broken_in_these_ways_can_be_read(tmp_path):
+    (tmp_path / "a.cif").write_text(WHOLE)
+    assert structure_from_file(tmp_path / "a.cif").formula == "Na1"
 
 
 def test_missing_file(tmp_path):

@@ -6,6 +6,7 @@ import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib
@@ -19,9 +20,12 @@ from matplotlib.patches import Circle
 from matplotlib.text import Text
 from pymatgen.core import Lattice, Structure
 
+from zoo.contract.target import TensorTarget
 from zoo.data.petousis2017 import Petousis2017
+from zoo.discovery import screen_figures
 from zoo.discovery.rounds import round_figures
 from zoo.discovery.rounds.evaluated_candidates import EvaluatedCandidate
+from zoo.discovery.rounds.round_results import for_reading
 from zoo.evaluation.derived import polycrystalline
 
 pytestmark = pytest.mark.extended
@@ -135,6 +139,31 @@ def test_pictures_of_real_labels_are_readable(rounds: int, drawn: list[Figure], 
         assert_readable(figure)
         assert path is not None and imread(path)[..., :3].std() > 0.05
     assert dict(matplotlib.rcParams) == settings
+
+
+def test_counts_of_few_crystals_have_plain_labels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Matplotlib labels 2×10⁰, 3×10⁰, 4×10⁰, ... where a logarithmic axis is shorter than a decade."""
+    figures: list[Figure] = []
+    means, chosen = np.array([1.0, 2.0, 2.0, 2.0, 2.0, 3.0]), np.arange(6) == 5
+    monkeypatch.setattr(screen_figures, "_means", lambda folder, places: [(means, chosen)])
+    monkeypatch.setattr(screen_figures, "save", lambda figure, path: figures.append(figure))
+    config: Any = SimpleNamespace(
+        acquisition=SimpleNamespace(name="ucb"), objective=SimpleNamespace(name="polycrystalline")
+    )
+    folder: Any = SimpleNamespace(figures=tmp_path)
+    screen_figures.histogram(config, folder, TensorTarget("total", "ij=ji"), 6, [5])
+    FigureCanvasAgg(figures[0]).draw()
+    axis = figures[0].axes[0].yaxis
+    assert {label.get_text() for label in axis.get_ticklabels(minor=True)} == {""}
+    assert {"1", "2", "5"} <= {label.get_text() for label in axis.get_ticklabels()}
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [("12.3457", "12.35"), ("38215.7", "38216"), ("0.00123457", "0.001235"), ("12345", "12345"), ("",) * 2],
+)
+def test_numbers_of_rounds_are_shown_with_few_digits(cell: str, shown: str) -> None:
+    assert for_reading(cell) == shown
 
 
 def test_best_so_far_counts_calls() -> None:

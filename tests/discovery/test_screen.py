@@ -53,6 +53,8 @@ def test_what_is_chosen_is_the_top_of_all_that_predict_says(recipe: dict, tmp_pa
         assert float(row["total_xy"]) == pytest.approx(members[:, i, 0, 1].mean(), abs=1e-4)
         assert row["formula"] == crystal(i).composition.reduced_formula
         assert row["novel"] in ("yes", "no")
+        kinds = [doubt.kind for doubt in predictor.predict(crystal(i)).warnings]
+        assert row["warnings"] == ", ".join(dict.fromkeys(kinds))
         place = tmp_path / "out" / "top" / f"{row['rank']}_{row['key']}"
         kept = Poscar.from_file(place.with_suffix(".vasp"), check_for_potcar=False).structure
         np.testing.assert_allclose(kept.lattice.matrix, crystal(i).lattice.matrix, atol=1e-6)  # the tensor's frame
@@ -60,6 +62,10 @@ def test_what_is_chosen_is_the_top_of_all_that_predict_says(recipe: dict, tmp_pa
     assert [row["index"] for row in parts(tmp_path / "out")] == list(range(40))
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["candidates"], summary["predicted"], summary["chosen"]) == (40, 40, 6)
+    warned = Counter(kind for row in parts(tmp_path / "out") for kind in row["warnings"].split(", ") if kind)
+    assert warned and summary["warnings"] == warned
+    for kind, count in warned.items():
+        assert f"{kind} {count}" in result.stdout
     assert {"reading", "graphs", "encoder", "readout", "writing"} <= set(summary["speed"]["of_which"])
     for words in ("40 of 40", "candidates/s", "top.csv", "figure_of_merit.png", "objective.png"):
         assert words in result.stdout

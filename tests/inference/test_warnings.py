@@ -64,6 +64,16 @@ def test_a_large_force_and_potentials_that_disagree() -> None:
     assert len(phonon_warnings(found, Response(born, found.matrix), np.zeros((2, 3, 3)))) == 1, "none is polar"
 
 
+def test_a_cell_of_a_wrong_size_is_warned_of_where_symmetry_forbids_a_force(predictor: Predictor) -> None:
+    """Of rock salt with all lengths a tenth shorter or longer no atom feels a force."""
+    for scale, word in ((0.9, "compressed"), (1.0, None), (1.1, "stretched")):
+        oxide = Structure(2.105 * scale * (np.ones((3, 3)) - np.eye(3)), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+        told = {doubt.kind: str(doubt) for doubt in predictor.predict(oxide).warnings}
+        assert "force" not in told
+        assert ("pressure" in told) == (word is not None)
+        assert word is None or word in told["pressure"]
+
+
 @pytest.mark.sevennet
 def test_two_potentials_answer_by_each_alone(single: Predictor) -> None:
     """A potential beside one of twice its stiffness: the tensor of each, and that of the mean between them."""

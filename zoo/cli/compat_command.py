@@ -27,6 +27,9 @@ def compat_command(name: str | None, as_json: bool, formula: str) -> None:
     from zoo.model import compat
 
     pairs = compat.pairs(formula)
+    wrappers = [*compat.wrappers("encoder"), *compat.wrappers("readout")]
+    if name in wrappers:
+        raise ZooError(f"'{name}' is made of other plugins, which its settings name: ask zoo compat of those")
     if name is not None:
         known = {pair[kind] for pair in pairs for kind in ("encoder", "readout")}
         pairs = [pair for pair in pairs if name in (pair["encoder"], pair["readout"])]
@@ -36,6 +39,8 @@ def compat_command(name: str | None, as_json: bool, formula: str) -> None:
         click.echo(json.dumps(pairs, indent=1, ensure_ascii=False))
     else:
         _show(pairs)
+        if name is None:
+            click.echo(f"\nnot shown, as they are made of plugins that their settings name: {', '.join(wrappers)}")
 
 
 def _show(pairs: Sequence[Pair]) -> None:

@@ -126,6 +126,7 @@ def _show(found: dict[str, Any], config: Discovery, folder: DiscoveryFolder) -> 
     from rich.table import Table
 
     from zoo.cli.terminal import console
+    from zoo.discovery.rounds.round_results import for_reading
     from zoo.storage.run_folder import read_rows
 
     rounds = read_rows(folder.table)
@@ -134,7 +135,7 @@ def _show(found: dict[str, Any], config: Discovery, folder: DiscoveryFolder) -> 
         for column in rounds[0]:
             table.add_column(column.replace("_", " "), justify="right")
         for row in rounds:
-            table.add_row(*row.values())
+            table.add_row(*map(for_reading, row.values()))
         console().print(table)
     table = Table(box=None, header_style="bold")
     for column in ("best", "formula", config.objective.name, "round"):

@@ -58,14 +58,15 @@ def oscillators_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     def cell(value: float | None, form: str) -> str:
         return "–" if value is None else format(value, form)
 
-    header = ("TO, cm⁻¹", "LO, cm⁻¹", "irrep", "strength Δε")
+    named = any(row["irrep"] for row in rows)
+    header = ("TO, cm⁻¹", "LO, cm⁻¹", *(("irrep",) if named else ()), "strength Δε")
     return _table(
         header,
         [
             (
                 cell(row["transverse"], ".1f"),
                 cell(row["longitudinal"], ".1f"),
-                row["irrep"] or "–",
+                *((row["irrep"] or "–",) if named else ()),
                 cell(row["strength"], ".4f"),
             )
             for row in rows

@@ -48,9 +48,9 @@ def rows_of(answer: dict[str, Any], target: TensorTarget) -> Iterator[dict[str, 
     start = {key: answer[key] for key in COMMON[:3]}
     eigenvalues = {f"eigenvalue_{k}": value for k, value in enumerate(answer.get("eigenvalues", ()), 1)}
     plain = {key: answer[key] for key in SCALARS if key in answer}
-    for key, interval in answer["intervals"].items():
-        if key in plain:
-            plain[f"{key}_low"], plain[f"{key}_high"] = interval
+    if answer["coverage"] is not None:  # the same columns for a crystal of which a number is not defined
+        for key in [key for key in plain if not key.endswith("_spread")]:
+            plain[f"{key}_low"], plain[f"{key}_high"] = answer["intervals"].get(key, (None, None))
     if target.per_atom:
         plain = {}
     for atom, tensor in enumerate(tensors if target.per_atom else [tensors]):

@@ -94,6 +94,8 @@ def send_and_show(folder: WorkFolder, tracking: Tracking) -> None:
     sent = send_work(folder, tracking)
     if sent is not None:
         click.echo(f"mlflow    {sent.line}")
+        if sent.remark:
+            click.echo(f"champion  for want of another: {sent.remark}")
 
 
 def was_sent(folder: WorkFolder, tracking: Tracking) -> bool:

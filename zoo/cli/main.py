@@ -16,6 +16,7 @@ import click
 
 from zoo import __version__
 from zoo.errors import LeftAlone, ZooError
+from zoo.runtime import timing  # noqa: F401 - what a command took counts from here
 
 # command -> module that holds it under the same name
 COMMANDS = {

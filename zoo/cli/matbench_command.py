@@ -56,13 +56,13 @@ def matbench_command(
     zoo matbench matbench --data matbench_dielectric.json.gz --published published.json --sources sources.json
     """
     import sys
-    import time
 
     from rich.table import Table
 
     from zoo.cli.terminal import console
     from zoo.config import recipe as recipes
     from zoo.errors import ZooError
+    from zoo.runtime.timing import since_start
     from zoo.storage.run_folder import RunFolder, write_text
     from zoo.workflows import matbench, matbench_folds
     from zoo.workflows.matbench_comparison import FIGURE, TABLE, open_others
@@ -86,7 +86,6 @@ def matbench_command(
     others = None if published is None else open_others(published, sources, crystals)
     write_text(folder.recipe, text)
     click.echo(f"matbench: {chosen.encoder.name} + {chosen.readout.name}, everything goes to {folder.path}")
-    begin = time.monotonic()
 
     def on_epoch(fold: int, row: dict[str, float]) -> None:
         number, last = int(row["epoch"]), chosen.training.max_epochs
@@ -109,7 +108,7 @@ def matbench_command(
     spread = [f"{content[name]['mean']:.4f} ± {content[name]['std']:.4f}" for name in names]
     table.add_row("all", "", "", *spread, style="bold")
     console().print(table)
-    click.echo(f"took      {time.monotonic() - begin:.0f} s")
+    click.echo(f"took      {since_start():.0f} s")
     if "submission" in content:
         click.echo(f"for the leaderboard: {folder.path / content['submission']}")
     else:

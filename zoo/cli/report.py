@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from zoo.cli.terminal import console
 from zoo.config.recipe import Recipe
 from zoo.evaluation import error_table
 from zoo.evaluation.error_table import COLUMNS, cell
+from zoo.runtime.timing import since_start
 from zoo.storage.run_folder import RunFolder
 from zoo.workflows import train as runs
 
@@ -31,7 +31,6 @@ def run_and_show(config: Recipe, folder: RunFolder) -> None:
         ZooError: as `zoo.workflows.train.run`; or MLflow could not be reached, and then all results are in
             the folder.
     """
-    begin = time.monotonic()
     click.echo(f"{config.name}: {config.encoder.name} + {config.readout.name}, everything goes to {folder.path}")
     live = epoch_logger(config, folder) if config.tracking.enabled else None
     with stopped_by_ctrl_c(folder, f"zoo run --resume {folder.path}"):
@@ -42,7 +41,7 @@ def run_and_show(config: Recipe, folder: RunFolder) -> None:
         console().print(_shown(labels))
     if "calibration" in content:
         console().print(table_of_coverage(content["calibration"]))
-    click.echo(f"took      {time.monotonic() - begin:.0f} s")
+    click.echo(f"took      {since_start():.0f} s")
     click.echo(f"figures   {folder.figures}")
     send_and_show(folder, config.tracking)
     click.echo(f"\nnext: zoo predict {folder.path} YOUR.cif")

@@ -86,16 +86,20 @@ def _show(found: dict[str, Any], config: Screen, folder: ScreenFolder) -> None:
             reasons = ", ".join(f"{reason} {n:,}" for reason, n in found[kind].items())
             click.echo(f"{kind:<9} {sum(found[kind].values()):,}: {reasons}")
     click.echo(f"ranked    {found['predicted']:,} of {found['candidates']:,} candidates")
+    if found["warnings"]:
+        kinds = ", ".join(f"{kind} {n:,}" for kind, n in found["warnings"].items())
+        warned = sum(bool(row["warnings"]) for row in found["top"])
+        click.echo(f"warnings  of all ranked: {kinds}; {warned} of the {len(found['top'])} chosen have some")
     click.echo(f"speed     {speed_of(found['speed'])}")
     table = Table(box=None, header_style="bold")
     gaps = [number(row, "band_gap") for row in found["top"]]
     shown = ("score", "mean", "std", *(("gap, eV",) if any(gap is not None for gap in gaps) else ()))
-    for column in ("", "key", "formula", *shown, "novel"):
+    for column in ("", "key", "formula", *shown, "warnings"):
         table.add_column(column, justify="right" if column in ("", *shown) else "left")
     for row, gap in zip(found["top"], gaps, strict=True):
         numbers = [f"{float(row[name]):.4g}" for name in ("score", "mean", "std")]
         numbers += ["unknown" if gap is None else f"{gap:.2f}"] if len(shown) > len(numbers) else []
-        table.add_row(str(row["rank"]), escape(row["key"]), row["formula"], *numbers, row.get("novel", ""))
+        table.add_row(str(row["rank"]), escape(row["key"]), row["formula"], *numbers, row["warnings"])
     console().print(table)
     unknown, assumed = sum(gap is None for gap in gaps), config.objective.settings.get("assumed_gap")
     if unknown and assumed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ import click
 from zoo.cli import report
 from zoo.cli.long_work import send_and_show, stopped_by_ctrl_c
 from zoo.errors import ZooError, clear_disk_errors
+from zoo.runtime.timing import since_start
 from zoo.storage.run_folder import RunFolder, write_text
 from zoo.sweep import figure, table
 from zoo.sweep.cells import Cell
@@ -26,7 +26,6 @@ def run_and_show(plan: Plan, folder: SweepFolder) -> None:
         ZooError: the recipe is wrong in some cell; no cell worked; MLflow could not be reached, in which case all
             results are in the folder.
     """
-    begin = time.monotonic()
     with clear_disk_errors(folder.path):
         study = study_of(plan, folder)
         study.check()
@@ -44,7 +43,7 @@ def run_and_show(plan: Plan, folder: SweepFolder) -> None:
             except KeyboardInterrupt:
                 write_results(study)
                 raise
-    _show(study, time.monotonic() - begin)
+    _show(study)
     send_and_show(folder, plan.base.tracking)
 
 
@@ -97,7 +96,7 @@ def how_to_read(plan: Plan) -> str:
     return f"Errors on the test part, {over}{difference}. At most {plan.base.training.max_epochs} epochs."
 
 
-def _show(study: Study, seconds: float) -> None:
+def _show(study: Study) -> None:
     plan, folder = study.plan, study.folder
     results = table.outcomes(study.cells(), folder, plan.sweep.compare)
     click.echo(f"\n{how_to_read(plan)}\n")
@@ -105,7 +104,7 @@ def _show(study: Study, seconds: float) -> None:
     failed = [result for result in results if result.status == "failed"]
     if study.best is not None:
         click.echo(f"best      {study.best}")
-    click.echo(f"took      {seconds:.0f} s")
+    click.echo(f"took      {since_start():.0f} s")
     if not any(result.content for result in results):
         reason = failed[0].reason if failed else "none is finished"
         raise ZooError(f"no cell of the sweep worked; the first: {reason}; try again: zoo run --resume {folder.path}")

@@ -34,6 +34,9 @@ _ATOMS = re.compile(r"^\s*_atom_site[_.](fract|cartn)_x\b", re.IGNORECASE | re.M
 _LONG_NAME = 80  # characters; what is longer names no group, and is not kept
 _WATER = ("Hw", "Ow")  # labels of the atoms of water, which pymatgen knows
 _SYMBOL = re.compile(r"([A-Za-z][a-z]?)(?![a-z])")
+_OPERATION = re.compile(r"(?:[-+*/.\dxyz\s]+,){2}[-+*/.\dxyz\s]+", re.IGNORECASE)
+_CELL = (*(f"_cell_length_{axis}" for axis in "abc"), *(f"_cell_angle_{name}" for name in ("alpha", "beta", "gamma")))
+_SITES = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
 
 
 class _Parser(CifParser):
@@ -74,20 +77,35 @@ def read_cif(text: str, max_atoms: int | None = None, remedy: str = "") -> Struc
     Raises:
         ZooError: several crystals or none, more than `max_atoms` atoms, symmetry that is named but not understood, a
             site of no element or with implied hydrogen atoms, or a line that CIF does not allow.
-        Exception: whatever pymatgen raises on a broken file.
+        ValueError: an entry is missing or holds no number, or a row of a loop is not whole.
+        Exception: whatever else pymatgen raises on a broken file.
     """
-    parser = _Parser.from_str(_tidy(text))
+    tidy = _tidy(text)
+    try:
+        parser = _Parser.from_str(tidy)
+    except (ValueError, ZeroDivisionError):  # the latter where a loop has less than one row
+        _check_loops(tidy)
+        raise
     blocks = [CifBlock(data, [], name) for name, data in parser.as_dict().items()]
     # Moments alone do not matter here: without a magnetic group the crystal is read as that of a plain CIF.
     magnetic = any(key.startswith(_MAGNETIC) for block in blocks for key in block.data)
     parser.feature_flags["magcif"] = magnetic
+    if not blocks:
+        raise ValueError("no line begins with data_, as the block of a crystal does")
     for block in blocks:
         _check_symbols(block.data)
+        _check_occupancies(block.data)
         _check_operations(block.data, magnetic)
-        atoms = 0 if max_atoms is None else _count(parser, block, magnetic, max_atoms)
-        if max_atoms is not None and atoms > max_atoms:
-            raise ZooError(f"{atoms:,} atoms in the cell, at most {max_atoms:,} are answered here{remedy}")
-    crystals = parser.parse_structures(primitive=False)
+    try:
+        for block in blocks:
+            atoms = 0 if max_atoms is None else _count(parser, block, magnetic, max_atoms)
+            if max_atoms is not None and atoms > max_atoms:
+                raise ZooError(f"{atoms:,} atoms in the cell, at most {max_atoms:,} are answered here{remedy}")
+        crystals = parser.parse_structures(primitive=False)
+    except ValueError:
+        for block in blocks:
+            _check_entries(block.data)
+        raise
     if len(crystals) != 1:
         raise ZooError(f"holds {len(crystals)} crystals, one is wanted")
     warnings = " ".join(parser.warnings)
@@ -156,13 +174,68 @@ def _check_symbols(block: Mapping[str, Any]) -> None:
             raise ZooError(f"site '{symbol}' names no chemical element")
 
 
+def _check_loops(text: str) -> None:
+    """Name the loop that pymatgen cannot read: each is tried by itself.
+
+    Raises:
+        ValueError: a row of a loop has a value too few or too many.
+    """
+    for loop in re.split(r"(?mi)^\s*loop_", text)[1:]:
+        try:
+            CifBlock.from_str(f"data_loop\nloop_\n{loop}")
+        except (ValueError, ZeroDivisionError):
+            name = loop.split()[0][:_LONG_NAME]
+            raise ValueError(f"the loop of {name}: a row has a value too few or too many") from None
+
+
+def _check_entries(block: Mapping[str, Any]) -> None:
+    """Name the entry for want of which pymatgen finds no crystal in a block.
+
+    Raises:
+        ValueError: an entry of the cell or of the atoms is missing or no number, or one of the cell is not above zero.
+    """
+    for tag in (*_CELL, *_SITES, "_atom_site_label"):
+        values = block.get(tag)
+        if not values:
+            raise ValueError(f"{tag} is missing")
+        for value in [values] if isinstance(values, str) else values:
+            if tag == "_atom_site_label" or (_is_number(value) and (tag in _SITES or str2float(value) > 0)):
+                continue
+            kind = "number" if tag in _SITES else "number above zero"
+            raise ValueError(f"{tag} is '{value[:_LONG_NAME]}', which is no {kind}")
+
+
+def _is_number(value: str) -> bool:
+    try:
+        str2float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_occupancies(block: Mapping[str, Any]) -> None:
+    """Check that each occupancy is a number or not given: pymatgen takes what it cannot read for 1.
+
+    Raises:
+        ZooError: an occupancy is something else.
+    """
+    for value in block.get("_atom_site_occupancy") or ():
+        if value not in ("?", ".") and not _is_number(value):
+            raise ZooError(f"_atom_site_occupancy is '{value[:_LONG_NAME]}', which is no number")
+
+
 def _check_operations(block: Mapping[str, Any], magnetic: bool) -> None:
     """Refuse more operations than a group has, and magnetic groups by name: pymatgen would evaluate an expression.
 
     Raises:
-        ZooError: the block has too many operations, or a magnetic group without its operations.
+        ZooError: the block has too many operations, one that is none (pymatgen leaves out what it does not know in
+            it), or a magnetic group without its operations.
     """
     for key, value in block.items():
+        if _OPERATIONS.match(key) and "xyz" in key and "magn" not in key:
+            for operation in [value] if isinstance(value, str) else value:
+                if not _OPERATION.fullmatch(operation):
+                    raise ZooError(f"'{operation[:_LONG_NAME]}' is no symmetry operation such as -x, y+1/2, z")
         if isinstance(value, list) and _OPERATIONS.match(key) and len(value) > MOST_OPERATIONS:
             raise ZooError(f"{len(value):,} symmetry operations; a space group has at most {MOST_OPERATIONS}")
     if magnetic and not block.get("_space_group_symop_magn_operation.xyz"):

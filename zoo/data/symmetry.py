@@ -18,6 +18,9 @@ _LAST_NUMBER = (2, 15, 74, 142, 167, 194, 230)
 SYMPREC = 0.1
 """Tolerance, Å, with which the Materials Project assigns space groups: it gives all those of Petousis' table."""
 
+_SAME_PLACE = 0.1
+"""Å, more than an operation of a crystal misses an atom by, and less than atoms are apart."""
+
 ENANTIOMORPHS = {78: 76, 95: 91, 96: 92, 145: 144, 153: 151, 154: 152, 170: 169, 172: 171, 179: 178, 181: 180, 213: 212}
 """Space group -> the group of the mirror image of its crystals, where this is another one, of lower number."""
 
@@ -82,6 +85,31 @@ def primitive_atoms(structure: Structure, symprec: float = 1e-3) -> np.ndarray:
     found = _found(structure, symprec)
     numbers = np.arange(len(structure)) if found is None else np.asarray(found.mapping_to_primitive)
     return np.unique(numbers, return_inverse=True)[1]
+
+
+def is_cubic(structure: Structure, symprec: float = 1e-3) -> bool:
+    """Return whether a crystal is cubic at a tight tolerance: each symmetric tensor of rank 2 is isotropic."""
+    found = _found(structure, symprec)
+    return found is not None and crystal_system(int(found.number)) == "cubic"
+
+
+def has_infrared_modes(structure: Structure, symprec: float = 1e-3) -> bool:
+    """Return whether symmetry allows an optic mode at Γ that moves charge; the ionic tensor is zero where it does not.
+
+    Such a mode transforms as a vector. How often the displacements of the atoms do, less the translations, is the mean
+    over the operations R of the space group of χ(R)² (f(R) - 1): χ(R) is the trace of R, f(R) the number of atoms of
+    the primitive cell that R leaves in their places. Where spglib finds no group, one is allowed.
+    """
+    primitive = primitive_cell(structure, symprec)
+    found = _found(primitive, symprec)
+    if found is None:
+        return True
+    at = primitive.frac_coords
+    moved = np.einsum("gij,nj->gni", found.rotations, at) + found.translations[:, None] - at
+    distances = np.linalg.norm((moved - np.round(moved)) @ primitive.lattice.matrix, axis=-1)
+    fixed = (distances < _SAME_PLACE).sum(1)
+    traces = np.trace(found.rotations, axis1=1, axis2=2)
+    return bool((traces**2 * (fixed - 1)).sum() > 0)
 
 
 def _found(structure: Structure, symprec: float) -> Any:

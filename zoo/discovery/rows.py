@@ -53,9 +53,10 @@ def table_of(rows: Sequence[Row], target: TensorTarget) -> pa.Table:
     """A row a candidate, in their order.
 
     `status` is `predicted`, `filtered` or `failed`, for `reason` and `detail` of the latter two. `mean`, `std`,
-    `score`, `novelty` and the tensor's components are null where nothing was predicted. `properties` and `structure`
-    are JSON, the latter of those alone that were among the best when the row was written. `replaces` is the `index` of
-    an earlier row that is the same crystal, with a lower score, and no longer in the running for that.
+    `score`, `novelty`, `warnings` (their kinds) and the tensor's components are null where nothing was predicted.
+    `properties` and `structure` are JSON, the latter of those alone that were among the best when the row was written.
+    `replaces` is the `index` of an earlier row that is the same crystal, with a lower score, and no longer in the
+    running for that.
     """
     import pyarrow as pa
 
@@ -81,6 +82,7 @@ def table_of(rows: Sequence[Row], target: TensorTarget) -> pa.Table:
     columns["replaces"] = (pa.int64(), [row.replaces for row in rows])
     for name in ("mean", "std", "score", "novelty"):
         columns[name] = (pa.float64(), [one and getattr(one, name) for one in scored])
+    columns["warnings"] = (pa.string(), [one and ", ".join(one.warnings) for one in scored])
     for name, flat in component_columns(target).items():
         columns[name] = (pa.float64(), [one and float(one.tensor.flat[flat]) for one in scored])
     columns["properties"] = (

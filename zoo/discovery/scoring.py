@@ -14,6 +14,9 @@ from zoo.contract.target import TensorTarget
 from zoo.discovery.acquisitions import spread
 from zoo.discovery.screen_config import Screen, Search
 from zoo.errors import ZooError
+from zoo.inference.answering import doubts_of_crystal
+from zoo.inference.doubt import Kind
+from zoo.inference.plain_numbers import without_noise
 from zoo.inference.predictor import Predictor
 from zoo.runtime.timing import Stopwatch
 
@@ -27,6 +30,7 @@ class Scored:
         mean, std: of the objective over the members, ddof = 1; zero for a single member.
         score: by the acquisition.
         novelty: distance to the training crystals (`zoo.inference.novelty`); None where the model does not know them.
+        warnings: kinds of the reasons not to trust the prediction (`zoo.inference.doubt.KINDS`).
     """
 
     tensor: np.ndarray
@@ -34,6 +38,7 @@ class Scored:
     std: float
     score: float
     novelty: float | None
+    warnings: tuple[Kind, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ class Scoring:
         reference, target = self.predictor.reference, self.target
         tensors: dict[int, np.ndarray] = {}
         novelty: dict[int, float | None] = {}
+        warnings: dict[int, tuple[Kind, ...]] = {}
         for i, answer in enumerate(self.predictor.ask([each.structure for each in candidates], watch, keep=True)):
             if isinstance(answer, ZooError):
                 outcomes[i] = Rejected("failed", "not predicted", str(answer))
@@ -121,6 +127,8 @@ class Scoring:
             tensors[i] = members.astype(np.float64)
             with watch("novelty"):
                 novelty[i] = None if reference is None or descriptor is None else reference.novelty(descriptor)
+                doubts = doubts_of_crystal(candidates[i].structure, answer, self.predictor.card, reference, novelty[i])
+                warnings[i] = tuple(dict.fromkeys(doubt.kind for doubt in doubts))
         if not tensors:
             return outcomes
         with watch("objective"):
@@ -136,7 +144,14 @@ class Scoring:
             means, stds = values.mean(0), spread(values)
         for k, i in enumerate(tensors):
             if defined[k] and np.isfinite(scores[k]):
-                outcomes[i] = Scored(tensors[i].mean(0), float(means[k]), float(stds[k]), float(scores[k]), novelty[i])
+                outcomes[i] = Scored(
+                    without_noise(tensors[i].mean(0)),
+                    float(means[k]),
+                    float(stds[k]),
+                    float(scores[k]),
+                    novelty[i],
+                    warnings[i],
+                )
             else:
                 outcomes[i] = Rejected(
                     "failed", "not defined", f"'{self.name}' is not defined for what the model predicts"

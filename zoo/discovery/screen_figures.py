@@ -54,7 +54,9 @@ def histogram(
         axes.stairs(counts, edges, fill=True, color=_BLUE, label=f"{predicted:,} predicted")
         axes.stairs(of_chosen, edges, fill=True, color=_RED, label=f"{len(chosen)} chosen by {config.acquisition.name}")
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if counts.max() < 50 else (1,)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())  # which labels 2×10⁰, 3×10⁰, ... of few crystals otherwise
         axes.set(ylim=(0.7, 1.6 * counts.max()), ylabel="crystals")
         axes.set_xlabel(f"{config.objective.name.replace('-', ' ')} ({part.name}), mean over the members")
         figure.legend(loc="outside upper center", ncols=2)

@@ -22,7 +22,7 @@ from zoo.discovery.top_k import Top
 from zoo.errors import ZooError
 from zoo.storage.run_folder import read_json, write_json, write_rows, write_text
 
-_COLUMNS = ("index", "key", "formula", "n_atoms", "score", "mean", "std", "novelty")
+_COLUMNS = ("index", "key", "formula", "n_atoms", "score", "mean", "std", "novelty", "warnings")
 
 
 class NothingLeft(ZooError):
@@ -53,12 +53,13 @@ def conclude(
     Raises:
         NothingLeft: no candidate is left.
     """
-    counts, best = _counted(config, folder)
+    counts, warned, best = _counted(config, folder)
     summary: dict[str, Any] = {
         "candidates": counts.total(),
         "predicted": counts["predicted", None],
         **{kind: {r: n for (s, r), n in counts.most_common() if s == kind} for kind in ("filtered", "failed")},
         "chosen": len(best.indices),
+        "warnings": dict(warned.most_common()),
         "part": part.name,
         "novelty_threshold": threshold,
         "speed": dict(speed),
@@ -81,7 +82,7 @@ def conclude(
 
 def chosen(config: Screen, folder: ScreenFolder, target: TensorTarget) -> list[dict[str, Any]]:
     """The rows of the parts (`zoo.discovery.rows.table_of`) of the best candidates, the best first."""
-    return _chosen(folder, _counted(config, folder)[1].indices, target)
+    return _chosen(folder, _counted(config, folder)[2].indices, target)
 
 
 def facts_of_chosen(config: Screen, folder: ScreenFolder, target: TensorTarget) -> list[dict[str, Any]]:
@@ -101,20 +102,23 @@ def facts_of_chosen(config: Screen, folder: ScreenFolder, target: TensorTarget) 
     ]
 
 
-def _counted(config: Screen, folder: ScreenFolder) -> tuple[Counter[tuple[str, str | None]], Top]:
-    """Count how often each status and reason occurs, and collect the best candidates."""
+def _counted(config: Screen, folder: ScreenFolder) -> tuple[Counter[tuple[str, str | None]], Counter[str], Top]:
+    """Count how often each status and reason and each kind of warning occurs, and collect the best candidates."""
     counts: Counter[tuple[str, str | None]] = Counter()
+    warned: Counter[str] = Counter()
     best = Top(config.top)
-    for table in folder.tables(("index", "status", "reason", "score", "replaces")):
+    for table in folder.tables(("index", "status", "reason", "score", "replaces", "warnings")):
         rows = table.to_pydict()
         counts.update(zip(rows["status"], rows["reason"], strict=True))
+        for kinds in rows.get("warnings", ()):  # not in parts of an earlier zoo
+            warned.update(kinds.split(", ") if kinds else ())
         for index in rows["replaces"]:
             if index is not None:
                 best.discard(index)
         for index, status, score in zip(rows["index"], rows["status"], rows["score"], strict=True):
             if status == "predicted":
                 best.push(score, index)
-    return counts, best
+    return counts, warned, best
 
 
 def _chosen(folder: ScreenFolder, indices: list[int], target: TensorTarget) -> list[dict[str, Any]]:
@@ -138,6 +142,7 @@ def _row(
     novel = _novel(found, threshold)
     if novel is not None:
         row |= {"novelty": f"{found['novelty']:.4g}", "novel": "yes" if novel else "no"}
+    row["warnings"] = found.get("warnings") or ""
     return row | {name: value for name, value in json.loads(found["properties"]).items() if name not in row}
 
 

@@ -9,13 +9,14 @@ import numpy as np
 from pymatgen.core import Structure
 
 from zoo.contract.target import TensorTarget
-from zoo.data.symmetry import rotated, symmetry
+from zoo.data.symmetry import has_infrared_modes, is_cubic, rotated, symmetry
 from zoo.evaluation import derived
 from zoo.inference.doubt import Doubt
 from zoo.inference.doubts import doubts_of_distance, doubts_of_elements, doubts_of_size
 from zoo.inference.explanation import explanation_of
 from zoo.inference.novelty import Novelty
 from zoo.inference.phonon_warnings import phonon_warnings
+from zoo.inference.plain_numbers import NOISE, without_noise
 from zoo.inference.prediction import Prediction
 from zoo.inference.raw_answers import Raw, ionic_part
 from zoo.model.checkpoint import Card
@@ -95,7 +96,7 @@ def doubts_of_crystal(
         usual = reference.usual if reference is not None and part == target else None
         doubts += doubts_of_size(raw.tensors[part.name].mean(0), part, usual)
     if raw.force_constants is not None:
-        doubts += phonon_warnings(raw.force_constants, raw.response, raw.by_potential)
+        doubts += phonon_warnings(raw.force_constants, raw.response, raw.by_potential, raw.pressure)
     return doubts
 
 
@@ -114,13 +115,20 @@ def _of_part(
 ) -> Prediction:
     """The prediction of one tensor from all members' of it."""
     several = len(tensors) > 1
-    tensor = tensors.mean(0)
+    # Symmetry is looked for, which takes its time, where the numbers are what it would make them.
+    small = target.quantity == "ionic dielectric" and np.abs(tensors).max() < NOISE
+    no_ions = small and not has_infrared_modes(structure)
+    tensor = without_noise(np.zeros_like(tensors[0]) if no_ions else tensors.mean(0))
     has_trace = derived.is_symmetric_matrix(target) and not target.per_atom
     constants = derived.polycrystalline(tensors) if has_trace else None
     more: dict[str, Any] = {}
     calibration = card.calibrations.get(target.name)
     if calibration is not None and not target.per_atom:
         intervals, radius = calibration.intervals(tensors.astype(np.float64), target, coverage)
+        if no_ions and intervals:
+            intervals, radius = {"polycrystalline": [0.0, 0.0], "eigenvalues": [[0.0, 0.0]] * 3}, 0.0
+        elif "anisotropy" in intervals and derived.anisotropy(tensor[None], 0.0) < 1 + NOISE and is_cubic(structure):
+            intervals["anisotropy"] = [1.0, 1.0]
         more = {"coverage": coverage, "intervals": intervals, "tensor_radius": radius}
         if not intervals and radius is None:
             more["coverage"] = None

@@ -10,6 +10,7 @@ Kind = Literal[
     "novel",
     "range",
     "force",
+    "pressure",
     "soft modes",
     "potentials disagree",
     "not projected",

@@ -1,4 +1,4 @@
-"""Numbers for JSON: six significant digits, and zeros as zeros."""
+"""Zeros as zeros in tensors, and numbers for JSON with six significant digits."""
 
 from __future__ import annotations
 
@@ -31,3 +31,8 @@ def plain(content: Any, least: float = 0.0) -> Any:
 def noise_of(tensor: np.ndarray) -> float:
     """Return the size up to which components of a tensor are noise; those of a small one have their own."""
     return NOISE * float(np.abs(tensor).max(initial=0.0))
+
+
+def without_noise(tensor: np.ndarray) -> np.ndarray:
+    """Return a tensor with zeros for what is noise in it."""
+    return np.where(np.abs(tensor) < noise_of(tensor), np.zeros_like(tensor), tensor)

@@ -55,19 +55,26 @@ def mode_rows(
 
 
 def mode_lines(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Write rows of `mode_rows` as text: the header and the cells; an imaginary frequency is negative and is marked."""
+    """Write rows of `mode_rows` as text: the header and the cells; an imaginary frequency is negative and is marked.
+
+    Irreducible representations have a column where one of them is known: phonopy, which tells them, may be missing.
+    """
     charged = bool(rows) and "share" in rows[0]
     corrected = bool(rows) and "uncorrected" in rows[0]
+    named = any(row["irrep"] for row in rows)
     header = (
-        *("THz", "cm⁻¹", "irrep", "degeneracy"),
+        *("THz", "cm⁻¹"),
+        *(("irrep",) if named else ()),
+        "degeneracy",
         *(("share of ε0",) if charged else ()),
         *(("potential, cm⁻¹",) if corrected else ()),
         "",
     )
     lines = []
     for row in rows:
-        cells = (f"{row['frequency']:.3f}", f"{row['wavenumber']:.1f}", row["irrep"] or "–", str(row["degeneracy"]))
+        cells = (f"{row['frequency']:.3f}", f"{row['wavenumber']:.1f}")
+        irrep = (row["irrep"] or "–",) if named else ()
         share = (f"{100 * row['share'] + 0.0:.1f} %",) if charged else ()
         before = (f"{row['uncorrected']:.1f}",) if corrected else ()
-        lines.append((*cells, *share, *before, "imaginary" if row["imaginary"] else ""))
+        lines.append((*cells, *irrep, str(row["degeneracy"]), *share, *before, "imaginary" if row["imaginary"] else ""))
     return header, lines

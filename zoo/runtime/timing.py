@@ -7,6 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+STARTED = time.monotonic()
+"""When this module was imported: of a command, before all that takes its time to import (`zoo.cli.main`)."""
+
+
+def since_start() -> float:
+    """Return for how many seconds this process has been working, its imports with them."""
+    return time.monotonic() - STARTED
+
 
 class Stopwatch:
     """Adds up the wall clock of what is done `with watch("something"):`.

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 
 from zoo import __version__
 from zoo.config import plugins, recipe
 from zoo.config.recipe import Recipe, Tracking
 from zoo.errors import ZooError
+from zoo.evaluation.metrics import primary
 from zoo.registry.connect import CHALLENGER, CHAMPION, mlflow_errors, using
 from zoo.report import model_card
 from zoo.storage import checksums
@@ -29,6 +31,9 @@ from zoo.tracking.run_labels import again, errors_in_markdown, note, tags_of_par
 from zoo.tracking.run_metrics import metrics_of_run, metrics_of_seed
 from zoo.tracking.run_start import send_start
 from zoo.tracking.seed_runs import SeedRuns
+
+FEW = 100
+"""Training crystals of a model that is remarked upon where it becomes the champion."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Sent:
         model: name of the registered model, None where none was registered.
         version: of it.
         aliases: that the version has.
+        remark: why a champion by default may be a poor one; empty where nothing speaks against it.
     """
 
     uri: str
@@ -50,6 +56,7 @@ class Sent:
     version: str | None = None
     aliases: Sequence[str] = ()
     below: str = ""
+    remark: str = ""
 
     @property
     def line(self) -> str:
@@ -81,6 +88,8 @@ def send(folder: RunFolder, tracking: Tracking, above: str | None = None) -> Sen
             if tracking.register_model:
                 short = model_card.in_short(config, content)
                 sent = register(runs, folder, config, sent, short, errors_in_markdown(content))
+                if CHAMPION in sent.aliases:
+                    sent = dataclasses.replace(sent, remark=_against_it(content))
         runs.finish(dataclasses.asdict(sent))
     return Sent(**runs.state["sent"])
 
@@ -179,6 +188,18 @@ def register(runs: SeedRuns, folder: RunFolder, config: Recipe, sent: Sent, shor
     alias = CHAMPION if str(known.get(CHAMPION, number)) == number else CHALLENGER
     runs.client.set_registered_model_alias(name, alias, number)
     return dataclasses.replace(sent, model=name, version=number, aliases=[alias])
+
+
+def _against_it(content: Mapping[str, Any]) -> str:
+    """Say what speaks against a model that answers because there is no other yet."""
+    test, mean = (content[name][primary(content)]["mean"] for name in ("test", "test_mean_baseline"))
+    reasons = []
+    seen = int(np.min(content["n_train"]))  # a list where the seeds' parts differ in size
+    if seen < FEW:
+        reasons.append(f"it was trained on {seen} crystals, fewer than {FEW}")
+    if test >= mean:
+        reasons.append(f"its test error, {test:.3g}, is not below {mean:.3g}, that of predicting the mean")
+    return " and ".join(reasons)
 
 
 def _describe(runs: SeedRuns, folder: RunFolder, config: Recipe, version: str, paragraphs: list[str]) -> None:

@@ -96,9 +96,17 @@ def _short(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
+def for_reading(cell: str) -> str:
+    """Round a number of rounds.csv to four significant digits at most, as it is shown."""
+    if "." not in cell:
+        return cell
+    value = float(cell)
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+
+
 def line_of(folder: DiscoveryFolder, place: RoundFolder) -> str:
     """A round in one line."""
-    row = read_rows(folder.table)[place.number - 1]
+    row = {name: for_reading(cell) for name, cell in read_rows(folder.table)[place.number - 1].items()}
     failed = f", {row['failed']} failed" if row["failed"] != "0" else ""
     best = f": best {row['best_of_round']}, mean {row['mean_of_round']}" if row["best_of_round"] else ""
     off = f"; the predictions were off by {row['mae_predicted']} on average" if row["mae_predicted"] else ""
