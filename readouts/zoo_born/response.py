@@ -39,6 +39,8 @@ def ionic_tensor(
     Gonze and Lee, Phys. Rev. B 55, 10355 (1997), eq. (54), as a linear system: no eigenvector is differentiated, so
     that degenerate modes have gradients. Symmetric and positive semi-definite by construction. In float64, whatever
     the charges are in: a soft mode beside stiff ones has no digits of float32 left. NaN where Φ' or Z* is not finite.
+    f lifts rigid translations, too: where D differs from atom to atom P leaves f(0) P D T Tᵀ D P of it, with T the
+    translations of length one, which makes ε0 smaller by a little.
 
     Args:
         charges: (N, 3, 3) e, polarisation and displacement, of which the mean over each cell is zero.
