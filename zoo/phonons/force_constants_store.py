@@ -222,11 +222,12 @@ def _order(n_atoms: np.ndarray) -> np.ndarray:
 
 
 def mean_of(each: Sequence[ForceConstants]) -> ForceConstants:
-    """The mean of several potentials' force constants of a crystal; of forces the largest."""
+    """The mean of several potentials' force constants and pressures of a crystal; of forces the largest."""
     if len(each) == 1:
         return each[0]
     matrix = np.mean([one.matrix for one in each], axis=0)
-    return ForceConstants.of(matrix, max(one.largest_force for one in each))
+    pressure = float(np.mean([one.pressure for one in each]))
+    return ForceConstants.of(matrix, max(one.largest_force for one in each), pressure)
 
 
 def _write(folder: Path, graphs: GraphStore, compute: Callable[[np.ndarray], Iterator[ForceConstants]]) -> None:
