@@ -96,7 +96,7 @@ def doubts_of_crystal(
         usual = reference.usual if reference is not None and part == target else None
         doubts += doubts_of_size(raw.tensors[part.name].mean(0), part, usual)
     if raw.force_constants is not None:
-        doubts += phonon_warnings(raw.force_constants, raw.response, raw.by_potential, raw.pressure)
+        doubts += phonon_warnings(raw.force_constants, raw.response, raw.by_potential)
     return doubts
 
 

@@ -22,7 +22,6 @@ def phonon_warnings(
     found: ForceConstants,
     response: Response | None = None,
     by_potential: np.ndarray | None = None,
-    pressure: float | None = None,
 ) -> list[Doubt]:
     """Say in one line each what makes an ionic tensor doubtful.
 
@@ -34,7 +33,6 @@ def phonon_warnings(
         response: Born charges and corrected force constants of the model; None where it does not tell them, and all
             soft modes are warned of.
         by_potential: ε0 by each of several potentials alone, (P, 3, 3).
-        pressure: GPa, the potential's at the given cell.
     """
     out = []
     if found.largest_force > LARGE_FORCE:
@@ -45,9 +43,10 @@ def phonon_warnings(
                 "in it, and its force constants are uncertain",
             )
         )
-    if pressure is not None and not USUAL_PRESSURE[0] <= pressure <= USUAL_PRESSURE[1]:
-        kind = "compressed" if pressure > 0 else "stretched"
-        words = f"the potential has a pressure of {pressure:.0f} GPa: the cell is {kind}, or lengths are not in Å"
+    least, most = USUAL_PRESSURE
+    if found.pressure < least or found.pressure > most:  # neither where it is not known
+        kind = "compressed" if found.pressure > 0 else "stretched"
+        words = f"the potential has a pressure of {found.pressure:.0f} GPa: the cell is {kind}, or lengths are not in Å"
         out.append(Doubt("pressure", words))
     out += _soft_modes(found, response)
     if by_potential is not None and len(by_potential) > 1:

@@ -19,7 +19,7 @@ from zoo.graphs.graph import CrystalGraph, collate
 from zoo.inference.novelty import describe_crystals
 from zoo.model.tensor_model import TensorModel
 from zoo.phonons.common_factor import common_factor
-from zoo.phonons.force_constants import ForceConstants, force_constants_each, pressures
+from zoo.phonons.force_constants import ForceConstants, force_constants_each
 from zoo.phonons.force_constants_store import mean_of, padded
 from zoo.phonons.kept_force_constants import KeptForceConstants
 from zoo.runtime.timing import Stopwatch
@@ -58,7 +58,6 @@ class Raw:
             (members, n_atoms, *shape).
         descriptor: (D,) what `Novelty.novelty` describes the crystal by, where the model knows its training crystals.
         force_constants: those of the potential, where the readout needs them.
-        pressure: GPa, the potential's at the given cell, the mean of several; None where the readout needs none.
         response: mean over the members of what they make the ionic tensor of, where the readout explains.
         by_potential: (P, 3, 3) mean over the members of the ionic tensor by the force constants of each potential,
             where there are several and the readout explains.
@@ -69,7 +68,6 @@ class Raw:
     force_constants: ForceConstants | None = None
     response: Response | None = None
     by_potential: np.ndarray | None = None
-    pressure: float | None = None
 
 
 def ionic_part(target: TensorTarget) -> TensorTarget:
@@ -112,13 +110,7 @@ def answers_of(
             each.append(constants)
         else:
             failed[k] = next(one for one in of_one if isinstance(one, ZooError))
-    if not good:
-        return [failed[k] for k in range(len(graphs))]
-    with watch("phonons"):
-        kept = [crystals[k] for k in range(len(graphs)) if k not in failed]
-        pressure = np.mean([pressures(potential, kept) for potential in potentials], axis=0)
-    answers = _answers(good, members, [*zip(*each, strict=True)], describe, device, watch, level)
-    made = iter(replace(one, pressure=float(value)) for one, value in zip(answers, pressure, strict=True))
+    made = iter(_answers(good, members, [*zip(*each, strict=True)], describe, device, watch, level) if good else ())
     return [failed[k] if k in failed else next(made) for k in range(len(graphs))]
 
 

@@ -63,12 +63,14 @@ class ForceConstants:
         eigenvalues: (3N,) eV/Å², ascending, without masses; the three of the rigid translations are zero.
         eigenvectors: (3N, 3N), in columns.
         largest_force: eV/Å, the largest force on an atom at the given geometry.
+        pressure: GPa, at the given geometry, above zero where the cell would expand; NaN where it is not known.
     """
 
     matrix: np.ndarray
     eigenvalues: np.ndarray
     eigenvectors: np.ndarray
     largest_force: float
+    pressure: float = float("nan")
 
     @property
     def softest(self) -> float | None:
@@ -82,12 +84,12 @@ class ForceConstants:
         return float(np.linalg.eigvalsh(lifted)[0])
 
     @classmethod
-    def of(cls, matrix: np.ndarray, largest_force: float = 0.0) -> ForceConstants:
+    def of(cls, matrix: np.ndarray, largest_force: float = 0.0, pressure: float = float("nan")) -> ForceConstants:
         """Symmetrise a (3N, 3N) matrix, impose the acoustic sum rule, and decompose it."""
         projected = without_translations(0.5 * (matrix + matrix.T))
         projected = 0.5 * (projected + projected.T)  # exactly, after rounding
         values, vectors = np.linalg.eigh(projected)
-        return cls(projected, values, vectors, largest_force)
+        return cls(projected, values, vectors, largest_force, pressure)
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def force_constants(potential: Encoder, crystals: Sequence[Crystal]) -> list[For
     graphs = crystal_graphs(crystals, potential.cutoff + 2 * STEP)
     plans = [_Plan.of(crystal, graph) for crystal, graph in zip(crystals, graphs, strict=True)]
     found = iter(_forces(potential, plans))
-    return [_decomposed(plan, found) for plan in plans]
+    pressures = _pressures(potential, [plan.graph for plan in plans])
+    return [_decomposed(plan, found, float(value)) for plan, value in zip(plans, pressures, strict=True)]
 
 
 def force_constants_each(potential: Encoder, crystals: Sequence[Crystal]) -> list[ForceConstants | ZooError]:
@@ -159,17 +162,6 @@ def force_constants_each(potential: Encoder, crystals: Sequence[Crystal]) -> lis
         if len(crystals) == 1:
             return [error]
         return [found for crystal in crystals for found in force_constants_each(potential, [crystal])]
-
-
-def pressures(potential: Encoder, crystals: Sequence[Crystal]) -> np.ndarray:
-    """Return the pressure of each crystal at its geometry, GPa, (n,): above zero where it would expand."""
-    graphs = list(crystal_graphs(crystals, potential.cutoff))
-    found = np.empty(len(graphs))
-    for chosen in size_sorted([len(graph.src) for graph in graphs], EDGES_PER_BATCH):
-        batch = collate([graphs[i] for i in chosen], dtype=torch.float64).to(device_of(potential))
-        stress = forces_and_stress(potential, batch).stress.cpu().numpy()
-        found[chosen] = -np.trace(stress, axis1=1, axis2=2) / 3 / GPa
-    return found
 
 
 def refuse_size(atoms: int) -> None:
@@ -185,7 +177,17 @@ def refuse_size(atoms: int) -> None:
         )
 
 
-def _decomposed(plan: _Plan, forces: Iterator[np.ndarray]) -> ForceConstants:
+def _pressures(potential: Encoder, graphs: Sequence[CrystalGraph]) -> np.ndarray:
+    """(n,) GPa, of crystals at their geometry."""
+    found = np.empty(len(graphs))
+    for chosen in size_sorted([len(graph.src) for graph in graphs], EDGES_PER_BATCH):
+        batch = collate([graphs[i] for i in chosen], dtype=torch.float64).to(device_of(potential))
+        stress = forces_and_stress(potential, batch).stress.cpu().numpy()
+        found[chosen] = -np.trace(stress, axis1=1, axis2=2) / 3 / GPa
+    return found
+
+
+def _decomposed(plan: _Plan, forces: Iterator[np.ndarray], pressure: float) -> ForceConstants:
     with np.errstate(over="ignore", invalid="ignore"):  # it is told below
         matrix, largest = plan.matrix(forces)
     if not np.abs(matrix).max() < LARGEST:
@@ -193,7 +195,7 @@ def _decomposed(plan: _Plan, forces: Iterator[np.ndarray]) -> ForceConstants:
             f"the potential gives force constants above {LARGEST:g} eV/Å² in {_formula(plan.graph.numbers)}: are two "
             "of its atoms at one place?"
         )
-    return ForceConstants.of(matrix, largest)
+    return ForceConstants.of(matrix, largest, pressure)
 
 
 def _forces(potential: Encoder, plans: Sequence[_Plan]) -> list[np.ndarray]:

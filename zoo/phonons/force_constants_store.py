@@ -131,12 +131,12 @@ class ForceConstantsStore:
     def __getitem__(self, index: int) -> ForceConstants:
         size = 3 * int(self._n_atoms[index])
         first, start = self._starts["eigenvalues"][index], self._starts["matrix"][index]
-        square = {
-            name: np.asarray(self._arrays[name][start : start + size**2]).reshape(size, size)
+        matrix, vectors = (
+            np.asarray(self._arrays[name][start : start + size**2]).reshape(size, size)
             for name in ("matrix", "eigenvectors")
-        }
+        )
         values = np.asarray(self._arrays["eigenvalues"][first : first + size])
-        return ForceConstants(eigenvalues=values, largest_force=float(self.largest_force[index]), **square)
+        return ForceConstants(matrix, values, vectors, float(self.largest_force[index]))
 
     def read(self, indices: Sequence[int]) -> PaddedForceConstants:
         """The force constants of these crystals as one batch, float64, on the CPU."""
@@ -222,11 +222,12 @@ def _order(n_atoms: np.ndarray) -> np.ndarray:
 
 
 def mean_of(each: Sequence[ForceConstants]) -> ForceConstants:
-    """The mean of several potentials' force constants of a crystal; of forces the largest."""
+    """The mean of several potentials' force constants and pressures of a crystal; of forces the largest."""
     if len(each) == 1:
         return each[0]
     matrix = np.mean([one.matrix for one in each], axis=0)
-    return ForceConstants.of(matrix, max(one.largest_force for one in each))
+    pressure = float(np.mean([one.pressure for one in each]))
+    return ForceConstants.of(matrix, max(one.largest_force for one in each), pressure)
 
 
 def _write(folder: Path, graphs: GraphStore, compute: Callable[[np.ndarray], Iterator[ForceConstants]]) -> None:

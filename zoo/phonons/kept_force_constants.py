@@ -30,7 +30,8 @@ class KeptForceConstants:
         try:
             with np.load(self._path(crystal), allow_pickle=False) as file:  # which checks sums of what it reads
                 arrays = dict(file)
-                return ForceConstants(**{**arrays, "largest_force": float(arrays["largest_force"])})
+                numbers = {name: float(array) for name, array in arrays.items() if not array.ndim}
+                return ForceConstants(**{**arrays, **numbers})
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             return None
 
