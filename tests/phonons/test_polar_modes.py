@@ -13,7 +13,7 @@ from springs import charges, force_constants, quartz, rock_salt, rutile, salt
 from zoo.errors import ZooError
 from zoo.phonons.infrared import dielectric_function
 from zoo.phonons.modes import gamma_modes, masses_of
-from zoo.phonons.polar_modes import PolarModes, ionic_tensor, polar_modes
+from zoo.phonons.polar_modes import PolarModes, ionic_tensor, polar_modes, share_along
 
 
 def of(crystal, born, phi=None) -> PolarModes:
@@ -116,6 +116,12 @@ def test_silicon_is_not_polar() -> None:
     assert (polar.ionic == 0).all()
     assert (polar.shares == 0).all()
     assert not polar.is_polar(polar.strengths).any()
+
+
+def test_of_rounding_nothing_has_a_share() -> None:
+    noise = 1e-7 * np.array([np.eye(3), -np.eye(3)])
+    assert share_along(rock_salt(1.0), noise, np.eye(6)) == 0
+    assert share_along(rock_salt(1.0), 1e7 * noise, np.eye(6)) == pytest.approx(1)
 
 
 def test_an_imaginary_mode_is_negative_and_told() -> None:

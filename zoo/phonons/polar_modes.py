@@ -30,6 +30,8 @@ NEGLIGIBLE = 1e-3
 """Share of ε0 up to which an imaginary mode does not matter."""
 FLAT = 1e-8
 """eV/(Å² u) (0.05 cm⁻¹): smaller eigenvalues are zero."""
+NOT_POLAR = 1e-9
+"""e²Å²/eV, Σ Z* Φ⁻¹ Z*ᵀ: what is smaller is rounding, where symmetry forbids an infrared mode. MgO has about 1."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def share_along(force_constants: np.ndarray, born: np.ndarray, directions: np.nd
     """
     forces, moved = _response(force_constants, born)
     total = float((forces * moved).sum())
-    return float(((directions.T @ forces) * (directions.T @ moved)).sum()) / total if total > 0 else 0.0
+    return float(((directions.T @ forces) * (directions.T @ moved)).sum()) / total if total > NOT_POLAR else 0.0
 
 
 def _response(force_constants: np.ndarray, born: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
