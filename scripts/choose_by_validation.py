@@ -74,7 +74,7 @@ def _setting(base: str, name: str, overrides: list[str], seeds: list[int], out: 
 
 def trained(
     prepared: train.Prepared, first: TensorModel, seed: int, title: str
-) -> tuple[TensorModel, Trainer[Batches], Batches]:
+) -> tuple[TensorModel, Trainer, Batches]:
     """Train a model of the seed's split, with the encoder of `first`, and return the validation part, too."""
     config, samples, crystals = prepared.recipe, prepared.samples, prepared.crystals
     split = pipeline.split(crystals.keys, crystals.formulas, config.split, seed)
