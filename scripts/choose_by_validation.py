@@ -18,6 +18,7 @@ import yaml
 from zoo.config import recipe
 from zoo.data import pipeline
 from zoo.model import tensor_model
+from zoo.model.tensor_model import TensorModel
 from zoo.runtime.devices import choose_device
 from zoo.storage.run_folder import RunFolder
 from zoo.training.batches import Batches
@@ -55,28 +56,12 @@ def _setting(base: str, name: str, overrides: list[str], seeds: list[int], out: 
     first = tensor_model.build(config.encoder, config.readout, target, config.force_constants.potential)
     with TemporaryDirectory() as scratch:
         prepared = train.prepare(config, target, first, device, RunFolder(Path(scratch)), lambda line: None)
-    samples, crystals = prepared.samples, prepared.crystals
     for seed in seeds:
         begin = time.monotonic()
-        split = pipeline.split(crystals.keys, crystals.formulas, config.split, seed)
-        parts = train.parts_of(prepared, split)
-        seed_everything(seed)
-        model = tensor_model.build(config.encoder, config.readout, target, config.force_constants.potential)
-        model.encoder = first.encoder
-        model.fit_normaliser(samples.tensors[samples.rows(parts["train"])])
-        model.to(device)
-        more = parts["all"][len(parts["train"]) :]
-        batches = [Batches(samples, parts["train"], config.training, device, seed, more)]
-        batches.append(Batches(samples, parts["val"], config.training, device, None))
-        with TemporaryDirectory() as scratch:
-            learner = TensorLearner(model, config.training.labels.model_dump())
-            trainer = Trainer(
-                learner, *batches, config.training, seed, Path(scratch), lambda row: None, f"{name} {seed}"
-            )
-            trainer.run()
+        model, trainer, validation = trained(prepared, first, seed, name)
         rows = trainer.history.rows
         best = min(rows, key=lambda row: row["val_mae_ten"])
-        predicted, true = predict_all(model, batches[1])
+        predicted, true = predict_all(model, validation)
         each = {}
         for part, (one, values) in target.split(predicted).items():
             gap = abs(values - target.split(true)[part][1]).reshape(len(values), -1)[:, list(one.independent)]
@@ -85,6 +70,30 @@ def _setting(base: str, name: str, overrides: list[str], seeds: list[int], out: 
         line = [name, seed, f"{best['val_mae_ten']:.4f}", int(best["epoch"]), count, f"{time.monotonic() - begin:.0f}"]
         with out.open("a", newline="") as file:
             csv.writer(file).writerow([*line, " ".join(each.values())])
+
+
+def trained(
+    prepared: train.Prepared, first: TensorModel, seed: int, title: str
+) -> tuple[TensorModel, Trainer, Batches]:
+    """Train a model of the seed's split, with the encoder of `first`, and return the validation part, too."""
+    config, samples, crystals = prepared.recipe, prepared.samples, prepared.crystals
+    split = pipeline.split(crystals.keys, crystals.formulas, config.split, seed)
+    parts = train.parts_of(prepared, split)
+    seed_everything(seed)
+    model = tensor_model.build(config.encoder, config.readout, prepared.target, config.force_constants.potential)
+    model.encoder = first.encoder
+    model.fit_normaliser(samples.tensors[samples.rows(parts["train"])])
+    model.to(prepared.device)
+    more = parts["all"][len(parts["train"]) :]
+    training = Batches(samples, parts["train"], config.training, prepared.device, seed, more)
+    validation = Batches(samples, parts["val"], config.training, prepared.device, None)
+    with TemporaryDirectory() as scratch:
+        learner = TensorLearner(model, config.training.labels.model_dump())
+        trainer = Trainer(
+            learner, training, validation, config.training, seed, Path(scratch), lambda row: None, f"{title} {seed}"
+        )
+        trainer.run()
+    return model, trainer, validation
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from zoo.api import (
     references,
 )
 from zoo_born.charges import Charges
-from zoo_born.response import corrected_force_constants, ionic_tensor
+from zoo_born.response import corrected_force_constants, exact, ionic_tensor
 from zoo_born.soft_modes import RULES
 
 Count = Annotated[int, Field(ge=1, le=4096)]
@@ -122,6 +122,10 @@ class Born(Readout):
         # A shift would be the same for all atoms, and goes with the mean over the cell.
         self.level_of_charges = LevelOfTheory(size if read else 1, shift=False) if told else None
         self.level_of_scale = LevelOfTheory(1) if told and hypers.scale != "none" else None
+        if not read:  # zeros stand for the features, of which nothing can be learned
+            for unused in (self.charges.scalar, self.level_of_charges):
+                if unused is not None:
+                    unused.requires_grad_(False)
 
     @classmethod
     def cannot_make(cls, target: TensorTarget) -> str | None:
@@ -139,11 +143,10 @@ class Born(Readout):
 
     def explain(self, embedding: Embedding, batch: CrystalBatch) -> LatticeResponse:
         """Z* and Φ' of which `forward` makes the tensor, with its formula, float64."""
-        charges, scale, stiffness = (
-            None if found is None else found.double() for found in self.learned(embedding, batch)
-        )
-        assert charges is not None  # for the type checker
-        charges = charges - batch.mean_over_atoms(charges)[batch.crystal]  # zero was that of float32
+        learned, scale, stiffness = self.learned(embedding, batch)
+        charges = exact(learned)
+        place = batch.to(charges.device)
+        charges = charges - place.mean_over_atoms(charges)[place.crystal]  # zero was that of float32
         return LatticeResponse(charges, corrected_force_constants(batch, self.soft_modes, scale, stiffness))
 
     def learned(self, embedding: Embedding, batch: CrystalBatch) -> tuple[Tensor, Tensor | None, Tensor | None]:

@@ -55,8 +55,8 @@ def ionic_tensor(
     """
     given = batch.force_constants
     assert given is not None  # needs
-    volume = torch.linalg.det(_exact(batch.cell)).abs()
-    z = _exact(given.pad(charges, batch.crystal))
+    volume = torch.linalg.det(exact(batch.cell)).abs()
+    z = exact(given.pad(charges, batch.crystal))
     counts = batch.atoms_per_crystal().to(z.device)
     out = z.new_zeros(batch.n_crystals, 3, 3)
     for chosen, most, matrix in _corrected(given, batch, counts, regularise, scale, stiffness):
@@ -79,7 +79,7 @@ def corrected_force_constants(
     """Φ' of each crystal of n atoms, (3n, 3n), eV/Å², float64: arguments as those of `ionic_tensor`."""
     given = batch.force_constants
     assert given is not None  # needs
-    counts = batch.atoms_per_crystal()
+    counts = batch.atoms_per_crystal().to(exact(batch.cell).device)
     out: list[Tensor] = [counts] * batch.n_crystals
     for chosen, _, matrix in _corrected(given, batch, counts, regularise, scale, stiffness):
         for place, whole in zip(chosen.tolist(), matrix, strict=True):
@@ -101,13 +101,13 @@ def _corrected(
     stiffness: Tensor | None,
 ) -> Iterator[tuple[Tensor, int, Tensor]]:
     """D f(Φ) D + K of each class of size: which b crystals, of at most so many atoms A, (b, 3A, 3A) float64."""
-    d = None if scale is None else _exact(given.pad(scale.exp(), batch.crystal))
-    k = None if stiffness is None else _exact(given.pad(stiffness, batch.crystal))
-    stiff = _exact(regularise(given.eigenvalues))
+    d = None if scale is None else exact(given.pad(scale.exp(), batch.crystal))
+    k = None if stiffness is None else exact(given.pad(stiffness, batch.crystal))
+    stiff = exact(regularise(given.eigenvalues))
     if given.exact is not None:
-        stiff = torch.where(given.exact.to(stiff.device).unsqueeze(1), _exact(given.eigenvalues), stiff)
+        stiff = torch.where(given.exact.to(stiff.device).unsqueeze(1), exact(given.eigenvalues), stiff)
     stiff = stiff.clamp(min=LEAST)
-    vectors = _exact(given.eigenvectors)
+    vectors = exact(given.eigenvectors)
     for chosen in size_classes(counts):
         most = int(counts[chosen].max())
         # A crystal of n atoms has 3n eigenvectors, in the first rows and columns.
@@ -122,7 +122,7 @@ def _corrected(
         yield chosen, most, matrix
 
 
-def _exact(tensor: Tensor) -> Tensor:
+def exact(tensor: Tensor) -> Tensor:
     """In float64; on the CPU where the device has none (mps)."""
     return tensor.to("cpu" if tensor.device.type == "mps" else tensor.device, torch.float64)
 

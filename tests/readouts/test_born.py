@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -202,14 +203,19 @@ def test_nothing_is_built_in_vain() -> None:
         check_gradients_flow(pair(**VARIANTS[name]))
 
 
+@pytest.mark.parametrize("name", ["charges alone", "one scale"])
+def test_without_features_every_number_of_the_readout_is_learned(name: str) -> None:
+    """Distributed training refuses a parameter that has no gradient."""
+    check_gradients_flow(replace(pair(**VARIANTS[name]), without_gradient=("encoder.*", "positions")))
+
+
 def test_65_numbers() -> None:
     """One charge an element, a scale, a floor: what is left without features."""
     hypers = BornHypers(features=False, scale="one", stiffness="none")
     made = Born(hypers, Provides(IRREPS, energy=True), 4.0, IONIC)
-    names = {name: p.numel() for name, p in made.named_parameters()}
+    names = {name: p.numel() for name, p in made.named_parameters() if p.requires_grad}
     assert names.pop("charges.element.weight") == 119
-    # The scalar map of features that are not there gives a charge that is the same for all atoms: none.
-    assert sum(count for name, count in names.items() if not name.startswith("charges.scalar")) == 2
+    assert sum(names.values()) == 2
 
 
 def test_dropout_in_training_alone() -> None:

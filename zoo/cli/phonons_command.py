@@ -59,12 +59,12 @@ def phonons_command(
     from zoo.cli.trained_encoder import trained_encoder
     from zoo.errors import ZooError
     from zoo.phonons.potentials import refuse_without_energy
-    from zoo.runtime.devices import choose_device
+    from zoo.runtime.devices import choose_device, with_float64
 
     source = trained_encoder(potential, settings)
     encoder = source.encoder
     refuse_without_energy(source.description["encoder"]["name"], type(encoder), encoder.hypers)
-    encoder = encoder.to(choose_device(device)).double().requires_grad_(False)
+    encoder = encoder.to(with_float64(choose_device(device))).double().requires_grad_(False)
     answers: list[dict[str, Any]] = []
     refused: list[str] = []
     for named, answer in _each(encoder, read_crystals(files, input_format), relax):

@@ -34,7 +34,7 @@ from zoo.model import checkpoint
 from zoo.model.tensor_model import TensorModel
 from zoo.phonons import potentials
 from zoo.phonons.force_constants import refuse_size
-from zoo.runtime.devices import choose_device
+from zoo.runtime.devices import choose_device, with_float64
 from zoo.runtime.timing import Stopwatch
 
 EDGES_PER_BATCH = 20_000
@@ -94,7 +94,7 @@ class Predictor:
         found: list[Encoder] = []
         if members[0].readout.needs.force_constants:
             choices = potentials.chosen(card.recipe)
-            found = [potentials.build(choice).to(place) for choice in choices]
+            found = [potentials.build(choice).to(with_float64(place)) for choice in choices]
             if potentials.fingerprint(found) != card.potential_fingerprint:
                 names = ", ".join(choice.name for choice in choices)
                 raise ZooError(

@@ -225,5 +225,6 @@ def _by_potential(
 def _with(batch: CrystalBatch, constants: Sequence[ForceConstants]) -> CrystalBatch:
     """The batch with force constants on its device, in its precision."""
     like = batch.positions
-    given = padded(constants).each(lambda t: t.to(like.device, like.dtype if t.is_floating_point() else None))
+    # In two steps: they are float64, which mps has not.
+    given = padded(constants).each(lambda t: (t.to(like.dtype) if t.is_floating_point() else t).to(like.device))
     return replace(batch, force_constants=given)

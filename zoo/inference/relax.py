@@ -14,7 +14,9 @@ from ase.calculators.calculator import all_changes
 from ase.constraints import FixSymmetry
 from ase.optimize import LBFGS
 from pymatgen.core import Structure
+from torch import Tensor
 
+from zoo.contract.batch import CrystalBatch
 from zoo.contract.plugin import Encoder
 from zoo.contract.potential import forces_of
 from zoo.errors import ZooError
@@ -59,10 +61,16 @@ class _EvenCalculator(PotentialCalculator):
         super(PotentialCalculator, self).calculate(atoms, properties, system_changes)
         potential = cast(Encoder, self.potential)
         batch = self.batch(cast(Atoms, self.atoms))
-        forces = forces_of(potential.even_energy, batch).cpu().numpy()
+        energies = []
+
+        def energy_of(moved: CrystalBatch) -> Tensor:
+            energies.append(potential.even_energy(moved))  # kept: once is enough for both
+            return energies[0]
+
+        forces = forces_of(energy_of, batch).cpu().numpy()
         if not np.isfinite(forces).all():
             raise ZooError("the potential gives no finite forces: look for atoms in the same place")
-        self.results = {"energy": float(potential.even_energy(batch).detach()), "forces": forces}
+        self.results = {"energy": float(energies[0].detach()), "forces": forces}
 
 
 def relax(potential: Encoder, structure: Structure) -> Relaxation:

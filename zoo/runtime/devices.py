@@ -54,6 +54,11 @@ def device_named(name: str, processes: int = 1, rank: int = 0) -> torch.device:
         raise ZooError(f"device '{name}' is not known: {str(error).splitlines()[0]}") from None
 
 
+def with_float64(device: torch.device) -> torch.device:
+    """The device, or the CPU in the place of one that has no float64 (mps)."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 def device_of(module: torch.nn.Module) -> torch.device:
     """The device of a module, which may have buffers alone, or neither these nor parameters (then the CPU)."""
     return next((x.device for x in chain(module.parameters(), module.buffers())), torch.device("cpu"))

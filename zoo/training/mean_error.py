@@ -11,6 +11,7 @@ from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
 from torch import Tensor
 
 from zoo.contract.target import TensorTarget
+from zoo.runtime.devices import with_float64
 
 ErrorsOf = Callable[[Tensor, Tensor], Tensor]
 """Predicted and true tensors -> absolute errors, (n, ...), of which the mean is meant."""
@@ -65,7 +66,7 @@ class MeanError(Metric):
 
     def __init__(self, errors_of: ErrorsOf, device: torch.device) -> None:
         self._errors_of = errors_of
-        super().__init__(device="cpu" if device.type == "mps" else device)  # mps has no float64
+        super().__init__(device=with_float64(device))
 
     @reinit__is_reduced
     def reset(self) -> None:

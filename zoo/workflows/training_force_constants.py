@@ -17,6 +17,7 @@ from zoo.graphs.store import GraphStore
 from zoo.phonons import potentials
 from zoo.phonons.force_constants import LARGE_FORCE
 from zoo.phonons.force_constants_store import CombinedForceConstants, ForceConstantsStore
+from zoo.runtime.devices import with_float64
 
 Echo = Callable[[str], None]
 
@@ -25,7 +26,7 @@ def force_constants(config: Recipe, graphs: GraphStore, device: torch.device, ec
     """Force constants of all crystals by the potential that the recipe names, else by its encoder."""
     stores = []
     for choice in potentials.chosen(config):
-        potential = potentials.build(choice).to(device)
+        potential = potentials.build(choice).to(with_float64(device))
         refuse_unknown_elements(potential, graphs.keys, graphs)
         stores.append(ForceConstantsStore.build(potential, graphs))
     store = ForceConstantsStore.mean(stores, graphs)
