@@ -86,9 +86,9 @@ def _show(found: dict[str, Any], config: Screen, folder: ScreenFolder) -> None:
             reasons = ", ".join(f"{reason} {n:,}" for reason, n in found[kind].items())
             click.echo(f"{kind:<9} {sum(found[kind].values()):,}: {reasons}")
     click.echo(f"ranked    {found['predicted']:,} of {found['candidates']:,} candidates")
-    if found["warnings"]:
+    if found.get("warnings"):
         kinds = ", ".join(f"{kind} {n:,}" for kind, n in found["warnings"].items())
-        warned = sum(bool(row["warnings"]) for row in found["top"])
+        warned = sum(bool(row.get("warnings")) for row in found["top"])
         click.echo(f"warnings  of all ranked: {kinds}; {warned} of the {len(found['top'])} chosen have some")
     click.echo(f"speed     {speed_of(found['speed'])}")
     table = Table(box=None, header_style="bold")
@@ -99,7 +99,7 @@ def _show(found: dict[str, Any], config: Screen, folder: ScreenFolder) -> None:
     for row, gap in zip(found["top"], gaps, strict=True):
         numbers = [f"{float(row[name]):.4g}" for name in ("score", "mean", "std")]
         numbers += ["unknown" if gap is None else f"{gap:.2f}"] if len(shown) > len(numbers) else []
-        table.add_row(str(row["rank"]), escape(row["key"]), row["formula"], *numbers, row["warnings"])
+        table.add_row(str(row["rank"]), escape(row["key"]), row["formula"], *numbers, row.get("warnings", ""))
     console().print(table)
     unknown, assumed = sum(gap is None for gap in gaps), config.objective.settings.get("assumed_gap")
     if unknown and assumed:

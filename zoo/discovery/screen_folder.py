@@ -14,6 +14,9 @@ from zoo.storage.work_folder import WorkFolder
 if TYPE_CHECKING:
     import pyarrow as pa
 
+LATER = frozenset({"warnings"})
+"""Columns that parts which an earlier zoo wrote have not."""
+
 
 @dataclass(frozen=True)
 class ScreenFolder(WorkFolder):
@@ -70,7 +73,7 @@ class ScreenFolder(WorkFolder):
         partial.replace(path)
 
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Some columns of one part after another.
+        """Some columns of one part after another; of `LATER` those that it has.
 
         Raises:
             ZooError: a part is missing or damaged.
@@ -81,7 +84,10 @@ class ScreenFolder(WorkFolder):
         for path in self.parts():
             try:
                 with path.open("rb") as file:
-                    yield parquet.read_table(file, columns=list(columns), page_checksum_verification=True)
+                    held = parquet.read_schema(file).names
+                    read = [name for name in columns if name in held or name not in LATER]
+                    file.seek(0)
+                    yield parquet.read_table(file, columns=read, page_checksum_verification=True)
             except (pa.ArrowException, OSError) as error:
                 why = " ".join(str(error).split())  # of several lines, where Arrow cannot read a page's header
                 raise ZooError(f"{path} is damaged ({why}): delete it and those after it, then go on") from None

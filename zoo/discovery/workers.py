@@ -130,6 +130,7 @@ class _Processes(Generic[T, R]):
         if error.__cause__ is not None:  # it has not died, but its result, or error, cannot be read
             return error.__cause__
         process = process_of(pool)
+        pool.shutdown()  # its thread may have waited for the process before us: how that ended is known once it is done
         process.join()
         code = process.exitcode or 0
         return BrokenExecutor(signal.Signals(-code).name if code < 0 else f"exit status {code}")
