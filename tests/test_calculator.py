@@ -21,10 +21,11 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import LBFGS
 from cli import zoo as run_zoo
+from potential_of_sums import PotentialOfSums
 from pymatgen.core import Lattice, Structure
 
 import zoo
-from zoo.api import CrystalBatch, Potential, ZooError
+from zoo.api import Potential, ZooError
 from zoo.config import plugins
 from zoo.inference.calculator import PotentialCalculator
 from zoo.inference.relax import relax
@@ -252,13 +253,3 @@ def test_energies_of_atoms() -> None:
     atoms.calc = PotentialCalculator(pairs.double(), "sums", torch.device("cpu"), torch.float64)
     with pytest.raises(PropertyNotImplementedError):
         atoms.get_potential_energies()
-
-
-class PotentialOfSums(PairPotential):
-    """A potential that tells the energies of crystals alone."""
-
-    def energy(self, batch: CrystalBatch) -> torch.Tensor:
-        return batch.sum_over_atoms(PairPotential.atomic_energies(self, batch))
-
-    def atomic_energies(self, batch: CrystalBatch) -> None:  # type: ignore[override]
-        return None

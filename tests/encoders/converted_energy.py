@@ -18,7 +18,7 @@ from small_crystals import quartz
 
 from zoo.api import ConvertedEncoder, ZooError, forces_and_stress
 from zoo.storage.weights import identity, save_weights
-from zoo.testing import check_hessian
+from zoo.testing import check_atomic_energies, check_hessian
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal
 
 
@@ -92,6 +92,7 @@ class ConvertedEnergyTests:
     def test_second_derivatives(self, weights: str) -> None:
         encoder = self.build(weights)
         check_hessian(encoder, batch_of(encoder, *(crystal.structure for crystal in golden(self.answers))))
+        check_atomic_energies(encoder, batch_of(encoder, *(crystal.structure for crystal in golden(self.answers))))
 
     def test_it_changes_nothing_of_the_encoder(self, weights: str) -> None:
         encoder = self.build(weights, layer=1)

@@ -16,7 +16,7 @@ from small_crystals import quartz, random_p1
 
 from zoo.api import Weights, ZooError
 from zoo.storage.weights import read_metadata, save_weights
-from zoo.testing import check_hessian
+from zoo.testing import check_atomic_energies, check_hessian
 from zoo_mace import MACE, checkpoint
 from zoo_mace.pickled import PickledObject, read_pickled_module
 
@@ -60,6 +60,7 @@ def test_with_the_repulsion_of_nuclei():
 def test_second_derivatives_with_the_repulsion():
     encoder = build(MACE, weights=str(FOLDER / "density.safetensors"))
     check_hessian(encoder, batch_of(encoder, quartz(), random_p1()))
+    check_atomic_energies(encoder, batch_of(encoder, quartz(), random_p1()))
 
 
 def test_the_repulsion_shows():

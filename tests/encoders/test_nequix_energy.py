@@ -13,7 +13,7 @@ from small_crystals import quartz
 
 from zoo.api import ConvertedEncoder, Weights
 from zoo.storage.weights import save_weights
-from zoo.testing import check_hessian
+from zoo.testing import check_atomic_energies, check_hessian
 from zoo_nequix import Nequix
 
 FOLDER = DATA / "nequix"
@@ -44,6 +44,7 @@ def test_the_published_potentials(shared_data, tmp_path, name):
     crystals = golden(Path(os.environ["ZOO_FOREIGN"]) / "nequix" / "published.safetensors", f"{name}:")
     assert check_energies(encoder, crystals, 1e-10) == 3
     check_hessian(encoder, batch_of(encoder, quartz()))
+    check_atomic_energies(encoder, batch_of(encoder, quartz()))
 
 
 @pytest.mark.nequix

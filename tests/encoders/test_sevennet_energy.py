@@ -12,7 +12,7 @@ from zoo.api import ZooError, forces_and_stress
 from zoo.config.recipe import EncoderChoice, Plugin
 from zoo.contract.target import TensorTarget
 from zoo.model.tensor_model import build
-from zoo.testing import check_hessian
+from zoo.testing import check_atomic_energies, check_hessian
 from zoo_sevennet import SevenNet, SevenNetScratch
 from zoo_sevennet.checkpoint import CHECKPOINTS
 
@@ -61,6 +61,7 @@ class TestBeside:
         salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
         batch = batch_of(quartz(), random_p1(), salt.get_primitive_structure(), dtype=torch.float64)
         check_hessian(new(layer=1, checkpoint=checkpoint).double(), batch)
+        check_atomic_energies(new(layer=1, checkpoint=checkpoint).double(), batch)
 
     def test_it_does_not_depend_on_the_layers_that_are_exposed(self):
         batch = batch_of(quartz())

@@ -16,7 +16,7 @@ from small_crystals import quartz
 
 from zoo.api import Weights, ZooError
 from zoo.storage.weights import save_weights, sha256_of
-from zoo.testing import check_hessian
+from zoo.testing import check_atomic_energies, check_hessian
 from zoo_tensornet import TensorNet
 
 FOLDER = DATA / "tensornet"
@@ -46,6 +46,7 @@ def test_the_published_potentials(shared_data, tmp_path, functional):
     encoder = build(TensorNet, weights=str(tmp_path / "m.safetensors"), layer=1)
     assert check_energies(encoder, golden(FOLDER / "matpes.safetensors", f"{name}:"), tolerance=1e-7) == 3
     check_hessian(encoder, batch_of(encoder, quartz()))
+    check_atomic_energies(encoder, batch_of(encoder, quartz()))
 
 
 @pytest.mark.tensornet

@@ -65,7 +65,7 @@ def test_a_large_force_and_potentials_that_disagree() -> None:
 
 
 def test_a_cell_of_a_wrong_size_is_warned_of_where_symmetry_forbids_a_force(predictor: Predictor) -> None:
-    """Of rock salt with all lengths a tenth shorter or longer no atom feels a force."""
+    """A rock salt crystal whose lengths are scaled by a tenth is warned of by its pressure, as its forces are zero."""
     for scale, word in ((0.9, "compressed"), (1.0, None), (1.1, "stretched")):
         oxide = Structure(2.105 * scale * (np.ones((3, 3)) - np.eye(3)), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
         told = {doubt.kind: str(doubt) for doubt in predictor.predict(oxide).warnings}

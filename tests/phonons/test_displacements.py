@@ -19,7 +19,7 @@ from zoo.graphs.space_group import SpaceGroup
 from zoo.phonons import force_constants as by_displacements
 from zoo.phonons.displacements import assemble, displacements
 from zoo.phonons.force_constants import force_constants
-from zoo.testing import PairPotential, check_force_constants, prototypes, second_derivatives
+from zoo.testing import PairPotential, check_atomic_energies, check_force_constants, prototypes, second_derivatives
 from zoo.testing.symmetry_checks import repeated
 
 
@@ -316,3 +316,18 @@ class TestSevenNet:
         check_force_constants(sevennet, [springs.quartz(), wurtzite(), springs.salt()])
         right, left = force_constants(sevennet, [Crystal.of(springs.quartz()), Crystal.of(left_quartz())])
         np.testing.assert_allclose(left.matrix, right.matrix, atol=1e-10 * np.abs(right.matrix).max())
+
+
+class Doubled(PairPotential):
+    """Its energy is not the sum of the energies of atoms that it has inherited."""
+
+    def energy(self, batch: CrystalBatch) -> torch.Tensor:
+        return 2 * super().energy(batch)
+
+
+def test_energies_of_atoms_must_add_up() -> None:
+    potential = PairPotential(PairPotential.Hypers())
+    batch = collate([crystal_graph(Crystal.of(springs.salt()), potential.cutoff)], torch.float64)
+    check_atomic_energies(potential, batch)
+    with pytest.raises(AssertionError, match="do not add up"):
+        check_atomic_energies(Doubled(Doubled.Hypers()), batch)

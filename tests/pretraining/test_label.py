@@ -13,6 +13,7 @@ import pytest
 import springs
 import torch
 from cli import refused, zoo
+from potential_of_sums import PotentialOfSums
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
@@ -212,16 +213,6 @@ class Steep(PairPotential):
         return atomic + height + nan * batch.positions[:, 0]
 
 
-class Sums(PairPotential):
-    """A potential that tells the energies of crystals alone."""
-
-    def energy(self, batch: CrystalBatch) -> torch.Tensor:
-        return batch.sum_over_atoms(PairPotential.atomic_energies(self, batch))
-
-    def atomic_energies(self, batch: CrystalBatch) -> None:  # type: ignore[override]
-        return None
-
-
 def test_what_no_potential_should_learn_is_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label, "ATOMS_PER_PIECE", {"cpu": 100})
 
@@ -236,7 +227,7 @@ def test_what_no_potential_should_learn_is_left_out_and_counted(monkeypatch: pyt
     assert part.left_out == {TOO_LARGE_FORCE: 1, NOT_FINITE: 1, TOO_CLOSE: 0}
     assert part.structures == 1 and "key=Ca" in part.text and "energies" in part.text
     assert "nan" not in part.text.lower()
-    (sums,) = labels(replace(how, potential=Sums(Sums.Hypers()).float()), structures("Ca"))
+    (sums,) = labels(replace(how, potential=PotentialOfSums(PotentialOfSums.Hypers()).float()), structures("Ca"))
     assert sums.structures == 1 and "energies" not in sums.text and "forces" in sums.text
     near = Structure(Lattice.cubic(4.4), ["Ca", "Ar"], [[0, 0, 0], [0.3, 0, 0]])
     (part,) = labels(how, [NamedCrystal("x", "near", near)])

@@ -32,6 +32,7 @@ from zoo.testing.pair_potential import PairPotential, second_derivatives
 from zoo.testing.potential_checks import (
     EncoderWithEnergy,
     PotentialTests,
+    check_atomic_energies,
     check_energy_symmetry,
     check_forces,
     check_hessian,
@@ -62,6 +63,7 @@ __all__ = [
     "PotentialTests",
     "Prototype",
     "check_anisotropy",
+    "check_atomic_energies",
     "check_batching",
     "check_citation",
     "check_contract",

@@ -16,7 +16,7 @@ from torch import Tensor
 from zoo.config import plugins
 from zoo.contract.batch import CrystalBatch
 from zoo.contract.plugin import Encoder
-from zoo.contract.potential import HasEnergy, Potential
+from zoo.contract.potential import HasEnergy, Potential, energies_of
 from zoo.graphs.graph import collate, crystal_graph
 from zoo.testing.compare import orthogonal_matrices, rotate_crystal, rotate_tensor
 from zoo.testing.pair import default_dtype, shake
@@ -146,6 +146,20 @@ def check_second_derivative(model: EncoderWithEnergy) -> None:
         model.potential.eval()
     bad = [n for n, g in zip(names, gradients, strict=True) if g is not None and not g.isfinite().all()]
     assert not bad, f"gradients of a loss on energy, forces and stress are not finite: {', '.join(bad)}"
+
+
+def check_atomic_energies(potential: HasEnergy, batch: CrystalBatch) -> None:
+    """The energies of the atoms, where the potential tells them, add up to its energy of each crystal.
+
+    Args:
+        potential: in float64 and eval mode.
+        batch: float64.
+    """
+    summed, atomic = energies_of(potential, batch)
+    if atomic is not None:
+        assert atomic.shape == (batch.n_atoms,), f"energies of {batch.n_atoms} atoms have shape {tuple(atomic.shape)}"
+        error = ((summed - potential.energy(batch)).abs() / summed.abs()).max().item()
+        assert error < EXACT, f"the energies of the atoms do not add up to that of the crystal: off by {error:.1e}"
 
 
 def check_hessian(potential: HasEnergy, batch: CrystalBatch) -> None:
